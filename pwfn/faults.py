@@ -1,0 +1,37 @@
+"""How every part of pwfn refuses a bad value: all faults at once, each with name, value and what is allowed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One value that is not allowed. `name` may be dotted (`clustering.inc`)."""
+
+    name: str
+    value: Any
+    allowed: str
+
+    def __str__(self) -> str:
+        return f"{self.name} = {self.value!r}: must be {self.allowed}"
+
+
+class InvalidValueError(ValueError):
+    """Raised with every broken rule of one object; `faults` lets a caller prefix the names with a config path."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__("; ".join(map(str, faults)))
+        self.faults = faults
+
+
+def require(owner: Any, **rules: tuple[bool, str]) -> None:
+    """Raise one `InvalidValueError` naming every attribute of `owner` whose rule does not hold.
+
+    A rule is written as the condition that must be true, so that NaN, for which every comparison is false, is refused:
+    `require(self, inc=(self.inc > 1, "a number above 1"))`.
+    """
+    faults = [Fault(name, getattr(owner, name), allowed) for name, (holds, allowed) in rules.items() if not holds]
+    if faults:
+        raise InvalidValueError(faults)
