@@ -1,0 +1,91 @@
+"""What uncertainty remains after a cluster has moved onto its centroid.
+
+Every rule is a callable on one cluster, `rule(mu, sigma) -> sigma after the move`, with `mu` and `sigma` of the members
+*before* the move (flat tensors of equal length). The clustering does not call it cluster by cluster: a rule that needs
+a mean over the members names the quantity to be averaged, so that one pass over all weights serves every cluster.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SigmaJoin(ABC):
+    """A rule for the sigma of a cluster's members; `retrain` says whether a fixed weight's sigma goes on training."""
+
+    @property
+    def retrain(self) -> bool:
+        return False
+
+    @abstractmethod
+    def __call__(self, mu: Tensor, sigma: Tensor) -> Tensor:
+        """The members' new sigma, same shape as `sigma`."""
+
+
+class RootMeanSquare(SigmaJoin):
+    """Every member gets the same sigma: the root mean square of one quantity over the cluster."""
+
+    @abstractmethod
+    def quantity(self, deviation: Tensor, sigma: Tensor) -> Tensor:
+        """What is squared and averaged; `deviation` is mu minus the cluster's mean of mu."""
+
+    def __call__(self, mu: Tensor, sigma: Tensor) -> Tensor:
+        deviation = mu.double() - mu.double().mean()
+        joined = self.quantity(deviation, sigma.double()).square().mean().sqrt()
+        return joined.to(sigma.dtype).expand_as(sigma)
+
+
+class StdMu(RootMeanSquare):
+    """Population standard deviation of the members' mu (the paper's rule): how far the cluster was apart."""
+
+    def quantity(self, deviation: Tensor, sigma: Tensor) -> Tensor:
+        return deviation
+
+
+class MeanSigma(RootMeanSquare):
+    """Root mean square of the members' sigma."""
+
+    def quantity(self, deviation: Tensor, sigma: Tensor) -> Tensor:
+        return sigma
+
+
+class Divide(SigmaJoin):
+    """Every member keeps its own sigma, divided by `divisor`."""
+
+    divisor: float
+
+    def __call__(self, mu: Tensor, sigma: Tensor) -> Tensor:
+        return sigma / self.divisor
+
+
+class DivideBy2(Divide):
+    """Every member's own sigma, halved."""
+
+    divisor = 2.0
+
+
+class DivideBy10(Divide):
+    """Every member's own sigma, divided by ten."""
+
+    divisor = 10.0
+
+
+class AllowRetraining(Divide):
+    """Every member keeps its sigma, which goes on training although mu is fixed."""
+
+    divisor = 1.0
+
+    @property
+    def retrain(self) -> bool:
+        return True
+
+
+std_mu = StdMu()
+mean_sigma = MeanSigma()
+divide_by_2 = DivideBy2()
+divide_by_10 = DivideBy10()
+allow_retraining = AllowRetraining()

@@ -1,0 +1,56 @@
+"""Pure functions that count: how many values a network has, and how many bits one of them costs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pwfn.codebook import order_of
+
+
+def value_counts(weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct values of a flat tensor, sorted, and how often each occurs (int64). -0.0 counts as 0.0."""
+    values, counts = torch.unique(weights.detach().flatten() + 0.0, return_counts=True)
+    return values, counts
+
+
+def entropy_bits(counts: Tensor) -> float:
+    """Shannon entropy -sum p log2 p, in bits per weight, of values that occur `counts` times (zeros allowed)."""
+    p = counts[counts > 0].double()
+    p = p / p.sum()
+    return max(0.0, float(-(p * p.log2()).sum()))
+
+
+def order_shares(values: Tensor, counts: Tensor, total: int, b: int) -> tuple[float, float, float, float, float]:
+    """Share of `total` weights that sit on zero and on sums of one, two, three and four powers of two."""
+    tally = torch.zeros(5, dtype=torch.float64)
+    tally.index_add_(0, order_of(values, b).clamp(max=4).cpu(), counts.double().cpu())
+    shares = (tally / total).tolist()
+    return shares[0], shares[1], shares[2], shares[3], shares[4]
+
+
+def cluster_rows(mu: Tensor, sigma: Tensor, assignment: Tensor, codebook: Tensor, b: int) -> list[dict[str, float]]:
+    """One row per centroid in use: value, order, count, spread of its members' mu and their sigmas before the move.
+
+    `mu` and `sigma` are flat, as they were before clustering; `assignment` holds codebook indices, -1 = free.
+    """
+    fixed = assignment >= 0
+    index = assignment[fixed].to(torch.int64)
+    mu, sigma = mu[fixed].double(), sigma[fixed].double()
+    size = codebook.numel()
+    count = torch.bincount(index, minlength=size)
+    per = count.clamp(min=1).double()
+    mean = torch.bincount(index, weights=mu, minlength=size) / per
+    variance = torch.bincount(index, weights=(mu - mean[index]).square(), minlength=size) / per
+    sigma_mean = torch.bincount(index, weights=sigma, minlength=size) / per
+    sigma_max = torch.zeros(size, dtype=torch.float64, device=sigma.device).scatter_reduce_(0, index, sigma, "amax")
+    columns = {
+        "value": codebook.double(),
+        "order": order_of(codebook, b),
+        "count": count,
+        "mu_std": variance.sqrt(),
+        "sigma_mean": sigma_mean,
+        "sigma_max": sigma_max,
+    }
+    names = list(columns)
+    return [dict(zip(names, row, strict=True)) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]
