@@ -21,12 +21,21 @@ def entropy_bits(counts: Tensor) -> float:
     return max(0.0, float(-(p * p.log2()).sum()))
 
 
-def order_shares(values: Tensor, counts: Tensor, total: int, b: int) -> tuple[float, float, float, float, float]:
-    """Share of `total` weights that sit on zero and on sums of one, two, three and four powers of two."""
-    tally = torch.zeros(5, dtype=torch.float64)
-    tally.index_add_(0, order_of(values, b).clamp(max=4).cpu(), counts.double().cpu())
-    shares = (tally / total).tolist()
-    return shares[0], shares[1], shares[2], shares[3], shares[4]
+def network_values(mu: Tensor, assignment: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
+    """`value_counts(mu)` of a clustered network: the fixed weights are counted by their codebook index, not sorted."""
+    counts = torch.bincount(assignment.to(torch.int64) + 1, minlength=codebook.numel() + 1)[1:]
+    free_values, free_counts = value_counts(mu[assignment < 0])
+    values, slot = torch.unique(torch.cat([codebook.to(mu.dtype), free_values]), return_inverse=True)
+    total = torch.zeros_like(values, dtype=torch.int64)
+    return values, total.index_add_(0, slot, torch.cat([counts, free_counts]))
+
+
+def order_shares(rows: list[dict[str, float]], weights: int) -> tuple[float, float, float, float, float]:
+    """Share of all quantised `weights` that are fixed on zero, on one, two, three and four powers of two."""
+    tally = [0.0] * 5
+    for row in rows:
+        tally[int(row["order"])] += row["count"] / weights
+    return tally[0], tally[1], tally[2], tally[3], tally[4]
 
 
 def cluster_rows(mu: Tensor, sigma: Tensor, assignment: Tensor, codebook: Tensor, b: int) -> list[dict[str, float]]:

@@ -1,0 +1,224 @@
+"""The Bayesian network: a mean and a learned standard deviation for every quantised weight.
+
+`to_bayesian(model)` puts a `GaussianWeight` parametrization on the weights of linear and convolution layers, whatever
+their subclass. The plain parameter becomes the mean mu and the network computes with it exactly as before; inside
+`with sampled(model):` every weight is one draw from N(mu, sigma^2). `to_deterministic(model)` is the way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from pwfn.prior import MIN_SIGMA, Prior
+from pwfn.regularizer import NoRegularizer, Regularizer
+
+FREE = -1  # assignment of a weight that is not fixed to a codebook entry
+QUANTISED_TYPES: tuple[type[nn.Module], ...] = (nn.Linear, nn.modules.conv._ConvNd)
+QUANTISED_NAMES = ("weight", "bias")
+
+
+class GaussianWeight(nn.Module):
+    """Sigma, the fixed assignment, and the current draw of one tensor of weights.
+
+    `sigma` has the shape of the weights. `assignment` (int32 buffer, same shape) holds the codebook index each weight is
+    fixed to, -1 = free. `retrain_sigma` is a buffer too: whether the sigmas of fixed weights go on training.
+    """
+
+    sigma: nn.Parameter
+    assignment: Tensor
+    retrain_sigma: Tensor
+
+    def __init__(self, mu: Tensor, *, is_bias: bool) -> None:
+        super().__init__()
+        self.is_bias = is_bias
+        self.sigma = nn.Parameter(torch.full_like(mu, MIN_SIGMA, requires_grad=False))
+        self.register_buffer("assignment", torch.full_like(mu, FREE, dtype=torch.int32, requires_grad=False))
+        self.register_buffer("retrain_sigma", torch.zeros((), dtype=torch.bool, device=mu.device))
+        self._draw: Tensor | None = None
+
+    def forward(self, mu: Tensor) -> Tensor:
+        return mu if self._draw is None else self._draw
+
+    @property
+    def effective_sigma(self) -> Tensor:
+        """The standard deviation that is sampled with: at least 2^-30, however small or negative `sigma` became."""
+        return self.sigma.detach().clamp(min=MIN_SIGMA)
+
+
+@dataclass(frozen=True)
+class QuantisedTensor:
+    """One tensor of weights: `name` as in the plain model's state dict, its mean and its Gaussian."""
+
+    name: str
+    mu: nn.Parameter
+    gaussian: GaussianWeight
+
+
+def to_bayesian(
+    model: nn.Module, *, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()
+) -> list[QuantisedTensor]:
+    """Turn `model`, in place, into a Bayesian network that computes the same; sigma starts at 2^-30.
+
+    Quantised are weight and bias of every linear and convolution layer, and every parameter whose name matches a glob
+    pattern of `include` (`*.norm*.weight`), but none that matches one of `exclude`. Tied parameters share one Gaussian.
+    Raises ValueError for a pattern that matches no parameter, for a model that is Bayesian already, and for nothing to
+    quantise.
+    """
+    if quantised_tensors(model):
+        raise ValueError("the model is Bayesian already")
+    names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+    for pattern in (*include, *exclude):
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ValueError(f"the pattern {pattern!r} matches no parameter of the model")
+    gaussians: dict[int, GaussianWeight] = {}
+    for module_name, module in list(model.named_modules()):
+        for tensor_name, parameter in list(module._parameters.items()):
+            name = f"{module_name}.{tensor_name}" if module_name else tensor_name
+            if parameter is None or not is_selected(module, tensor_name, name, include, exclude):
+                continue
+            gaussian = gaussians.get(id(parameter))
+            if gaussian is None:
+                gaussian = gaussians[id(parameter)] = GaussianWeight(parameter, is_bias=tensor_name == "bias")
+            parametrize.register_parametrization(module, tensor_name, gaussian, unsafe=True)
+    if not gaussians:
+        raise ValueError("the model has no linear or convolution layer, and no pattern chose anything to quantise")
+    return quantised_tensors(model)
+
+
+def is_selected(
+    module: nn.Module, tensor_name: str, name: str, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()
+) -> bool:
+    """Whether the parameter `tensor_name` of `module`, called `name` in the model, is to be quantised."""
+    by_type = isinstance(module, QUANTISED_TYPES) and tensor_name in QUANTISED_NAMES
+    return (by_type or _matches(name, include)) and not _matches(name, exclude)
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def to_deterministic(model: nn.Module) -> nn.Module:
+    """Take every Gaussian off `model`, in place: what stays is the plain model with its weights at the mean."""
+    for module, tensor_name, _, _ in list(_parametrized(model)):
+        parametrize.remove_parametrizations(module, tensor_name, leave_parametrized=False)
+    return model
+
+
+def quantised_tensors(model: nn.Module) -> list[QuantisedTensor]:
+    """The quantised tensors in the order of the model's modules, tied ones once (under their first name)."""
+    seen: dict[int, QuantisedTensor] = {}
+    for _, name, mu, gaussian in _names(model):
+        seen.setdefault(id(gaussian), QuantisedTensor(name, mu, gaussian))
+    return list(seen.values())
+
+
+def _parametrized(model: nn.Module) -> Iterator[tuple[nn.Module, str, str, parametrize.ParametrizationList]]:
+    for module_name, module in model.named_modules():
+        if not parametrize.is_parametrized(module):
+            continue
+        for tensor_name, plist in module.parametrizations.items():  # type: ignore[union-attr, operator]
+            if isinstance(plist[0], GaussianWeight):
+                yield module, tensor_name, f"{module_name}.{tensor_name}" if module_name else tensor_name, plist
+
+
+def _names(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter, GaussianWeight]]:
+    for module, _, name, plist in _parametrized(model):
+        yield module, name, plist.original, plist[0]  # type: ignore[misc]
+
+
+def set_sigma(model: nn.Module, prior: Prior) -> None:
+    """Start every sigma from the prior of its tensor's current mean."""
+    with torch.no_grad():
+        for tensor in quantised_tensors(model):
+            tensor.gaussian.sigma.copy_(prior(tensor.mu))
+
+
+@contextmanager
+def sampled(model: nn.Module, regularizer: Regularizer | None = None) -> Iterator[Tensor]:
+    """Inside the block every quantised weight is one draw, however often and by however many modules it is read.
+
+    Yields the regularizer's penalty (a scalar to add to the loss, in the graph). Noise comes from torch's global
+    generator. Backward reaches mu and sigma of free weights only (of fixed ones sigma where it is to retrain).
+    """
+    tensors = quantised_tensors(model)
+    rule = regularizer or NoRegularizer()
+    penalties = []
+    try:
+        for tensor in tensors:
+            gaussian = tensor.gaussian
+            tensor_rule = NoRegularizer() if gaussian.is_bias else rule
+            weight, penalty = _Draw.apply(tensor.mu, gaussian.sigma, gaussian.assignment, gaussian.retrain_sigma, tensor_rule)
+            gaussian._draw = weight
+            penalties.append(penalty)
+        yield torch.stack(penalties).sum()
+    finally:
+        for tensor in tensors:
+            tensor.gaussian._draw = None
+
+
+@contextmanager
+def at_mean(model: nn.Module) -> Iterator[Tensor]:
+    """Inside the block weights are at their mean, and backward reaches mu of free weights only. Yields a zero penalty."""
+    tensors = quantised_tensors(model)
+    try:
+        for tensor in tensors:
+            tensor.gaussian._draw = _OnlyFree.apply(tensor.mu, tensor.gaussian.assignment)
+        yield tensors[0].mu.new_zeros(())
+    finally:
+        for tensor in tensors:
+            tensor.gaussian._draw = None
+
+
+class _OnlyFree(torch.autograd.Function):
+    """The identity, whose gradient is zero where a weight is fixed."""
+
+    @staticmethod
+    def forward(ctx: Any, mu: Tensor, assignment: Tensor) -> Tensor:
+        ctx.save_for_backward(assignment)
+        return mu.view_as(mu)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (assignment,) = ctx.saved_tensors
+        return grad * (assignment == FREE), None
+
+
+class _Draw(torch.autograd.Function):
+    """`mu + max(sigma, 2^-30) * eps` with fresh eps, and the regularizer's penalty for that eps."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, mu: Tensor, sigma: Tensor, assignment: Tensor, retrain: Tensor, rule: Regularizer
+    ) -> tuple[Tensor, Tensor]:
+        eps = torch.randn_like(mu)
+        fixed = assignment != FREE
+        free = ~fixed if bool(fixed.any()) else None
+        ctx.rule, ctx.retrain = rule, bool(retrain)
+        ctx.save_for_backward(sigma, eps, *([] if free is None else [free]))
+        return torch.addcmul(mu, sigma.clamp(min=MIN_SIGMA), eps), rule.penalty(sigma, eps, free)
+
+    @staticmethod
+    def backward(  # type: ignore[override]
+        ctx: Any, grad: Tensor, penalty_grad: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        sigma, eps, *rest = ctx.saved_tensors
+        free = rest[0] if rest else None
+        mu_grad = sigma_grad = None
+        if ctx.needs_input_grad[1]:
+            data = (grad * eps).masked_fill_(sigma < MIN_SIGMA, 0)
+            sigma_grad = data if free is None or ctx.retrain else data * free
+            # The penalty's own gradient carries every scale put on the loss (accumulation, mixed precision).
+            scale = penalty_grad.item()
+            if scale != 0:
+                sigma_grad = sigma_grad + scale * ctx.rule.gradient(sigma, eps, free, data / scale)
+        if ctx.needs_input_grad[0]:
+            mu_grad = grad if free is None else grad * free
+        return mu_grad, sigma_grad, None, None, None

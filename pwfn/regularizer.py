@@ -1,0 +1,116 @@
+"""What keeps sigma up: without it, training under noise would shrink every sigma to nothing.
+
+A regularizer acts on the free weights of one tensor (never on biases). It is part of the autograd graph: its gradient
+joins that of the data before gradients are accumulated, scaled, clipped or averaged over processes.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pwfn.faults import require
+
+
+class Regularizer(ABC):
+    """`sigma`, `eps` (the noise drawn) and `data_gradient` (of the loss, per sigma) have one shape.
+
+    `free` is a boolean mask of that shape; None stands for all free.
+    """
+
+    @abstractmethod
+    def penalty(self, sigma: Tensor, eps: Tensor, free: Tensor | None) -> Tensor:
+        """The term added to the loss, a scalar summed over the free weights."""
+
+    @abstractmethod
+    def gradient(self, sigma: Tensor, eps: Tensor, free: Tensor | None, data_gradient: Tensor) -> Tensor:
+        """What is added to d loss / d sigma; 0 where a weight is fixed."""
+
+
+class NoRegularizer(Regularizer):
+    """Sigma follows the data alone."""
+
+    def penalty(self, sigma: Tensor, eps: Tensor, free: Tensor | None) -> Tensor:
+        return sigma.new_zeros(())
+
+    def gradient(self, sigma: Tensor, eps: Tensor, free: Tensor | None, data_gradient: Tensor) -> Tensor:
+        return torch.zeros_like(sigma)
+
+
+@dataclass(frozen=True)
+class _Pull(Regularizer):
+    """Pulls every sigma below `ceiling` (S) upwards, with weight `strength` (lambda)."""
+
+    strength: float = 2.0**-11
+    ceiling: float = 0.05
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            strength=(0 <= self.strength < math.inf, "a number from 0"),
+            ceiling=(0 < self.ceiling < math.inf, "a number above 0"),
+        )
+
+    def _gap(self, sigma: Tensor) -> Tensor:
+        return (self.ceiling - sigma).clamp_(min=0)
+
+
+class Linear(_Pull):
+    """`lambda/2 * relu(S - sigma)^2 * |eps|`: a pull that grows linearly with the distance to S (the paper's)."""
+
+    def penalty(self, sigma: Tensor, eps: Tensor, free: Tensor | None) -> Tensor:
+        return _sum_free(self._gap(sigma).square_().mul_(eps.abs()), free) * (self.strength / 2)
+
+    def gradient(self, sigma: Tensor, eps: Tensor, free: Tensor | None, data_gradient: Tensor) -> Tensor:
+        return _only_free(self._gap(sigma).mul_(eps.abs()).mul_(-self.strength), free)
+
+
+class Exponential(_Pull):
+    """`lambda * (exp(gap) - gap - 1) * |eps|` with `gap = relu(S - sigma)`: a pull of `lambda * (exp(gap) - 1) * |eps|`."""
+
+    def penalty(self, sigma: Tensor, eps: Tensor, free: Tensor | None) -> Tensor:
+        gap = self._gap(sigma)
+        return _sum_free((gap.expm1() - gap).mul_(eps.abs()), free) * self.strength
+
+    def gradient(self, sigma: Tensor, eps: Tensor, free: Tensor | None, data_gradient: Tensor) -> Tensor:
+        return _only_free(self._gap(sigma).expm1_().mul_(eps.abs()).mul_(-self.strength), free)
+
+
+@dataclass(frozen=True)
+class LinearOnGrad(_Pull):
+    """Pulls hardest where the data gradient g is small: adds `|g| - lambda * softmin((1 - |eps|) * |g| / temperature)`.
+
+    The softmin runs over the free sigmas of one tensor that are below S; no other sigma is touched. It is a gradient
+    only: no function has it, so its penalty counts as 0 in the loss.
+    """
+
+    temperature: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self, temperature=(0 < self.temperature < math.inf, "a number above 0"))
+
+    def penalty(self, sigma: Tensor, eps: Tensor, free: Tensor | None) -> Tensor:
+        return sigma.new_zeros(())
+
+    def gradient(self, sigma: Tensor, eps: Tensor, free: Tensor | None, data_gradient: Tensor) -> Tensor:
+        active = sigma < self.ceiling
+        if free is not None:
+            active &= free
+        size = data_gradient.abs()
+        score = ((1 - eps.abs()) * size / self.temperature).masked_fill_(~active, math.inf)
+        softmin = torch.softmax(-score.flatten(), 0).view_as(score)
+        added = size - self.strength * softmin
+        return torch.where(active, added, torch.zeros_like(added))  # with nothing active softmin is NaN, and unused
+
+
+def _sum_free(values: Tensor, free: Tensor | None) -> Tensor:
+    return values.sum() if free is None else (values * free).sum()
+
+
+def _only_free(values: Tensor, free: Tensor | None) -> Tensor:
+    return values if free is None else values.mul_(free)
