@@ -1,0 +1,80 @@
+"""What of a run has to survive it: the resolved config and the network after its last round.
+
+Nothing is pickled: the network is a safetensors file, the config is YAML.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_model, save_model
+from torch import nn
+from yaml import YAMLError
+
+from pwfn.record import RoundRecord, read_records, write_atomically
+
+CONFIG = "config.yaml"
+NETWORK = "network.safetensors"
+
+
+class NotAFinishedRun(ValueError):
+    """The folder holds no finished run; the message says what is missing."""
+
+
+def write_config(folder: Path, plain: Any) -> None:
+    """The resolved config, from which everything can be rebuilt."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(plain)))
+
+
+def save(folder: Path, network: nn.Module, round_index: int) -> None:
+    """Replace the saved network by the present one: means, sigmas, assignments, and everything that is not quantised."""
+    part = folder / f".{NETWORK}.part"
+    save_model(network, str(part), metadata={"round": str(round_index)})
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(folder / NETWORK)
+
+
+def read_config(folder: Path) -> DictConfig:
+    """The config a run was started with."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise NotAFinishedRun(f"{folder} is not the folder of a run: it has no {CONFIG}")
+    try:
+        cfg = OmegaConf.load(path)
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise NotAFinishedRun(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(cfg, DictConfig):
+        raise NotAFinishedRun(f"{path} is not a config: it is not a mapping")
+    return cfg
+
+
+def finished_record(folder: Path) -> RoundRecord:
+    """The record of the last round; raises NotAFinishedRun unless all weights were fixed and the network was saved."""
+    try:
+        records = read_records(folder)
+    except (OSError, ValueError) as error:
+        raise NotAFinishedRun(f"{folder} is not a finished run: {error}") from error
+    if not records or records[-1].fraction != 1.0:
+        done = f"{len(records)} rounds done, {100 * records[-1].fraction:g} % fixed" if records else "no round is done"
+        raise NotAFinishedRun(f"{folder} is not a finished run: {done}")
+    return records[-1]
+
+
+def load(folder: Path, network: nn.Module, round_index: int) -> None:
+    """Read the network saved after round `round_index` into `network`; raises NotAFinishedRun."""
+    path = folder / NETWORK
+    try:
+        with safe_open(path, framework="pt") as file:
+            saved = (file.metadata() or {}).get("round")
+        if saved != str(round_index):
+            raise NotAFinishedRun(f"{path} was saved after round {saved}, the records end with round {round_index}")
+        load_model(network, str(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise NotAFinishedRun(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error

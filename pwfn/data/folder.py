@@ -1,0 +1,99 @@
+"""Any images sorted into one folder per class, as ImageNet is."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pwfn.data.images import DataError, FileImages
+from pwfn.data.spec import ImageData, Splits
+
+IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
+TEST_FOLDERS = ("test", "val", "validation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFolder(ImageData):
+    """`root`/train/<class>/*.jpg and the same below `test_folder`; the classes are the sorted folder names.
+
+    `test_folder` None means the one of test, val and validation that exists. Files of other kinds and names that begin
+    with a dot are passed over.
+    """
+
+    channels: int = 3
+    root: str = "data"
+    test_folder: str | None = None
+
+    def rules(self) -> dict[str, tuple[bool, str]]:
+        return {
+            "channels": (self.channels in (1, 3), "1 or 3"),
+            "root": (isinstance(self.root, str), "a folder"),
+        }
+
+    @property
+    def num_classes(self) -> int:
+        """Counted on disk, like `class_names`: raises `DataError` if the folder is missing."""
+        return len(self.class_names)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return _class_names(Path(self.root) / "train")
+
+    def load(self) -> Splits:
+        train, test = Path(self.root) / "train", self._test_folder()
+        names, tested = set(_class_names(train)), set(_class_names(test))
+        if names != tested:
+            only = [
+                f"{folder.name} has {_few(more)}"
+                for folder, more in ((train, names - tested), (test, tested - names))
+                if more
+            ]
+            raise DataError(
+                f"{self.root}: {train.name} and {test.name} differ in their classes: only {', only '.join(only)}"
+            )
+        return Splits(_images(train), _images(test))
+
+    def _test_folder(self) -> Path:
+        root = Path(self.root)
+        if self.test_folder is not None:
+            return root / self.test_folder
+        found = [name for name in TEST_FOLDERS if (root / name).is_dir()]
+        if not found:
+            raise DataError(f"{root}: has none of the folders {', '.join(TEST_FOLDERS)} with test images")
+        if len(found) > 1:
+            raise DataError(f"{root}: has both {' and '.join(found)}; say which is tested on with data.test_folder=")
+        return root / found[0]
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; data.root is a folder that holds train/<class>/ and val/<class>/")
+    names = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."))
+    if not names:
+        raise DataError(f"{folder}: has no class folders")
+    return names
+
+
+def _images(folder: Path) -> FileImages:
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(_class_names(folder)):
+        found = [
+            Path(where) / file
+            for where, _, files in os.walk(folder / name)
+            for file in files
+            if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES and file[0] != "."
+        ]
+        if not found:
+            raise DataError(f"{folder / name}: has no images ({' '.join(sorted(IMAGE_SUFFIXES))})")
+        paths += sorted(found)
+        labels += [label] * len(found)
+    return FileImages(paths, np.asarray(labels))
+
+
+def _few(names: set[str]) -> str:
+    shown = sorted(names)[:3]
+    return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

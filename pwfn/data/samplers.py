@@ -1,0 +1,49 @@
+"""Which image comes when, on which process. Every order is a function of (seed, epoch, rank) and of nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+
+class ShuffledShare(Sampler[int]):
+    """The first `ceil(share * count)` images of a shuffled order that is new in every epoch, dealt out to the ranks.
+
+    Ranks get equally many, because a process with a batch less would leave the others waiting: a few images are
+    repeated if need be. torch's DistributedSampler knows no share and seeds with `seed + epoch`, so that epoch 1 of
+    seed 0 would be epoch 0 of seed 1.
+    """
+
+    def __init__(self, count: int, seed: int, share: float = 1.0, rank: int = 0, world_size: int = 1) -> None:
+        self.count, self.seed, self.rank, self.world_size = count, seed, rank, world_size
+        # rounded first, or 0.07 of 100 would be 8: the product is 7.000000000000001
+        self.used = math.ceil(round(share * count, 6))
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before each training epoch, on every sampler that has it."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return math.ceil(self.used / self.world_size)
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)[: self.used]
+        padded = np.resize(order, len(self) * self.world_size)
+        return iter(padded[self.rank :: self.world_size].tolist())
+
+
+class EachOnce(Sampler[int]):
+    """Every `world_size`-th image from `rank` on, in order: over all ranks each image comes exactly once."""
+
+    def __init__(self, count: int, rank: int = 0, world_size: int = 1) -> None:
+        self.indices = range(rank, count, world_size)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)

@@ -1,0 +1,113 @@
+"""What images a run uses, how they are split and how they are fed: the contract every data set fulfils."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pwfn.data.images import DataError, ImageSet, stratified_split
+from pwfn.data.transforms import AUGMENTATIONS
+from pwfn.faults import require
+
+
+class Splits(NamedTuple):
+    """What a data set holds, untransformed. `test` is never trained on, `train` may still give validation images."""
+
+    train: ImageSet
+    test: ImageSet
+
+
+class Partition(NamedTuple):
+    """The images a run uses; no image is in two of them. `val` is None when nothing is held out."""
+
+    train: ImageSet
+    val: ImageSet | None
+    test: ImageSet
+
+
+def is_integer(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageData(ABC):
+    """One data set. Making it reads nothing from disk; `conf/data/` says what each value means."""
+
+    batch_size: int = 64
+    eval_batch_size: int = 256
+    num_workers: int = 0
+    image_size: int | None = None
+    val_fraction: float = 0.0
+    split_seed: int = 0
+    train_images: int | None = None
+    test_images: int | None = None
+    augment: str = "none"
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """Colour channels of the images the network is given: 1 (grey) or 3 (RGB)."""
+
+    @property
+    @abstractmethod
+    def num_classes(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names in the order of the labels, or None where the labels have none."""
+
+    @abstractmethod
+    def load(self) -> Splits:
+        """Read every label (and small sets entirely). Raise `DataError` when something is missing or damaged."""
+
+    def prepare(self) -> None:  # noqa: B027  (most sets have nothing to fetch)
+        """Fetch what `load` reads. Called once per machine, before any process calls `load`."""
+
+    def __post_init__(self) -> None:
+        from_1 = "an integer from 1"
+        require(
+            self,
+            batch_size=(is_integer(self.batch_size, 1), from_1),
+            eval_batch_size=(is_integer(self.eval_batch_size, 1), from_1),
+            num_workers=(is_integer(self.num_workers, 0), "an integer from 0"),
+            image_size=(self.image_size is None or is_integer(self.image_size, 1), f"{from_1}, or null"),
+            val_fraction=(
+                isinstance(self.val_fraction, (int, float)) and 0 <= self.val_fraction < 1,
+                "a number from 0 to below 1",
+            ),
+            split_seed=(is_integer(self.split_seed, 0), "an integer from 0"),
+            train_images=(self.train_images is None or is_integer(self.train_images, 1), f"{from_1}, or null"),
+            test_images=(self.test_images is None or is_integer(self.test_images, 1), f"{from_1}, or null"),
+            augment=(self.augment in tuple(AUGMENTATIONS), f"one of {', '.join(AUGMENTATIONS)}"),
+            **self.rules(),
+        )
+
+    def rules(self) -> dict[str, tuple[bool, str]]:
+        """What a subclass requires of its own fields, in the form `pwfn.faults.require` takes."""
+        return {}
+
+    def partition(self) -> Partition:
+        """Load, keep `train_images` and `test_images`, then hold out validation images.
+
+        Depends on the fields of this object alone, so it is the same in every round, process and resumed run.
+        """
+        train, test = self.load()
+        train = self._limit(train, "train_images")
+        test = self._limit(test, "test_images")
+        if not self.val_fraction:
+            return Partition(train, None, test)
+        count = round(self.val_fraction * len(train))
+        if not 0 < count < len(train):
+            raise DataError(f"val_fraction = {self.val_fraction}: takes {count} of {len(train)} training images")
+        held_out, rest = stratified_split(train.labels, count, self.split_seed)
+        return Partition(train.pick(rest), train.pick(held_out), test)
+
+    def _limit(self, images: ImageSet, field: str) -> ImageSet:
+        wanted: int | None = getattr(self, field)
+        if wanted is None:
+            return images
+        if wanted > len(images):
+            raise DataError(f"{field} = {wanted}: {type(self).__name__} has only {len(images)}")
+        return images.pick(stratified_split(images.labels, wanted, self.split_seed)[0])

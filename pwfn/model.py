@@ -1,0 +1,135 @@
+"""Which network: any timm model by name, with its weights from the hub, from a local file, or random."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import pickle
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pwfn.faults import require
+
+
+class ModelError(RuntimeError):
+    """A network that cannot be built or whose weights cannot be loaded; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Quantize:
+    """Glob patterns over parameter names, on top of the default (weight and bias of linear and convolution layers)."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A timm model: `name` with its tag, `args` for `timm.create_model` (None values are left out)."""
+
+    name: str
+    pretrained: bool = False
+    checkpoint: str | None = None
+    args: dict[str, Any] = field(default_factory=dict)
+    quantize: Quantize = Quantize()
+
+    def __post_init__(self) -> None:
+        import timm
+
+        architecture, _, tag = self.name.partition(".")
+        known = timm.is_model(architecture)
+        tags = [name.partition(".")[2] for name in timm.list_pretrained(architecture)] if known else []
+        if not known:
+            allowed = f"the name of a timm model{_nearest(architecture, timm.list_models())}"
+        else:
+            allowed = f"{architecture} with one of its tags {', '.join(tags) or '(it has none)'}"
+        checkpoint = self.checkpoint is None or Path(self.checkpoint).is_file()
+        require(
+            self,
+            name=(known and (not tag or tag in tags), allowed),
+            checkpoint=(checkpoint, "an existing file (.safetensors, .pth) with the weights"),
+            pretrained=(not (self.pretrained and self.checkpoint), "false where model.checkpoint names a file"),
+        )
+
+    @property
+    def random_weights(self) -> bool:
+        return not self.pretrained and self.checkpoint is None
+
+    def build(self, *, num_classes: int, in_chans: int, load_weights: bool = True) -> nn.Module:
+        """The network, on the CPU. With `load_weights=False` random ones: for a run whose weights are read later."""
+        import timm
+
+        args = {key: value for key, value in self.args.items() if value is not None}
+        if load_weights and self.checkpoint is not None:
+            weights = read_weights(Path(self.checkpoint))
+            args |= {"pretrained": True, "pretrained_cfg_overlay": self._overlay(weights)}
+        elif load_weights and self.pretrained:
+            args |= {"pretrained": True}
+        try:
+            return timm.create_model(self.name, num_classes=num_classes, in_chans=in_chans, **args)
+        except (RuntimeError, OSError, TypeError, KeyError, AssertionError) as error:
+            source = self.checkpoint or ("the hub" if self.pretrained else "random weights")
+            reason = " ".join(str(error).split())[:400]
+            raise ModelError(f"cannot build {self.name} with weights from {source}: {reason}") from error
+
+    def _overlay(self, weights: dict[str, Tensor]) -> dict[str, Any]:
+        """What timm has to know about a file: its tensors, and how many classes its head has."""
+        import timm
+
+        config = timm.get_pretrained_cfg(self.name, allow_unregistered=True)
+        heads = config.classifier if config is not None else None
+        head = heads if isinstance(heads, str) else heads[0] if heads else ""
+        overlay: dict[str, Any] = {"state_dict": weights}
+        if f"{head}.weight" in weights:
+            overlay["num_classes"] = weights[f"{head}.weight"].shape[0]
+        return overlay
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors or torch file. Nothing is ever unpickled but tensors. Raises ModelError."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        raise ModelError(f"{path} is not a readable file of weights: {' '.join(str(error).split())[:200]}") from error
+    for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ModelError(f"{path} holds no state dict")
+    return {name.removeprefix("module."): value for name, value in content.items()}
+
+
+def warn_if_random(spec: ModelSpec, pretrain_epochs: int) -> None:
+    """Say aloud that a network starts from random weights and is not trained before it is compressed."""
+    if spec.random_weights and pretrain_epochs == 0:
+        warnings.warn(
+            f"{spec.name} starts from RANDOM weights and pretrain.epochs is 0: set model.pretrained=true, "
+            "model.checkpoint=<file> or pretrain.epochs, or expect the accuracy of guessing",
+            stacklevel=2,
+        )
+
+
+def data_config(network: nn.Module) -> dict[str, Any]:
+    """The model's own preprocessing as timm knows it: input_size, interpolation, mean, std, crop_pct, crop_mode."""
+    import timm
+
+    return dict(timm.data.resolve_data_config({}, model=network))
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=3)
+    return f"; nearest: {', '.join(close)}" if close else ""
+
+
+def count_parameters(network: nn.Module) -> int:
+    return sum(math.prod(p.shape) for p in network.parameters())

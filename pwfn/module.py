@@ -1,0 +1,153 @@
+"""The LightningModule: loss, optimizer and metrics of one network, phase after phase of one run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from pwfn.optimizer import OptimizerSpec
+from pwfn.posterior import FREE, at_mean, quantised_tensors, sampled
+from pwfn.record import Scores
+from pwfn.regularizer import Regularizer
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is NaN or infinite; the message is one line that says where and what to try."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What one fit trains: under noise or at the mean, mu (with everything that is not quantised), sigma, or both."""
+
+    label: str
+    epochs: int
+    optimizer: OptimizerSpec
+    share: float = 1.0  # of the training images per epoch
+    noise: bool = True
+    train_mu: bool = True
+    train_sigma: bool = True
+
+
+class BayesianClassifier(LightningModule):
+    """A Bayesian network (`pwfn.posterior`) with cross entropy, trained phase by phase, tested at the mean weights."""
+
+    def __init__(
+        self, network: nn.Module, regularizer: Regularizer, *, num_classes: int, label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.regularizer = regularizer
+        self.label_smoothing = label_smoothing
+        self.phase: Phase | None = None
+        self.scores: Scores | None = None
+        self.top1 = MulticlassAccuracy(num_classes, top_k=1, average="micro")
+        self.top5 = MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro")
+        self.cross_entropy = MeanMetric().set_dtype(torch.float64)
+        # Every rank has the same assignments by construction: DDP need not send them at each forward pass.
+        self._ddp_params_and_buffers_to_ignore = [
+            name for name, _ in self.named_buffers() if name.endswith((".assignment", ".retrain_sigma"))
+        ]
+
+    def begin(self, phase: Phase) -> None:
+        """Choose what the next fit trains; to be called before the fit, since DDP looks at requires_grad when it wraps."""
+        self.phase = phase
+        sigmas = {id(t.gaussian.sigma) for t in quantised_tensors(self.network)}
+        for parameter in self.network.parameters():
+            parameter.requires_grad_(phase.train_sigma if id(parameter) in sigmas else phase.train_mu)
+
+    @property
+    def current_phase(self) -> Phase:
+        if self.phase is None:
+            raise RuntimeError("call begin(phase) before fitting")
+        return self.phase
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        images, labels = batch
+        drawn = sampled(self.network, self.regularizer) if self.current_phase.noise else at_mean(self.network)
+        with drawn as penalty:
+            logits = self.network(images)
+        cross_entropy = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        loss = cross_entropy + penalty
+        if not torch.isfinite(loss):
+            raise TrainingDiverged(
+                f"the loss is {loss.item()} in {self.current_phase.label}, step {self.global_step} "
+                f"(cross entropy {cross_entropy.item()}, regularizer {penalty.item()}): try a smaller optimizer.lr"
+            )
+        self.log_dict({"train/cross_entropy": cross_entropy.detach(), "train/regularizer": penalty.detach()})
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self._reset()
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._update(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        scores = self._compute()
+        self.log_dict({"val/top1": scores.top1, "val/top5": scores.top5, "val/loss": scores.loss})
+
+    def on_test_epoch_start(self) -> None:
+        self._reset()
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._update(batch)
+
+    def on_test_epoch_end(self) -> None:
+        self.scores = self._compute()
+
+    def _reset(self) -> None:
+        for metric in (self.top1, self.top5, self.cross_entropy):
+            metric.reset()
+
+    def _update(self, batch: tuple[Tensor, Tensor]) -> None:
+        images, labels = batch
+        logits = self.network(images)
+        self.top1.update(logits, labels)
+        self.top5.update(logits, labels)
+        self.cross_entropy.update(F.cross_entropy(logits, labels, reduction="none").double())
+
+    def _compute(self) -> Scores:
+        top1, top5 = (100.0 * m.compute().double().item() for m in (self.top1, self.top5))
+        return Scores(top1=top1, top5=top5, loss=self.cross_entropy.compute().item())
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        phase = self.current_phase
+        optimizer = phase.optimizer.build(p for p in self.network.parameters() if p.requires_grad)
+        # Lightning's estimate covers every epoch of the trainer, those of earlier phases included.
+        steps = int(self.trainer.estimated_stepping_batches) // int(self.trainer.max_epochs or 1) * phase.epochs
+        schedule = LambdaLR(optimizer, lambda step: phase.optimizer.lr_factor(step, steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip, then decay: the last thing before the step, and never on a weight that is fixed."""
+        spec = self.current_phase.optimizer
+        if spec.clip_norm is not None:
+            self.clip_gradients(optimizer, gradient_clip_val=spec.clip_norm, gradient_clip_algorithm="norm")
+        if spec.weight_decay == 0:
+            return
+        lr = optimizer.param_groups[0]["lr"]
+        free: dict[int, Tensor] = {}
+        for tensor in quantised_tensors(self.network):
+            mask = tensor.gaussian.assignment == FREE
+            free[id(tensor.mu)] = mask
+            if not tensor.gaussian.retrain_sigma:
+                free[id(tensor.gaussian.sigma)] = mask
+        for parameter in self.network.parameters():
+            spec.decay(parameter, free.get(id(parameter)), lr)

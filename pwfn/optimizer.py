@@ -1,0 +1,112 @@
+"""Which optimizer trains a phase, with which learning rate, decay and clipping.
+
+Weight decay is not left to torch: it must not move a weight that is fixed. `decay` applies it to free weights alone.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from pwfn.faults import require
+
+
+def _cosine(progress: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+LR_SCHEDULES: dict[str, Callable[[float], float]] = {  # factor on lr at a progress from 0 to 1
+    "constant": lambda progress: 1.0,
+    "cosine": _cosine,
+    "linear": lambda progress: 1.0 - progress,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSpec(ABC):
+    """`lr` is the peak; `warmup` the share of a phase in which it rises from 0; `clip_norm` the largest gradient norm."""
+
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    clip_norm: float | None = 1.0
+    lr_schedule: Literal["constant", "cosine", "linear"] = "constant"
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(self, **self.rules())
+
+    def rules(self) -> dict[str, tuple[bool, str]]:
+        """The conditions on the fields; subclasses add theirs."""
+        clip_norm = self.clip_norm is None or 0 < self.clip_norm < math.inf
+        return {
+            "lr": (0 < self.lr < math.inf, "a number above 0"),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "a number from 0"),
+            "clip_norm": (clip_norm, "a number above 0, or null for no clipping"),
+            "lr_schedule": (self.lr_schedule in LR_SCHEDULES, f"one of {', '.join(LR_SCHEDULES)}"),
+            "warmup": (0 <= self.warmup < 1, "from 0 to below 1"),
+        }
+
+    @abstractmethod
+    def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        """A fresh torch optimizer with learning rate `lr` and no weight decay of its own."""
+
+    def lr_factor(self, step: int, steps: int) -> float:
+        """The factor on `lr` at optimizer step `step` of a phase of `steps`."""
+        warm = self.warmup * steps
+        if step < warm:
+            return (step + 1) / (warm + 1)
+        return LR_SCHEDULES[self.lr_schedule](min(1.0, (step - warm) / max(1.0, steps - warm)))
+
+    def decay(self, parameter: nn.Parameter, free: Tensor | None, lr: float) -> None:
+        """Weight decay for one step, just before it: added to the gradient (L2). `free` masks what may move."""
+        if self.weight_decay and parameter.grad is not None:
+            parameter.grad.add_(_masked(parameter, free), alpha=self.weight_decay)
+
+
+def _masked(parameter: nn.Parameter, free: Tensor | None) -> Tensor:
+    return parameter.detach() if free is None else parameter.detach() * free
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD(OptimizerSpec):
+    momentum: float = 0.9
+    nesterov: bool = False
+
+    def rules(self) -> dict[str, tuple[bool, str]]:
+        momentum = 0 <= self.momentum < 1
+        return super().rules() | {
+            "momentum": (momentum, "from 0 to below 1"),
+            "nesterov": (not self.nesterov or self.momentum > 0, "false where momentum is 0"),
+        }
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam(OptimizerSpec):
+    betas: tuple[float, float] = (0.9, 0.999)
+
+    def rules(self) -> dict[str, tuple[bool, str]]:
+        betas = len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas)
+        return super().rules() | {"betas": (betas, "two numbers from 0 to below 1")}
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        return torch.optim.Adam(parameters, lr=self.lr, betas=self.betas)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
+
+    def decay(self, parameter: nn.Parameter, free: Tensor | None, lr: float) -> None:
+        if self.weight_decay and parameter.grad is not None:
+            with torch.no_grad():
+                parameter.sub_(_masked(parameter, free), alpha=lr * self.weight_decay)

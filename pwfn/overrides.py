@@ -1,0 +1,131 @@
+"""Single overrides of a command line: read, expanded if they are a sweep, and applied even when their key is unknown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, ValueType
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from pwfn.wording import also, nearest, one_line
+
+
+class OverrideReader:
+    """Reads overrides one by one; what is wrong with an override itself goes to `faults`."""
+
+    def __init__(self, loader: ConfigLoaderImpl, config_name: str) -> None:
+        self.loader = loader
+        self.config_name = config_name
+        self.parser = OverridesParser.create(config_loader=loader)
+        self.faults: list[str] = []
+
+    def parse(self, line: str) -> list[Override]:
+        """The override in a list, or an empty list if it cannot be read."""
+        try:
+            return self.parser.parse_overrides([line])
+        except HydraException as error:
+            reason = one_line(str(error).partition("\nSee https")[0])
+            self.faults.append(f"{line!r}: must be of the form key=value ({reason})")
+            return []
+
+    def alternatives(self, override: Override, multirun: bool) -> list[Override]:
+        """The plain overrides that one stands for: several for a sweep, none where it has to be left out."""
+        if not override.is_sweep_override():
+            return self._with_known_option(override)
+        if override.is_hydra_override():
+            self.faults.append(f"{override.input_line}: Hydra's own settings cannot be swept; give one value")
+            return []
+        swept = self._swept(override) if override.is_discrete_sweep() else []  # else only the sweeper knows the values
+        if not multirun:
+            self._refuse_sweep(override)
+            swept = swept[:1]
+        return [right for single in swept for right in self._with_known_option(single)]
+
+    def is_group(self, override: Override) -> bool:
+        return bool(self._options(override.key_or_group)) and not isinstance(override.value(), dict)
+
+    def _swept(self, override: Override) -> list[Override]:
+        try:
+            values = list(override.sweep_string_iterator())
+        except (ValueError, TypeError, HydraException) as error:
+            self.faults.append(f"{override.input_line}: {one_line(str(error))}")
+            return []
+        if not values:
+            self.faults.append(f"{override.input_line}: must stand for at least one value")
+        return [single for value in values for single in self.parse(f"{override.get_key_element()}={value}")]
+
+    def _refuse_sweep(self, override: Override) -> None:
+        key, value = override.key_or_group, override.get_value_string()
+        as_list = (
+            f"; for one list write {key}=[{value}]" if override.value_type == ValueType.SIMPLE_CHOICE_SWEEP else ""
+        )
+        self.faults.append(f"{key} = {value}: must be one value, or a sweep with the flag -m{as_list}")
+
+    def _with_known_option(self, override: Override) -> list[Override]:
+        """The override itself or, with a fault, one with the nearest option, so that what depends on it is judged."""
+        group, given = override.key_or_group, override.value()
+        if override.is_hydra_override() and "/" in group and not self._options(group):
+            groups = [f"hydra/{name}" for name in self.loader.get_group_options("hydra", ObjectType.GROUP)]
+            self.faults.append(f"{group} = {given!r}: unknown group{also(nearest(group, groups))}")
+            return []
+        if override.is_delete() or not self.is_group(override):
+            return [override]
+        options = given if isinstance(given, list) else [given]
+        right = [self._known_option(group, option) for option in options if option is not None]
+        if all(right):
+            return [override]
+        if isinstance(given, list) or not (match := nearest(str(given), self._options(group))):
+            return []
+        return self.parse(f"{override.get_key_element()}={match}")
+
+    def _known_option(self, group: str, option: Any) -> bool:
+        folder, _, name = f"{group}/{option}".rpartition("/")  # an option may be in a folder below its group
+        if name.removesuffix(".yaml") in self._options(folder) or name == "null":
+            return True
+        listed = self._options(group)
+        self.faults.append(
+            f"{group} = {option!r}: must be one of {', '.join(listed)}{also(nearest(str(option), listed))}"
+        )
+        return False
+
+    def _options(self, group: str) -> list[str]:
+        return self.loader.get_group_options(group, ObjectType.CONFIG)
+
+
+def apply(cfg: DictConfig, override: Override) -> list[str]:
+    """Apply a value override to `cfg`, unknown keys included; returns why it cannot be done, if so."""
+    key, line = override.key_or_group, override.input_line
+    if override.package is not None:
+        return [f"{line}: there is no group {key!r}"]
+    if override.is_delete():
+        return _delete(cfg, key, str(line))
+    try:
+        present = override.is_add() and OmegaConf.select(cfg, key, throw_on_missing=False) is not None
+        if present and not isinstance(override.value(), dict | list):
+            return [f"{line}: {key} has a value already, so write it without the +"]
+        OmegaConf.update(cfg, key, override.value(), merge=True, force_add=True)
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        return [f"{line}: {reason_of(error)}"]
+    return []
+
+
+def _delete(cfg: DictConfig, key: str, line: str) -> list[str]:
+    parent, _, leaf = key.rpartition(".")
+    section = OmegaConf.select(cfg, parent) if parent else cfg
+    if not isinstance(section, DictConfig) or leaf not in section:
+        return [f"{line}: there is no such key to take away"]
+    with open_dict(section):
+        del section[leaf]
+    return []
+
+
+def reason_of(error: BaseException) -> str:
+    """The first part of a message of Hydra or OmegaConf in one line, without its search path and inner details."""
+    text = str(error) or str(error.__cause__ or type(error).__name__)
+    cause = f" ({error.__cause__})" if isinstance(error.__cause__, OmegaConfBaseException) and str(error) else ""
+    return one_line(text.partition("\nSearch path")[0].partition("\nConfig search path")[0] + cause.split("\n")[0])

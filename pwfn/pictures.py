@@ -1,0 +1,162 @@
+"""The two pictures of a run. Every function makes its own figure and touches no global matplotlib state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from pwfn.record import RoundRecord, Scores
+
+# From the palette of Okabe and Ito, which colour-blind readers can tell apart.
+_BLUE, _ORANGE, _GREEN, _GREY, _INK = "#0072B2", "#D55E00", "#007A5A", "#8A8A8A", "#333333"
+_MOST_STEMS = 512  # more values than that cannot be told apart on the paper anyway
+_BINS = 240
+
+
+def draw_rounds(records: Sequence[RoundRecord], baseline: Scores, path: Path) -> None:
+    """Accuracy and bits per weight over the share of weights that are fixed, as a PNG of 1200 x 900 pixels."""
+    _save(rounds_figure(records, baseline), path)
+
+
+def draw_weights(before: torch.Tensor, after: torch.Tensor, path: Path) -> None:
+    """How the weights are spread before and after, as a PNG of 1200 x 675 pixels.
+
+    Both hold the same weights, in any shape, all finite. A stem is as high as the number of weights at its value.
+    """
+    _save(weights_figure(before, after), path)
+
+
+def rounds_figure(records: Sequence[RoundRecord], baseline: Scores) -> Figure:
+    figure = Figure(figsize=(8, 6), dpi=150, layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    fixed = [100 * one.fraction for one in records]
+    trained, clustered = [one.trained.top1 for one in records], [one.clustered.top1 for one in records]
+    bits = [one.entropy_bits for one in records]
+    top.axhline(baseline.top1, color=_GREY, linestyle=(0, (5, 3)), linewidth=1.5, label="pretrained")
+    top.plot(fixed, trained, color=_BLUE, marker="o", markersize=5, linewidth=1.8, label="trained")
+    top.plot(fixed, clustered, color=_ORANGE, marker="s", markersize=5, linewidth=1.8, label="clustered")
+    bottom.plot(fixed, bits, color=_GREEN, marker="o", markersize=5, linewidth=1.8, label="entropy")
+    top.set_title("Top-1 accuracy on the test split, %", loc="left", fontsize=11, color=_INK)
+    bottom.set_title("Entropy of the weights, bits per weight", loc="left", fontsize=11, color=_INK)
+    bottom.set_xlabel("weights fixed, %")
+    bottom.set_ylim(bottom=0, top=max(bits, default=1.0) * 1.12)
+    for axes in (top, bottom):
+        _tidy(axes)
+    top.set_xlim(min([*fixed, 100.0]) - 4, 103)
+    accuracies = [baseline.top1, *trained, *clustered]
+    # At least one point of accuracy high: less would blow the noise of the test split up to a result.
+    margin = max(0.12 * (max(accuracies) - min(accuracies)), (1 - (max(accuracies) - min(accuracies))) / 2)
+    top.set_ylim(min(accuracies) - margin, max(accuracies) + margin)
+    if records:
+        names = ("trained", "clustered", "pretrained")
+        heights = (trained[-1], clustered[-1], baseline.top1)
+        labels = [f"{name} {height:.2f}" for name, height in zip(names, heights, strict=True)]
+        _label_ends(top, heights, labels, (_BLUE, _ORANGE, "#666666"))
+        final = f"{bits[-1]:.2f} bits,\n{records[-1].unique_weights:,} values"
+        _label_ends(bottom, (bits[-1],), (final,), (_GREEN,))
+    return figure
+
+
+def _apart(heights: Sequence[float], gap: float) -> list[float]:
+    """The nearest places to the sorted `heights` that are `gap` or more apart: what collides moves as one pile."""
+    piles: list[list[float]] = []
+    for height in heights:
+        piles.append([height])
+        while len(piles) > 1 and _place(piles[-1], gap)[0] - _place(piles[-2], gap)[-1] < gap:
+            above = piles.pop()
+            piles[-1] += above
+    return [place for pile in piles for place in _place(pile, gap)]
+
+
+def _place(pile: list[float], gap: float) -> list[float]:
+    middle = sum(pile) / len(pile)
+    return [middle + (i - (len(pile) - 1) / 2) * gap for i in range(len(pile))]
+
+
+def _label_ends(axes: Axes, heights: Sequence[float], labels: Sequence[str], colours: Sequence[str]) -> None:
+    """Write each label right of its line's end, in the line's colour, where it covers no other."""
+    low, high = axes.get_ylim()
+    order = sorted(range(len(heights)), key=lambda i: heights[i])
+    places = _apart([heights[i] for i in order], 0.075 * (high - low))
+    for place, i in zip(places, order, strict=True):
+        axes.annotate(
+            labels[i],
+            xy=(1.015, place),
+            xycoords=axes.get_yaxis_transform(),
+            color=colours[i],
+            fontsize=10,
+            va="center",
+            annotation_clip=False,
+        )
+
+
+def weights_figure(before: torch.Tensor, after: torch.Tensor) -> Figure:
+    old = before.detach().flatten().float().cpu()
+    values, counts = torch.unique(after.detach().flatten().float().cpu(), return_counts=True)
+    distinct = values.numel()
+    if distinct > _MOST_STEMS:
+        counts, most = counts.topk(_MOST_STEMS)
+        values = values[most]
+    figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    # Most weights crowd around zero and few lie far out. asinh is linear up to about `width` and logarithmic beyond.
+    sizes = old[old != 0].abs()
+    width = float(sizes.median()) if sizes.numel() else 1e-3
+    reach = 1.08 * max(width, float(old.abs().max()), float(values.abs().max()))
+    edges = width * np.sinh(np.linspace(-np.arcsinh(reach / width), np.arcsinh(reach / width), _BINS + 1))
+    heights, _ = np.histogram(old.numpy(), bins=edges)
+    axes.set_xscale("asinh", linear_width=width)
+    axes.set_yscale("log")
+    axes.stairs(heights, edges, baseline=0.5, fill=True, color="#9CC9E6", label=f"before: {old.numel():,} weights")
+    shown = f"after: {distinct:,} values" + (
+        f", the {_MOST_STEMS} most frequent shown" if distinct > _MOST_STEMS else ""
+    )
+    thin = distinct > 128
+    axes.vlines(values.numpy(), 0.5, counts.numpy(), color=_ORANGE, linewidth=0.7 if thin else 1.1, label=shown)
+    axes.plot(values.numpy(), counts.numpy(), ".", color=_ORANGE, markersize=2.5 if thin else 4.5)
+    axes.set_ylim(0.5, max(int(heights.max()), int(counts.max())) * 6)  # headroom for the legend
+    axes.set_xlim(-reach, reach)
+    _tick_powers(axes, width, reach)
+    axes.set_title("Number of weights, per bin before and per value after", loc="left", fontsize=11, color=_INK)
+    axes.set_xlabel("weight (linear near zero, logarithmic further out)")
+    _tidy(axes)
+    axes.legend(frameon=False, loc="upper left", ncols=2, fontsize=10, handlelength=1.2, borderaxespad=0.2)
+    return figure
+
+
+def _tick_powers(axes: Axes, width: float, reach: float) -> None:
+    """Mark zero and powers of two, from inside the linear part on."""
+    first, last = int(np.ceil(np.log2(width / 2))), int(np.floor(np.log2(reach)))
+    step = max(1, round((last - first) / 6))
+    powers = [2.0**n for n in range(last, first - 1, -step)]
+    axes.xaxis.set_major_locator(FixedLocator([*(-p for p in powers), 0.0, *reversed(powers)]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(_as_fraction))
+
+
+def _as_fraction(value: float, _position: Any = None) -> str:
+    sign, size = "\N{MINUS SIGN}" if value < 0 else "", abs(value)
+    return f"{sign}{size:g}" if size == 0 or size >= 1 else f"{sign}1/{round(1 / size)}"
+
+
+def _tidy(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_GREY)
+    axes.tick_params(colors=_INK)
+    axes.grid(axis="y", color="#E6E6E6", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasAgg(figure)
+    figure.savefig(path, format="png")

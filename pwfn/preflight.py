@@ -1,0 +1,174 @@
+"""The command line, checked before Hydra, data or a model is touched: every fault of every job of a sweep, at once.
+
+Hydra stops at the first key or option it does not know, and takes anything that has a `+` in front. So the value
+overrides are applied here one by one, wrong ones included, and the schema then judges the whole configuration. A command
+line that passes is composed once more by Hydra itself, so nothing that Hydra would refuse gets through.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Sequence
+from copy import deepcopy
+from itertools import product
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import setup_globals
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from pwfn.config import ConfigError, load, refuse
+from pwfn.overrides import OverrideReader, apply, reason_of
+
+# what composing raises for a wrong command line or a wrong YAML file
+COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, KeyError, OSError)
+MAX_JOBS = 1000  # about fifteen milliseconds each
+
+
+def preflight(schema: type[Any], config_dir: str | Path, config_name: str, argv: Sequence[str]) -> None:
+    """Return if every job that `argv` (without the program's name) asks for is right, else print why not and exit 2.
+
+    `config_dir` and `config_name` are those given to `hydra.main`; the flags --config-path, --config-name and
+    --config-dir take precedence, as they do there. A relative --config-path is seen from the folder above `config_dir`.
+    """
+    args = get_args_parser().parse_args(list(argv))
+    if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion or args.experimental_rerun:
+        return  # nothing will run
+    if version.getbase() is None:
+        version.setbase("1.3")
+    setup_globals()
+    if args.config_dir is not None and not Path(args.config_dir).is_dir():
+        refuse([f"--config-dir = {args.config_dir!r}: must be a folder that exists"])
+    overrides = OverrideReader(_loader(Path(config_dir).absolute(), args), args.config_name or config_name)
+    faults = _command_line_faults(args.overrides, args.multirun, overrides, _Jobs(schema, overrides))
+    if faults:
+        refuse(faults)
+
+
+def _loader(config_dir: Path, args: Namespace) -> ConfigLoaderImpl:
+    main = str(config_dir)
+    if args.config_path is not None:
+        is_package = args.config_path.startswith("pkg://")
+        main = args.config_path if is_package else os.path.normpath(config_dir.parent / args.config_path)
+    search_path = create_config_search_path(main)
+    if args.config_dir is not None:
+        folder = f"file://{os.path.abspath(args.config_dir)}"
+        search_path.prepend(provider="command-line", path=folder, anchor=SearchPathQuery(provider="schema"))
+    return ConfigLoaderImpl(search_path)
+
+
+class _Jobs:
+    """Composes and judges whole configurations."""
+
+    def __init__(self, schema: type[Any], overrides: OverrideReader) -> None:
+        self.schema = schema
+        self.overrides = overrides
+        self.groups = [group for group in overrides.loader.list_groups("") if group != "hydra"]
+        self.composed: dict[tuple[str, ...], tuple[DictConfig | None, list[str]]] = {}
+        self.confirmed: set[tuple[str, ...]] = set()
+
+    def faults(self, job: Sequence[Override]) -> list[str]:
+        structural = [o for o in job if o.is_hydra_override() or self.overrides.is_group(o)]
+        groups = tuple(str(o.input_line) for o in structural)
+        if groups not in self.composed:
+            self.composed[groups] = self._compose_or_blame(groups)
+        base, faults = self.composed[groups]
+        if base is None:
+            return faults
+        cfg = deepcopy(base)
+        faults = faults + [fault for o in job if o not in structural for fault in apply(cfg, o)]
+        faults += self._schema_faults(cfg)
+        if not faults and groups not in self.confirmed:  # the groups decide which keys there are: once each is enough
+            self.confirmed.add(groups)
+            try:
+                self.compose(tuple(str(o.input_line) for o in job))
+            except COMPOSE_ERRORS as error:
+                faults.append(reason_of(error))
+        return faults
+
+    def compose(self, lines: tuple[str, ...], mode: RunMode = RunMode.RUN) -> DictConfig:
+        loader, name = self.overrides.loader, self.overrides.config_name
+        return loader.load_configuration(name, list(lines), mode, validate_sweep_overrides=False)
+
+    def _compose_or_blame(self, lines: tuple[str, ...]) -> tuple[DictConfig | None, list[str]]:
+        """The configuration and no fault, or the one without the single override that broke it, or none at all."""
+        try:
+            return self.compose(lines), []
+        except COMPOSE_ERRORS as error:
+            reason = reason_of(error)
+        for index, line in enumerate(lines):
+            try:
+                return self.compose(lines[:index] + lines[index + 1 :]), [f"{line}: {reason}"]
+            except COMPOSE_ERRORS:
+                continue  # this one was not (alone) to blame; the reason is reported either way
+        return None, [reason]
+
+    def _schema_faults(self, cfg: DictConfig) -> list[str]:
+        """`cfg` as the task function would see it: without Hydra's own section, which ${hydra:...} still reaches."""
+        hydra_before = HydraConfig.instance().cfg
+        with open_dict(cfg):
+            cfg.hydra.runtime.output_dir = os.getcwd()
+            cfg.hydra.job.update(num=0, id="0")
+        HydraConfig.instance().set_config(deepcopy(cfg))
+        try:
+            with open_dict(cfg):
+                del cfg["hydra"]
+            load(self.schema, cfg, also_known=self.groups)
+        except ConfigError as error:
+            return error.faults
+        finally:
+            HydraConfig.instance().cfg = hydra_before
+        return []
+
+
+def _command_line_faults(lines: list[str], multirun: bool, overrides: OverrideReader, jobs: _Jobs) -> list[str]:
+    """Every fault of a command line: those of the overrides themselves first, then those of the jobs they make."""
+    parsed = [o for line in lines for o in overrides.parse(line)]
+    multirun, params = _sweep_settings(parsed, multirun, jobs)
+    parsed = [o for line in params for o in overrides.parse(line)] + parsed
+    # a later override of the same key replaces the earlier one, as it does in Hydra's own sweeper
+    latest = {o.get_key_element(): o for o in parsed}
+    choices = [found for o in latest.values() if (found := overrides.alternatives(o, multirun))]
+    combinations = _combinations(choices)
+    counts = Counter(fault for job in combinations for fault in dict.fromkeys(jobs.faults(job)))
+    total = len(combinations)
+    of_jobs = [fault if count == total else f"{fault} (in {count} of {total} jobs)" for fault, count in counts.items()]
+    return list(dict.fromkeys(overrides.faults + of_jobs))
+
+
+def _sweep_settings(parsed: list[Override], multirun: bool, jobs: _Jobs) -> tuple[bool, list[str]]:
+    """Whether this is a sweep, and the overrides that the sweeper's own configuration adds."""
+    settings = [
+        o for o in parsed if not o.is_sweep_override() and (o.is_hydra_override() or jobs.overrides.is_group(o))
+    ]
+    try:
+        hydra = jobs.compose(tuple(str(o.input_line) for o in settings), RunMode.MULTIRUN).hydra
+        multirun = multirun or hydra.mode == RunMode.MULTIRUN
+        params = (OmegaConf.select(hydra, "sweeper.params") or {}) if multirun else {}
+        return multirun, [f"{key}={value}" for key, value in params.items()]
+    except COMPOSE_ERRORS:
+        return multirun, []  # composing the jobs meets the same error, and reports it
+
+
+def _combinations(choices: list[list[Override]]) -> list[tuple[Override, ...]]:
+    """The jobs of a sweep; of a huge one, each value once with the first values of the others, which is said aloud."""
+    number = prod(map(len, choices))
+    if number <= MAX_JOBS:
+        return list(product(*choices))
+    print(f"pwfn: {number} jobs: each value was checked once, not every combination", file=sys.stderr)
+    firsts = tuple(choice[0] for choice in choices)
+    return [(*firsts[:i], value, *firsts[i + 1 :]) for i, choice in enumerate(choices) for value in choice]

@@ -1,0 +1,152 @@
+"""What a person sees while a run goes on: two live bars in a terminal, one plain line an epoch anywhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities import rank_zero_only
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+
+_LOSS_EVERY = 0.25  # seconds; reading a loss waits for the GPU, so not at every batch
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _loss_of(outputs: Any) -> torch.Tensor | None:
+    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+    return loss.detach() if isinstance(loss, torch.Tensor) and loss.numel() == 1 else None
+
+
+class RunProgress(Callback):
+    """Shows the run and its present phase. Use it as a context manager around the run; silent on every rank but 0.
+
+    One trainer fits many times and its `current_epoch` counts on, so epochs are counted here, from each `start_phase`.
+    """
+
+    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
+        super().__init__()
+        self.console = console if console is not None else Console()
+        self.quiet = quiet
+        self._live: Progress | None = None
+        self._run_task = self._phase_task = TaskID(0)
+        self.start_run(0, 0)
+        self.start_phase("training", 1)
+
+    @property
+    def active(self) -> bool:
+        return not self.quiet and getattr(rank_zero_only, "rank", 0) == 0
+
+    def __enter__(self) -> RunProgress:
+        if self.active and self.console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[text]}"))
+            # transient: bars of a finished run say nothing, the lines above them stay
+            self._live = Progress(SpinnerColumn(), *columns, console=self.console, transient=True, expand=True)
+            self._run_task = self._live.add_task("run", total=None, text="")
+            self._phase_task = self._live.add_task("starting", total=None, text="")
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def start_run(self, rounds: int, pretrain_epochs: int) -> None:
+        """Begin the clock of the whole run: `pretrain_epochs` ordinary epochs (0: none), then `rounds`."""
+        self._rounds, self._pretrain_epochs = rounds, pretrain_epochs
+        self._run_started = time.monotonic()
+        self._rounds_ended: list[float] = []
+        self._show_run()
+
+    def start_phase(self, label: str, epochs: int) -> None:
+        """Announce the next fit, for instance ("round 3/10", 3)."""
+        self._label, self._epochs, self._epoch = label, epochs, 0
+        self._batches: int | None = None
+        self._phase_started = self._loss_read = time.monotonic()
+        self._loss_sum: torch.Tensor | None = None
+        self._losses = 0
+        self._show_phase(label, None, None, "")
+
+    def status(self, text: str) -> None:
+        """Say what goes on between fits ("testing", "clustering"); shown only in a terminal."""
+        self._show_phase(text, None, None, "")
+
+    def finish_round(self, line: str) -> None:
+        """Count one round as done and leave `line` standing above the bars."""
+        self._rounds_ended.append(time.monotonic())
+        self.say(line)
+        self._show_run()
+
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+        if self.active:
+            self.console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._epoch == 0:  # the time the trainer needs to set itself up is no measure for the batches
+            self._phase_started = time.monotonic()
+        self._epoch += 1
+        self._epoch_started = self._loss_read = time.monotonic()
+        self._loss_sum, self._losses = None, 0
+        batches = trainer.num_training_batches
+        self._batches = int(batches) if batches != float("inf") else None
+        self._show_batches(0, "")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        loss = _loss_of(outputs)
+        if not self.active or loss is None:
+            return
+        # A running sum, left on the device: nothing has to wait for it.
+        self._loss_sum = loss if self._loss_sum is None else self._loss_sum + loss
+        self._losses += 1
+        if self._live is not None and time.monotonic() - self._loss_read >= _LOSS_EVERY:
+            self._loss_read = time.monotonic()
+            self._show_batches(batch_idx + 1, f"loss {loss.item():.3f}")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        mean = f" loss {self._loss_sum.item() / self._losses:.3f}" if self._loss_sum is not None else ""
+        if self._live is None:
+            seconds = time.monotonic() - self._epoch_started
+            self.say(f"{self._label} epoch {self._epoch}/{self._epochs}{mean} {seconds:.1f} s")
+        else:
+            self._show_batches(self._batches or 0, mean.strip())
+
+    def _show_batches(self, done: int, loss: str) -> None:
+        parts = [loss] if loss else []
+        total = None
+        if self._batches is not None:
+            parts.insert(0, f"{done}/{self._batches} batches")
+            total = self._batches * max(self._epochs, self._epoch)
+            done += self._batches * (self._epoch - 1)
+            if done:
+                left = (time.monotonic() - self._phase_started) / done * (total - done)
+                parts.append(f"{_clock(left)} left")
+        self._show_phase(f"{self._label} epoch {self._epoch}/{self._epochs}", done, total, ", ".join(parts))
+
+    def _show_phase(self, description: str, done: int | None, total: int | None, text: str) -> None:
+        if self._live is not None:
+            self._live.tasks[-1].total = total  # update() cannot go back to a bar of unknown length
+            self._live.update(self._phase_task, completed=done or 0, description=description, text=text)
+
+    def _show_run(self) -> None:
+        if self._live is None:
+            return
+        done = len(self._rounds_ended)
+        text = f"{_clock(time.monotonic() - self._run_started)} so far"
+        if done > 1:
+            # The first round is no measure: in most schedules it is far shorter than the others.
+            each = (self._rounds_ended[-1] - self._rounds_ended[0]) / (done - 1)
+            text += f", about {_clock(each * (self._rounds - done))} left"
+        self._live.update(
+            self._run_task, total=self._rounds, completed=done, description=f"rounds {done}/{self._rounds}", text=text
+        )

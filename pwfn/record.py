@@ -1,0 +1,188 @@
+"""What is known after one round: one dataclass, and the one list that says what each of its numbers means."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from pwfn.faults import require
+
+
+@dataclass(frozen=True)
+class Column:
+    """One key of the flat row, as it stands in rounds.csv, rounds.json and W&B."""
+
+    key: str
+    meaning: str
+    unit: str
+    kind: type[int] | type[float] = float
+
+    def read(self, row: Mapping[str, Any]) -> int | float:
+        """Take this column's number out of a row whose values may still be text, as those of a CSV file are."""
+        try:
+            value = self.kind(row[self.key])
+            if isinstance(row[self.key], bool) or (self.kind is int and value != float(row[self.key])):
+                raise ValueError
+        except (TypeError, ValueError, OverflowError):
+            allowed = "a whole number" if self.kind is int else "a number"
+            raise ValueError(f"{self.key} = {row[self.key]!r}: must be {allowed}") from None
+        return value
+
+
+@dataclass(frozen=True)
+class Scores:
+    """`top1` and `top5` in percent, `loss` the mean cross entropy in nats, all over one whole split."""
+
+    top1: float
+    top5: float
+    loss: float
+
+
+def _whole(key: str, meaning: str, unit: str) -> Any:
+    return field(metadata={"columns": (Column(key, meaning, unit, int),)})
+
+
+def _real(key: str, meaning: str, unit: str) -> Any:
+    return field(metadata={"columns": (Column(key, meaning, unit),)})
+
+
+def _scores(key: str, moment: str) -> dict[str, Any]:
+    top1 = Column(f"{key}/top1", f"right at the first guess on the test split, {moment}", "percent")
+    top5 = Column(f"{key}/top5", f"right within the first five guesses on the test split, {moment}", "percent")
+    loss = Column(f"{key}/loss", f"mean cross entropy on the test split, {moment}", "nats")
+    return {"columns": (top1, top5, loss), "join": lambda parts: Scores(*parts)}
+
+
+def _order_shares() -> dict[str, Any]:
+    sits_on = ["zero", "one power of two", *(f"a sum of {word} powers of two" for word in ("two", "three", "four"))]
+    meanings = [f"quantised weights fixed to {what}" for what in sits_on]
+    columns = tuple(Column(f"order_{n}_share", meaning, "share") for n, meaning in enumerate(meanings))
+    return {"columns": columns, "join": tuple}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundRecord:
+    """All numbers of one round. `COLUMNS` gives the meaning and the unit of each."""
+
+    round: int = _whole("round", "which round this is; counted from 0 here, from 1 on the console", "rounds")
+    fraction: float = _real("fraction", "quantised weights that are fixed after this round", "share")
+    epochs: float = _real("epochs", "Bayesian training so far", "epochs")
+    steps: int = _whole("steps", "optimizer steps so far", "steps")
+    codebook_size: int = _whole("codebook_size", "centroids in use", "values")
+    unique_weights: int = _whole("unique_weights", "distinct values of all quantised weights, fixed or free", "values")
+    entropy_bits: float = _real("entropy_bits", "entropy of the exact values of all quantised weights", "bits/weight")
+    trained: Scores = field(metadata=_scores("trained", "mean weights, after training, before clustering"))
+    clustered: Scores = field(metadata=_scores("clustered", "mean weights, after clustering"))
+    threshold: float = _real("threshold", "farthest a weight could move at the end of the clustering", "sigmas")
+    order_share: tuple[float, ...] = field(metadata=_order_shares())
+    sigma_mean: float = _real("sigma_mean", "mean sigma of quantised weights, after clustering", "weight units")
+    sigma_median: float = _real("sigma_median", "median sigma of quantised weights, after clustering", "weight units")
+    sigma_max: float = _real("sigma_max", "largest sigma of quantised weights, after clustering", "weight units")
+    moved: int = _whole("moved", "weights fixed before that changed their centroid in this round", "weights")
+    train_seconds: float = _real("train_seconds", "wall time of this round's training", "seconds")
+    cluster_seconds: float = _real("cluster_seconds", "wall time of this round's clustering", "seconds")
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            round=(self.round >= 0, "a whole number from 0 up"),
+            fraction=(0 < self.fraction <= 1, "a share above 0, at most 1"),
+            order_share=(len(self.order_share) == 5, "five shares: zero, and one to four powers of two"),
+        )
+
+    def flat(self) -> dict[str, float | int]:
+        """One row of plain numbers; the keys are those of `COLUMNS`, in that order."""
+        row: dict[str, float | int] = {}
+        for one in fields(self):
+            value, columns = getattr(self, one.name), one.metadata["columns"]
+            parts = astuple(value) if isinstance(value, Scores) else value if isinstance(value, tuple) else (value,)
+            row.update({column.key: column.kind(part) for column, part in zip(columns, parts, strict=True)})
+        return row
+
+    @classmethod
+    def from_flat(cls, row: Mapping[str, Any]) -> RoundRecord:
+        """The way back from `flat`, or from a line of rounds.csv; ValueError names the keys that are wrong."""
+        if missing := [key for key in COLUMNS if key not in row]:
+            raise ValueError(f"missing: {', '.join(missing)}")
+        if unknown := [str(key) for key in row if key not in COLUMNS]:
+            raise ValueError(f"unknown: {', '.join(unknown)}")
+        values: dict[str, Any] = {}
+        for one in fields(cls):
+            parts = [column.read(row) for column in one.metadata["columns"]]
+            values[one.name] = one.metadata["join"](parts) if "join" in one.metadata else parts[0]
+        return cls(**values)
+
+
+COLUMNS: dict[str, Column] = {column.key: column for one in fields(RoundRecord) for column in one.metadata["columns"]}
+
+CLUSTER_COLUMNS: dict[str, Column] = {
+    column.key: column
+    for column in (
+        Column("round", "the round in which the cluster was made, counted from 0", "rounds", int),
+        Column("value", "the centroid: what every member's mean became", "weight units"),
+        Column("order", "how many powers of two the centroid adds up; 0 for zero", "powers of two", int),
+        Column("count", "members", "weights", int),
+        Column("mu_std", "spread of the members' means before the move", "weight units"),
+        Column("sigma_mean", "mean sigma of the members before the move", "weight units"),
+        Column("sigma_max", "largest sigma of the members before the move", "weight units"),
+    )
+}
+
+
+def csv_text(columns: Mapping[str, Column], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as CSV with a header. Floats are written so that reading gives the very same number."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([column.kind(row[key]) for key, column in columns.items()] for row in rows)
+    return text.getvalue()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace `path` so that a reader, or a crash at any moment, finds the old content or the new, never a part."""
+    # In the same folder, because a rename is atomic only within one file system.
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        with unfinished.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read_records(folder: Path) -> list[RoundRecord]:
+    """The rounds of a run, from the rounds.json in its folder; ValueError says what is wrong with a damaged file."""
+    path = Path(folder) / "rounds.json"
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not readable as JSON: {error}") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{path} must hold a list with one object a round")
+    records = []
+    for number, row in enumerate(rows):
+        try:
+            records.append(RoundRecord.from_flat(row))
+        except ValueError as error:
+            raise ValueError(f"{path}, round {number}: {error}") from error
+        if records[-1].round != number:
+            raise ValueError(f"{path}: expected round {number}, found round {records[-1].round}")
+    return records
+
+
+def read_clusters(folder: Path) -> list[dict[str, int | float]]:
+    """The rows of a run's clusters.csv, every value a number."""
+    path = Path(folder) / "clusters.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        if reader.fieldnames != list(CLUSTER_COLUMNS):
+            raise ValueError(f"{path} has the columns {reader.fieldnames}, expected {list(CLUSTER_COLUMNS)}")
+        return [{key: column.read(row) for key, column in CLUSTER_COLUMNS.items()} for row in reader]

@@ -1,0 +1,193 @@
+"""Everything a run writes about itself: one record a round, sent unchanged to files, logger and console."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from pwfn.logger import report_round, report_summary, start_rounds
+from pwfn.record import (
+    CLUSTER_COLUMNS,
+    COLUMNS,
+    Column,
+    RoundRecord,
+    Scores,
+    csv_text,
+    read_clusters,
+    read_records,
+    write_atomically,
+)
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
+
+__all__ = [
+    "CLUSTER_COLUMNS",
+    "COLUMNS",
+    "Column",
+    "RoundRecord",
+    "RunReporter",
+    "Scores",
+    "read_clusters",
+    "read_records",
+    "round_line",
+    "rounds_table",
+    "sentence",
+    "write_atomically",
+]
+
+_TABLE_WIDTH = 80  # columns; what every terminal has
+
+
+def _short(count: int) -> str:
+    """At most five characters, exact up to 9999: the table has to fit, and the files hold the exact number."""
+    if count < 10_000:
+        return str(count)
+    power = 1
+    while count / 1000**power >= 999.5:  # from there on it would be rounded up to a fourth digit
+        power += 1
+    number = count / 1000**power
+    digits = 2 if number < 9.995 else 1 if number < 99.95 else 0
+    return f"{number:.{digits}f}{'kMGTP'[power - 1]}"
+
+
+def round_line(record: RoundRecord, baseline: Scores) -> str:
+    """One line of plain text for the moment a round ends."""
+    change = record.clustered.top1 - baseline.top1
+    return (
+        f"round {record.round + 1}: {100 * record.fraction:.1f} % fixed to {record.codebook_size:,} values, "
+        f"{record.entropy_bits:.2f} bits, top1 {record.trained.top1:.2f} % trained, "
+        f"{record.clustered.top1:.2f} % clustered ({change:+.2f} points)"
+    )
+
+
+def rounds_table(records: Sequence[RoundRecord], baseline: Scores) -> Table:
+    """The whole run, 80 columns wide: first the pretrained network, then a row for each round, counted from 1."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, header_style="bold")
+    headings = ("round", "fixed\n%", "code\nbook", "unique", "bits", "trained\ntop1 %", "clustered\ntop1 %")
+    for heading in (*headings, "change\npoints", "limit\nsigmas", "moved", "sec"):
+        table.add_column(heading, justify="left" if heading == "round" else "right", no_wrap=True)
+    table.add_row("pretrained", *[""] * 4, f"{baseline.top1:.2f}")
+    for one in records:
+        table.add_row(
+            str(one.round + 1),
+            f"{100 * one.fraction:.1f}",
+            _short(one.codebook_size),
+            _short(one.unique_weights),
+            f"{one.entropy_bits:.2f}",
+            f"{one.trained.top1:.2f}",
+            f"{one.clustered.top1:.2f}",
+            f"{one.clustered.top1 - baseline.top1:+.2f}",
+            f"{one.threshold:.3g}" if one.threshold < 1000 else _short(round(one.threshold)),
+            _short(one.moved),
+            f"{one.train_seconds + one.cluster_seconds:.0f}",
+        )
+    return table
+
+
+def sentence(record: RoundRecord, baseline: Scores, weights: int | None) -> str:
+    """The result in words; `weights` is the number of quantised weights, where it is known."""
+    count = f"{weights:,} weights" if weights is not None else "quantised weights"
+    if record.fraction < 1:
+        who = f"{100 * record.fraction:.1f} % of the {count} now share {record.codebook_size:,} values"
+        size = f"all of them together need {record.entropy_bits:.2f} bits each"
+    else:
+        who = f"{count if weights is not None else 'All ' + count} now share {record.codebook_size:,} values"
+        size = f"{record.entropy_bits:.2f} bits each"
+    change = record.clustered.top1 - baseline.top1
+    return f"{who}, {size}; top1 {record.clustered.top1:.2f} % (pretrained {baseline.top1:.2f} %, {change:+.2f} points)"
+
+
+class RunReporter:
+    """Writes a run's files and rows; made and called on rank 0 only.
+
+    After every round the folder holds the whole story so far: rounds.csv and rounds.json (a row a round, see `COLUMNS`)
+    and clusters.csv (a row for each centroid of each round, see `CLUSTER_COLUMNS`). `finish` adds summary.json.
+    """
+
+    def __init__(self, folder: Path, logger: Logger | None, console: Console) -> None:
+        self.folder = Path(folder)
+        self.records: list[RoundRecord] = []
+        self._clusters: list[dict[str, Any]] = []
+        self._logger = logger
+        self._console = console
+        self._baseline: Scores | None = None
+
+    def start(self, baseline: Scores, *, first_round: int = 0) -> None:
+        """Begin with the pretrained network's scores, once the trainer exists.
+
+        A resumed run names its `first_round`: the rounds before it are read from the folder, later ones are redone.
+        """
+        self._baseline = baseline
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if first_round > 0:
+            self.records = read_records(self.folder)[:first_round]
+            if len(self.records) < first_round:
+                have = len(self.records)
+                raise ValueError(f"first_round = {first_round}: must be at most {have}, the rounds in {self.folder}")
+            self._clusters = [row for row in read_clusters(self.folder) if row["round"] < first_round]
+        start_rounds(self._logger, list(COLUMNS))
+        report_summary(self._logger, {f"pretrained/{name}": value for name, value in asdict(baseline).items()})
+
+    def add(self, record: RoundRecord, clusters: Sequence[Mapping[str, Any]]) -> str:
+        """Write a finished round everywhere and return the line to show for it.
+
+        `clusters` has one row per centroid with the keys of `CLUSTER_COLUMNS`; `round` is filled in here. Nothing is
+        printed: a live display may own the terminal.
+        """
+        if self._baseline is None:
+            raise RuntimeError("call start(baseline) before the first add(...)")
+        if record.round != len(self.records):
+            raise ValueError(f"round = {record.round}: must be {len(self.records)}, the next one")
+        self.records.append(record)
+        self._clusters += [{**row, "round": record.round} for row in clusters]
+        flat = record.flat()
+        rows = [one.flat() for one in self.records]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.folder / "rounds.csv", csv_text(COLUMNS, rows))
+        write_atomically(self.folder / "rounds.json", json.dumps(rows, indent=1) + "\n")
+        write_atomically(self.folder / "clusters.csv", csv_text(CLUSTER_COLUMNS, self._clusters))
+        report_round(self._logger, flat)
+        return round_line(record, self._baseline)
+
+    def table(self, records: Sequence[RoundRecord], baseline: Scores) -> Table:
+        return rounds_table(records, baseline)
+
+    def finish(self, records: Sequence[RoundRecord], baseline: Scores, extra: Mapping[str, Any]) -> None:
+        """Write summary.json and print the table, the result in words and the files.
+
+        `extra` (seed, versions, command, total seconds ...) goes into the summary under `run`; its `weights`, the
+        number of quantised weights, also goes into the sentence.
+        """
+        final = records[-1] if records else None
+        summary = {
+            "pretrained": asdict(baseline),
+            "final": final.flat() if final else None,
+            "top1_change": final.clustered.top1 - baseline.top1 if final else None,
+            "rounds": len(records),
+            "run": dict(extra),
+        }
+        # default=str: a path or a version object among the extras must not cost a finished run its summary
+        write_atomically(self.folder / "summary.json", json.dumps(summary, indent=1, default=str) + "\n")
+        if final:
+            report_summary(self._logger, {"top1_change": final.clustered.top1 - baseline.top1})
+        self._print(self.table(records, baseline))
+        self._print("\n" + (sentence(final, baseline, extra.get("weights")) if final else "No round was finished."))
+        names = sorted(path.name for path in self.folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        self._print(f"Files in {self.folder}: {', '.join(names)}")
+
+    def _print(self, what: Table | str) -> None:
+        if isinstance(what, str):
+            self._console.print(what, soft_wrap=True, markup=False, highlight=False)
+            return
+        if not self._console.is_terminal:
+            # Into a file or pipe rich guesses some width, and would cut the table to it.
+            self._console.width = max(self._console.width, _TABLE_WIDTH)
+        self._console.print(what)

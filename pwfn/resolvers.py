@@ -1,0 +1,22 @@
+"""The one function that the YAML files of `conf/` may call: `${small_patch:...}`."""
+
+from __future__ import annotations
+
+from omegaconf import OmegaConf
+
+OWN_PATCH_FROM = 112  # pixels: from here on a vision transformer keeps the patch size it was designed with
+TOKENS = 7  # at least so many tokens a side, half of what DeiT has at 224 pixels
+
+
+def small_patch(image_size: int | None) -> int | None:
+    """Side of a transformer's patches, in pixels, for small images; None = the model's own.
+
+    The largest divisor of `image_size` that leaves at least 7 tokens a side: 4 for 28 and 32 pixels, 8 for 64.
+    """
+    if image_size is None or image_size >= OWN_PATCH_FROM:
+        return None
+    return max(patch for patch in range(1, image_size + 1) if image_size % patch == 0 and patch * TOKENS <= image_size)
+
+
+def register() -> None:
+    OmegaConf.register_new_resolver("small_patch", small_patch, replace=True)

@@ -1,0 +1,170 @@
+"""One run from its configuration to its final table, and the measuring again of a finished one."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import seed_everything
+from rich.console import Console
+from torch import nn
+
+from pwfn import checkpoint, config
+from pwfn.coverage import coverage
+from pwfn.data import DataError
+from pwfn.data.module import ImageDataModule
+from pwfn.model import ModelError, data_config, warn_if_random
+from pwfn.module import BayesianClassifier, Phase, TrainingDiverged
+from pwfn.network import FlatWeights
+from pwfn.pictures import draw_rounds, draw_weights
+from pwfn.posterior import quantised_tensors, set_sigma, to_bayesian
+from pwfn.progress import RunProgress
+from pwfn.record import RoundRecord, Scores
+from pwfn.reporting import RunReporter
+from pwfn.rounds import LightningRunner, RoundLoop
+from pwfn.settings import TrainSettings
+
+PACKAGES = ("pwfn", "torch", "timm", "pytorch-lightning", "hydra-core", "wandb")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run leaves in memory, for whoever called it."""
+
+    network: nn.Module
+    baseline: Scores
+    records: list[RoundRecord]
+    folder: Path
+
+
+def train(cfg: DictConfig) -> float:
+    """Run what `cfg` says in Hydra's output folder and return the final top1 (percent), for sweepers to look at."""
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    settings = config.load(TrainSettings, cfg)
+    name = settings.name or " ".join(hydra.overrides.task) or "default"
+    group = Path(hydra.sweep.dir).name if hydra.mode is not None and hydra.mode.name == "MULTIRUN" else None
+    try:
+        finished = run(settings, OmegaConf.to_container(cfg, resolve=True), folder, name=name, group=group)
+    except (DataError, ModelError, TrainingDiverged) as error:
+        print(f"pwfn: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    return finished.records[-1].clustered.top1
+
+
+def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: str | None = None) -> Finished:
+    """Build everything, train, and leave the folder complete. `plain` is the resolved config that is saved with it."""
+    started = time.perf_counter()
+    seed_everything(settings.seed, workers=True, verbose=False)
+    console = Console(stderr=False)
+    network = build_network(settings)
+    progress = RunProgress(console, quiet=settings.quiet)
+    cover = coverage(network)
+    module = BayesianClassifier(
+        network,
+        settings.regularizer,
+        num_classes=settings.data.num_classes,
+        label_smoothing=settings.label_smoothing,
+    )
+    data = ImageDataModule(settings.data, data_config(network), settings.seed)
+    logger = settings.logger.build(config=plain, name=name, folder=folder, group=group)
+    exit_code = 1
+    try:
+        trainer = settings.trainer.build(folder=str(folder), callbacks=[progress], logger=logger)
+        first = trainer.is_global_zero
+        if first:
+            checkpoint.write_config(folder, plain)
+        with progress:
+            for line in (f"{settings.model.name}: {cover.sentence()}", *(f"warning: {w}" for w in cover.warnings())):
+                progress.say(line)
+            runner = LightningRunner(trainer, module, data)
+            baseline = _pretrain(settings, runner, network, progress)
+            reporter = RunReporter(folder, trainer.logger, console) if first else None
+            if reporter:
+                reporter.start(baseline)
+            before = FlatWeights.of(quantised_tensors(network)).mu.cpu()
+            records = _rounds(settings, runner, network, progress, reporter, folder)
+        if reporter:
+            after = FlatWeights.of(quantised_tensors(network)).mu.cpu()
+            draw_rounds(records, baseline, folder / "rounds.png")
+            draw_weights(before, after, folder / "weights.png")
+            reporter.finish(records, baseline, _facts(settings, before.numel(), started))
+        exit_code = 0
+    finally:
+        settings.logger.close(logger, exit_code)
+    return Finished(network, baseline, records, folder)
+
+
+def build_network(settings: TrainSettings, *, load_weights: bool = True) -> nn.Module:
+    """The Bayesian network of a run, with its starting weights (or random ones, if they are read later)."""
+    if load_weights:
+        warn_if_random(settings.model, settings.pretrain.epochs)
+    network = settings.model.build(
+        num_classes=settings.data.num_classes, in_chans=settings.data.channels, load_weights=load_weights
+    )
+    quantize = settings.model.quantize
+    to_bayesian(network, include=quantize.include, exclude=quantize.exclude)
+    return network
+
+
+def _pretrain(settings: TrainSettings, runner: LightningRunner, network: nn.Module, progress: RunProgress) -> Scores:
+    """The ordinary training, if any; then the scores everything is compared with, and the starting sigmas."""
+    pretrain = settings.pretrain
+    progress.start_run(settings.schedule.rounds, pretrain.epochs)
+    progress.start_phase("pretraining", pretrain.epochs)
+    runner.fit(Phase("pretraining", pretrain.epochs, pretrain.optimizer, noise=False, train_sigma=False))
+    progress.status("testing")
+    baseline = runner.test()
+    progress.say(f"before compression: top1 {baseline.top1:.2f} %, loss {baseline.loss:.4f}")
+    set_sigma(network, settings.prior)
+    return baseline
+
+
+def _rounds(
+    settings: TrainSettings,
+    runner: LightningRunner,
+    network: nn.Module,
+    progress: RunProgress,
+    reporter: RunReporter | None,
+    folder: Path,
+) -> list[RoundRecord]:
+    loop = RoundLoop(
+        runner,
+        network,
+        settings.schedule,
+        settings.clustering,
+        settings.codebook,
+        settings.sigma_join,
+        settings.optimizer,
+        on_phase=lambda phase: progress.start_phase(phase.label, phase.epochs),
+        on_status=progress.status,
+    )
+    records = []
+    for outcome in loop.rounds():
+        records.append(outcome.record)
+        if reporter:
+            checkpoint.save(folder, network, outcome.record.round)
+            progress.finish_round(reporter.add(outcome.record, outcome.clusters))
+    return records
+
+
+def _facts(settings: TrainSettings, weights: int, started: float) -> dict[str, Any]:
+    """What has to be known to repeat a run."""
+    return {
+        "weights": weights,
+        "seed": settings.seed,
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "seconds": time.perf_counter() - started,
+        "threads": torch.get_num_threads(),
+        "processes": int(os.environ.get("WORLD_SIZE", settings.trainer.devices * settings.trainer.num_nodes)),
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+

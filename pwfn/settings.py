@@ -1,0 +1,158 @@
+"""The whole configuration of a run as types: what `conf/train.yaml` and `conf/evaluate.yaml` must add up to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from pwfn.codebook import AdditivePow2
+from pwfn.data import ImageData
+from pwfn.faults import Fault, InvalidValueError, require
+from pwfn.logger import LoggerSpec
+from pwfn.model import ModelSpec
+from pwfn.optimizer import OptimizerSpec
+from pwfn.prior import Prior
+from pwfn.regularizer import Regularizer
+from pwfn.schedule import Greedy, Schedule
+from pwfn.sigma_join import SigmaJoin
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Callback, Trainer
+    from pytorch_lightning.loggers import Logger
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """An ordinary training before the network becomes Bayesian, for data without pretrained weights."""
+
+    epochs: int
+    optimizer: OptimizerSpec
+
+    def __post_init__(self) -> None:
+        require(self, epochs=(self.epochs >= 0, "an integer from 0"))
+
+
+@dataclass(frozen=True)
+class TrainerSpec:
+    """Where and how Lightning runs; `devices` processes on each of `num_nodes` machines."""
+
+    accelerator: Literal["cpu", "gpu", "auto"] = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    strategy: Literal["auto", "ddp"] = "auto"
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    accumulate_grad_batches: int = 1
+    deterministic: bool = False
+    log_every_n_steps: int = 20
+
+    def __post_init__(self) -> None:
+        cuda = torch.cuda.is_available()
+        several = self.devices * self.num_nodes > 1
+        require(
+            self,
+            accelerator=(self.accelerator != "gpu" or cuda, "cpu or auto: this machine has no CUDA device"),
+            devices=(self.devices >= 1, "an integer from 1"),
+            num_nodes=(self.num_nodes >= 1, "an integer from 1"),
+            strategy=(self.strategy == "ddp" or not several, "ddp when there is more than one process"),
+            precision=(
+                self.precision != "16-mixed" or self.accelerator != "cpu",
+                "32-true or bf16-mixed on the CPU",
+            ),
+            accumulate_grad_batches=(self.accumulate_grad_batches >= 1, "an integer from 1"),
+            log_every_n_steps=(self.log_every_n_steps >= 1, "an integer from 1"),
+        )
+
+    def build(self, *, folder: str, callbacks: list[Callback], logger: Logger | None) -> Trainer:
+        """The one trainer of a run. It is quiet: `pwfn.progress` shows what goes on, `pwfn.rounds` saves."""
+        from pytorch_lightning import Trainer
+
+        return Trainer(
+            accelerator=self.accelerator,
+            devices=self.devices,
+            num_nodes=self.num_nodes,
+            strategy=self.strategy,
+            precision=self.precision,
+            accumulate_grad_batches=self.accumulate_grad_batches,
+            deterministic=self.deterministic,
+            log_every_n_steps=self.log_every_n_steps,
+            default_root_dir=folder,
+            callbacks=callbacks,
+            logger=logger or False,
+            max_epochs=0,
+            use_distributed_sampler=False,  # the loaders know their rank themselves
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """One run of `train.py`; the fields are the config groups, in the order of `conf/train.yaml`."""
+
+    seed: int
+    name: str | None
+    quiet: bool
+    label_smoothing: float
+    model: ModelSpec
+    data: ImageData
+    pretrain: Pretraining
+    prior: Prior
+    regularizer: Regularizer
+    codebook: AdditivePow2
+    clustering: Greedy
+    sigma_join: SigmaJoin
+    schedule: Schedule
+    optimizer: OptimizerSpec
+    trainer: TrainerSpec
+    logger: LoggerSpec
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            seed=(0 <= self.seed < 2**32, "an integer from 0 to 4294967295"),
+            label_smoothing=(0 <= self.label_smoothing < 1, "from 0 to below 1"),
+        )
+        faults = [Fault(name, value, allowed) for name, value, holds, allowed in self._contradictions() if not holds]
+        if faults:
+            raise InvalidValueError(faults)
+
+    def _contradictions(self) -> list[tuple[str, Any, bool, str]]:
+        batch, images = self.data.batch_size, self.data.train_images
+        ceiling = getattr(self.regularizer, "ceiling", None)
+        start = getattr(self.prior, "ceiling", getattr(self.prior, "sigma", 0.0))
+        return [
+            (
+                "data.batch_size",
+                batch,
+                images is None or batch <= images,
+                f"at most data.train_images = {images}",
+            ),
+            (
+                "regularizer.ceiling",
+                ceiling,
+                ceiling is None or ceiling >= start,
+                f"at least the prior's largest sigma, {start}: sigmas above the ceiling are never held up",
+            ),
+        ]
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """One run of `evaluate.py`: the folder of a finished run, and how many samples the ensemble averages."""
+
+    run: str
+    samples: int
+    seed: int
+    quiet: bool
+    trainer: TrainerSpec
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            samples=(self.samples >= 0, "an integer from 0 (0 = no ensemble)"),
+            seed=(0 <= self.seed < 2**32, "an integer from 0 to 4294967295"),
+        )

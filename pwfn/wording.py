@@ -1,0 +1,73 @@
+"""How the faults of a configuration are worded: types in plain words, and the nearest thing that would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from enum import Enum
+from pathlib import PurePath
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+WORDS = {
+    bool: ("true or false", "true/false values"),
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    str: ("text (in quotes if it looks like a number)", "texts"),
+    NoneType: ("null", "nulls"),
+    dict: ("a section of keys", "sections of keys"),
+    list: ("a list", "lists"),
+    tuple: ("a list", "lists"),
+}
+
+
+def describe(hint: Any) -> str:
+    """The values a type hint allows, as they are written in YAML: `tuple[float, ...]` is "a list of numbers"."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, arguments))}" if len(arguments) > 1 else str(arguments[0])
+    if origin in (Union, UnionType):
+        return " or ".join(describe(part) for part in arguments)
+    if origin in (list, tuple) and len(set(arguments) - {Ellipsis}) == 1:
+        size = "" if origin is list or Ellipsis in arguments else f"{len(arguments)} "
+        singular, plural = WORDS.get(arguments[0], (describe(arguments[0]), ""))
+        return f"a list of {size}{plural}" if plural else f"a list, each entry {singular}"
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return f"one of {', '.join(str(member.value) for member in hint)}"
+    if isinstance(hint, type) and issubclass(hint, PurePath):
+        return "a path"
+    return WORDS.get(origin or hint, (str(getattr(hint, "__name__", hint)), ""))[0]
+
+
+def nearest(word: str, options: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The option most like `word`, or begins with it, or None. Upper and lower case count as the same."""
+    by_lower = {option.lower(): option for option in options}
+    beginnings = [option for option in by_lower if len(word) > 2 and option.startswith(word.lower())]
+    matches = get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff) or beginnings
+    return by_lower[matches[0]] if matches else None
+
+
+def nearest_key(path: str, known: Iterable[str]) -> str | None:
+    """The dotted key that was most likely meant: a neighbour, then the same name elsewhere, then anything alike."""
+    parent, _, leaf = path.rpartition(".")
+    keys = list(known)
+    leaves = {key.rpartition(".")[2]: key for key in reversed(keys)}
+    neighbours = {key.rpartition(".")[2]: key for key in keys if key.rpartition(".")[0] == parent}
+    same_name = [key for key in keys if key.rpartition(".")[2] == leaf]
+    # paths share long beginnings, so comparing whole paths asks for more likeness than comparing names
+    return (
+        neighbours.get(nearest(leaf, neighbours, cutoff=0.75) or "")
+        or nearest(path, same_name, cutoff=0.0)
+        or neighbours.get(nearest(leaf, neighbours) or "")
+        or nearest(path, keys, cutoff=0.85)
+        or leaves.get(nearest(leaf, leaves, cutoff=0.75) or "")
+    )
+
+
+def also(match: str | None) -> str:
+    """How a nearest match is added to a fault."""
+    return f"; the nearest is {match}" if match is not None else ""
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,354 @@
+"""Configuration: every mistake is found before anything is built, all at once, one line each."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from omegaconf import OmegaConf
+
+from pwfn.config import ConfigError, build, load
+from pwfn.faults import Fault, InvalidValueError, require
+from pwfn.preflight import preflight
+
+HERE = __name__
+
+
+class Prior(ABC):
+    """An interface, as the real ones are."""
+
+    @abstractmethod
+    def start(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Constant(Prior):
+    sigma: float = 0.1
+
+    def __post_init__(self) -> None:
+        require(self, sigma=(self.sigma > 0, "a number above 0"))
+
+    def start(self) -> float:
+        return self.sigma
+
+
+class Scaled(Prior):
+    """An ordinary class, not a dataclass."""
+
+    def __init__(self, scale: float, clip: float | None = None) -> None:
+        self.scale, self.clip = scale, clip
+
+    def start(self) -> float:
+        return self.scale
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    lr: float
+    momentum: float = 0.9
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        require(self, lr=(self.lr > 0, "a number above 0"), momentum=(0 <= self.momentum < 1, "from 0 to below 1"))
+
+
+@dataclass(frozen=True)
+class Settings:
+    prior: Prior
+    optimizer: Optimizer
+    seed: int
+    name: str = "run"
+    mode: Literal["joint", "alternate"] = "joint"
+    fractions: tuple[float, ...] = (1.0,)
+    limit: int | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    second: Optimizer | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode == "alternate" and isinstance(self.prior, Scaled):
+            raise InvalidValueError([Fault("prior.scale", self.prior.scale, "left out with mode=alternate")])
+
+
+def good() -> dict[str, Any]:
+    return {"prior": {"_target_": f"{HERE}.Constant", "sigma": 1}, "optimizer": {"lr": 0.1}, "seed": 0}
+
+
+def faults_of(node: dict[str, Any]) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        build(Settings, node)
+    return caught.value.faults
+
+
+def test_good_configuration_is_built() -> None:
+    node = good() | {"fractions": [0.5, 1], "limit": None, "extra": {"any": [1, "a"]}, "second": {"lr": 1}}
+    settings = build(Settings, node)
+    assert settings == Settings(
+        Constant(1.0), Optimizer(0.1), 0, fractions=(0.5, 1.0), extra={"any": [1, "a"]}, second=Optimizer(1.0)
+    )
+    assert isinstance(settings.fractions, tuple)
+
+
+def test_ordinary_class_is_built_from_its_signature() -> None:
+    settings = build(Settings, good() | {"prior": {"_target_": f"{HERE}.Scaled", "scale": 2}})
+    assert isinstance(settings.prior, Scaled) and settings.prior.scale == 2.0 and settings.prior.clip is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("seed", True, "seed = True: must be a whole number"),
+        ("seed", 1.0, "seed = 1.0: must be a whole number"),
+        ("limit", "3", "limit = '3': must be a whole number or null"),
+        ("name", None, "name = None: must be text (in quotes if it looks like a number)"),
+        ("fractions", [0.5, "a"], "fractions = [0.5, 'a']: must be a list of numbers"),
+        ("fractions", 0.5, "fractions = 0.5: must be a list of numbers"),
+        ("mode", "jiont", "mode = 'jiont': must be one of joint, alternate; the nearest is joint"),
+        ("extra", [1], "extra = [1]: must be a section of keys"),
+        ("seed", "???", "seed: has to be given: a whole number"),
+        ("optimizer", {"lr": "abc"}, "optimizer.lr = 'abc': must be a number"),
+        ("optimizer", {"lr": float("nan")}, "optimizer.lr = nan: must be a number above 0"),
+        ("optimizer", {}, "optimizer.lr: has to be given: a number"),
+        ("optimizer", 5, "optimizer = 5: must be a section of keys"),
+        ("optimizer", None, "optimizer = None: must be a section of keys"),
+        ("second", {"lr": -1}, "second.lr = -1.0: must be a number above 0"),
+        ("optimizer", {"lr": 1, "momentun": 0.1}, ("optimizer.momentun = 0.1: unknown key; the nearest is"
+         " optimizer.momentum; allowed in optimizer: lr, momentum, nesterov")),
+    ],
+)  # fmt: skip
+def test_one_fault_one_line(key: str, value: Any, message: str) -> None:
+    assert faults_of(good() | {key: value}) == [message]
+
+
+def test_all_faults_at_once() -> None:
+    node = good() | {"optimizer": {"lr": "x", "momentum": 2, "bogus": 1}, "seed": 1.5, "modle": {"name": 3}}
+    assert [fault.split(" ")[0] for fault in faults_of(node)] == [
+        "modle.name",
+        "optimizer.bogus",
+        "optimizer.lr",
+        "seed",
+    ]
+    # with its types right, a section's own rules are checked, also while other sections are wrong
+    node["optimizer"] = {"lr": -1, "momentum": 2}
+    assert [fault.split(" ")[0] for fault in faults_of(node)] == [
+        "modle.name",
+        "optimizer.lr",
+        "optimizer.momentum",
+        "seed",
+    ]
+
+
+def test_contradictions_of_the_whole_come_from_the_root() -> None:
+    node = good() | {"prior": {"_target_": f"{HERE}.Scaled", "scale": 2}, "mode": "alternate"}
+    assert faults_of(node) == ["prior.scale = 2.0: must be left out with mode=alternate"]
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("lr", "optimizer.lr"),
+        ("optimiser", "optimizer"),
+        ("prior.sigam", "prior.sigma"),
+        ("optimiser.lr", "optimizer.lr"),
+    ],
+)
+def test_nearest_key(key: str, nearest: str) -> None:
+    cfg = OmegaConf.create(good())
+    OmegaConf.update(cfg, key, 1, force_add=True)
+    with pytest.raises(ConfigError) as caught:
+        load(Settings, cfg)
+    assert len(caught.value.faults) == 1
+    assert caught.value.faults[0].startswith(f"{key} = 1: unknown key; the nearest is {nearest};")
+
+
+@pytest.mark.parametrize("target", ["os.system", "subprocess.Popen", f"{HERE}.Prior", f"{HERE}.Settings", 3, "", ".."])
+def test_only_classes_of_the_interface_are_called(target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[Any] = []
+    monkeypatch.setattr("os.system", called.append)
+    (fault,) = faults_of(good() | {"prior": {"_target_": target, "command": "true"}})
+    assert fault.startswith(f"prior._target_ = {target!r}: must be one of {HERE}.Constant, {HERE}.Scaled")
+    assert called == []
+
+
+def test_mistyped_target_names_the_nearest_class() -> None:
+    (fault,) = faults_of(good() | {"prior": {"_target_": f"{HERE}.Constnat"}})
+    assert fault.endswith(f"; the nearest is {HERE}.Constant")
+    (fault,) = faults_of(good() | {"prior": {"sigma": 1.0}})
+    assert fault == f"prior._target_: has to be given: one of {HERE}.Constant, {HERE}.Scaled"
+
+
+def test_interpolations_are_resolved_and_broken_ones_named() -> None:
+    node = good() | {"limit": "${seed}", "optimizer": {"lr": "${nowhere}", "momentum": "${oc.env:PWFN_NOT_SET}"}}
+    with pytest.raises(ConfigError) as caught:
+        load(Settings, OmegaConf.create(node))
+    first, second = caught.value.faults
+    assert first.startswith("optimizer.lr: ") and "nowhere" in first
+    assert second.startswith("optimizer.momentum: ") and "PWFN_NOT_SET" in second
+    node["optimizer"] = {"lr": 1}
+    assert load(Settings, OmegaConf.create(node)).limit == 0
+
+
+def test_configuration_that_contains_itself() -> None:
+    with pytest.raises(ConfigError, match="refers to itself"):
+        load(Settings, OmegaConf.create(good() | {"extra": {"p": {"x": "${extra.q}"}, "q": {"y": "${extra.p}"}}}))
+
+
+# the command line ---------------------------------------------------------------------------------------------------
+
+Check = Callable[..., list[str] | None]
+
+
+@pytest.fixture
+def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Check:
+    files = {
+        "train.yaml": "defaults:\n  - prior: constant\n  - experiment: null\n  - _self_\n"
+        "seed: 0\nmode: joint\nname: run\noptimizer: {lr: 0.1, momentum: 0.9}\nfractions: [0.5, 1.0]\n",
+        "prior/constant.yaml": f"_target_: {HERE}.Constant\nsigma: 0.5\n",
+        "prior/scaled.yaml": f"_target_: {HERE}.Scaled\nscale: 2.0\n",
+        "experiment/best.yaml": "# @package _global_\ndefaults:\n  - override /prior: scaled\nseed: 7\n",
+        "other.yaml": "defaults:\n  - prior: constant\n  - _self_\nseed: x\noptimizer: {lr: 0.1}\n",
+        "sweep.yaml": "defaults:\n  - train\n  - _self_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params: {seed: '1,x'}\n",
+        "extra/prior/wide.yaml": f"_target_: {HERE}.Constant\nsigma: 9.0\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / "conf" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def run(*argv: str) -> list[str] | None:
+        """The fault lines, or None where the command line passed without a word."""
+        try:
+            preflight(Settings, tmp_path / "conf", "train", argv)
+        except SystemExit as stop:
+            assert stop.code == 2
+            out, err = capsys.readouterr()
+            head, *lines = err.splitlines()
+            assert out == "" and head == f"pwfn: {len(lines)} fault{'s' * (len(lines) > 1)} in the configuration:"
+            return [line.strip() for line in lines]
+        assert capsys.readouterr() == ("", "")
+        return None
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "seed=3 optimizer.lr=1e-3 prior=scaled prior.scale=1",
+        "experiment=best",
+        "prior=scaled +prior.clip=1.0",
+        "++optimizer.nesterov=true",
+        "+extra.free=1",
+        "fractions=[0.1,0.2]",
+        "~name",
+        "~optimizer.momentum",
+        "-m seed=0,1,2 prior=constant,scaled",
+        "-m seed=range(3) optimizer.lr=choice(0.1,0.2) prior=glob(*)",
+        "-m optimizer.lr=interval(0.1,0.2)",
+        "hydra.run.dir=somewhere hydra.job.name=train_ddp_process_1 hydra.output_subdir=null",
+        "hydra.run.dir='a b=c' hydra.mode=RUN hydra.job.num=3",
+        "-m hydra/launcher=basic seed=1,2",
+        "--help lr=1",
+        "--cfg job lr=1",
+        "--info searchpath lr=1",
+    ],
+)
+def test_right_command_lines_pass_in_silence(check: Check, line: str) -> None:
+    assert check(*(["hydra.run.dir='a b=c'"] if "'" in line else line.split())) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("optimizer.lrr=1", "optimizer.lrr = 1: unknown key; the nearest is optimizer.lr;"),
+        ("+optimizer.lrr=1", "optimizer.lrr = 1: unknown key; the nearest is optimizer.lr;"),
+        ("++optimizer.lrr=1", "optimizer.lrr = 1: unknown key; the nearest is optimizer.lr;"),
+        ("lr=1", "lr = 1: unknown key; the nearest is optimizer.lr;"),
+        ("priro=scaled", "priro = 'scaled': unknown key; the nearest is prior;"),
+        ("prior=scalde", "prior = 'scalde': must be one of constant, scaled; the nearest is scaled"),
+        ("experimnt=best", "experimnt = 'best': unknown key; the nearest is experiment;"),
+        ("prior=const", "prior = 'const': must be one of constant, scaled; the nearest is constant"),
+        ("experiment=bets", "experiment = 'bets': must be one of best; the nearest is best"),
+        ("optimizer.lr=abc", "optimizer.lr = 'abc': must be a number"),
+        ("optimizer.lr=-1", "optimizer.lr = -1.0: must be a number above 0"),
+        ("seed=???", "seed: has to be given: a whole number"),
+        ("prior._target_=os.system", "prior._target_ = 'os.system': must be one of"),
+        ("seed=1,2", "seed = 1,2: must be one value, or a sweep with the flag -m; for one list write seed=[1,2]"),
+        ("seed=range(3)", "seed = range(3): must be one value, or a sweep with the flag -m"),
+        ("fractions=[1", "'fractions=[1': must be of the form key=value"),
+        ("seed", "'seed': must be of the form key=value"),
+        ("+seed=1", "+seed=1: seed has a value already, so write it without the +"),
+        ("optimizer.nesterov=true", "Could not override 'optimizer.nesterov'. To append to your config use +optimizer"),
+        ("~nothing", "~nothing: there is no such key to take away"),
+        ("~seed", "seed: has to be given: a whole number"),
+        ("++prior=scaled", "++prior=scaled: force-add of config groups is not supported"),
+        ("prior@other=scaled", "prior@other=scaled: "),
+        ("seed@x=1", "seed@x=1: there is no group 'seed'"),
+        ("fractions.7=1", "fractions.7=1: list index out of range"),
+        ("seed=${nowhere}", "seed: Interpolation key 'nowhere' not found"),
+        ("--config-name other", "seed = 'x': must be a whole number"),
+        ("--config-name missing", "Cannot find primary config 'missing'."),
+        ("--config-path nowhere", "Primary config directory not found."),
+        ("--config-dir nowhere", "--config-dir = 'nowhere': must be a folder that exists"),
+        ("hydra/launcher=bsic seed=1", "hydra/launcher = 'bsic': must be one of basic"),
+        ("hydra/luncher=basic", "hydra/luncher = 'basic': unknown group; the nearest is hydra/launcher"),
+        ("hydra.nothing=1", "hydra.nothing=1: Could not override 'hydra.nothing'."),
+        ("-m hydra.job.num=1,2", "hydra.job.num=1,2: Hydra's own settings cannot be swept"),
+        ("-m prior=glob(x*)", "prior=glob(x*): must stand for at least one value"),
+        ("-m seed=1,x", "seed = 'x': must be a whole number (in 1 of 2 jobs)"),
+        ("-m seed=1,x prior=constant,scaled", "seed = 'x': must be a whole number (in 2 of 4 jobs)"),
+        ("-m seed=0,1 lr=1", "lr = 1: unknown key; the nearest is optimizer.lr;"),
+        ("-m prior=constant,scalde", "prior = 'scalde': must be one of constant, scaled; the nearest is scaled"),
+        ("-m mode=joint,alternate prior=constant,scaled", "prior.scale = 2.0: must be left out with mode=alternate (in 1"),
+        ("hydra.mode=MULTIRUN seed=1,x", "seed = 'x': must be a whole number (in 1 of 2 jobs)"),
+        ("--config-name sweep", "seed = 'x': must be a whole number (in 1 of 2 jobs)"),
+        ("-m optimizer.lr=interval(0.1,1) seed=x", "seed = 'x': must be a whole number"),
+    ],
+)  # fmt: skip
+def test_wrong_command_lines(check: Check, line: str, message: str) -> None:
+    lines = check(*line.split())
+    assert lines is not None and len(lines) == 1, lines
+    assert lines[0].startswith(message)
+
+
+def test_several_faults_of_several_kinds(check: Check) -> None:
+    lines = check("prior=scalde", "prior.scael=1", "+seeed=1", "optimizer.lr=abc", "mode=alternat", "name=[", "~gone")
+    assert lines is not None
+    starts = ["'name=['", "prior = 'scalde'", "~gone", "seeed = 1", "prior.scael = 1", "optimizer.lr", "mode"]
+    assert len(lines) == len(starts) and all(map(str.startswith, lines, starts)), lines
+    # the nearest option was taken for granted, so its own keys are the ones suggested
+    assert "the nearest is prior.scale;" in lines[4]
+
+
+def test_config_dir_adds_options(check: Check, tmp_path: Path) -> None:
+    assert check("--config-dir", str(tmp_path / "conf/extra"), "prior=wide") is None
+    assert check("prior=wide") is not None
+
+
+def test_syntax_error_in_a_file_is_one_line(check: Check, tmp_path: Path) -> None:
+    (tmp_path / "conf/prior/torn.yaml").write_text("sigma: [1\n")
+    lines = check("prior=torn")
+    assert lines is not None and len(lines) == 1 and "torn.yaml" in lines[0]
+
+
+def test_huge_sweeps_check_each_value_once(
+    tmp_path: Path, check: Check, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pwfn.preflight.MAX_JOBS", 5)
+    preflight(Settings, tmp_path / "conf", "train", ["-m", "seed=1,2,3", "optimizer.lr=1,2"])
+    assert "6 jobs: each value was checked once" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        preflight(Settings, tmp_path / "conf", "train", ["-m", "seed=1,2,x", "optimizer.lr=1,-2"])
+    err = capsys.readouterr().err
+    assert "seed = 'x'" in err and "optimizer.lr = -2.0" in err
+
+
+def test_torch_is_not_imported() -> None:
+    code = "import sys, pwfn.config, pwfn.preflight; sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import csv
+import io
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+import yaml
+from pytorch_lightning.loggers import CSVLogger
+from rich.console import Console
+
+from pwfn.faults import InvalidValueError
+from pwfn.logger import Csv, NoLogger, Wandb, report_round, report_summary, start_rounds, without_secrets
+from pwfn.record import COLUMNS
+from pwfn.reporting import RunReporter
+from tests.test_reporting import BASELINE, record
+from tests.wandb_offline import find_runs, read_run
+
+CONF = Path(__file__).parents[1] / "conf" / "logger"
+
+
+@pytest.fixture(autouse=True)
+def wandb_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    for name in ("WANDB_MODE", "WANDB_ERROR_REPORTING"):
+        monkeypatch.delenv(name, raising=False)
+    yield
+    wandb.finish()
+
+
+def build(spec: Wandb, tmp_path: Path, name: str = "first", config: dict[str, Any] | None = None) -> Any:
+    return spec.build(config=config or {}, name=name, folder=tmp_path / name, group="sweep-7")
+
+
+def whole_run(spec: Wandb, tmp_path: Path, name: str, rounds: int = 2, **options: Any) -> None:
+    logger = build(spec, tmp_path, name, **options)
+    reporter = RunReporter(tmp_path / name, logger, Console(file=io.StringIO()))
+    reporter.start(BASELINE)
+    records = [record(n) for n in range(rounds)]
+    for one in records:
+        logger.log_metrics({"train/loss": 0.5}, step=one.steps)
+        reporter.add(one, [])
+    reporter.finish(records, BASELINE, {})
+    spec.close(logger, 0)
+
+
+def test_offline_run_holds_the_very_rows_of_rounds_csv(tmp_path: Path) -> None:
+    config = {"model": {"name": "resnet18", "sizes": [1, 2]}, "seed": 0, "hub": {"token": "hf_secret"}}
+    environment = dict(os.environ)
+    whole_run(Wandb(save_dir=str(tmp_path), tags=("paper", "a"), notes="n"), tmp_path, "first", config=config)
+    changed = {key for key, _ in dict(os.environ).items() ^ environment.items()}
+    assert changed <= {"WANDB_SERVICE"}  # the address of W&B's helper process, which serves all runs
+    [path] = find_runs(tmp_path)
+    run = read_run(path)
+
+    with (tmp_path / "first" / "rounds.csv").open(newline="") as file:
+        rows = [{key: COLUMNS[key].read(row) for key in row} for row in csv.DictReader(file)]
+    logged = [row for row in run.history if "round" in row]
+    assert [{key: row[key] for key in COLUMNS} for row in logged] == rows
+    assert len(run.history) == 4 and all("train/loss" not in row for row in logged)
+
+    assert {key: run.step_metrics[key] for key in COLUMNS if key != "round"} == dict.fromkeys(
+        (key for key in COLUMNS if key != "round"), "round"
+    )
+    assert run.step_metrics["round"] == ""
+    assert run.step_metrics["*"] == "trainer/global_step"
+
+    assert {key: run.summary[key] for key in COLUMNS} == rows[-1]
+    assert run.summary["pretrained/top1"] == BASELINE.top1
+    assert run.summary["top1_change"] == pytest.approx(98.17 - 98.89)
+
+    assert (run.name, run.project, run.group, run.job_type) == ("first", "pwfn", "sweep-7", "train")
+    assert run.tags == ["paper", "a"]
+    assert run.config["model"] == {"name": "resnet18", "sizes": [1, 2]} and run.config["seed"] == 0
+    assert b"hf_secret" not in path.read_bytes() and run.config["hub"] == {"token": "***"}
+    assert run.exit_code == 0
+
+
+def test_two_runs_of_one_process_stay_apart(tmp_path: Path) -> None:
+    spec = Wandb(save_dir=str(tmp_path), group="mine")
+    whole_run(spec, tmp_path, "first", rounds=1, config={"seed": 1})
+    assert wandb.run is None
+    whole_run(spec, tmp_path, "second", rounds=3, config={"seed": 2})
+    first, second = (read_run(path) for path in find_runs(tmp_path))
+    assert (first.name, second.name) == ("first", "second")
+    assert (first.group, second.group) == ("mine", "mine")
+    assert (first.config["seed"], second.config["seed"]) == (1, 2)
+    assert [row["round"] for row in first.history if "round" in row] == [0]
+    assert [row["round"] for row in second.history if "round" in row] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("mode", "set_by_user", "seen"),
+    [("offline", None, "false"), ("offline", "true", "true"), ("disabled", None, "false")],
+)
+def test_only_the_start_of_an_offline_run_is_kept_from_looking_up_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Any, set_by_user: str | None, seen: str | None
+) -> None:
+    name, init = "WANDB_ERROR_REPORTING", wandb.init
+    if set_by_user is not None:
+        monkeypatch.setenv(name, set_by_user)
+    at_start: list[str | None] = []
+    monkeypatch.setattr(wandb, "init", lambda **options: (at_start.append(os.environ.get(name)), init(**options))[1])
+    logger = build(Wandb(save_dir=str(tmp_path), mode=mode), tmp_path)
+    start_rounds(logger, COLUMNS)
+    assert at_start == [seen]
+    assert os.environ.get(name) == set_by_user
+
+
+def test_an_online_run_starts_with_the_environment_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[str, str | None]] = []
+
+    def init(**options: Any) -> None:
+        started.append((options["mode"], os.environ.get("WANDB_ERROR_REPORTING")))
+
+    monkeypatch.setattr(wandb, "init", init)
+    _ = build(Wandb(save_dir=str(tmp_path), mode="online"), tmp_path).experiment
+    assert started == [("online", None)]
+
+
+def test_a_failed_run_is_marked_as_failed(tmp_path: Path) -> None:
+    spec = Wandb(save_dir=str(tmp_path))
+    logger = build(spec, tmp_path)
+    start_rounds(logger, COLUMNS)
+    spec.close(logger, 1)
+    assert read_run(find_runs(tmp_path)[0]).exit_code == 1
+
+
+def test_closing_a_run_that_never_began_starts_none(tmp_path: Path) -> None:
+    spec = Wandb(save_dir=str(tmp_path))
+    spec.close(build(spec, tmp_path), 1)
+    spec.close(None, 1)
+    assert find_runs(tmp_path) == []
+
+
+def test_disabled_writes_nothing_but_the_runs_own_files(tmp_path: Path) -> None:
+    whole_run(Wandb(save_dir=str(tmp_path), mode="disabled"), tmp_path, "first")
+    assert find_runs(tmp_path) == [] and not list(tmp_path.glob("wandb/*run-*"))
+    assert (tmp_path / "first" / "rounds.csv").exists()
+    assert wandb.run is None
+
+
+@pytest.mark.parametrize("error", [wandb.errors.CommError("server gone"), ConnectionResetError(104, "gone")])
+def test_a_failing_wandb_is_warned_about_once_and_loses_no_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    spec = Wandb(save_dir=str(tmp_path))
+    logger = build(spec, tmp_path)
+    reporter = RunReporter(tmp_path / "first", logger, Console(file=io.StringIO()))
+    reporter.start(BASELINE)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(logger.experiment, "log", fail)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        logger.log_metrics({"train/loss": 0.5}, step=1)
+        reporter.add(record(0), [])
+        reporter.add(record(1), [])
+    assert [str(one.message) for one in caught if "W&B run 'first' failed" in str(one.message)] == [
+        str(caught[0].message)
+    ]
+    assert len((tmp_path / "first" / "rounds.csv").read_text().splitlines()) == 3
+    spec.close(logger, 0)
+
+
+def test_errors_that_are_not_of_wandb_are_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = build(Wandb(save_dir=str(tmp_path)), tmp_path)
+    start_rounds(logger, COLUMNS)
+    monkeypatch.setattr(logger.experiment, "log", lambda *_: {}["no such key"])
+    with pytest.raises(KeyError):
+        report_round(logger, record(0).flat())
+
+
+def test_a_wandb_that_cannot_start_stops_the_run_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = build(Wandb(save_dir=str(tmp_path)), tmp_path)
+
+    def fail(**_: Any) -> None:
+        raise wandb.errors.CommError("no server")
+
+    monkeypatch.setattr(wandb, "init", fail)
+    with pytest.raises(wandb.errors.CommError):
+        RunReporter(tmp_path / "first", logger, Console(file=io.StringIO())).start(BASELINE)
+
+
+def test_csv_logger_gets_the_row_under_the_steps_made(tmp_path: Path) -> None:
+    spec = Csv()
+    logger = spec.build(config={}, name="first", folder=tmp_path, group=None)
+    logger.log_metrics({"train/loss": 0.5}, step=7)
+    start_rounds(logger, COLUMNS)
+    report_round(logger, record(1).flat())
+    report_summary(logger, {"top1_change": 1.0})
+    spec.close(logger, 0)
+    with (tmp_path / "training" / "version_0" / "metrics.csv").open(newline="") as file:
+        train, row = csv.DictReader(file)
+    assert (train["step"], train["train/loss"], train["round"]) == ("7", "0.5", "")
+    assert row.pop("step") == "71" and row.pop("train/loss") == ""
+    assert {key: COLUMNS[key].read(row) for key in row} == record(1).flat()
+
+
+def test_no_logger_takes_everything(tmp_path: Path) -> None:
+    spec = NoLogger()
+    logger = spec.build(config={}, name="first", folder=tmp_path, group=None)
+    assert logger is None
+    start_rounds(logger, COLUMNS)
+    report_round(logger, record(0).flat())
+    report_summary(logger, {})
+    spec.close(logger, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_values_are_refused_all_at_once() -> None:
+    with pytest.raises(InvalidValueError) as caught:
+        Wandb(mode="ofline", project="a/b", tags="paper", save_dir="")  # type: ignore[arg-type]
+    assert [fault.name for fault in caught.value.faults] == ["project", "mode", "tags", "save_dir"]
+
+
+def test_secrets_are_hidden_by_key_and_nothing_else_is() -> None:
+    config = {
+        "api_key": "x",
+        "cls_token": True,
+        "list": [{"WANDB_API_KEY": "y"}],
+        "password": "",
+        "tokens": "z",
+        "n": 1,
+    }
+    hidden = {**config, "api_key": "***", "list": [{"WANDB_API_KEY": "***"}]}
+    assert without_secrets(config) == hidden
+    assert config["api_key"] == "x"
+
+
+@pytest.mark.parametrize(("name", "kind"), [("wandb", Wandb), ("csv", Csv), ("none", NoLogger)])
+def test_every_option_of_conf_builds_with_its_defaults(name: str, kind: type) -> None:
+    values = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    assert values.pop("_target_") == f"pwfn.logger.{kind.__name__}"
+    assert kind(**values) == kind()
+    assert set(values) == set(kind.__dataclass_fields__)
+
+
+def test_importing_the_module_is_light() -> None:
+    heavy = "import sys, pwfn.logger; print([m for m in ('torch', 'wandb', 'pytorch_lightning') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_a_plain_lightning_logger_needs_no_spec(tmp_path: Path) -> None:
+    logger = CSVLogger(tmp_path, name="mine")
+    report_round(logger, record(0).flat())
+    assert "clustered/top1" in (tmp_path / "mine" / "version_0" / "metrics.csv").read_text()

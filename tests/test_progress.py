@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.utilities import rank_zero_only
+from rich.console import Console
+from torch.utils.data import DataLoader, TensorDataset
+
+from pwfn.progress import RunProgress
+
+
+class Tiny(LightningModule):
+    """Its loss is the number of the batch plus that of the epoch; the mean over epoch e is (1 + 2 + 3 + 6) / 4 + e."""
+
+    def __init__(self, returns: Any = lambda loss: loss) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.returns = returns
+
+    def training_step(self, batch: list[torch.Tensor], _: int) -> Any:
+        return self.returns(batch[0].sum() + self.trainer.current_epoch + 0 * self.weight)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def make_trainer(tmp_path: Path, progress: RunProgress, **options: Any) -> Trainer:
+    return Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=0,
+        logger=False,
+        callbacks=[progress],
+        default_root_dir=tmp_path,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        **options,
+    )
+
+
+def fit(trainer: Trainer, module: Tiny, epochs: int) -> None:
+    data = DataLoader(TensorDataset(torch.tensor([1.0, 2.0, 3.0, 6.0])), batch_size=1)
+    trainer.fit_loop.max_epochs = trainer.current_epoch + epochs
+    trainer.fit(module, data)
+
+
+def two_rounds(progress: RunProgress, tmp_path: Path) -> None:
+    trainer, module = make_trainer(tmp_path, progress), Tiny()
+    with progress:
+        progress.start_run(rounds=2, pretrain_epochs=0)
+        for n, epochs in enumerate((1, 2), start=1):
+            progress.start_phase(f"round {n}/2", epochs)
+            fit(trainer, module, epochs)
+            progress.status("clustering")
+            progress.finish_round(f"round {n} done [bold]")
+
+
+def plain(quiet: bool = False) -> tuple[RunProgress, io.StringIO]:
+    out = io.StringIO()
+    return RunProgress(Console(file=out, width=60), quiet=quiet), out
+
+
+def test_without_a_terminal_there_is_one_line_an_epoch_over_both_fits(tmp_path: Path) -> None:
+    progress, out = plain()
+    two_rounds(progress, tmp_path)
+    lines = [re.sub(r"\d+\.\d s$", "TIME", line) for line in out.getvalue().splitlines()]
+    assert lines == [
+        "round 1/2 epoch 1/1 loss 3.000 TIME",
+        "round 1 done [bold]",
+        "round 2/2 epoch 1/2 loss 4.000 TIME",
+        "round 2/2 epoch 2/2 loss 5.000 TIME",
+        "round 2 done [bold]",
+    ]
+
+
+def test_quiet_prints_nothing(tmp_path: Path) -> None:
+    progress, out = plain(quiet=True)
+    two_rounds(progress, tmp_path)
+    assert out.getvalue() == ""
+
+
+def test_other_ranks_print_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    progress, out = plain()
+    progress.finish_round("one")
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    with progress:
+        progress.finish_round("two")
+    assert out.getvalue() == "one\n"
+
+
+@pytest.mark.parametrize(
+    ("returns", "shown"), [(lambda loss: {"loss": loss}, " loss 3.000 "), (lambda loss: None, "epoch 1/1 ")]
+)
+def test_the_loss_may_come_in_a_dict_or_not_at_all(tmp_path: Path, returns: Any, shown: str) -> None:
+    progress, out = plain()
+    progress.start_phase("pretraining", 1)
+    fit(make_trainer(tmp_path, progress), Tiny(returns), 1)
+    assert out.getvalue().startswith("pretraining epoch 1/1") and shown in out.getvalue()
+    assert ("loss" in out.getvalue()) == ("loss" in shown)
+
+
+def terminal() -> tuple[RunProgress, io.StringIO]:
+    out = io.StringIO()
+    return RunProgress(Console(file=out, width=110, force_terminal=True, color_system=None, _environ={})), out
+
+
+def screen(progress: RunProgress) -> list[str]:
+    assert progress._live is not None
+    look = Console(file=io.StringIO(), width=110)
+    look.print(progress._live.get_renderable())
+    return look.file.getvalue().splitlines()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_in_a_terminal_both_bars_count_within_run_and_phase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    progress, out = terminal()
+    monkeypatch.setattr("pwfn.progress._LOSS_EVERY", 0.0)
+    seen: list[tuple[str, float, float | None]] = []
+    after_batch = progress.on_train_batch_end
+
+    def spy(*args: Any) -> None:
+        after_batch(*args)
+        task = progress._live.tasks[-1]  # type: ignore[union-attr]
+        seen.append((task.description, task.completed, task.total))
+
+    monkeypatch.setattr(progress, "on_train_batch_end", spy)
+    two_rounds(progress, tmp_path)
+    assert seen[:4] == [("round 1/2 epoch 1/1", n, 4) for n in (1, 2, 3, 4)]
+    assert seen[4:8] == [("round 2/2 epoch 1/2", n, 8) for n in (1, 2, 3, 4)]
+    assert seen[8:] == [("round 2/2 epoch 2/2", n, 8) for n in (5, 6, 7, 8)]
+    assert progress._live is None
+    text = out.getvalue()
+    assert "round 1 done [bold]" in text and "round 2 done [bold]" in text
+    assert " s\n" not in text  # the lines an epoch are for where there are no bars
+
+
+def test_the_screen_tells_rounds_epochs_loss_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    progress, _ = terminal()
+    now = [100.0]
+    monkeypatch.setattr("pwfn.progress.time.monotonic", lambda: now[0])
+
+    class FakeTrainer:
+        num_training_batches = 10
+
+    trainer: Any = FakeTrainer()
+    with progress:
+        progress.start_run(rounds=4, pretrain_epochs=0)
+        progress.start_phase("round 1/4", 1)
+        assert "rounds 0/4" in screen(progress)[0] and "left" not in screen(progress)[0]
+        now[0] += 10  # a short first round, which must not be taken as the measure
+        progress.finish_round("one")
+        assert "left" not in screen(progress)[0]
+        progress.start_phase("round 2/4", 2)
+        now[0] += 50  # setting up is not counted
+        progress.on_train_epoch_start(trainer, None)  # type: ignore[arg-type]
+        now[0] += 5
+        progress.on_train_batch_end(trainer, None, torch.tensor(0.1234), None, 4)  # type: ignore[arg-type]
+        line = screen(progress)[1]
+        assert "round 2/4 epoch 1/2" in line and "5/10 batches, loss 0.123, 0:00:15 left" in line
+        now[0] += 45
+        progress.status("clustering")
+        assert "clustering" in screen(progress)[1] and "batches" not in screen(progress)[1]
+        progress.finish_round("two")
+        assert "rounds 2/4" in screen(progress)[0] and "0:01:50 so far, about 0:03:20 left" in screen(progress)[0]
+
+
+def test_an_endless_loader_has_no_time_left_but_still_counts_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    progress, out = plain()
+
+    class FakeTrainer:
+        num_training_batches = float("inf")
+
+    trainer: Any = FakeTrainer()
+    progress.start_phase("round 1/1", 1)
+    progress.on_train_epoch_start(trainer, None)  # type: ignore[arg-type]
+    progress.on_train_batch_end(trainer, None, torch.tensor(0.5), None, 0)  # type: ignore[arg-type]
+    progress.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
+    assert out.getvalue().startswith("round 1/1 epoch 1/1 loss 0.500 ")
+
+
+def test_the_live_display_ends_with_an_exception() -> None:
+    progress, _ = terminal()
+    with pytest.raises(KeyboardInterrupt), progress:
+        assert progress._live is not None
+        live = progress._live.live
+        raise KeyboardInterrupt
+    assert progress._live is None and not live.is_started

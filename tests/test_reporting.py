@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from pwfn.faults import InvalidValueError
+from pwfn.record import CLUSTER_COLUMNS, COLUMNS, RoundRecord, Scores, read_clusters, read_records, write_atomically
+from pwfn.reporting import RunReporter, round_line, rounds_table, sentence
+
+BASELINE = Scores(top1=98.89, top5=99.97, loss=0.0412)
+
+
+def record(number: int = 0, **changes: Any) -> RoundRecord:
+    """A record in which no two numbers are equal, so that a swapped pair shows."""
+    first = RoundRecord(
+        round=number,
+        fraction=(0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99, 1.0)[number],
+        epochs=1.05 + 3 * number,
+        steps=70 + number,
+        codebook_size=93 + number,
+        unique_weights=9_011_167 - number,
+        entropy_bits=18.123456789012345 - number,
+        trained=Scores(top1=99.31, top5=99.91, loss=0.031),
+        clustered=Scores(top1=98.17, top5=99.83, loss=1 / 3),
+        threshold=1.5,
+        order_share=(0.11, 0.12, 0.13, 0.14, 0.15),
+        sigma_mean=0.021,
+        sigma_median=0.022,
+        sigma_max=0.05,
+        moved=1234 * number,
+        train_seconds=12.5,
+        cluster_seconds=0.75,
+    )
+    return replace(first, **changes)
+
+
+def cluster(value: float) -> dict[str, float | int]:
+    return {"value": value, "order": 1, "count": 17, "mu_std": 0.001, "sigma_mean": 0.02, "sigma_max": 0.05}
+
+
+def reporter(folder: Path, width: int = 100) -> tuple[RunReporter, io.StringIO]:
+    out = io.StringIO()
+    made = RunReporter(folder, None, Console(file=out, width=width))
+    made.start(BASELINE)
+    return made, out
+
+
+def test_flat_row_names_every_number_once_and_comes_back() -> None:
+    flat = record(3).flat()
+    assert list(flat) == list(COLUMNS)
+    # 3 numbers for each of 2 Scores, 5 order shares, one for each other field
+    assert len(flat) == len(fields(RoundRecord)) - 3 + 3 + 3 + 5
+    assert (flat["round"], flat["trained/top1"], flat["clustered/loss"]) == (3, 99.31, 1 / 3)
+    assert [flat[f"order_{n}_share"] for n in range(5)] == [0.11, 0.12, 0.13, 0.14, 0.15]
+    assert RoundRecord.from_flat(flat) == record(3)
+
+
+def test_every_column_has_a_meaning_and_a_unit() -> None:
+    for column in [*COLUMNS.values(), *CLUSTER_COLUMNS.values()]:
+        assert len(column.meaning) > 5 and column.unit, column.key
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"moved": 0.5}, "moved = 0.5: must be a whole number"),
+        ({"threshold": "far"}, "threshold = 'far': must be a number"),
+        ({"steps": True}, "steps = True"),
+        ({"sigma_max": None}, "sigma_max = None"),
+        ({"extra": 1}, "unknown: extra"),
+        ({"fraction": 20.0}, "fraction = 20.0"),
+    ],
+)
+def test_from_flat_names_what_is_wrong(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        RoundRecord.from_flat({**record().flat(), **change})
+
+
+def test_from_flat_names_missing_keys() -> None:
+    with pytest.raises(ValueError, match="missing: steps, clustered/top1"):
+        RoundRecord.from_flat({k: v for k, v in record().flat().items() if k not in ("steps", "clustered/top1")})
+
+
+def test_a_record_refuses_all_impossible_values_at_once() -> None:
+    with pytest.raises(InvalidValueError) as caught:
+        record(fraction=float("nan"), order_share=(1.0,))
+    assert [fault.name for fault in caught.value.faults] == ["fraction", "order_share"]
+
+
+def test_csv_json_and_records_agree_to_the_last_bit(tmp_path: Path) -> None:
+    made, _ = reporter(tmp_path)
+    records = [record(n) for n in range(3)]
+    for one in records:
+        made.add(one, [])
+    with (tmp_path / "rounds.csv").open(newline="") as file:
+        from_csv = [RoundRecord.from_flat(row) for row in csv.DictReader(file)]
+    assert from_csv == records
+    assert read_records(tmp_path) == records
+    assert json.loads((tmp_path / "rounds.json").read_text()) == [one.flat() for one in records]
+
+
+def test_clusters_csv_holds_every_round(tmp_path: Path) -> None:
+    made, _ = reporter(tmp_path)
+    made.add(record(0), [cluster(0.0), cluster(0.25)])
+    made.add(record(1), [cluster(-0.1)])
+    rows = read_clusters(tmp_path)
+    assert [(row["round"], row["value"], row["count"]) for row in rows] == [(0, 0.0, 17), (0, 0.25, 17), (1, -0.1, 17)]
+    assert (tmp_path / "clusters.csv").read_text().splitlines()[0] == ",".join(CLUSTER_COLUMNS)
+
+
+def test_rounds_have_to_come_in_order(tmp_path: Path) -> None:
+    made, _ = reporter(tmp_path)
+    with pytest.raises(ValueError, match="round = 1: must be 0"):
+        made.add(record(1), [])
+    assert not (tmp_path / "rounds.csv").exists()
+
+
+def test_a_failure_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _ = reporter(tmp_path)
+    made.add(record(0), [cluster(0.5)])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(before) == {"rounds.csv", "rounds.json", "clusters.csv"}
+
+    def full_disk(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        made.add(record(1), [cluster(0.25)])
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_the_new_content_is_on_disk_before_it_takes_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    steps: list[tuple[str, str]] = []
+    fsync, rename = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (steps.append(("fsync", path.read_text())), fsync(fd)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (steps.append(("rename", path.read_text())), rename(a, b)))
+    write_atomically(path, "new")
+    assert steps == [("fsync", "old"), ("rename", "old")]
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[{", "not readable as JSON"),
+        ('{"round": 0}', "must hold a list"),
+        ("[3]", "must hold a list"),
+        ('[{"round": 0}]', "round 0: missing: fraction"),
+    ],
+)
+def test_read_records_explains_garbage(tmp_path: Path, content: str, words: str) -> None:
+    (tmp_path / "rounds.json").write_text(content)
+    with pytest.raises(ValueError, match=words):
+        read_records(tmp_path)
+
+
+def test_read_records_notices_a_missing_round(tmp_path: Path) -> None:
+    (tmp_path / "rounds.json").write_text(json.dumps([record(0).flat(), record(2).flat()]))
+    with pytest.raises(ValueError, match="expected round 1, found round 2"):
+        read_records(tmp_path)
+
+
+def test_a_resumed_run_keeps_the_rounds_before_and_redoes_the_others(tmp_path: Path) -> None:
+    made, _ = reporter(tmp_path)
+    for n in range(3):
+        made.add(record(n), [cluster(n)])
+    again = RunReporter(tmp_path, None, Console(file=io.StringIO()))
+    again.start(BASELINE, first_round=1)
+    again.add(record(1, steps=999), [cluster(0.125)])
+    assert read_records(tmp_path) == [record(0), record(1, steps=999)]
+    assert [row["value"] for row in read_clusters(tmp_path)] == [0.0, 0.125]
+    with pytest.raises(ValueError, match="first_round = 3: must be at most 2"):
+        RunReporter(tmp_path, None, Console(file=io.StringIO())).start(BASELINE, first_round=3)
+
+
+def rendered(records: list[RoundRecord], width: int) -> list[str]:
+    out = io.StringIO()
+    Console(file=out, width=width).print(rounds_table(records, BASELINE))
+    return out.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_table_shows_every_number_of_the_largest_rounds_in_one_line_each(width: int) -> None:
+    large = record(1, fraction=0.975, threshold=2.0**14, moved=11_167_818, clustered=Scores(8.89, 20.0, 9.0))
+    lines = rendered([record(0), large], width)
+    assert max(map(len, lines)) <= width
+    assert len(lines) == 2 + 1 + 1 + 2  # two lines of headings, a rule, the pretrained network, two rounds
+    assert "…" not in "".join(lines)
+    assert lines[3].split() == ["pretrained", "98.89"]
+    assert lines[4].split() == ["1", "20.0", "93", "9.01M", "18.12", "99.31", "98.17", "-0.72", "1.5", "0", "13"]
+    expected = ["2", "97.5", "94", "9.01M", "17.12", "99.31", "8.89", "-90.00", "16.4k", "11.2M", "13"]
+    assert lines[5].split() == expected
+
+
+def test_table_is_exact_for_small_counts() -> None:
+    assert rendered([record(0, unique_weights=9999)], 100)[4].split()[3] == "9999"
+    assert rendered([record(0, unique_weights=999_600)], 100)[4].split()[3] == "1.00M"
+    assert rendered([record(0, unique_weights=99_960)], 100)[4].split()[3] == "100k"
+
+
+def test_the_result_in_words() -> None:
+    last = record(9, fraction=1.0, codebook_size=93, entropy_bits=3.158, clustered=Scores(99.17, 100.0, 0.02))
+    assert sentence(last, BASELINE, 11_167_818) == (
+        "11,167,818 weights now share 93 values, 3.16 bits each; top1 99.17 % (pretrained 98.89 %, +0.28 points)"
+    )
+    part = sentence(replace(last, fraction=0.5), BASELINE, 100)
+    assert part.startswith("50.0 % of the 100 weights now share 93 values, all of them together need 3.16 bits each")
+
+
+def test_add_prints_nothing_and_returns_the_line(tmp_path: Path) -> None:
+    made, out = reporter(tmp_path)
+    line = made.add(record(0), [])
+    assert out.getvalue() == ""
+    assert line == round_line(record(0), BASELINE)
+    assert line.startswith(
+        "round 1: 20.0 % fixed to 93 values, 18.12 bits, top1 99.31 % trained, 98.17 % clustered (-0.72"
+    )
+
+
+def test_finish_writes_the_summary_and_prints_table_result_and_files(tmp_path: Path) -> None:
+    made, out = reporter(tmp_path, width=40)
+    records = [record(0), record(8, fraction=1.0)]
+    made.add(records[0], [])
+    made.finish(records, BASELINE, {"seed": 0, "weights": 11_167_818, "folder": tmp_path})
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["pretrained"] == {"top1": 98.89, "top5": 99.97, "loss": 0.0412}
+    assert RoundRecord.from_flat(summary["final"]) == records[-1]
+    assert summary["top1_change"] == pytest.approx(98.17 - 98.89)
+    assert summary["rounds"] == 2
+    assert summary["run"] == {"seed": 0, "weights": 11_167_818, "folder": str(tmp_path)}
+    text = out.getvalue()
+    assert "\x1b" not in text
+    lines = text.splitlines()
+    # into a file the table is never cut to the width that was guessed, and the sentence stays in one line
+    assert lines[5].split()[:3] == ["9", "100.0", "101"] and lines[5].split()[-1] == "13"
+    assert lines[7] == sentence(records[-1], BASELINE, 11_167_818)
+    assert lines[8] == f"Files in {tmp_path}: clusters.csv, rounds.csv, rounds.json, summary.json"
+
+
+def test_a_run_without_rounds_still_finishes(tmp_path: Path) -> None:
+    made, out = reporter(tmp_path)
+    made.finish([], BASELINE, {})
+    assert json.loads((tmp_path / "summary.json").read_text())["final"] is None
+    assert "No round was finished." in out.getvalue()

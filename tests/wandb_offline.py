@@ -1,0 +1,77 @@
+"""Read what an offline W&B run wrote: W&B itself has no Python reader for its .wandb files."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wandb.proto import wandb_internal_pb2
+
+_BLOCK = 32768  # the file is a LevelDB log: records cut into fragments that never cross a block's border
+_HEADER = 7  # of the file, and of each fragment: crc, length, type
+
+
+@dataclass
+class OfflineRun:
+    name: str = ""
+    project: str = ""
+    group: str = ""
+    job_type: str = ""
+    tags: list[str] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    step_metrics: dict[str, str] = field(default_factory=dict)  # metric or glob -> its x-axis
+    exit_code: int | None = None
+
+
+def find_runs(save_dir: Path) -> list[Path]:
+    """The .wandb files below a logger's save_dir, oldest first."""
+    return sorted(Path(save_dir).glob("wandb/offline-run-*/run-*.wandb"), key=lambda path: path.stat().st_mtime_ns)
+
+
+def read_run(path: Path) -> OfflineRun:
+    run = OfflineRun()
+    for payload in _records(Path(path).read_bytes()):
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(payload)
+        kind = record.WhichOneof("record_type")
+        if kind == "run":
+            run.name, run.project, run.group = record.run.display_name, record.run.project, record.run.run_group
+            run.job_type, run.tags = record.run.job_type, list(record.run.tags)
+            run.config.update(_items(record.run.config.update))
+        elif kind == "config":
+            run.config.update(_items(record.config.update))
+        elif kind == "history":
+            run.history.append(_items(record.history.item))
+        elif kind == "summary":
+            run.summary.update(_items(record.summary.update))
+        elif kind == "metric":
+            run.step_metrics[record.metric.name or record.metric.glob_name] = record.metric.step_metric
+        elif kind == "exit":
+            run.exit_code = record.exit.exit_code
+    return run
+
+
+def _items(items: Any) -> dict[str, Any]:
+    return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+def _records(data: bytes) -> list[bytes]:
+    records, parts, at = [], b"", _HEADER
+    while at + _HEADER <= len(data):
+        left = _BLOCK - at % _BLOCK
+        if left < _HEADER:  # the rest of a block that cannot hold a fragment's header is padding
+            at += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, at)
+        at += _HEADER
+        parts += data[at : at + length]
+        at += length
+        if kind in (1, 4):  # a whole record, or the last fragment of one
+            records.append(parts)
+            parts = b""
+    return records
