@@ -144,8 +144,9 @@ def _free_limit(mu: Tensor, reach: Reach, step: float) -> int:
 
 def _still_free(mu: Tensor, sigma: Tensor, index: Tensor | None, reach: Reach) -> tuple[Tensor, Tensor, Tensor]:
     """`mu`, `sigma` and positions of the weights that nobody has taken at this threshold."""
-    free = torch.cat([(cluster == FREE).nonzero().flatten().to(torch.int32) + part.start
-                      for part, cluster in reach.clusters()])
+    free = torch.cat(
+        [(cluster == FREE).nonzero().flatten().to(torch.int32) + part.start for part, cluster in reach.clusters()]
+    )
     return mu[free], sigma[free], free if index is None else index[free]
 
 
@@ -193,9 +194,7 @@ def _smallest(values: Tensor, n: int) -> Tensor:
     return mask
 
 
-def _move(
-    mu: Tensor, sigma: Tensor, clusters: Tensor, values: Tensor, sigma_join: SigmaJoin
-) -> tuple[Tensor, Tensor]:
+def _move(mu: Tensor, sigma: Tensor, clusters: Tensor, values: Tensor, sigma_join: SigmaJoin) -> tuple[Tensor, Tensor]:
     """New mu and sigma of every weight: those of a cluster on its value and with its joined sigma, the others as they are."""
     new_mu, new_sigma = torch.empty_like(mu), torch.empty_like(sigma)
     joined = _joined_sigma(mu, sigma, clusters, values, sigma_join) if isinstance(sigma_join, RootMeanSquare) else None
@@ -208,9 +207,7 @@ def _move(
     return new_mu, new_sigma
 
 
-def _joined_sigma(
-    mu: Tensor, sigma: Tensor, clusters: Tensor, values: Tensor, rule: RootMeanSquare
-) -> Tensor:
+def _joined_sigma(mu: Tensor, sigma: Tensor, clusters: Tensor, values: Tensor, rule: RootMeanSquare) -> Tensor:
     """The new sigma of every cluster, in the dtype of sigma. Sums run in float64 over deviations from the centroid."""
     bins = values.numel() + 1  # bin 0 gathers the free weights, whose cluster is -1
 

@@ -54,7 +54,8 @@ def _numerators(order: int, limit: int) -> Tensor:
     for _ in range(order - 1):
         sums = torch.unique(sums[:, None] + powers[None, :])
         sums = sums[sums <= limit]
-    return torch.unique(torch.cat([-sums, sums]))
+    mirrored: Tensor = torch.unique(torch.cat([-sums, sums]))
+    return mirrored
 
 
 def order_of(values: Tensor, b: int) -> Tensor:

@@ -214,7 +214,7 @@ def _find_class(target: Any) -> tuple[type | None, str]:
     module, _, name = str(target).rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # noqa: BLE001 - a module may raise anything while it is imported; the fault names it
+    except Exception as error:
         return None, one_line(f"{type(error).__name__}: {error}")
     return (found, "") if isinstance(found, type) else (None, "not a class")
 

@@ -71,9 +71,10 @@ class BayesianClassifier(LightningModule):
         return self.phase
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network(images)
+        logits: Tensor = self.network(images)
+        return logits
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         images, labels = batch
         drawn = sampled(self.network, self.regularizer) if self.current_phase.noise else at_mean(self.network)
         with drawn as penalty:
@@ -85,8 +86,9 @@ class BayesianClassifier(LightningModule):
                 f"the loss is {loss.item()} in {self.current_phase.label}, step {self.global_step} "
                 f"(cross entropy {cross_entropy.item()}, regularizer {penalty.item()}): try a smaller optimizer.lr"
             )
-        self.log_dict({"train/cross_entropy": cross_entropy.detach(), "train/regularizer": penalty.detach()})
-        return loss
+        parts = {"cross_entropy": cross_entropy.detach(), "regularizer": penalty.detach()}
+        self.log_dict({f"train/{name}": value for name, value in parts.items()})
+        return {"loss": loss, **parts}
 
     def on_validation_epoch_start(self) -> None:
         self._reset()
@@ -122,7 +124,7 @@ class BayesianClassifier(LightningModule):
         top1, top5 = (100.0 * m.compute().double().item() for m in (self.top1, self.top5))
         return Scores(top1=top1, top5=top5, loss=self.cross_entropy.compute().item())
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         phase = self.current_phase
         optimizer = phase.optimizer.build(p for p in self.network.parameters() if p.requires_grad)
         # Lightning's estimate covers every epoch of the trainer, those of earlier phases included.

@@ -124,7 +124,7 @@ def _parametrized(model: nn.Module) -> Iterator[tuple[nn.Module, str, str, param
     for module_name, module in model.named_modules():
         if not parametrize.is_parametrized(module):
             continue
-        for tensor_name, plist in module.parametrizations.items():  # type: ignore[union-attr, operator]
+        for tensor_name, plist in module.parametrizations.items():
             if isinstance(plist[0], GaussianWeight):
                 yield module, tensor_name, f"{module_name}.{tensor_name}" if module_name else tensor_name, plist
 
@@ -155,7 +155,9 @@ def sampled(model: nn.Module, regularizer: Regularizer | None = None) -> Iterato
         for tensor in tensors:
             gaussian = tensor.gaussian
             tensor_rule = NoRegularizer() if gaussian.is_bias else rule
-            weight, penalty = _Draw.apply(tensor.mu, gaussian.sigma, gaussian.assignment, gaussian.retrain_sigma, tensor_rule)
+            weight, penalty = _Draw.apply(
+                tensor.mu, gaussian.sigma, gaussian.assignment, gaussian.retrain_sigma, tensor_rule
+            )
             gaussian._draw = weight
             penalties.append(penalty)
         yield torch.stack(penalties).sum()
@@ -206,9 +208,7 @@ class _Draw(torch.autograd.Function):
         return torch.addcmul(mu, sigma.clamp(min=MIN_SIGMA), eps), rule.penalty(sigma, eps, free)
 
     @staticmethod
-    def backward(  # type: ignore[override]
-        ctx: Any, grad: Tensor, penalty_grad: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+    def backward(ctx: Any, grad: Tensor, penalty_grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         sigma, eps, *rest = ctx.saved_tensors
         free = rest[0] if rest else None
         mu_grad = sigma_grad = None

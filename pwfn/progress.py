@@ -21,7 +21,8 @@ def _clock(seconds: float) -> str:
 
 
 def _loss_of(outputs: Any) -> torch.Tensor | None:
-    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+    """The data's part of the loss where the module tells it apart: that is the one people can read."""
+    loss = outputs.get("cross_entropy", outputs.get("loss")) if isinstance(outputs, Mapping) else outputs
     return loss.detach() if isinstance(loss, torch.Tensor) and loss.numel() == 1 else None
 
 

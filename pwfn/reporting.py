@@ -39,6 +39,7 @@ __all__ = [
     "read_records",
     "round_line",
     "rounds_table",
+    "scores_table",
     "sentence",
     "write_atomically",
 ]
@@ -103,6 +104,17 @@ def sentence(record: RoundRecord, baseline: Scores, weights: int | None) -> str:
         size = f"{record.entropy_bits:.2f} bits each"
     change = record.clustered.top1 - baseline.top1
     return f"{who}, {size}; top1 {record.clustered.top1:.2f} % (pretrained {baseline.top1:.2f} %, {change:+.2f} points)"
+
+
+def scores_table(title: str, rows: Mapping[str, Scores]) -> Table:
+    """Scores side by side, with all their digits."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("weights", no_wrap=True)
+    for heading in ("top1 %", "top5 %", "loss (nats)"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, scores in rows.items():
+        table.add_row(name, f"{scores.top1:.4f}", f"{scores.top5:.4f}", f"{scores.loss:.6f}")
+    return table
 
 
 class RunReporter:

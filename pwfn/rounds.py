@@ -161,5 +161,3 @@ def _moved(before: FlatWeights, result: ClusterResult) -> int:
     """How many weights were fixed before, are fixed now, and sit on another centroid."""
     both = (before.assignment != FREE) & (result.assignment != FREE)
     return int((both & (before.mu != result.mu)).sum())
-
-

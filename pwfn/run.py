@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
+import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning import seed_everything
 from rich.console import Console
 from torch import nn
@@ -21,6 +24,7 @@ from pwfn import checkpoint, config
 from pwfn.coverage import coverage
 from pwfn.data import DataError
 from pwfn.data.module import ImageDataModule
+from pwfn.evaluation.predict import ensemble_probabilities, score
 from pwfn.model import ModelError, data_config, warn_if_random
 from pwfn.module import BayesianClassifier, Phase, TrainingDiverged
 from pwfn.network import FlatWeights
@@ -28,9 +32,9 @@ from pwfn.pictures import draw_rounds, draw_weights
 from pwfn.posterior import quantised_tensors, set_sigma, to_bayesian
 from pwfn.progress import RunProgress
 from pwfn.record import RoundRecord, Scores
-from pwfn.reporting import RunReporter
+from pwfn.reporting import RunReporter, scores_table
 from pwfn.rounds import LightningRunner, RoundLoop
-from pwfn.settings import TrainSettings
+from pwfn.settings import EvaluateSettings, TrainSettings
 
 PACKAGES = ("pwfn", "torch", "timm", "pytorch-lightning", "hydra-core", "wandb")
 
@@ -43,6 +47,13 @@ class Finished:
     baseline: Scores
     records: list[RoundRecord]
     folder: Path
+
+
+def _quiet_lightning() -> None:
+    """Keep what Lightning says at every fit off the console: a run fits dozens of times, and shows its own progress."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for message in (".*LeafSpec.*", "The number of training batches.*", "Total length of .* across ranks is zero.*"):
+        warnings.filterwarnings("ignore", message)
 
 
 def train(cfg: DictConfig) -> float:
@@ -63,6 +74,7 @@ def train(cfg: DictConfig) -> float:
 def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: str | None = None) -> Finished:
     """Build everything, train, and leave the folder complete. `plain` is the resolved config that is saved with it."""
     started = time.perf_counter()
+    _quiet_lightning()
     seed_everything(settings.seed, workers=True, verbose=False)
     console = Console(stderr=False)
     network = build_network(settings)
@@ -168,3 +180,50 @@ def _facts(settings: TrainSettings, weights: int, started: float) -> dict[str, A
         "versions": {package: version(package) for package in PACKAGES},
     }
 
+
+def evaluate(cfg: DictConfig) -> None:
+    """Print the scores of a finished run, measured again, beside those it recorded."""
+    settings = config.load(EvaluateSettings, cfg)
+    try:
+        measure(settings, Console())
+    except (checkpoint.NotAFinishedRun, config.ConfigError, DataError, ModelError) as error:
+        print(f"pwfn: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def measure(settings: EvaluateSettings, console: Console) -> dict[str, Scores]:
+    """Rebuild a finished run's network and data from its own config; scores by row of the table that is printed."""
+    _quiet_lightning()
+    folder = Path(settings.run)
+    record = checkpoint.finished_record(folder)
+    saved = rebuilt_settings(folder)
+    seed_everything(settings.seed, workers=True, verbose=False)
+    network = build_network(saved, load_weights=False)
+    checkpoint.load(folder, network, record.round)
+    module = BayesianClassifier(network, saved.regularizer, num_classes=saved.data.num_classes)
+    data = ImageDataModule(saved.data, data_config(network), saved.seed)
+    trainer = settings.trainer.build(folder=str(folder), callbacks=[], logger=None)
+    rows = {"recorded": record.clustered, "mean": LightningRunner(trainer, module, data).test()}
+    if settings.samples:
+        loader = data.test_dataloader()
+        labels = torch.cat([labels for _, labels in loader])
+        probabilities = ensemble_probabilities(network, loader, samples=settings.samples, seed=settings.seed)
+        rows[f"ensemble of {settings.samples}"] = score(probabilities, labels)
+    console.print(scores_table(str(folder), rows))
+    same = rows["mean"] == rows["recorded"]
+    said = "equal the run's last record" if same else "DIFFER from the run's last record (other machine or threads?)"
+    console.print(f"The scores at the mean weights {said}.", soft_wrap=True)
+    return rows
+
+
+def rebuilt_settings(folder: Path) -> TrainSettings:
+    """A run's settings from its saved config, without what only training needs: starting weights, logger, trainer."""
+    cfg = checkpoint.read_config(folder)
+    try:
+        OmegaConf.update(cfg, "model.pretrained", False)
+        OmegaConf.update(cfg, "model.checkpoint", None)
+        OmegaConf.update(cfg, "logger", {"_target_": "pwfn.logger.NoLogger"}, merge=False)
+        OmegaConf.update(cfg, "trainer", {}, merge=False)
+        return config.load(TrainSettings, cfg)
+    except (OmegaConfBaseException, config.ConfigError) as error:
+        raise checkpoint.NotAFinishedRun(f"{folder / checkpoint.CONFIG}: {error}") from error
