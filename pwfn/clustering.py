@@ -17,7 +17,7 @@ from torch import Tensor
 from pwfn.codebook import AdditivePow2
 from pwfn.faults import require
 from pwfn.greedy import CUT_SHORT, FREE
-from pwfn.reach import MIN_REACH_SIGMA, Grid, Reach, chunks
+from pwfn.reach import MAX_LIMIT_BITS, MIN_REACH_SIGMA, Grid, Reach, chunks
 from pwfn.sigma_join import RootMeanSquare, SigmaJoin, std_mu
 
 
@@ -71,12 +71,12 @@ def cluster_round(
     `mu` and `sigma` are flat, equally long, of one floating dtype (half types are computed in float32), and are not
     changed. The threshold starts at `threshold` sigmas and grows by the factor `inc` when nothing more can be reached.
     Deterministic: ties go to the smaller centroid and, in the cluster that is cut short, to the smaller index.
-    Raises ValueError for NaN, infinite or all-zero mu, for NaN, infinite or negative sigma, and for settings out of
-    range.
+    Raises ValueError for NaN, infinite or all-zero mu, for mu of magnitude 2^(30 - b) or more, for NaN, infinite or
+    negative sigma, and for settings out of range.
     """
     settings = _Round(fraction, threshold, inc, zero_fix)
     codebook = AdditivePow2(b, max_order)
-    check_weights(mu, sigma)
+    check_weights(mu, sigma, b)
     work = torch.float64 if mu.dtype == torch.float64 else torch.float32
     flat_mu, flat_sigma = mu.detach().to(work), sigma.detach().to(work)
     clusters, values, k = _assign(flat_mu, flat_sigma, settings, codebook)
@@ -89,7 +89,7 @@ def cluster_round(
     return ClusterResult(new_mu.to(mu.dtype), new_sigma.to(mu.dtype), clusters, in_use, k)
 
 
-def check_weights(mu: Tensor, sigma: Tensor) -> None:
+def check_weights(mu: Tensor, sigma: Tensor, b: int) -> None:
     """Raise ValueError, in one line, for weights that cannot be clustered."""
     if mu.ndim != 1 or mu.shape != sigma.shape or mu.numel() == 0:
         shapes = f"{tuple(mu.shape)} and {tuple(sigma.shape)}"
@@ -101,6 +101,9 @@ def check_weights(mu: Tensor, sigma: Tensor) -> None:
         raise ValueError(f"mu must be finite, its smallest value is {low} and its largest {high}")
     if low == high == 0:
         raise ValueError("mu must not be zero everywhere: there is nothing to cluster")
+    bound = 2.0 ** (MAX_LIMIT_BITS - b)
+    if max(-low, high) >= bound:
+        raise ValueError(f"mu must be smaller than {bound:g} in magnitude where b = {b}; it goes from {low} to {high}")
     low, high = (x.item() for x in sigma.detach().aminmax())
     if not (low >= 0 and math.isfinite(high)):
         raise ValueError(f"sigma must be finite and not negative, its smallest value is {low} and its largest {high}")

@@ -40,7 +40,7 @@ class AdditivePow2:
 
     def candidates(self, order: int, largest: float) -> Tensor:
         """Sorted float64 values of at most `order` powers of two whose magnitude is at most `largest`."""
-        return self.numerators(order, int(largest / self.step)) * self.step
+        return self.numerators(order, int(largest / self.step)).double() * self.step
 
     def numerators(self, order: int, limit: int) -> Tensor:
         """The candidates as sorted int64 multiples of `step`, all those of magnitude at most `limit` steps."""

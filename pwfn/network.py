@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from pwfn.clustering import ClusterResult, cluster_round
 from pwfn.codebook import AdditivePow2
@@ -103,6 +103,17 @@ def _write(tensors: list[QuantisedTensor], result: ClusterResult, retrain: bool)
             tensor.gaussian.sigma.copy_(sigma)
         for tensor, assignment in _pieces(tensors, result.assignment):
             tensor.gaussian.assignment.copy_(assignment)
+
+
+def share_statistics(network: nn.Module) -> None:
+    """With several processes, give every rank the float buffers of rank 0: BatchNorm's running mean and variance.
+
+    DDP does so before each training step, so after the last one every rank would test statistics of its own.
+    """
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        for buffer in network.buffers():
+            if buffer.is_floating_point():
+                dist.broadcast(buffer, 0)
 
 
 def check_fixed(tensors: list[QuantisedTensor], codebook: Tensor) -> None:

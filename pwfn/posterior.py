@@ -23,6 +23,7 @@ from pwfn.regularizer import NoRegularizer, Regularizer
 FREE = -1  # assignment of a weight that is not fixed to a codebook entry
 QUANTISED_TYPES: tuple[type[nn.Module], ...] = (nn.Linear, nn.modules.conv._ConvNd)
 QUANTISED_NAMES = ("weight", "bias")
+BLOCK = 1 << 17  # elements that are worked on at once on the CPU
 
 
 class GaussianWeight(nn.Module):
@@ -194,31 +195,55 @@ class _OnlyFree(torch.autograd.Function):
 
 
 class _Draw(torch.autograd.Function):
-    """`mu + max(sigma, 2^-30) * eps` with fresh eps, and the regularizer's penalty for that eps."""
+    """`mu + max(sigma, 2^-30) * eps` with fresh eps, and the regularizer's penalty for that eps.
+
+    A step makes a dozen passes over the weights; on the CPU they are made block by block, so that what one pass writes
+    the next one finds in cache.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, mu: Tensor, sigma: Tensor, assignment: Tensor, retrain: Tensor, rule: Regularizer
     ) -> tuple[Tensor, Tensor]:
-        eps = torch.randn_like(mu)
-        fixed = assignment != FREE
-        free = ~fixed if bool(fixed.any()) else None
+        eps = torch.randn_like(mu, memory_format=torch.contiguous_format)
+        weight = torch.empty_like(eps)
+        penalty = mu.new_zeros(())
+        free = assignment == FREE if int(assignment.max()) != FREE else None
+        ctx.any_clamped = bool(sigma.min() < MIN_SIGMA)
         ctx.rule, ctx.retrain = rule, bool(retrain)
-        ctx.save_for_backward(sigma, eps, *([] if free is None else [free]))
-        return torch.addcmul(mu, sigma.clamp(min=MIN_SIGMA), eps), rule.penalty(sigma, eps, free)
+        ctx.save_for_backward(sigma, eps, free)
+        for w, m, s, e, f in _blocks(rule, weight, mu, sigma, eps, free):
+            torch.addcmul(m, s.clamp(min=MIN_SIGMA) if ctx.any_clamped else s, e, out=w)
+            penalty += rule.penalty(s, e, f)
+        return weight, penalty
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, penalty_grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        sigma, eps, *rest = ctx.saved_tensors
-        free = rest[0] if rest else None
+    def backward(
+        ctx: Any, grad: Tensor, penalty_grad: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        sigma, eps, free = ctx.saved_tensors
         mu_grad = sigma_grad = None
-        if ctx.needs_input_grad[1]:
-            data = (grad * eps).masked_fill_(sigma < MIN_SIGMA, 0)
-            sigma_grad = data if free is None or ctx.retrain else data * free
-            # The penalty's own gradient carries every scale put on the loss (accumulation, mixed precision).
-            scale = penalty_grad.item()
-            if scale != 0:
-                sigma_grad = sigma_grad + scale * ctx.rule.gradient(sigma, eps, free, data / scale)
         if ctx.needs_input_grad[0]:
             mu_grad = grad if free is None else grad * free
+        if ctx.needs_input_grad[1]:
+            sigma_grad = torch.empty_like(eps)
+            # The penalty's own gradient carries every scale put on the loss (accumulation, mixed precision).
+            scale = penalty_grad.item()
+            for out, g, s, e, f in _blocks(ctx.rule, sigma_grad, grad, sigma, eps, free):
+                torch.mul(g, e, out=out)
+                if ctx.any_clamped:
+                    out.masked_fill_(s < MIN_SIGMA, 0)
+                added = ctx.rule.gradient(s, e, f, out if ctx.rule.elementwise else out / scale) if scale else None
+                if f is not None and not ctx.retrain:
+                    out *= f
+                if added is not None:
+                    out.add_(added, alpha=scale)
         return mu_grad, sigma_grad, None, None, None
+
+
+def _blocks(rule: Regularizer, *tensors: Tensor | None) -> Iterator[tuple[Any, ...]]:
+    """The tensors, flat, in blocks of equal length; in one piece on a GPU and for rules that look at a whole tensor."""
+    assert tensors[0] is not None
+    size = BLOCK if rule.elementwise and tensors[0].device.type == "cpu" else max(1, tensors[0].numel())
+    count = -(-tensors[0].numel() // size)
+    return zip(*([None] * count if t is None else t.reshape(-1).split(size) for t in tensors), strict=True)

@@ -17,6 +17,7 @@ from pwfn.greedy import FREE, GreedyCover
 MIN_REACH_SIGMA = 2.0**-20  # in units of the weights: no weight is held tighter than this when it looks for a centroid
 CHUNK = 1 << 17  # elements: a handful of float32 temporaries of this size stay in a core's cache
 DENSE_CODES = 1 << 20  # beyond it (a few huge weights) codes are told apart by sorting, not by counting into a table
+MAX_LIMIT_BITS = 30  # no weight may be 2^30 grid steps large: a code is below 4 * limit^2 and must fit into int64
 
 
 def chunks(n: int) -> Iterator[slice]:
@@ -66,8 +67,7 @@ class Reach:
         hi = torch.where(self._distinct == self._none, lo - 1, lo + self._distinct % self._width)
         self.cover = GreedyCover(lo, hi, counts)
 
-    def _encode(self, mu: Tensor, sigma: Tensor) -> Tensor:
-        first, last = self.grid.interval(mu, sigma, self.limit)
+    def _encode(self, first: Tensor, last: Tensor) -> Tensor:
         span = last.sub_(first)
         code = first.add_(self.limit).mul_(self._width).add_(span)
         return code.masked_fill_(span < 0, self._none)
@@ -78,7 +78,7 @@ class Reach:
         codes = torch.empty(mu.shape, dtype=dtype, device=mu.device)
         table = torch.zeros(self._none + 1, dtype=torch.int64, device=mu.device)
         for part in chunks(mu.numel()):
-            codes[part] = self._encode(mu[part], sigma[part])  # below 2^24: exact in float32
+            codes[part] = self._encode(*self.grid.interval(mu[part], sigma[part], self.limit))  # exact: below 2^24
             table += torch.bincount(codes[part], minlength=self._none + 1)
         table = table.cpu()
         distinct = table.nonzero().flatten()
@@ -88,7 +88,8 @@ class Reach:
         """As `_count`, for codes too many to count into a table; here a weight's code is the rank of its interval."""
         codes = torch.empty(mu.shape, dtype=torch.int64, device=mu.device)
         for part in chunks(mu.numel()):
-            codes[part] = self._encode(mu[part].double(), sigma[part].double()).to(torch.int64)
+            first, last = self.grid.interval(mu[part].double(), sigma[part].double(), self.limit)
+            codes[part] = self._encode(first.to(torch.int64), last.to(torch.int64))  # beyond 2^53: not as floats
         distinct, ranks, counts = torch.unique(codes, return_inverse=True, return_counts=True)
         return ranks, distinct.cpu(), counts.cpu()
 

@@ -19,8 +19,11 @@ from pwfn.faults import require
 class Regularizer(ABC):
     """`sigma`, `eps` (the noise drawn) and `data_gradient` (of the loss, per sigma) have one shape.
 
-    `free` is a boolean mask of that shape; None stands for all free.
+    `free` is a boolean mask of that shape; None stands for all free. An `elementwise` rule treats each weight by
+    itself and never looks at `data_gradient`: it may be given a tensor in parts.
     """
+
+    elementwise = True
 
     @abstractmethod
     def penalty(self, sigma: Tensor, eps: Tensor, free: Tensor | None) -> Tensor:
@@ -87,6 +90,8 @@ class LinearOnGrad(_Pull):
     The softmin runs over the free sigmas of one tensor that are below S; no other sigma is touched. It is a gradient
     only: no function has it, so its penalty counts as 0 in the loss.
     """
+
+    elementwise = False  # the softmin
 
     temperature: float = 0.1
 

@@ -14,7 +14,7 @@ from pwfn import stats
 from pwfn.clustering import ClusterResult
 from pwfn.codebook import AdditivePow2
 from pwfn.module import BayesianClassifier, Phase
-from pwfn.network import FlatWeights, check_fixed, cluster_network
+from pwfn.network import FlatWeights, check_fixed, cluster_network, share_statistics
 from pwfn.optimizer import OptimizerSpec
 from pwfn.posterior import FREE, quantised_tensors
 from pwfn.record import RoundRecord, Scores
@@ -50,6 +50,7 @@ class LightningRunner:
         self.trainer.fit(self.module, datamodule=self.data)
         if self.trainer.interrupted:
             raise KeyboardInterrupt
+        share_statistics(self.module.network)
 
     def test(self) -> Scores:
         """Scores on the test split, at the mean weights."""

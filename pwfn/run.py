@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import sys
 import time
 import warnings
@@ -12,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -36,6 +38,7 @@ from pwfn.reporting import RunReporter, scores_table
 from pwfn.rounds import LightningRunner, RoundLoop
 from pwfn.settings import EvaluateSettings, TrainSettings
 
+SHARED_PROCESS = ("BasicLauncher", "JoblibLauncher")  # launchers whose jobs share a process, or its command line
 PACKAGES = ("pwfn", "torch", "timm", "pytorch-lightning", "hydra-core", "wandb")
 
 
@@ -61,6 +64,7 @@ def train(cfg: DictConfig) -> float:
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     settings = config.load(TrainSettings, cfg)
+    _refuse_shared_process(hydra, settings.trainer.devices * settings.trainer.num_nodes)
     name = settings.name or " ".join(hydra.overrides.task) or "default"
     group = Path(hydra.sweep.dir).name if hydra.mode is not None and hydra.mode.name == "MULTIRUN" else None
     try:
@@ -71,11 +75,24 @@ def train(cfg: DictConfig) -> float:
     return finished.records[-1].clustered.top1
 
 
+def _refuse_shared_process(hydra: Any, processes: int) -> None:
+    """DDP starts the other ranks by repeating the whole command line: within a sweep, that is the whole sweep."""
+    target = str(hydra.launcher.get("_target_", ""))
+    if hydra.mode is not None and hydra.mode.name == "MULTIRUN" and processes > 1 and target.endswith(SHARED_PROCESS):
+        option = hydra.runtime.choices.get("hydra/launcher")
+        config.refuse(
+            [
+                f"hydra/launcher = {option!r}: must be process, or another launcher that gives each job processes of "
+                f"its own, for jobs of {processes} processes each (trainer.devices, trainer.num_nodes)"
+            ]
+        )
+
+
 def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: str | None = None) -> Finished:
     """Build everything, train, and leave the folder complete. `plain` is the resolved config that is saved with it."""
     started = time.perf_counter()
     _quiet_lightning()
-    seed_everything(settings.seed, workers=True, verbose=False)
+    _seed(settings.seed)
     console = Console(stderr=False)
     network = build_network(settings)
     progress = RunProgress(console, quiet=settings.quiet)
@@ -92,6 +109,8 @@ def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: 
     try:
         trainer = settings.trainer.build(folder=str(folder), callbacks=[progress], logger=logger)
         first = trainer.is_global_zero
+        if trainer.world_size > 1:
+            _seed_rank(settings.seed, trainer.global_rank)
         if first:
             checkpoint.write_config(folder, plain)
         with progress:
@@ -113,6 +132,21 @@ def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: 
     finally:
         settings.logger.close(logger, exit_code)
     return Finished(network, baseline, records, folder)
+
+
+def _seed(seed: int) -> None:
+    """The same random state on every rank, for a network that is the same on every rank."""
+    seed_everything(seed, workers=True, verbose=False)
+    # With it, Lightning's DDP would go back to this state, the same on all ranks, at the start of every fit and test.
+    os.environ.pop("PL_GLOBAL_SEED", None)
+
+
+def _seed_rank(seed: int, rank: int) -> None:
+    """A random state of its own for each rank of several: each draws its own noise."""
+    numbers = np.random.SeedSequence([seed, rank]).generate_state(3)
+    random.seed(int(numbers[0]))
+    np.random.seed(int(numbers[1]))
+    torch.manual_seed(int(numbers[2]))
 
 
 def build_network(settings: TrainSettings, *, load_weights: bool = True) -> nn.Module:
@@ -197,7 +231,7 @@ def measure(settings: EvaluateSettings, console: Console) -> dict[str, Scores]:
     folder = Path(settings.run)
     record = checkpoint.finished_record(folder)
     saved = rebuilt_settings(folder)
-    seed_everything(settings.seed, workers=True, verbose=False)
+    _seed(settings.seed)
     network = build_network(saved, load_weights=False)
     checkpoint.load(folder, network, record.round)
     module = BayesianClassifier(network, saved.regularizer, num_classes=saved.data.num_classes)

@@ -1,0 +1,76 @@
+"""What the end-to-end tests share: composed configurations, small runs in this process, and one real smoke run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from pwfn import config, resolvers
+
+PROJECT = Path(__file__).parent.parent
+SMALL = (
+    "experiment=smoke quiet=true logger=none data.train_size=64 data.test_size=60 data.noise=0.5 pretrain.epochs=1 "
+    "pretrain.optimizer.lr=0.01 schedule.fractions=[0.6,1.0]"
+).split()
+SMOKE = "experiment=smoke data.noise=0.5 data.train_size=200 data.test_size=150 hydra.run.dir=run logger.save_dir=logs".split()
+
+Compose = Callable[..., DictConfig]
+Program = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def composed() -> Compose:
+    """`composed(*overrides, name="train")`: a configuration of conf/, as the entry points get it."""
+
+    def build(*overrides: str, name: str = "train") -> DictConfig:
+        resolvers.register()
+        with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
+            return compose(name, list(overrides))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def small_run(composed: Compose):  # type: ignore[no-untyped-def]
+    """`small_run(folder, *overrides)`: a whole run in this process, two rounds on a few images."""
+    from pwfn.run import Finished, run
+    from pwfn.settings import TrainSettings
+
+    def start(folder: Path, *overrides: str) -> Finished:
+        cfg = composed(*SMALL, *overrides)
+        plain = OmegaConf.to_container(cfg, resolve=True)
+        return run(config.load(TrainSettings, cfg), plain, folder, name="test")
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def program() -> Program:
+    """`program(folder, "train.py", *overrides)`: an entry point in a process of its own, started in `folder`."""
+
+    def start(folder: Path, script: str, *overrides: str) -> subprocess.CompletedProcess[str]:
+        quiet = {"WANDB_DATA_DIR": "wandb-data", "WANDB_CACHE_DIR": "wandb-cache", "WANDB_SILENT": "true"}
+        environment = {**os.environ, **quiet, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+        command = [sys.executable, str(PROJECT / script), *overrides]
+        return subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=110, check=False
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def smoke(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `python train.py experiment=smoke` was started: the run is in run/, W&B's files are in logs/. Read only."""
+    folder = tmp_path_factory.mktemp("smoke")
+    done = program(folder, "train.py", *SMOKE)
+    assert done.returncode == 0, done.stderr
+    (folder / "console.txt").write_text(done.stdout)
+    return folder

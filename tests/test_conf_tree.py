@@ -1,0 +1,133 @@
+"""conf/: every option of every group composes, builds, is commented, and can be overridden without a plus sign."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pwfn import config
+from pwfn.model import ModelSpec, Quantize
+from pwfn.schedule import Greedy
+from pwfn.settings import EvaluateSettings, Pretraining, TrainerSpec, TrainSettings
+from tests.conftest import Compose
+
+CONF = Path(__file__).parent.parent / "conf"
+FILES = sorted(CONF.rglob("*.yaml"))
+OPTIONS = [(path.parent.name, path.stem) for path in FILES if path.parent not in (CONF, CONF / "hydra/launcher")]
+ONE_CLASS = {
+    "model": ModelSpec,
+    "clustering": Greedy,
+    "pretrain": Pretraining,
+    "trainer": TrainerSpec,
+}  # groups whose options are one dataclass with other values
+
+
+def needs(group: str, option: str, folder: Path) -> list[str]:
+    """What an option cannot know by itself."""
+    if (group, option) == ("model", "timm"):
+        return ["model.name=resnet10t"]
+    if (group, option) == ("data", "image_folder"):
+        for split in ("train/a", "train/b", "val/a", "val/b"):
+            (folder / split).mkdir(parents=True)
+        return [f"data.root={folder}"]
+    return []
+
+
+def test_all_groups_of_the_design_are_there() -> None:
+    groups = {"model", "data", "pretrain", "prior", "regularizer", "codebook", "clustering", "sigma_join", "schedule"}
+    assert {group for group, _ in OPTIONS} == groups | {"optimizer", "trainer", "logger", "experiment"}
+    assert len(OPTIONS) > 40
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_builds(
+    group: str, option: str, composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # settings only: no device is touched
+    cfg = composed(f"{group}={option}", *needs(group, option, tmp_path))
+    settings = config.load(TrainSettings, cfg)
+    if group == "experiment":
+        return
+    written = yaml.safe_load((CONF / group / f"{option}.yaml").read_text())
+    built = getattr(settings, group)
+    if "_target_" in written:
+        assert f"{type(built).__module__}.{type(built).__name__}" == real_name(written["_target_"])
+    if group == "data":
+        assert built.channels in (1, 3) and built.num_classes >= 2
+
+
+def real_name(target: str) -> str:
+    module, _, name = target.rpartition(".")
+    cls = getattr(importlib.import_module(module), name)
+    return f"{cls.__module__}.{cls.__name__}"
+
+
+def test_evaluate_builds(composed: Compose) -> None:
+    settings = config.load(EvaluateSettings, composed("run=somewhere", name="evaluate"))
+    assert settings.run == "somewhere" and settings.samples == 20
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONF)))
+def test_every_value_is_explained(path: Path) -> None:
+    """A comment in the value's line, or in the lines above it; the file itself says first what it is for."""
+    lines = path.read_text().splitlines()
+    assert lines[0].startswith("#") and len(lines[0]) > 15, "no heading"
+    bare = []
+    structural = ("_target_", "defaults:", "- override", "- _self_", "hydra:")
+    in_hydra = in_experiment = False
+    for number, line in enumerate(lines):
+        text = line.strip()
+        in_hydra = in_hydra and (line.startswith(" ") or not text) or text == "hydra:"  # Hydra documents its own keys
+        in_experiment = path.parent.name == "experiment"  # the options it overrides explain their values
+        if not text or text.startswith(("#", *structural)) or in_hydra or in_experiment or is_section(text):
+            continue
+        above = number > 0 and lines[number - 1].strip().startswith("#")
+        if not re.search(r"\s#\s\S.{3,}", line) and not above:
+            bare.append(line)
+    assert bare == []
+
+
+def is_section(text: str) -> bool:
+    return re.fullmatch(r"\w+:", text) is not None
+
+
+def nodes(node: Any) -> list[dict[str, Any]]:
+    """Every mapping with a `_target_`, at any depth."""
+    if not isinstance(node, dict):
+        return []
+    return ([node] if "_target_" in node else []) + [inner for value in node.values() for inner in nodes(value)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONF)))
+def test_every_parameter_can_be_overridden_without_a_plus(path: Path) -> None:
+    content = yaml.safe_load(path.read_text())
+    for node in nodes(content):
+        module, _, name = node["_target_"].rpartition(".")
+        parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+        assert set(parameters) == set(node) - {"_target_"}
+    cls = ONE_CLASS.get(path.parent.name)
+    if cls is not None:
+        assert {field.name for field in fields(cls)} == set(content)
+        if cls is ModelSpec:
+            assert {field.name for field in fields(Quantize)} == set(content["quantize"])
+
+
+def test_top_level_keys_are_the_settings(composed: Compose) -> None:
+    assert set(composed()) == {field.name for field in fields(TrainSettings)}
+    assert all(field.default is MISSING for field in fields(TrainSettings))  # conf/train.yaml holds the defaults
+
+
+def test_reading_an_option_is_reading_its_file(composed: Compose) -> None:
+    """Composing does not add, drop or change anything."""
+    for group, option in OPTIONS:
+        if group in ("experiment", "data", "model"):
+            continue
+        written = yaml.safe_load((CONF / group / f"{option}.yaml").read_text())
+        assert dict(composed(f"{group}={option}")[group]) == written, (group, option)
