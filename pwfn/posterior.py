@@ -218,9 +218,7 @@ class _Draw(torch.autograd.Function):
         return weight, penalty
 
     @staticmethod
-    def backward(
-        ctx: Any, grad: Tensor, penalty_grad: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+    def backward(ctx: Any, grad: Tensor, penalty_grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         sigma, eps, free = ctx.saved_tensors
         mu_grad = sigma_grad = None
         if ctx.needs_input_grad[0]:

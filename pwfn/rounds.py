@@ -17,6 +17,7 @@ from pwfn.module import BayesianClassifier, Phase
 from pwfn.network import FlatWeights, check_fixed, cluster_network, share_statistics
 from pwfn.optimizer import OptimizerSpec
 from pwfn.posterior import FREE, quantised_tensors
+from pwfn.prior import MIN_SIGMA
 from pwfn.record import RoundRecord, Scores
 from pwfn.schedule import Greedy, Schedule
 from pwfn.sigma_join import SigmaJoin
@@ -132,6 +133,7 @@ class RoundLoop:
             sigma_join=self.sigma_join,
         )
         cluster_seconds = time.perf_counter() - started
+        sigma = result.sigma.clamp(min=MIN_SIGMA)
         self.on_status("testing")
         clustered = self.runner.test()
         values, counts = stats.network_values(result.mu, result.assignment, result.codebook)
@@ -148,9 +150,9 @@ class RoundLoop:
             clustered=clustered,
             threshold=result.threshold,
             order_share=stats.order_shares(rows, before.mu.numel()),
-            sigma_mean=before.sigma.double().mean().item(),
-            sigma_median=before.sigma.median().item(),
-            sigma_max=before.sigma.max().item(),
+            sigma_mean=sigma.double().mean().item(),
+            sigma_median=sigma.median().item(),
+            sigma_max=sigma.max().item(),
             moved=_moved(before, result),
             train_seconds=train_seconds,
             cluster_seconds=cluster_seconds,

@@ -52,11 +52,13 @@ def small_run(composed: Compose):  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture(scope="session")
-def program() -> Program:
+def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
     """`program(folder, "train.py", *overrides)`: an entry point in a process of its own, started in `folder`."""
 
+    staging = str(tmp_path_factory.mktemp("wandb"))
+
     def start(folder: Path, script: str, *overrides: str) -> subprocess.CompletedProcess[str]:
-        quiet = {"WANDB_DATA_DIR": "wandb-data", "WANDB_CACHE_DIR": "wandb-cache", "WANDB_SILENT": "true"}
+        quiet = {"WANDB_DATA_DIR": staging, "WANDB_CACHE_DIR": staging, "WANDB_CONFIG_DIR": staging}
         environment = {**os.environ, **quiet, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
         command = [sys.executable, str(PROJECT / script), *overrides]
         return subprocess.run(

@@ -30,7 +30,9 @@ grid_points = st.builds(lambda n, b: n * 2.0**-b, st.integers(-300, 300), st.int
 small = st.one_of(narrow(0.125), narrow(1.5), powers, grid_points, st.just(0.0))
 huge = st.one_of(small, small, narrow(2.0**12))
 sigmas = st.one_of(
-    st.sampled_from((0.0, 1e-30, 2.0**-21, 2.0**-20, 2.0**-9, 2.0**-7, 2.0**-4, 0.5, 8.0)).map(lambda x: float(np.float32(x))),
+    st.sampled_from((0.0, 1e-30, 2.0**-21, 2.0**-20, 2.0**-9, 2.0**-7, 2.0**-4, 0.5, 8.0)).map(
+        lambda x: float(np.float32(x))
+    ),
     st.floats(0, 0.0625, width=32, allow_subnormal=False),
     st.floats(0, 4, width=32, allow_subnormal=False),
 )
@@ -110,7 +112,7 @@ def test_chunk_borders_and_both_kinds_of_code(dense_codes: int, chunk: int, monk
 def test_thousands_of_weights_with_heavy_tails(rule: str, fraction: float) -> None:
     numbers = np.random.default_rng(3)
     mu = (0.03 * numbers.standard_t(2, 1500)).astype(np.float32).astype(np.float64)
-    mu[[5, 700]] = (130.5, -2.0**9)
+    mu[[5, 700]] = (130.5, -(2.0**9))
     sigma = np.abs(0.01 * numbers.standard_normal(1500)).astype(np.float32).astype(np.float64)
     options = {"threshold": 1.0, "inc": 2.0, "b": 7, "max_order": 4, "zero_fix": True}
     compare((mu.tolist(), sigma.tolist()), {"fraction": fraction, "rule": rule, **options})

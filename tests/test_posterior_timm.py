@@ -47,9 +47,9 @@ SLOW: list[tuple[str, int, dict[str, Any]]] = [
     ("swin_tiny_patch4_window7_224", 64, {"img_size": 64, "window_size": 4, "embed_dim": 24, "depths": (2, 1, 1, 1)}),
     ("xcit_nano_12_p16_224", 64, {"img_size": 64, "depth": 2}),
     ("cait_xxs24_224", 64, {"img_size": 64, "depth": 2}),
-    ("mixer_s32_224", 64, {"img_size": 64, "num_blocks": 2}),
-    ("gmlp_ti16_224", 64, {"img_size": 64, "num_blocks": 2}),
-    ("pit_ti_224", 64, {"img_size": 64, "depths": (1, 1, 1)}),
+    ("mixer_s32_224", 64, {"img_size": 64}),
+    ("gmlp_ti16_224", 64, {"img_size": 64}),
+    ("pit_ti_224", 64, {"img_size": 64}),
     ("crossvit_9_240", 240, {"depth": ((1, 1, 0), (1, 1, 0), (1, 1, 0))}),
     ("levit_128s", 64, {"img_size": 64}),
     ("mambaout_femto", 64, {}),
@@ -78,7 +78,7 @@ def test_mean_is_bit_identical_and_the_way_back_restores_everything(
     types = {module_name: type(module) for module_name, module in model.named_modules()}
     state = copy.deepcopy(model.state_dict())
     in_layers, parameters = layer_parameters(model), sum(p.numel() for p in model.parameters())
-    order = [id(p) for p in model.parameters()]
+    identities = {parameter_name: id(p) for parameter_name, p in model.named_parameters(remove_duplicate=False)}
 
     with torch.no_grad():
         plain = model(images)
@@ -98,9 +98,10 @@ def test_mean_is_bit_identical_and_the_way_back_restores_everything(
     assert to_deterministic(model) is model
     assert quantised_tensors(model) == []
     assert {module_name: type(module) for module_name, module in model.named_modules()} == types
-    assert [id(p) for p in model.parameters()] == order
+    again = {parameter_name: id(p) for parameter_name, p in model.named_parameters(remove_duplicate=False)}
+    assert again == identities
     back: dict[str, Tensor] = model.state_dict()
-    assert list(back) == list(state)
+    assert set(back) == set(state)
     assert all(torch.equal(back[key], state[key]) for key in state)
     with torch.no_grad():
         assert torch.equal(model(images), plain)

@@ -36,7 +36,9 @@ def test_float32_layer() -> None:
     torch.testing.assert_close(made.double(), torch.from_numpy(expected), rtol=2e-6, atol=0)
 
 
-@pytest.mark.parametrize("settings_", [(0.01, 0.5, 0.05), (0.0025, 0.9, 0.002), (0.3, 1.0, 0.1), (0.0025, 0.75, 0.0024)])
+@pytest.mark.parametrize(
+    "settings_", [(0.01, 0.5, 0.05), (0.0025, 0.9, 0.002), (0.3, 1.0, 0.1), (0.0025, 0.75, 0.0024)]
+)
 def test_scale_quantile_and_ceiling(settings_: tuple[float, float, float]) -> None:
     mu = torch.randn(333, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     expected = torch.from_numpy(oracles.pow2_distance(mu.numpy(), *settings_))

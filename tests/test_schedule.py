@@ -19,7 +19,9 @@ def test_the_papers_schedule() -> None:
     assert schedule.training == "joint"
 
 
-@pytest.mark.parametrize("fractions", [(), (0.5,), (0.5, 0.5, 1.0), (0.6, 0.4, 1.0), (0.0, 1.0), (-0.1, 1.0), (NAN, 1.0), (1.0, 1.1)])
+@pytest.mark.parametrize(
+    "fractions", [(), (0.5,), (0.5, 0.5, 1.0), (0.6, 0.4, 1.0), (0.0, 1.0), (-0.1, 1.0), (NAN, 1.0), (1.0, 1.1)]
+)
 def test_fractions_must_rise_to_one(fractions: tuple[float, ...]) -> None:
     words = "must be shares above 0 that increase from round to round and end with 1"
     with pytest.raises(InvalidValueError, match=words) as caught:

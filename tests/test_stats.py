@@ -22,10 +22,14 @@ SETTINGS = settings(deadline=None, derandomize=True, max_examples=150)
 @SETTINGS
 @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=40).filter(any))
 def test_entropy_is_scipys_in_bits(counts: list[int]) -> None:
-    assert stats.entropy_bits(torch.tensor(counts)) == pytest.approx(float(entropy(counts, base=2)), rel=1e-9, abs=1e-12)
+    assert stats.entropy_bits(torch.tensor(counts)) == pytest.approx(
+        float(entropy(counts, base=2)), rel=1e-9, abs=1e-12
+    )
 
 
-@pytest.mark.parametrize(("counts", "bits"), [([7], 0.0), ([0, 3, 0], 0.0), ([1, 1], 1.0), ([2, 1, 1], 1.5), ([5] * 64, 6.0)])
+@pytest.mark.parametrize(
+    ("counts", "bits"), [([7], 0.0), ([0, 3, 0], 0.0), ([1, 1], 1.0), ([2, 1, 1], 1.5), ([5] * 64, 6.0)]
+)
 def test_entropy_of_known_distributions(counts: list[int], bits: float) -> None:
     assert stats.entropy_bits(torch.tensor(counts)) == bits
 

@@ -24,7 +24,9 @@ from pwfn.run import Finished
 from tests.wandb_offline import find_runs, read_run
 
 SmallRun = Callable[..., Finished]
-FILES = "clusters.csv config.yaml network.safetensors rounds.csv rounds.json rounds.png summary.json weights.png".split()
+FILES = (
+    "clusters.csv config.yaml network.safetensors rounds.csv rounds.json rounds.png summary.json weights.png".split()
+)
 MU = ".original"  # how torch's parametrize calls the plain parameter of a parametrized weight
 
 
@@ -115,12 +117,17 @@ def test_smoke_clusters_add_up(smoke: Path) -> None:
         by_round[int(row["round"])] += int(row["count"])
     for record in records(smoke / "run"):
         fixed = by_round[record["round"]]
-        assert fixed == math.ceil(record["fraction"] * weights.size) or abs(fixed / weights.size - record["fraction"]) < 1e-5
+        assert (
+            fixed == math.ceil(record["fraction"] * weights.size)
+            or abs(fixed / weights.size - record["fraction"]) < 1e-5
+        )
         assert sum(1 for row in rows if row["round"] == record["round"]) == record["codebook_size"]
         shares = sum(record[f"order_{order}_share"] for order in range(5))
         assert math.isclose(shares, fixed / weights.size, rel_tol=1e-9)
     last = {row["value"]: row["count"] for row in rows if row["round"] == 2}
-    assert last == {float(value): float(count) for value, count in zip(*np.unique(weights, return_counts=True), strict=True)}
+    assert last == {
+        float(value): float(count) for value, count in zip(*np.unique(weights, return_counts=True), strict=True)
+    }
 
 
 @pytest.mark.slow
@@ -174,9 +181,15 @@ def test_variants_finish_with_a_codebook(small_run: SmallRun, tmp_path: Path, ov
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*RANDOM weights")
 def test_options_change_the_outcome(small_run: SmallRun, tmp_path: Path) -> None:
     """An option that were read but never used would give the plain run's bits."""
-    options = ["label_smoothing=0.2", "optimizer.lr_schedule=cosine", "schedule.training=alternate", "sigma_join=mean_sigma"]
+    options = [
+        "label_smoothing=0.2",
+        "optimizer.lr_schedule=cosine",
+        "schedule.training=alternate",
+        "sigma_join=mean_sigma",
+    ]
     runs = {}
     for number, option in enumerate(["seed=0", *options]):
         small_run(tmp_path / str(number), option, "pretrain.epochs=0", "data.train_size=64", "model.pretrained=false")
@@ -195,7 +208,7 @@ def test_alternate_training_trains_mu_without_sigma_first(small_run: SmallRun, t
 @pytest.mark.slow
 def test_random_weights_are_said_aloud(small_run: SmallRun, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="RANDOM weights and pretrain.epochs is 0"):
-        small_run(tmp_path, "pretrain=none")
+        small_run(tmp_path, "pretrain=none", "pretrain.epochs=0", "schedule=one_shot", "schedule.fractions=[1.0]")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_if_random(ModelSpec("resnet10t", pretrained=True), 0)
