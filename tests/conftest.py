@@ -15,11 +15,25 @@ from omegaconf import DictConfig, OmegaConf
 from pwfn import config, resolvers
 
 PROJECT = Path(__file__).parent.parent
-SMALL = (
-    "experiment=smoke quiet=true logger=none data.train_size=64 data.test_size=60 data.noise=0.5 pretrain.epochs=1 "
-    "pretrain.optimizer.lr=0.01 schedule.fractions=[0.6,1.0]"
-).split()
-SMOKE = "experiment=smoke data.noise=0.5 data.train_size=200 data.test_size=150 hydra.run.dir=run logger.save_dir=logs".split()
+SMALL = [
+    "experiment=smoke",
+    "quiet=true",
+    "logger=none",
+    "data.train_size=64",
+    "data.test_size=60",
+    "data.noise=0.5",
+    "pretrain.epochs=1",
+    "pretrain.optimizer.lr=0.01",
+    "schedule.fractions=[0.6,1.0]",
+]
+SMOKE = [
+    "experiment=smoke",
+    "data.noise=0.5",
+    "data.train_size=200",
+    "data.test_size=150",
+    "hydra.run.dir=run",
+    "logger.save_dir=logs",
+]
 
 Compose = Callable[..., DictConfig]
 Program = Callable[..., "subprocess.CompletedProcess[str]"]

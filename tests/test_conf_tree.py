@@ -84,7 +84,7 @@ def test_every_value_is_explained(path: Path) -> None:
     in_hydra = in_experiment = False
     for number, line in enumerate(lines):
         text = line.strip()
-        in_hydra = in_hydra and (line.startswith(" ") or not text) or text == "hydra:"  # Hydra documents its own keys
+        in_hydra = (in_hydra and (line.startswith(" ") or not text)) or text == "hydra:"  # Hydra documents its own keys
         in_experiment = path.parent.name == "experiment"  # the options it overrides explain their values
         if not text or text.startswith(("#", *structural)) or in_hydra or in_experiment or is_section(text):
             continue

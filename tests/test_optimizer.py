@@ -125,7 +125,7 @@ def test_faults_are_named_at_once() -> None:
     with pytest.raises(InvalidValueError, match="nesterov = True: must be false where momentum is 0"):
         SGD(momentum=0, nesterov=True)
     for betas in ((0.9,), (0.9, 1.0), (-0.1, 0.9)):
-        with pytest.raises(InvalidValueError, match="betas = .*: must be two numbers from 0 to below 1"):
+        with pytest.raises(InvalidValueError, match=r"betas = .*: must be two numbers from 0 to below 1"):
             AdamW(betas=betas)  # type: ignore[arg-type]
 
 

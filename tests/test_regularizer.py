@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pwfn.faults import InvalidValueError
 from pwfn import posterior
+from pwfn.faults import InvalidValueError
 from pwfn.posterior import quantised_tensors, sampled, to_bayesian
 from pwfn.regularizer import Exponential, Linear, LinearOnGrad, NoRegularizer, Regularizer
 

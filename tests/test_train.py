@@ -24,9 +24,16 @@ from pwfn.run import Finished
 from tests.wandb_offline import find_runs, read_run
 
 SmallRun = Callable[..., Finished]
-FILES = (
-    "clusters.csv config.yaml network.safetensors rounds.csv rounds.json rounds.png summary.json weights.png".split()
-)
+FILES = [
+    "clusters.csv",
+    "config.yaml",
+    "network.safetensors",
+    "rounds.csv",
+    "rounds.json",
+    "rounds.png",
+    "summary.json",
+    "weights.png",
+]
 MU = ".original"  # how torch's parametrize calls the plain parameter of a parametrized weight
 
 
