@@ -1,0 +1,114 @@
+"""The entry points as a user calls them: mistakes, sweeps, two processes, and the README's commands."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from pwfn import resolvers
+from pwfn.preflight import preflight
+from pwfn.settings import TrainSettings
+from tests.conftest import PROJECT, SMALL, Program
+
+MISTAKES = [
+    ("optimizer.lrr=1", "optimizer.lrr", "optimizer.lr"),
+    ("+optimizer.lrr=1", "optimizer.lrr", "optimizer.lr"),
+    ("modle=resnet18", "modle", "model"),
+    ("sigma_join=std_muu", "sigma_join", "std_mu"),
+    ("optimizer.lr=abc", "optimizer.lr = 'abc'", "number"),
+    ("optimizer.lr=nan", "optimizer.lr = nan", "above 0"),
+    ("clustering.inc=1", "clustering.inc = 1", "above 1"),
+    ("codebook.b=-1", "codebook.b = -1", "from 0"),
+    ("codebook.max_order=5", "codebook.max_order = 5", "from 1 to 4"),
+    ("schedule.fractions=[0.5,0.4,1.0]", "schedule.fractions", "increase"),
+    ("schedule.fractions=[0.5,0.9]", "schedule.fractions", "end with 1"),
+    ("prior.quantile=0", "prior.quantile = 0", "above 0"),
+    ("regularizer.strength=-1", "regularizer.strength = -1", "from 0"),
+    ("regularizer.ceiling=0.01", "regularizer.ceiling = 0.01", "prior"),
+    ("data.batch_size=0", "data.batch_size = 0", "from 1"),
+    ("data.train_images=10", "data.batch_size = 64", "data.train_images = 10"),
+    ("trainer.devices=2", "trainer.strategy = 'auto'", "ddp"),
+    ("model.name=resnet19", "model.name = 'resnet19'", "nearest"),
+    ("model.checkpoint=/no/such/file", "model.checkpoint", "existing file"),
+    ("logger.mode=onlin", "logger.mode = 'onlin'", "online"),
+    ("seed=-1", "seed = -1", "from 0"),
+]
+
+
+def faults(capsys: pytest.CaptureFixture[str], *overrides: str) -> list[str]:
+    resolvers.register()
+    with pytest.raises(SystemExit) as exit_:
+        preflight(TrainSettings, PROJECT / "conf", "train", list(overrides))
+    assert exit_.value.code == 2
+    return capsys.readouterr().err.strip().splitlines()[1:]
+
+
+@pytest.mark.parametrize(("override", "names", "allows"), MISTAKES, ids=[m[0] for m in MISTAKES])
+def test_a_mistake_is_one_line(override: str, names: str, allows: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (line,) = faults(capsys, override)
+    assert names in line
+    assert allows in line
+
+
+def test_all_mistakes_are_listed_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = faults(capsys, "optimizer.lr=abc", "prior=constnat", "clustering.inc=0.5", "+nothing=1")
+    assert len(lines) == 4
+
+
+@pytest.mark.slow
+def test_a_wrong_sweep_ends_before_its_first_job_and_leaves_nothing(program: Program, tmp_path: Path) -> None:
+    done = program(tmp_path, "train.py", "-m", *SMALL, "codebook.b=7,99")
+    assert done.returncode == 2
+    assert "codebook.b = 99" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_sweep_of_two_jobs_leaves_two_whole_runs(program: Program, tmp_path: Path) -> None:
+    done = program(tmp_path, "train.py", "-m", *SMALL, "seed=0,1", "hydra.sweep.dir=sweep")
+    assert done.returncode == 0, done.stderr
+    seeds = [json.loads((tmp_path / "sweep" / job / "summary.json").read_text())["run"]["seed"] for job in "01"]
+    assert seeds == [0, 1]
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_run(program: Program, tmp_path: Path) -> None:
+    done = program(tmp_path, "train.py", *SMALL, "trainer=ddp_cpu", "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "run" / "rounds.json").read_text())
+    assert rows[-1]["unique_weights"] == rows[-1]["codebook_size"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.slow
+def test_evaluate_from_the_command_line(program: Program, smoke: Path) -> None:
+    done = program(smoke, "evaluate.py", "run=run", "samples=0")
+    assert done.returncode == 0, done.stderr
+    assert "equal the run's last record" in done.stdout
+    wrong = program(smoke, "evaluate.py", "run=nowhere")
+    assert wrong.returncode == 2
+    assert "nowhere" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+
+
+def readme_commands() -> list[list[str]]:
+    blocks = re.findall(r"```bash\n(.*?)```", (PROJECT / "README.md").read_text(), re.S)
+    return [shlex.split(line) for block in blocks for line in block.splitlines() if line.startswith("python train.py")]
+
+
+def test_the_readmes_train_commands_pass_every_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    resolvers.register()
+    commands = readme_commands()
+    assert len(commands) >= 4
+    for command in commands:
+        # a folder of the reader's own stands for one that exists
+        arguments = [f"data.root={tmp_path}" if a.startswith("data.root=") else a for a in command[2:]]
+        preflight(TrainSettings, PROJECT / "conf", "train", arguments)
+        OverridesParser.create().parse_overrides([a for a in arguments if not a.startswith("-")])
+    assert capsys.readouterr().err == ""
