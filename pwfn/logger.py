@@ -169,9 +169,8 @@ def _no_server_lookup() -> Iterator[None]:
 @cache
 def _wandb_logger_class() -> Any:
     """Made on first use: deriving it needs Lightning and W&B, which this module does not import."""
-    from pytorch_lightning.loggers import WandbLogger
-
     import wandb
+    from pytorch_lightning.loggers import WandbLogger
 
     class RunLogger(WandbLogger):
         """A run that outlives W&B: once started, a failing W&B is warned about once and then ignored."""

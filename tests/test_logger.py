@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 import yaml
 from pytorch_lightning.loggers import CSVLogger
 from rich.console import Console
 
-import wandb
 from pwfn.faults import InvalidValueError
 from pwfn.logger import Csv, NoLogger, Wandb, report_round, report_summary, start_rounds, without_secrets
 from pwfn.record import COLUMNS
