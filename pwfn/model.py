@@ -6,6 +6,8 @@ import difflib
 import math
 import pickle
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,7 +73,10 @@ class ModelSpec:
         elif load_weights and self.pretrained:
             args |= {"pretrained": True}
         try:
-            return timm.create_model(self.name, num_classes=num_classes, in_chans=in_chans, **args)
+            with _missing_keys() as missing:
+                network: nn.Module = timm.create_model(self.name, num_classes=num_classes, in_chans=in_chans, **args)
+            self._refuse_holes(missing)
+            return network
         except (RuntimeError, OSError, TypeError, KeyError, AssertionError) as error:
             source = self.checkpoint or ("the hub" if self.pretrained else "random weights")
             reason = " ".join(str(error).split())[:400]
@@ -79,15 +84,44 @@ class ModelSpec:
 
     def _overlay(self, weights: dict[str, Tensor]) -> dict[str, Any]:
         """What timm has to know about a file: its tensors, and how many classes its head has."""
+        overlay: dict[str, Any] = {"state_dict": weights}
+        for head in self._heads()[:1]:
+            if f"{head}.weight" in weights:
+                overlay["num_classes"] = weights[f"{head}.weight"].shape[0]
+        return overlay
+
+    def _heads(self) -> tuple[str, ...]:
+        """Names of the classifier layers, which are made anew for another number of classes."""
         import timm
 
         config = timm.get_pretrained_cfg(self.name, allow_unregistered=True)
         heads = config.classifier if config is not None else None
-        head = heads if isinstance(heads, str) else heads[0] if heads else ""
-        overlay: dict[str, Any] = {"state_dict": weights}
-        if f"{head}.weight" in weights:
-            overlay["num_classes"] = weights[f"{head}.weight"].shape[0]
-        return overlay
+        return (heads,) if isinstance(heads, str) else tuple(heads or ())
+
+    def _refuse_holes(self, missing: set[str]) -> None:
+        """For another number of classes timm loads without looking what is missing: half the network would be random."""
+        holes = sorted(name for name in missing if not name.startswith(tuple(f"{head}." for head in self._heads())))
+        if holes:
+            listed = ", ".join(holes[:3]) + (f" and {len(holes) - 3} more" if len(holes) > 3 else "")
+            raise RuntimeError(f"they do not fit, missing are {listed}")
+
+
+@contextmanager
+def _missing_keys() -> Iterator[set[str]]:
+    """What the state dicts that are loaded inside the block leave as it was: timm only writes it to its log."""
+    missing: set[str] = set()
+    plain = nn.Module.load_state_dict
+
+    def load(self: nn.Module, *args: Any, **options: Any) -> Any:
+        result = plain(self, *args, **options)
+        missing.update(result.missing_keys)
+        return result
+
+    nn.Module.load_state_dict = load  # type: ignore[method-assign]
+    try:
+        yield missing
+    finally:
+        nn.Module.load_state_dict = plain  # type: ignore[method-assign]
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

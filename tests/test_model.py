@@ -1,0 +1,147 @@
+"""Where a network's weights come from: local files of either kind, and what is said when they do not fit."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pwfn.faults import InvalidValueError
+from pwfn.model import ModelError, ModelSpec
+
+NAME = "test_resnet.r160_in1k"
+
+
+@pytest.fixture(scope="module")
+def source() -> nn.Module:
+    """A network of 10 classes and colour images with weights of its own."""
+    torch.manual_seed(5)
+    return timm.create_model(NAME, num_classes=10, in_chans=3).eval()
+
+
+def write(path: Path, weights: dict[str, Tensor]) -> Path:
+    if path.suffix == ".safetensors":
+        save_file(weights, path)
+    else:
+        torch.save({"state_dict": {f"module.{name}": value for name, value in weights.items()}, "epoch": 3}, path)
+    return path
+
+
+def build(path: Path, num_classes: int = 10, in_chans: int = 3) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    return ModelSpec(NAME, checkpoint=str(path)).build(num_classes=num_classes, in_chans=in_chans).state_dict()
+
+
+@pytest.mark.parametrize("file", ["weights.pth", "weights.safetensors"])
+def test_a_local_file_is_read_bit_for_bit(source: nn.Module, tmp_path: Path, file: str) -> None:
+    built = build(write(tmp_path / file, source.state_dict()))
+    assert built.keys() == source.state_dict().keys()
+    for name, value in source.state_dict().items():
+        assert torch.equal(built[name], value), name
+
+
+def test_a_head_for_other_classes_is_made_anew(source: nn.Module, tmp_path: Path) -> None:
+    built = build(write(tmp_path / "w.pth", source.state_dict()), num_classes=7)
+    assert built["fc.weight"].shape[0] == 7
+    for name, value in source.state_dict().items():
+        assert name.startswith("fc.") or torch.equal(built[name], value), name
+
+
+def test_colour_weights_are_adapted_to_grey_images(source: nn.Module, tmp_path: Path) -> None:
+    built = build(write(tmp_path / "w.pth", source.state_dict()), in_chans=1)
+    (first,) = [name for name, value in source.state_dict().items() if value.ndim == 4 and value.shape[1] == 3]
+    torch.testing.assert_close(built[first], source.state_dict()[first].sum(1, keepdim=True))
+    for name, value in source.state_dict().items():
+        assert name == first or torch.equal(built[name], value), name
+
+
+class _Bomb:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.marker,)
+
+
+def test_code_inside_a_file_of_weights_is_not_run(tmp_path: Path) -> None:
+    marker, file = tmp_path / "executed", tmp_path / "weights.pth"
+    torch.save({"state_dict": _Bomb(marker)}, file)
+    torch.load(file, weights_only=False)
+    assert marker.exists()  # the file is dangerous indeed
+    marker.unlink()
+    one_line(file)
+    assert not marker.exists()
+    file.write_bytes(pickle.dumps(_Bomb(marker)))
+    one_line(file)
+    assert not marker.exists()
+
+
+def one_line(file: Path, mentions: str = "") -> None:
+    with pytest.raises(ModelError) as caught:
+        build(file)
+    assert str(file) in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 600
+    assert mentions in str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["weights.pth", "weights.safetensors"])
+def test_damaged_files_are_one_line(source: nn.Module, tmp_path: Path, file: str) -> None:
+    path = write(tmp_path / file, source.state_dict())
+    whole = path.read_bytes()
+    for content in (b"", b"hello", whole[: len(whole) // 2], b"\xff" * 16 + whole[16:]):
+        path.write_bytes(content)
+        one_line(path)
+
+
+def test_weights_of_another_network_are_one_line(tmp_path: Path) -> None:
+    other = timm.create_model("test_vit.r160_in1k", num_classes=10)
+    one_line(write(tmp_path / "w.pth", other.state_dict()), NAME)
+    one_line(write(tmp_path / "w.safetensors", other.state_dict()), NAME)
+    (tmp_path / "list.pth").unlink(missing_ok=True)
+    torch.save([1, 2, 3], tmp_path / "list.pth")
+    one_line(tmp_path / "list.pth", "no state dict")
+
+
+def test_weights_with_a_missing_tensor_are_refused(source: nn.Module, tmp_path: Path) -> None:
+    """Half of a network would train on silently, with the other half at random."""
+    weights = dict(source.state_dict())
+    gone = next(name for name in weights if name.endswith("conv1.weight"))
+    del weights[gone]
+    one_line(write(tmp_path / "w.pth", weights), gone)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"name": "resnet19"}, "name = 'resnet19': must be the name of a timm model; nearest: resnet"),
+        ({"name": "resnet18.a1_in2k"}, "name = 'resnet18.a1_in2k': must be resnet18 with one of its tags "),
+        ({"name": ""}, "name = '': must be the name of a timm model"),
+        ({"name": NAME, "checkpoint": "/no/where"}, "checkpoint = '/no/where': must be an existing file"),
+        ({"name": NAME, "checkpoint": "/"}, "checkpoint = '/': must be an existing file"),
+        ({"name": NAME, "checkpoint": __file__, "pretrained": True}, "pretrained = True: must be false where"),
+    ],
+)
+def test_wrong_descriptions(options: dict[str, Any], line: str) -> None:
+    with pytest.raises(InvalidValueError) as caught:
+        ModelSpec(**options)
+    assert str(caught.value).startswith(line)
+
+
+def test_unknown_arguments_of_the_model_are_one_line() -> None:
+    with pytest.raises(ModelError, match="nonsense") as caught:
+        ModelSpec(NAME, args={"nonsense": 1}).build(num_classes=10, in_chans=1)
+    assert "\n" not in str(caught.value)
+
+
+def test_random_weights_come_from_the_seed() -> None:
+    networks = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        networks.append(ModelSpec(NAME).build(num_classes=10, in_chans=1).state_dict())
+    assert all(torch.equal(networks[0][name], networks[1][name]) for name in networks[0])
+    assert not torch.equal(networks[0]["fc.weight"], networks[2]["fc.weight"])
