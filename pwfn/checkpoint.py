@@ -16,7 +16,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 from yaml import YAMLError
 
-from pwfn.record import RoundRecord, read_records, write_atomically
+from pwfn.record import RECORDS, RoundRecord, read_records, write_atomically
 
 CONFIG = "config.yaml"
 NETWORK = "network.safetensors"
@@ -57,6 +57,10 @@ def read_config(folder: Path) -> DictConfig:
 
 def finished_record(folder: Path) -> RoundRecord:
     """The record of the last round; raises NotAFinishedRun unless all weights were fixed and the network was saved."""
+    if not folder.is_dir():
+        raise NotAFinishedRun(f"{folder} is not a finished run: there is no such folder")
+    if not (folder / RECORDS).is_file():
+        raise NotAFinishedRun(f"{folder} is not a finished run: it has no {RECORDS}")
     try:
         records = read_records(folder)
     except (OSError, ValueError) as error:

@@ -129,10 +129,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    content: Any
     try:
         if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        content = torch.load(path, map_location="cpu", weights_only=True)
+            content = dict(load_file(path))
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
         raise ModelError(f"{path} is not a readable file of weights: {' '.join(str(error).split())[:200]}") from error
     for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
@@ -140,6 +142,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise ModelError(f"{path} holds no state dict")
+    for name, value in content.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ModelError(f"{path} holds NaN or infinite weights, the first in {name}")
     return {name.removeprefix("module."): value for name, value in content.items()}
 
 

@@ -19,6 +19,7 @@ from pwfn.record import RoundRecord, Scores
 _BLUE, _ORANGE, _GREEN, _GREY, _INK = "#0072B2", "#D55E00", "#007A5A", "#8A8A8A", "#333333"
 _MOST_STEMS = 512  # more values than that cannot be told apart on the paper anyway
 _BINS = 240
+_LABEL = 0.15  # room for a label below the axis, as a share of half the axis
 
 
 def draw_rounds(records: Sequence[RoundRecord], baseline: Scores, path: Path) -> None:
@@ -133,10 +134,17 @@ def weights_figure(before: torch.Tensor, after: torch.Tensor) -> Figure:
 
 
 def _tick_powers(axes: Axes, width: float, reach: float) -> None:
-    """Mark zero and powers of two, from inside the linear part on."""
+    """Mark zero and powers of two, from the largest inwards as long as their labels find room."""
     first, last = int(np.ceil(np.log2(width / 2))), int(np.floor(np.log2(reach)))
     step = max(1, round((last - first) / 6))
-    powers = [2.0**n for n in range(last, first - 1, -step)]
+    powers: list[float] = []
+    outer = np.inf
+    for power in (2.0**n for n in range(last, first - 1, -step)):
+        place = np.arcsinh(power / width) / np.arcsinh(reach / width)  # 0 in the middle of the picture, 1 at its edge
+        if min(place, outer - place) < _LABEL:
+            break
+        outer = place
+        powers.append(power)
     axes.xaxis.set_major_locator(FixedLocator([*(-p for p in powers), 0.0, *reversed(powers)]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(_as_fraction))

@@ -81,7 +81,8 @@ class _Jobs:
         self.composed: dict[tuple[str, ...], tuple[DictConfig | None, list[str]]] = {}
         self.confirmed: set[tuple[str, ...]] = set()
 
-    def faults(self, job: Sequence[Override]) -> list[str]:
+    def faults(self, job: Sequence[Override], folder_key: str) -> list[str]:
+        """Every fault of one job, whose output goes below the folder that `folder_key` names."""
         structural = [o for o in job if o.is_hydra_override() or self.overrides.is_group(o)]
         groups = tuple(str(o.input_line) for o in structural)
         if groups not in self.composed:
@@ -91,7 +92,7 @@ class _Jobs:
             return faults
         cfg = deepcopy(base)
         faults = faults + [fault for o in job if o not in structural for fault in apply(cfg, o)]
-        faults += self._schema_faults(cfg)
+        faults += _folder_faults(cfg, folder_key) + self._schema_faults(cfg)
         if not faults and groups not in self.confirmed:  # the groups decide which keys there are: once each is enough
             self.confirmed.add(groups)
             try:
@@ -135,6 +136,19 @@ class _Jobs:
         return []
 
 
+def _folder_faults(cfg: DictConfig, key: str) -> list[str]:
+    """Hydra makes the folder itself, and would show a traceback where it cannot."""
+    try:
+        folder = Path(str(OmegaConf.select(cfg, key)))
+    except OmegaConfBaseException as error:
+        return [f"{key}: {reason_of(error)}"]
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return []
+    why = "cannot be written to" if there.is_dir() else "is not a folder"
+    return [f"{key} = {str(folder)!r}: must be a folder that can be made and written to; {there} {why}"]
+
+
 def _command_line_faults(lines: list[str], multirun: bool, overrides: OverrideReader, jobs: _Jobs) -> list[str]:
     """Every fault of a command line: those of the overrides themselves first, then those of the jobs they make."""
     parsed = [o for line in lines for o in overrides.parse(line)]
@@ -144,7 +158,8 @@ def _command_line_faults(lines: list[str], multirun: bool, overrides: OverrideRe
     latest = {o.get_key_element(): o for o in parsed}
     choices = [found for o in latest.values() if (found := overrides.alternatives(o, multirun))]
     combinations = _combinations(choices)
-    counts = Counter(fault for job in combinations for fault in dict.fromkeys(jobs.faults(job)))
+    folder_key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
+    counts = Counter(fault for job in combinations for fault in dict.fromkeys(jobs.faults(job, folder_key)))
     total = len(combinations)
     of_jobs = [fault if count == total else f"{fault} (in {count} of {total} jobs)" for fault, count in counts.items()]
     return list(dict.fromkeys(overrides.faults + of_jobs))

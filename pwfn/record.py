@@ -13,6 +13,8 @@ from typing import Any
 
 from pwfn.faults import require
 
+RECORDS = "rounds.json"
+
 
 @dataclass(frozen=True)
 class Column:
@@ -159,8 +161,8 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def read_records(folder: Path) -> list[RoundRecord]:
-    """The rounds of a run, from the rounds.json in its folder; ValueError says what is wrong with a damaged file."""
-    path = Path(folder) / "rounds.json"
+    """The rounds of a run, from the `RECORDS` file in its folder; ValueError says what is wrong with a damaged file."""
+    path = Path(folder) / RECORDS
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -16,6 +16,7 @@ from pwfn.logger import report_round, report_summary, start_rounds
 from pwfn.record import (
     CLUSTER_COLUMNS,
     COLUMNS,
+    RECORDS,
     Column,
     RoundRecord,
     Scores,
@@ -164,7 +165,7 @@ class RunReporter:
         rows = [one.flat() for one in self.records]
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.folder / "rounds.csv", csv_text(COLUMNS, rows))
-        write_atomically(self.folder / "rounds.json", json.dumps(rows, indent=1) + "\n")
+        write_atomically(self.folder / RECORDS, json.dumps(rows, indent=1) + "\n")
         write_atomically(self.folder / "clusters.csv", csv_text(CLUSTER_COLUMNS, self._clusters))
         report_round(self._logger, flat)
         return round_line(record, self._baseline)

@@ -60,6 +60,16 @@ def test_all_mistakes_are_listed_at_once(capsys: pytest.CaptureFixture[str]) -> 
     assert len(lines) == 4
 
 
+@pytest.mark.parametrize(("flags", "key"), [([], "hydra.run.dir"), (["-m"], "hydra.sweep.dir")])
+def test_a_folder_that_cannot_be_made(
+    flags: list[str], key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    (line,) = faults(capsys, *flags, f"{key}={file}/deeper/run")
+    assert line.strip().startswith(f"{key} = '{file}/deeper/run': must be a folder") and f"{file} is not" in line
+
+
 @pytest.mark.slow
 def test_a_wrong_sweep_ends_before_its_first_job_and_leaves_nothing(program: Program, tmp_path: Path) -> None:
     done = program(tmp_path, "train.py", "-m", *SMALL, "codebook.b=7,99")

@@ -102,9 +102,16 @@ def test_weights_of_another_network_are_one_line(tmp_path: Path) -> None:
     other = timm.create_model("test_vit.r160_in1k", num_classes=10)
     one_line(write(tmp_path / "w.pth", other.state_dict()), NAME)
     one_line(write(tmp_path / "w.safetensors", other.state_dict()), NAME)
-    (tmp_path / "list.pth").unlink(missing_ok=True)
     torch.save([1, 2, 3], tmp_path / "list.pth")
     one_line(tmp_path / "list.pth", "no state dict")
+
+
+@pytest.mark.parametrize("file", ["weights.pth", "weights.safetensors"])
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_no_numbers_are_refused(source: nn.Module, tmp_path: Path, file: str, value: float) -> None:
+    weights = {name: tensor.clone() for name, tensor in source.state_dict().items()}
+    weights["fc.weight"][3, 1] = value
+    one_line(write(tmp_path / file, weights), "fc.weight")
 
 
 def test_weights_with_a_missing_tensor_are_refused(source: nn.Module, tmp_path: Path) -> None:
