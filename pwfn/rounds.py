@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
 from pwfn import stats
@@ -21,6 +22,14 @@ from pwfn.prior import MIN_SIGMA
 from pwfn.record import RoundRecord, Scores
 from pwfn.schedule import Greedy, Schedule
 from pwfn.sigma_join import SigmaJoin
+
+
+class Stopped(RuntimeError):
+    """Somebody ended the run: Ctrl-C or a signal. `exit_code` is what a shell expects of a program so ended."""
+
+    def __init__(self, reason: str, exit_code: int) -> None:
+        super().__init__(f"stopped by {reason}")
+        self.exit_code = exit_code
 
 
 class Runner(Protocol):
@@ -48,17 +57,26 @@ class LightningRunner:
         self.module.begin(phase)
         self.data.train_share = phase.share  # type: ignore[attr-defined]
         self.trainer.fit_loop.max_epochs = self.trainer.current_epoch + phase.epochs
-        self.trainer.fit(self.module, datamodule=self.data)
-        if self.trainer.interrupted:
-            raise KeyboardInterrupt
+        self._call(self.trainer.fit)
         share_statistics(self.module.network)
 
     def test(self) -> Scores:
         """Scores on the test split, at the mean weights."""
-        self.trainer.test(self.module, datamodule=self.data, verbose=False)
+        self._call(self.trainer.test, verbose=False)
         if self.module.scores is None:
             raise RuntimeError("the test split was not run")
         return self.module.scores
+
+    def _call(self, part: Callable[..., Any], **options: Any) -> None:
+        """Lightning ends the program by itself after a signal, after SIGTERM even as if all had gone well."""
+        try:
+            part(self.module, datamodule=self.data, **options)
+        except SIGTERMException:
+            raise Stopped("SIGTERM", 143) from None
+        except SystemExit:
+            if not self.trainer.interrupted:
+                raise
+            raise Stopped("Ctrl-C", 130) from None
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from pwfn.posterior import quantised_tensors, set_sigma, to_bayesian
 from pwfn.progress import RunProgress
 from pwfn.record import RoundRecord, Scores
 from pwfn.reporting import RunReporter, scores_table
-from pwfn.rounds import LightningRunner, RoundLoop
+from pwfn.rounds import LightningRunner, RoundLoop, Stopped
 from pwfn.settings import EvaluateSettings, TrainSettings
 
 SHARED_PROCESS = ("BasicLauncher", "JoblibLauncher")  # launchers whose jobs share a process, or its command line
@@ -72,6 +72,10 @@ def train(cfg: DictConfig) -> float:
     except (DataError, ModelError, TrainingDiverged) as error:
         print(f"pwfn: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    except (Stopped, KeyboardInterrupt) as stop:
+        stopped = stop if isinstance(stop, Stopped) else Stopped("Ctrl-C", 130)
+        print(f"pwfn: {stopped}; what was finished is in {folder}", file=sys.stderr)
+        raise SystemExit(stopped.exit_code) from None
     return finished.records[-1].clustered.top1
 
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -85,6 +90,25 @@ def test_a_sweep_of_two_jobs_leaves_two_whole_runs(program: Program, tmp_path: P
     assert done.returncode == 0, done.stderr
     seeds = [json.loads((tmp_path / "sweep" / job / "summary.json").read_text())["run"]["seed"] for job in "01"]
     assert seeds == [0, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "says", "code"), [(signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)])
+def test_a_stopped_run_says_so_and_keeps_its_rounds(number: int, says: str, code: int, tmp_path: Path) -> None:
+    many = ["schedule.rest_epochs=1000", "hydra.run.dir=run"]
+    command = [sys.executable, str(PROJECT / "train.py"), *SMALL, *many]
+    default = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    run = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=default)
+    deadline = time.monotonic() + 100
+    while not (tmp_path / "run/rounds.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(0.5)  # into the second round
+    run.send_signal(number)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == code
+    assert f"pwfn: stopped by {says}; what was finished is in {tmp_path / 'run'}\n" in errors
+    assert "Traceback" not in errors
+    assert len(json.loads((tmp_path / "run/rounds.json").read_text())) == 1
 
 
 @pytest.mark.slow
