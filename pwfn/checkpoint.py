@@ -26,6 +26,18 @@ class NotAFinishedRun(ValueError):
     """The folder holds no finished run; the message says what is missing."""
 
 
+class FolderInUse(RuntimeError):
+    """The folder holds rounds of another run, with which those of a new one would be mixed up."""
+
+
+def refuse_used(folder: Path) -> None:
+    """Raise FolderInUse if a run has left rounds in `folder`."""
+    if (folder / RECORDS).exists():
+        raise FolderInUse(
+            f"{folder} holds a run already ({RECORDS}): choose another hydra.run.dir or move that run away"
+        )
+
+
 def write_config(folder: Path, plain: Any) -> None:
     """The resolved config, from which everything can be rebuilt."""
     folder.mkdir(parents=True, exist_ok=True)

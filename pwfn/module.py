@@ -21,7 +21,7 @@ from pwfn.regularizer import Regularizer
 
 
 class TrainingDiverged(RuntimeError):
-    """The loss is NaN or infinite; the message is one line that says where and what to try."""
+    """The loss is no number, or the weights cannot be clustered any more; one line says where and what to try."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -74,7 +76,7 @@ def _from_rank_0(result: ClusterResult | None, like: FlatWeights) -> ClusterResu
     head = like.mu.new_zeros(2, dtype=torch.float64)  # size of the codebook, threshold
     if result is not None:
         head = head.new_tensor([result.codebook.numel(), result.threshold])
-    dist.broadcast(head, 0)
+    dist.broadcast(head, 0, group=_cpu_group(dist.group.WORLD))
     if result is None:
         result = ClusterResult(
             torch.empty_like(like.mu),
@@ -84,8 +86,15 @@ def _from_rank_0(result: ClusterResult | None, like: FlatWeights) -> ClusterResu
             float(head[1]),
         )
     for tensor in (result.mu, result.sigma, result.assignment, result.codebook):
-        dist.broadcast(tensor, 0)
+        dist.broadcast(tensor, 0, group=_cpu_group(dist.group.WORLD))
     return result
+
+
+@lru_cache(maxsize=1)
+def _cpu_group(world: Any) -> Any:
+    """A group of all ranks of `world` that sends CPU tensors: NCCL cannot, and Lightning ends each fit and each test by
+    moving the network to the CPU. Clustering runs there, too."""
+    return dist.new_group(backend="gloo")
 
 
 def _pieces(tensors: list[QuantisedTensor], flat: Tensor) -> Iterator[tuple[QuantisedTensor, Tensor]]:
@@ -113,7 +122,7 @@ def share_statistics(network: nn.Module) -> None:
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         for buffer in network.buffers():
             if buffer.is_floating_point():
-                dist.broadcast(buffer, 0)
+                dist.broadcast(buffer, 0, group=_cpu_group(dist.group.WORLD))
 
 
 def check_fixed(tensors: list[QuantisedTensor], codebook: Tensor) -> None:

@@ -74,8 +74,8 @@ class RoundRecord:
 
     round: int = _whole("round", "which round this is; counted from 0 here, from 1 on the console", "rounds")
     fraction: float = _real("fraction", "quantised weights that are fixed after this round", "share")
-    epochs: float = _real("epochs", "Bayesian training so far", "epochs")
-    steps: int = _whole("steps", "optimizer steps so far", "steps")
+    epochs: float = _real("epochs", "passes over the training images in the rounds so far", "epochs")
+    steps: int = _whole("steps", "optimizer steps so far, pretraining included", "steps")
     codebook_size: int = _whole("codebook_size", "centroids in use", "values")
     unique_weights: int = _whole("unique_weights", "distinct values of all quantised weights, fixed or free", "values")
     entropy_bits: float = _real("entropy_bits", "entropy of the exact values of all quantised weights", "bits/weight")

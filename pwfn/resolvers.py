@@ -15,6 +15,8 @@ def small_patch(image_size: int | None) -> int | None:
     """
     if image_size is None or image_size >= OWN_PATCH_FROM:
         return None
+    if not isinstance(image_size, int) or image_size < TOKENS:
+        raise ValueError(f"data.image_size = {image_size!r}: must be an integer from {TOKENS} for a vision transformer")
     return max(patch for patch in range(1, image_size + 1) if image_size % patch == 0 and patch * TOKENS <= image_size)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pwfn import stats
 from pwfn.clustering import ClusterResult
 from pwfn.codebook import AdditivePow2
-from pwfn.module import BayesianClassifier, Phase
+from pwfn.module import BayesianClassifier, Phase, TrainingDiverged
 from pwfn.network import FlatWeights, check_fixed, cluster_network, share_statistics
 from pwfn.optimizer import OptimizerSpec
 from pwfn.posterior import FREE, quantised_tensors
@@ -104,19 +104,18 @@ class RoundLoop:
 
     def rounds(self) -> Iterator[RoundOutcome]:
         """Run the rounds one by one; after the last, every quantised weight is a codebook entry."""
-        epochs, first_step = 0, self.runner.steps
+        epochs = 0.0
         entries: Tensor | None = None
         for index in range(self.schedule.rounds):
             started = time.perf_counter()
             for phase in self.phases(index):
                 self.on_phase(phase)
                 self.runner.fit(phase)
-                epochs += phase.epochs
+                epochs += phase.epochs * phase.share
             if entries is not None:
                 check_fixed(quantised_tensors(self.network), entries)
             train_seconds = time.perf_counter() - started
-            steps = self.runner.steps - first_step
-            outcome = self._cluster(index, epochs=epochs, steps=steps, train_seconds=train_seconds)
+            outcome = self._cluster(index, epochs=epochs, train_seconds=train_seconds)
             entries = outcome.result.codebook
             yield outcome
 
@@ -132,7 +131,7 @@ class RoundLoop:
             Phase(f"{label} sigma", epochs, self.optimizer, share, train_mu=False),
         ]
 
-    def _cluster(self, index: int, *, epochs: int, steps: int, train_seconds: float) -> RoundOutcome:
+    def _cluster(self, index: int, *, epochs: float, train_seconds: float) -> RoundOutcome:
         tensors = quantised_tensors(self.network)
         self.on_status("testing")
         trained = self.runner.test()
@@ -140,16 +139,22 @@ class RoundLoop:
         started = time.perf_counter()
         before = FlatWeights.of(tensors)
         fraction = self.schedule.fractions[index]
-        result = cluster_network(
-            tensors,
-            before,
-            fraction=fraction,
-            threshold=self.clustering.threshold(index, self.schedule.rounds),
-            inc=self.clustering.inc,
-            zero_fix=self.clustering.zero_fix,
-            codebook=self.codebook,
-            sigma_join=self.sigma_join,
-        )
+        try:
+            result = cluster_network(
+                tensors,
+                before,
+                fraction=fraction,
+                threshold=self.clustering.threshold(index, self.schedule.rounds),
+                inc=self.clustering.inc,
+                zero_fix=self.clustering.zero_fix,
+                codebook=self.codebook,
+                sigma_join=self.sigma_join,
+            )
+        except ValueError as error:
+            raise TrainingDiverged(
+                f"the weights cannot be clustered in round {index + 1}/{self.schedule.rounds}: {error}; try a smaller "
+                "optimizer.lr"
+            ) from error
         cluster_seconds = time.perf_counter() - started
         sigma = result.sigma.clamp(min=MIN_SIGMA)
         self.on_status("testing")
@@ -160,7 +165,7 @@ class RoundLoop:
             round=index,
             fraction=fraction,
             epochs=epochs,
-            steps=steps,
+            steps=self.runner.steps,
             codebook_size=result.codebook.numel(),
             unique_weights=values.numel(),
             entropy_bits=stats.entropy_bits(counts),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import shlex
 import sys
 import time
 import warnings
@@ -69,7 +70,7 @@ def train(cfg: DictConfig) -> float:
     group = Path(hydra.sweep.dir).name if hydra.mode is not None and hydra.mode.name == "MULTIRUN" else None
     try:
         finished = run(settings, OmegaConf.to_container(cfg, resolve=True), folder, name=name, group=group)
-    except (DataError, ModelError, TrainingDiverged) as error:
+    except (DataError, ModelError, TrainingDiverged, checkpoint.FolderInUse) as error:
         print(f"pwfn: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except (Stopped, KeyboardInterrupt) as stop:
@@ -116,6 +117,7 @@ def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: 
         if trainer.world_size > 1:
             _seed_rank(settings.seed, trainer.global_rank)
         if first:
+            checkpoint.refuse_used(folder)
             checkpoint.write_config(folder, plain)
         with progress:
             for line in (f"{settings.model.name}: {cover.sentence()}", *(f"warning: {w}" for w in cover.warnings())):
@@ -161,7 +163,10 @@ def build_network(settings: TrainSettings, *, load_weights: bool = True) -> nn.M
         num_classes=settings.data.num_classes, in_chans=settings.data.channels, load_weights=load_weights
     )
     quantize = settings.model.quantize
-    to_bayesian(network, include=quantize.include, exclude=quantize.exclude)
+    try:
+        to_bayesian(network, include=quantize.include, exclude=quantize.exclude)
+    except ValueError as error:
+        raise ModelError(f"model.quantize: {error}") from error
     return network
 
 
@@ -211,7 +216,7 @@ def _facts(settings: TrainSettings, weights: int, started: float) -> dict[str, A
     return {
         "weights": weights,
         "seed": settings.seed,
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "seconds": time.perf_counter() - started,
         "threads": torch.get_num_threads(),
         "processes": int(os.environ.get("WORLD_SIZE", settings.trainer.devices * settings.trainer.num_nodes)),

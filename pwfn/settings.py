@@ -49,15 +49,20 @@ class TrainerSpec:
 
     def __post_init__(self) -> None:
         cuda = torch.cuda.is_available()
+        on_gpu = self.accelerator == "gpu" or (self.accelerator == "auto" and cuda)
+        gpus = torch.cuda.device_count() if on_gpu else self.devices
         several = self.devices * self.num_nodes > 1
         require(
             self,
             accelerator=(self.accelerator != "gpu" or cuda, "cpu or auto: this machine has no CUDA device"),
-            devices=(self.devices >= 1, "an integer from 1"),
+            devices=(
+                1 <= self.devices <= max(1, gpus),
+                f"from 1 to {gpus}, the GPUs here" if on_gpu else "an integer from 1",
+            ),
             num_nodes=(self.num_nodes >= 1, "an integer from 1"),
             strategy=(self.strategy == "ddp" or not several, "ddp when there is more than one process"),
             precision=(
-                self.precision != "16-mixed" or self.accelerator != "cpu",
+                self.precision != "16-mixed" or on_gpu,
                 "32-true or bf16-mixed on the CPU",
             ),
             accumulate_grad_batches=(self.accumulate_grad_batches >= 1, "an integer from 1"),

@@ -146,3 +146,33 @@ def test_the_readmes_train_commands_pass_every_check(tmp_path: Path, capsys: pyt
         preflight(TrainSettings, PROJECT / "conf", "train", arguments)
         OverridesParser.create().parse_overrides([a for a in arguments if not a.startswith("-")])
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_a_folder_with_a_run_is_not_used_again(smoke: Path, program: Program) -> None:
+    before = {path: path.read_bytes() for path in (smoke / "run").iterdir() if path.is_file()}
+    done = program(smoke, "train.py", *SMALL, "hydra.run.dir=run")
+    assert done.returncode == 1
+    assert f"pwfn: {smoke / 'run'} holds a run already (rounds.json): choose another hydra.run.dir" in done.stderr
+    del before[smoke / "run/train.log"]  # Hydra has opened it by then
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        (
+            "model.quantize.exclude=['foo.*']",
+            "pwfn: model.quantize: the pattern 'foo.*' matches no parameter of the model",
+        ),
+        ("model.quantize.exclude=['*']", "pwfn: model.quantize: the model has no linear or convolution layer, and no"),
+        ("optimizer.lr=1e12", "in round 1/2"),
+    ],
+)
+def test_what_only_the_run_finds_out_is_one_line_too(
+    override: str, line: str, program: Program, tmp_path: Path
+) -> None:
+    done = program(tmp_path, "train.py", *SMALL, override)
+    assert done.returncode == 1
+    assert line in done.stderr and "Traceback" not in done.stderr

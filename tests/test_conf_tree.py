@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from pwfn import config
@@ -51,6 +52,7 @@ def test_every_option_builds(
     group: str, option: str, composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # settings only: no device is touched
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
     cfg = composed(f"{group}={option}", *needs(group, option, tmp_path))
     settings = config.load(TrainSettings, cfg)
     if group == "experiment":
@@ -59,6 +61,10 @@ def test_every_option_builds(
     built = getattr(settings, group)
     if "_target_" in written:
         assert f"{type(built).__module__}.{type(built).__name__}" == real_name(written["_target_"])
+    if group == "model":
+        with torch.device("meta"):
+            network = built.build(num_classes=7, in_chans=3, load_weights=False)
+        assert network.num_classes == 7 and all(p.is_meta for p in network.parameters())
     if group == "data":
         assert built.channels in (1, 3) and built.num_classes >= 2
 

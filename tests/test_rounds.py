@@ -90,8 +90,8 @@ def test_rounds_epochs_steps_and_fractions(finished: Finished) -> None:
     records = [outcome.record for outcome in finished[0]]
     assert [r.round for r in records] == [0, 1, 2, 3]
     assert [r.fraction for r in records] == list(FRACTIONS)
-    assert [r.epochs for r in records] == [2, 5, 8, 11]
-    assert [r.steps for r in records] == [20, 50, 80, 110]  # of this run: the runner began at 100
+    assert [r.epochs for r in records] == [0.5, 3.5, 6.5, 9.5]  # the first two epochs see a quarter of the images each
+    assert [r.steps for r in records] == [120, 150, 180, 210]  # the runner began at 100, after a pretraining
     assert all(0.01 <= r.train_seconds < 10 and 0 < r.cluster_seconds < 10 for r in records)
 
 
@@ -164,8 +164,8 @@ def test_joint_phases(finished: Finished) -> None:
 def test_alternate_rounds_train_mu_without_noise_then_sigma() -> None:
     made, runner, said = loop("alternate")
     outcomes = list(made.rounds())
-    assert [o.record.epochs for o in outcomes] == [4, 10, 16, 22]
-    assert [o.record.steps for o in outcomes] == [40, 100, 160, 220]
+    assert [o.record.epochs for o in outcomes] == [1, 7, 13, 19]
+    assert [o.record.steps for o in outcomes] == [140, 200, 260, 320]
     assert runner.phases[:2] == [
         Phase("round 1/4 mu", 2, OPTIMIZER, 0.25, noise=False, train_mu=True, train_sigma=False),
         Phase("round 1/4 sigma", 2, OPTIMIZER, 0.25, noise=True, train_mu=False, train_sigma=True),
