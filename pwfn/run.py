@@ -23,6 +23,7 @@ from rich.console import Console
 from torch import nn
 
 from pwfn import checkpoint, config
+from pwfn.artifact.of_run import recipe_warnings, write_for_run
 from pwfn.coverage import coverage
 from pwfn.data import DataError
 from pwfn.data.module import ImageDataModule
@@ -114,7 +115,10 @@ def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: 
         if first:
             checkpoint.write_config(folder, plain)
         with progress:
-            for line in (f"{settings.model.name}: {cover.sentence()}", *(f"warning: {w}" for w in cover.warnings())):
+            for line in (
+                f"{settings.model.name}: {cover.sentence()}",
+                *(f"warning: {w}" for w in [*cover.warnings(), *recipe_warnings(settings, network)]),
+            ):
                 progress.say(line)
             runner = LightningRunner(trainer, module, data)
             baseline = _pretrain(settings, runner, network, progress)
@@ -122,12 +126,15 @@ def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: 
             if reporter:
                 reporter.start(baseline)
             before = FlatWeights.of(quantised_tensors(network)).mu.cpu()
-            records = _rounds(settings, runner, network, progress, reporter, folder)
+            records = _rounds(settings, plain, baseline, runner, network, progress, reporter, folder)
         if reporter:
             after = FlatWeights.of(quantised_tensors(network)).mu.cpu()
             draw_rounds(records, baseline, folder / "rounds.png")
             draw_weights(before, after, folder / "weights.png")
-            reporter.finish(records, baseline, _facts(settings, before.numel(), started))
+            receipt = write_for_run(folder, network, settings, plain, baseline, records[-1])
+            facts = _facts(settings, before.numel(), started) | {"artifact": receipt.as_dict()}
+            reporter.finish(records, baseline, facts)
+            console.print(receipt.table())
         exit_code = 0
     finally:
         settings.logger.close(logger, exit_code)
@@ -176,6 +183,8 @@ def _pretrain(settings: TrainSettings, runner: LightningRunner, network: nn.Modu
 
 def _rounds(
     settings: TrainSettings,
+    plain: Any,
+    baseline: Scores,
     runner: LightningRunner,
     network: nn.Module,
     progress: RunProgress,
@@ -198,6 +207,9 @@ def _rounds(
         records.append(outcome.record)
         if reporter:
             checkpoint.save(folder, network, outcome.record.round)
+            if settings.artifact.every_round and outcome.record.fraction < 1:
+                file = f"round_{outcome.record.round + 1}.pwfn"
+                write_for_run(folder, network, settings, plain, baseline, outcome.record, file=file, last=False)
             progress.finish_round(reporter.add(outcome.record, outcome.clusters))
     return records
 
@@ -258,6 +270,7 @@ def rebuilt_settings(folder: Path) -> TrainSettings:
         OmegaConf.update(cfg, "model.checkpoint", None)
         OmegaConf.update(cfg, "logger", {"_target_": "pwfn.logger.NoLogger"}, merge=False)
         OmegaConf.update(cfg, "trainer", {}, merge=False)
+        OmegaConf.update(cfg, "artifact", {"every_round": False, "sigma": False}, merge=False)
         return config.load(TrainSettings, cfg)
     except (OmegaConfBaseException, config.ConfigError) as error:
         raise checkpoint.NotAFinishedRun(f"{folder / checkpoint.CONFIG}: {error}") from error

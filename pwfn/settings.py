@@ -90,6 +90,14 @@ class TrainerSpec:
 
 
 @dataclass(frozen=True)
+class ArtifactSpec:
+    """What goes into `model.pwfn`, which every run ends with, and whether every round leaves one of its own."""
+
+    every_round: bool
+    sigma: bool
+
+
+@dataclass(frozen=True)
 class TrainSettings:
     """One run of `train.py`; the fields are the config groups, in the order of `conf/train.yaml`."""
 
@@ -109,6 +117,7 @@ class TrainSettings:
     optimizer: OptimizerSpec
     trainer: TrainerSpec
     logger: LoggerSpec
+    artifact: ArtifactSpec
 
     def __post_init__(self) -> None:
         require(
