@@ -23,11 +23,12 @@ from rich.console import Console
 from torch import nn
 
 from pwfn import checkpoint, config
+from pwfn.artifact import ArtifactError
 from pwfn.artifact.of_run import recipe_warnings, write_for_run
 from pwfn.coverage import coverage
 from pwfn.data import DataError
 from pwfn.data.module import ImageDataModule
-from pwfn.evaluation.predict import ensemble_probabilities, score
+from pwfn.evaluation.measure import measure_artifact, measured
 from pwfn.model import ModelError, data_config, warn_if_random
 from pwfn.module import BayesianClassifier, Phase, TrainingDiverged
 from pwfn.network import FlatWeights
@@ -228,11 +229,16 @@ def _facts(settings: TrainSettings, weights: int, started: float) -> dict[str, A
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Print the scores of a finished run, measured again, beside those it recorded."""
+    """Print the scores of a finished run or an artifact, measured again, beside those that were recorded."""
     settings = config.load(EvaluateSettings, cfg)
     try:
-        measure(settings, Console())
-    except (checkpoint.NotAFinishedRun, config.ConfigError, DataError, ModelError) as error:
+        if settings.artifact is None:
+            measure(settings, Console())
+        else:
+            _quiet_lightning()
+            _seed(settings.seed)
+            measure_artifact(settings, Console())
+    except (checkpoint.NotAFinishedRun, config.ConfigError, DataError, ModelError, ArtifactError) as error:
         print(f"pwfn: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
@@ -240,21 +246,14 @@ def evaluate(cfg: DictConfig) -> None:
 def measure(settings: EvaluateSettings, console: Console) -> dict[str, Scores]:
     """Rebuild a finished run's network and data from its own config; scores by row of the table that is printed."""
     _quiet_lightning()
-    folder = Path(settings.run)
+    folder = Path(str(settings.run))
     record = checkpoint.finished_record(folder)
     saved = rebuilt_settings(folder)
     _seed(settings.seed)
     network = build_network(saved, load_weights=False)
     checkpoint.load(folder, network, record.round)
-    module = BayesianClassifier(network, saved.regularizer, num_classes=saved.data.num_classes)
     data = ImageDataModule(saved.data, data_config(network), saved.seed)
-    trainer = settings.trainer.build(folder=str(folder), callbacks=[], logger=None)
-    rows = {"recorded": record.clustered, "mean": LightningRunner(trainer, module, data).test()}
-    if settings.samples:
-        loader = data.test_dataloader()
-        labels = torch.cat([labels for _, labels in loader])
-        probabilities = ensemble_probabilities(network, loader, samples=settings.samples, seed=settings.seed)
-        rows[f"ensemble of {settings.samples}"] = score(probabilities, labels)
+    rows = measured(settings, network, data, record.clustered, samples=settings.samples)
     console.print(scores_table(str(folder), rows))
     same = rows["mean"] == rows["recorded"]
     said = "equal the run's last record" if same else "DIFFER from the run's last record (other machine or threads?)"

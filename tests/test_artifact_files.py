@@ -24,7 +24,7 @@ MEMORY = 40e6  # bytes; the small network that is read takes 1.5 MB, so anything
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a small network with free weights, sigmas and every kind of section."""
     path = tmp_path_factory.mktemp("artifact") / "model.pwfn"
-    pwfn.save(path, clustered("test_resnet", fraction=0.9), data={"mean": [0.5]}, class_names=list("abcde"), sigma=True)
+    pwfn.save(path, clustered("test_resnet", fraction=0.9), class_names=list("abcde"), sigma=True)
     pwfn.load(path)
     pwfn.load(path, posterior=True)
     return path

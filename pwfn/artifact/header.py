@@ -29,6 +29,8 @@ Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 Classes3 = tuple[
     Annotated[int, Field(ge=1, le=256)], Annotated[int, Field(ge=1, le=256)], Annotated[int, Field(ge=1, le=256)]
 ]
+Side = Annotated[int, Field(ge=1, le=16384)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Bits32 = Annotated[int, Field(ge=0, lt=1 << 32)]
 
 
@@ -44,6 +46,17 @@ class Recipe(_Strict):
     in_chans: Annotated[int, Field(ge=1, le=4096)]
     args: dict[str, Any]
     bytes: Count
+
+
+class Preprocessing(_Strict):
+    """timm's data config: how an image becomes what the network is given. `input_size` is [channels, height, width]."""
+
+    input_size: tuple[Side, Side, Side]
+    interpolation: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", "random"]
+    mean: Annotated[tuple[Finite, ...], Field(min_length=1)]
+    std: Annotated[tuple[Finite, ...], Field(min_length=1)]
+    crop_pct: Annotated[float, Field(gt=0, le=16)]
+    crop_mode: Literal["center", "squash", "border"]
 
 
 class Codebook(_Strict):
@@ -128,7 +141,7 @@ class Header(_Strict):
 
     writer: dict[str, str]
     model: Recipe | None
-    data: dict[str, Any] | None
+    data: Preprocessing | None
     class_names: tuple[str, ...] | None
     config: dict[str, Any] | None
     metrics: dict[str, Any] | None
@@ -164,15 +177,19 @@ class Header(_Strict):
         return [name for one in self.tensors for name in one.names]
 
 
+def reason_of(error: ValidationError) -> str:
+    """The first thing that is wrong, in one line."""
+    first = error.errors(include_url=False)[0]
+    return one_line(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+
+
 def parse(text: bytes, payload: int) -> Header:
     """The header, held against itself and against the `payload` bytes that follow it; raises ArtifactError."""
     parse_json(text, "the header")  # pydantic's own reader takes NaN and keys that occur twice
     try:
         header = Header.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise ArtifactError(f"the header is not sound: {one_line(where)}") from error
+        raise ArtifactError(f"the header is not sound: {reason_of(error)}") from error
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"the header is not sound: {one_line(error)}") from error
     for fault in _faults(header, payload):

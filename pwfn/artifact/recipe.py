@@ -45,24 +45,27 @@ def _each(rule: Rule, depth: int = 2) -> Rule:
     return check
 
 
-_RATE, _SIZE, _WIDTH, _DEPTH = _number(0, 1), _each(_int(1, 2048), 1), _each(_int(1, 16384)), _each(_int(0, 256))
+_RATE, _SIZE, _WIDTH, _DEPTH = _number(0, 1), _each(_int(1, 2048), 1), _each(_int(1, 16384)), _each(_int(0, 64))
 
 # Arguments of timm's models that say what is computed with; none names a file, an address or an object.
 ARGUMENTS: dict[str, Rule] = {
-    **dict.fromkeys(("img_size", "patch_size", "window_size", "kernel_size"), _SIZE),
-    **dict.fromkeys(("drop_rate", "drop_path_rate", "attn_drop_rate", "proj_drop_rate", "pos_drop_rate"), _RATE),
-    **dict.fromkeys(("patch_drop_rate", "drop_block_rate", "head_drop_rate"), _RATE),
-    **dict.fromkeys(("embed_dim", "embed_dims", "dims", "widths", "channels", "stem_width", "base_width"), _WIDTH),
-    **dict.fromkeys(("num_heads", "cardinality", "num_features", "head_hidden_size", "stem_size", "stem_chs"), _WIDTH),
-    **dict.fromkeys(("depth", "depths", "layers", "reg_tokens", "groups"), _DEPTH),
-    **dict.fromkeys(("mlp_ratio", "mlp_ratios", "init_values", "ls_init_value", "init_value"), _each(_number(0, 100))),
-    **dict.fromkeys(("width_factor", "channel_multiplier", "depth_multiplier", "bn_eps", "bn_momentum"), _number(0, 100)),
-    **dict.fromkeys(("global_pool", "act_layer", "norm_layer", "stem_type", "aa_layer", "pos_embed", "mlp_act"), _word),
-    **dict.fromkeys(("class_token", "qkv_bias", "pre_norm", "no_embed_class", "dynamic_img_size", "dynamic_img_pad"), _flag),
-    **dict.fromkeys(("strict_img_size", "use_abs_pos_emb", "use_rel_pos_bias", "fc_norm", "final_norm", "avg_down"), _flag),
-    **dict.fromkeys(("head_bias", "conv_mlp", "use_grn", "replace_stem_pool", "zero_init_last", "qk_norm"), _flag),
-    "output_stride": lambda value: type(value) is int and value in (8, 16, 32),
-}  # fmt: skip
+    name: rule
+    for names, rule in {
+        "img_size patch_size window_size kernel_size": _SIZE,
+        "drop_rate drop_path_rate attn_drop_rate proj_drop_rate pos_drop_rate patch_drop_rate drop_block_rate": _RATE,
+        "embed_dim embed_dims dims widths channels stem_width base_width num_heads head_dim cardinality": _WIDTH,
+        "num_features head_hidden_size stem_size stem_chs": _WIDTH,
+        "depth depths layers reg_tokens groups": _DEPTH,
+        "mlp_ratio mlp_ratios init_values ls_init_value layer_scale_init_value head_init_scale": _each(_number(0, 100)),
+        "width_factor channel_multiplier depth_multiplier expand_ratio norm_eps bn_eps bn_momentum": _number(0, 100),
+        "global_pool pool_type act_layer norm_layer aa_layer stem_type pad_type pos_embed weight_init": _word,
+        "class_token qkv_bias pre_norm no_embed_class dynamic_img_size dynamic_img_pad strict_img_size fc_norm": _flag,
+        "final_norm head_norm_first head_bias conv_bias conv_mlp use_grn qk_norm use_abs_pos_emb": _flag,
+        "use_rel_pos_bias use_pos_embed avg_down replace_stem_pool zero_init_last": _flag,
+        "output_stride": lambda value: type(value) is int and value in (8, 16, 32),
+    }.items()
+    for name in names.split()
+}
 
 
 def recipe_of(name: str, num_classes: int, in_chans: int, args: dict[str, Any], state: dict[str, Tensor]) -> Recipe:

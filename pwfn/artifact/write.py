@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from pwfn.artifact import container
 from pwfn.artifact.container import ArtifactError
-from pwfn.artifact.header import Codebook, Header, Plain, Recipe, Section
+from pwfn.artifact.header import Codebook, Header, Plain, Preprocessing, Recipe, Section, reason_of
 from pwfn.artifact.network import DTYPES, Parts, take_apart
 from pwfn.artifact.receipt import Receipt, make_receipt, zipped_bytes
 from pwfn.artifact.recipe import recipe_of
@@ -97,10 +99,10 @@ def write(
         zipped=zipped_bytes(_float_pieces(parts)) if zipped else None,
     )
     names = about.get("class_names")
-    header = Header(
+    header = _header(
         writer={package: version(package) for package in PACKAGES},
         model=recipe,
-        data=plain_json(about.get("data")),
+        data=about.get("data"),
         class_names=tuple(map(str, names)) if names is not None else None,
         config=plain_json(about.get("config")),
         metrics=plain_json(about.get("metrics")),
@@ -115,6 +117,15 @@ def write(
     )
     size = container.write(Path(path), header.model_dump(mode="json"), [stored for stored, _ in sections.values()])
     return replace(receipt, file=size)
+
+
+def _header(data: Mapping[str, Any] | None, **fields: Any) -> Header:
+    """The header, if it can be read again."""
+    try:
+        read_as = json.dumps(plain_json(data))
+        return Header(data=TypeAdapter(Preprocessing | None).validate_json(read_as), **fields)
+    except ValidationError as error:
+        raise ArtifactError(f"the artifact cannot be described: {reason_of(error)}") from error
 
 
 def _timm_name(network: nn.Module) -> str | None:
