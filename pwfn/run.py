@@ -24,10 +24,12 @@ from rich.console import Console
 from torch import nn
 
 from pwfn import checkpoint, config
+from pwfn.artifact import ArtifactError
+from pwfn.artifact.of_run import recipe_warnings, write_for_run
 from pwfn.coverage import coverage
 from pwfn.data import DataError
 from pwfn.data.module import ImageDataModule
-from pwfn.evaluation.predict import ensemble_probabilities, score
+from pwfn.evaluation.measure import measure_artifact, measured
 from pwfn.model import ModelError, data_config, warn_if_random
 from pwfn.module import BayesianClassifier, Phase, TrainingDiverged
 from pwfn.network import FlatWeights
@@ -120,7 +122,10 @@ def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: 
             checkpoint.refuse_used(folder)
             checkpoint.write_config(folder, plain)
         with progress:
-            for line in (f"{settings.model.name}: {cover.sentence()}", *(f"warning: {w}" for w in cover.warnings())):
+            for line in (
+                f"{settings.model.name}: {cover.sentence()}",
+                *(f"warning: {w}" for w in [*cover.warnings(), *recipe_warnings(settings, network)]),
+            ):
                 progress.say(line)
             runner = LightningRunner(trainer, module, data)
             baseline = _pretrain(settings, runner, network, progress)
@@ -128,12 +133,15 @@ def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: 
             if reporter:
                 reporter.start(baseline)
             before = FlatWeights.of(quantised_tensors(network)).mu.cpu()
-            records = _rounds(settings, runner, network, progress, reporter, folder)
+            records = _rounds(settings, plain, baseline, runner, network, progress, reporter, folder)
         if reporter:
             after = FlatWeights.of(quantised_tensors(network)).mu.cpu()
             draw_rounds(records, baseline, folder / "rounds.png")
             draw_weights(before, after, folder / "weights.png")
-            reporter.finish(records, baseline, _facts(settings, before.numel(), started))
+            receipt = write_for_run(folder, network, settings, plain, baseline, records[-1])
+            facts = _facts(settings, before.numel(), started) | {"artifact": receipt.as_dict()}
+            reporter.finish(records, baseline, facts)
+            console.print(receipt.table())
         exit_code = 0
     finally:
         settings.logger.close(logger, exit_code)
@@ -185,6 +193,8 @@ def _pretrain(settings: TrainSettings, runner: LightningRunner, network: nn.Modu
 
 def _rounds(
     settings: TrainSettings,
+    plain: Any,
+    baseline: Scores,
     runner: LightningRunner,
     network: nn.Module,
     progress: RunProgress,
@@ -207,6 +217,9 @@ def _rounds(
         records.append(outcome.record)
         if reporter:
             checkpoint.save(folder, network, outcome.record.round)
+            if settings.artifact.every_round and outcome.record.fraction < 1:
+                file = f"round_{outcome.record.round + 1}.pwfn"
+                write_for_run(folder, network, settings, plain, baseline, outcome.record, file=file, last=False)
             progress.finish_round(reporter.add(outcome.record, outcome.clusters))
     return records
 
@@ -225,11 +238,16 @@ def _facts(settings: TrainSettings, weights: int, started: float) -> dict[str, A
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Print the scores of a finished run, measured again, beside those it recorded."""
+    """Print the scores of a finished run or an artifact, measured again, beside those that were recorded."""
     settings = config.load(EvaluateSettings, cfg)
     try:
-        measure(settings, Console())
-    except (checkpoint.NotAFinishedRun, config.ConfigError, DataError, ModelError) as error:
+        if settings.artifact is None:
+            measure(settings, Console())
+        else:
+            _quiet_lightning()
+            _seed(settings.seed)
+            measure_artifact(settings, Console())
+    except (checkpoint.NotAFinishedRun, config.ConfigError, DataError, ModelError, ArtifactError) as error:
         print(f"pwfn: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
@@ -237,21 +255,14 @@ def evaluate(cfg: DictConfig) -> None:
 def measure(settings: EvaluateSettings, console: Console) -> dict[str, Scores]:
     """Rebuild a finished run's network and data from its own config; scores by row of the table that is printed."""
     _quiet_lightning()
-    folder = Path(settings.run)
+    folder = Path(str(settings.run))
     record = checkpoint.finished_record(folder)
     saved = rebuilt_settings(folder)
     _seed(settings.seed)
     network = build_network(saved, load_weights=False)
     checkpoint.load(folder, network, record.round)
-    module = BayesianClassifier(network, saved.regularizer, num_classes=saved.data.num_classes)
     data = ImageDataModule(saved.data, data_config(network), saved.seed)
-    trainer = settings.trainer.build(folder=str(folder), callbacks=[], logger=None)
-    rows = {"recorded": record.clustered, "mean": LightningRunner(trainer, module, data).test()}
-    if settings.samples:
-        loader = data.test_dataloader()
-        labels = torch.cat([labels for _, labels in loader])
-        probabilities = ensemble_probabilities(network, loader, samples=settings.samples, seed=settings.seed)
-        rows[f"ensemble of {settings.samples}"] = score(probabilities, labels)
+    rows = measured(settings, network, data, record.clustered, samples=settings.samples)
     console.print(scores_table(str(folder), rows))
     same = rows["mean"] == rows["recorded"]
     said = "equal the run's last record" if same else "DIFFER from the run's last record (other machine or threads?)"
@@ -267,6 +278,7 @@ def rebuilt_settings(folder: Path) -> TrainSettings:
         OmegaConf.update(cfg, "model.checkpoint", None)
         OmegaConf.update(cfg, "logger", {"_target_": "pwfn.logger.NoLogger"}, merge=False)
         OmegaConf.update(cfg, "trainer", {}, merge=False)
+        OmegaConf.update(cfg, "artifact", {"every_round": False, "sigma": False}, merge=False)
         return config.load(TrainSettings, cfg)
     except (OmegaConfBaseException, config.ConfigError) as error:
         raise checkpoint.NotAFinishedRun(f"{folder / checkpoint.CONFIG}: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -95,6 +96,14 @@ class TrainerSpec:
 
 
 @dataclass(frozen=True)
+class ArtifactSpec:
+    """What goes into `model.pwfn`, which every run ends with, and whether every round leaves one of its own."""
+
+    every_round: bool
+    sigma: bool
+
+
+@dataclass(frozen=True)
 class TrainSettings:
     """One run of `train.py`; the fields are the config groups, in the order of `conf/train.yaml`."""
 
@@ -114,6 +123,7 @@ class TrainSettings:
     optimizer: OptimizerSpec
     trainer: TrainerSpec
     logger: LoggerSpec
+    artifact: ArtifactSpec
 
     def __post_init__(self) -> None:
         require(
@@ -147,15 +157,30 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """One run of `evaluate.py`: the folder of a finished run, and how many samples the ensemble averages."""
+    """One run of `evaluate.py`: the folder of a finished run, or an artifact and the data to measure it on.
 
-    run: str
+    `samples` says how many samples the ensemble averages.
+    """
+
+    run: str | None
     samples: int
     seed: int
     quiet: bool
     trainer: TrainerSpec
+    artifact: str | None = None
+    data: ImageData | None = None
 
     def __post_init__(self) -> None:
+        one = (self.run is None) != (self.artifact is None)
+        data = self.data and type(self.data).__name__
+        rules: list[tuple[str, Any, bool, str]] = [
+            ("run", self.run, one, "the folder of a finished run, or null where artifact is given: one of the two"),
+            ("artifact", self.artifact, self.artifact is None or Path(self.artifact).is_file(), "a file model.pwfn"),
+            ("data", data, self.artifact is None or data is not None, "given with an artifact, as in data=digits"),
+            ("data", data, self.run is None or data is None, "null with a run, which knows its own data"),
+        ]
+        if faults := [Fault(name, value, allowed) for name, value, holds, allowed in rules if not holds]:
+            raise InvalidValueError(faults)
         require(
             self,
             samples=(self.samples >= 0, "an integer from 0 (0 = no ensemble)"),

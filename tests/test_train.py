@@ -27,6 +27,7 @@ SmallRun = Callable[..., Finished]
 FILES = [
     "clusters.csv",
     "config.yaml",
+    "model.pwfn",
     "network.safetensors",
     "rounds.csv",
     "rounds.json",

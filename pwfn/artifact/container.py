@@ -1,0 +1,150 @@
+"""The file around an artifact: magic, version, a compressed JSON header, sections of bytes, checksums. Nothing runs.
+
+Reads with the standard library alone and believes nothing: every claimed size is held against the size of the file
+before a byte is allocated for it. docs/artifact.md has the layout for readers in other languages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+Buffer = bytes | bytearray | memoryview
+
+MAGIC = b"\x89PWFN\r\n\x1a"  # like PNG's: a transfer that changes line ends or strips the eighth bit shows at once
+VERSION = 1
+PREAMBLE = struct.Struct("<8sIII32s")  # magic, version, bytes of the header as stored and as JSON, SHA-256 as stored
+DIGEST = 32  # bytes of the SHA-256 at the end of the file, over everything before it
+MAX_HEADER = 8 << 20  # bytes of JSON
+ZLIB_RATIO = 1032  # DEFLATE cannot shrink anything further
+
+
+class ArtifactError(ValueError):
+    """A file that is not a sound artifact, or a network that cannot become one. The message is one line."""
+
+
+def one_line(text: object, limit: int = 200) -> str:
+    """Any message, also one that quotes a hostile file, as one printable line."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)[: 4 * limit]).split())
+    return line if len(line) <= limit else line[:limit] + " ..."
+
+
+def write(path: Path, header: dict[str, Any], sections: Sequence[Buffer]) -> int:
+    """Replace `path` by header and sections, so that a crash leaves the old file or the new one; returns its bytes."""
+    text = json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+    stored = zlib.compress(text, 9)
+    if len(text) > MAX_HEADER:
+        raise ArtifactError(f"the header would have {len(text)} bytes of JSON, at most {MAX_HEADER} are allowed")
+    head = PREAMBLE.pack(MAGIC, VERSION, len(stored), len(text), hashlib.sha256(stored).digest()) + stored
+    digest, total = hashlib.sha256(), 0
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            for part in (head, *sections):
+                digest.update(part)
+                file.write(part)
+            file.write(digest.digest())
+            total = file.tell()
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return total
+
+
+def read_header(path: Path) -> tuple[bytes, int, int]:
+    """The JSON text of the header, and the bytes of all sections and of the file. Only the file's head is read."""
+    with _opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        preamble = file.read(PREAMBLE.size)
+        text = _header(path, preamble, file, size)
+    return text, size - PREAMBLE.size - PREAMBLE.unpack(preamble)[2] - DIGEST, size
+
+
+def read(path: Path) -> tuple[bytes, memoryview]:
+    """The JSON text of the header and the bytes of all sections together, after the checksums were found right."""
+    with _opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        content = memoryview(file.read(size))
+    if len(content) < PREAMBLE.size + DIGEST:
+        raise ArtifactError(f"{path} is not an artifact or cut short: it has only {len(content)} bytes")
+    text = _header(path, content[: PREAMBLE.size], _Reader(content), size)
+    if hashlib.sha256(content[:-DIGEST]).digest() != content[-DIGEST:]:
+        raise ArtifactError(f"{path} is damaged or cut short: its checksum is wrong")
+    stored = PREAMBLE.unpack(content[: PREAMBLE.size])[2]
+    return text, content[PREAMBLE.size + stored : -DIGEST]
+
+
+class _Reader:
+    """What `_header` needs of a file, on bytes in memory."""
+
+    def __init__(self, content: memoryview) -> None:
+        self.content = content
+
+    def read(self, count: int) -> memoryview:
+        return self.content[PREAMBLE.size : PREAMBLE.size + count]
+
+
+def _opened(path: Path) -> Any:
+    try:
+        if not path.is_file():  # a folder, or a pipe that would be waited for without end
+            raise ArtifactError(f"{path} is not a file")
+        return path.open("rb")
+    except (OSError, ValueError) as error:
+        if isinstance(error, ArtifactError):
+            raise
+        raise ArtifactError(f"{one_line(path)} cannot be read: {one_line(error)}") from error
+
+
+def _header(path: Path, preamble: Buffer, file: Any, size: int) -> bytes:
+    """Check the preamble, then read, verify and inflate the header that comes next in `file`."""
+    if len(preamble) < PREAMBLE.size or bytes(preamble[:8]) != MAGIC:
+        raise ArtifactError(f"{path} is not a pwfn artifact (it does not begin with the bytes of one)")
+    _, version, stored, length, digest = PREAMBLE.unpack(preamble)
+    if version != VERSION:
+        raise ArtifactError(f"{path} has format version {version}; this pwfn reads version {VERSION}")
+    if PREAMBLE.size + stored + DIGEST > size:
+        raise ArtifactError(f"{path} is cut short: its header alone has {stored} bytes, the file {size}")
+    if length > min(MAX_HEADER, ZLIB_RATIO * stored):
+        raise ArtifactError(f"{path}: a header of {length} bytes cannot come out of {stored} bytes")
+    content = file.read(stored)
+    if hashlib.sha256(content).digest() != digest:
+        raise ArtifactError(f"{path} is damaged: the checksum of its header is wrong")
+    return inflate(content, length, f"{path}: the header")
+
+
+def inflate(content: Buffer, length: int, what: str) -> bytes:
+    """zlib's way back to exactly `length` bytes; never allocates more."""
+    engine = zlib.decompressobj()
+    try:
+        text = engine.decompress(content, length + 1)
+    except zlib.error as error:
+        raise ArtifactError(f"{what} cannot be decompressed: {one_line(error)}") from error
+    if len(text) != length or not engine.eof or engine.unused_data:
+        raise ArtifactError(f"{what} does not decompress to the {length} bytes it should have")
+    return text
+
+
+def parse_json(text: bytes, what: str) -> Any:
+    """JSON as the standard has it: no duplicate keys, no NaN, no nesting without end."""
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(items)
+        if len(found) != len(items):
+            raise ValueError("a key occurs twice")
+        return found
+
+    def constant(name: str) -> None:
+        raise ValueError(f"{name} is not JSON")
+
+    try:
+        return json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{what} is not readable JSON: {one_line(error)}") from error

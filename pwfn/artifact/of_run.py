@@ -1,0 +1,70 @@
+"""The artifact of a run: everything that a machine which never saw the run needs to use and to check its network."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from pwfn.artifact.container import ArtifactError
+from pwfn.artifact.header import Recipe
+from pwfn.artifact.network import plain_state, take_apart
+from pwfn.artifact.receipt import Receipt
+from pwfn.artifact.recipe import recipe_of
+from pwfn.artifact.write import write
+from pwfn.data.transforms import transform_config
+from pwfn.logger import without_secrets
+from pwfn.model import data_config
+from pwfn.record import RoundRecord, Scores
+
+if TYPE_CHECKING:
+    from pwfn.settings import TrainSettings
+
+ARTIFACT = "model.pwfn"
+
+
+def recipe_warnings(settings: TrainSettings, network: nn.Module) -> list[str]:
+    """What to know before a long run: that its artifact will be loaded only into a model that the user builds."""
+    try:
+        _recipe(settings, plain_state(network))
+    except ArtifactError as error:
+        return [f"{ARTIFACT} will not say how to build the model: {error}"]
+    return []
+
+
+def write_for_run(
+    folder: Path,
+    network: nn.Module,
+    settings: TrainSettings,
+    config: Any,
+    baseline: Scores,
+    record: RoundRecord,
+    *,
+    file: str = ARTIFACT,
+    last: bool = True,
+) -> Receipt:
+    """Write the network as it is after the round of `record` to `folder`; `config` is the run's as plain values.
+
+    After the `last` round the receipt also says what zip makes of the float network, which takes a few seconds.
+    """
+    parts = take_apart(network)
+    try:
+        recipe: Recipe | None = _recipe(settings, parts.state)
+    except ArtifactError as error:
+        recipe = None
+        warnings.warn(f"{file} does not say how to build the model: {error}", stacklevel=2)
+    about = {
+        "data": transform_config(settings.data, data_config(network), settings.data.channels),
+        "class_names": settings.data.class_names,
+        "config": without_secrets(config),
+        "metrics": {"pretrained": asdict(baseline), "final": record.flat()},
+    }
+    return write(folder / file, parts, recipe, about, sigma=settings.artifact.sigma, zipped=last)
+
+
+def _recipe(settings: TrainSettings, state: dict[str, Tensor]) -> Recipe:
+    model, data = settings.model, settings.data
+    return recipe_of(model.name, data.num_classes, data.channels, model.args, state)

@@ -1,0 +1,134 @@
+"""From the file to a model, believing nothing that it says before it has been held against something else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pwfn.artifact import container
+from pwfn.artifact.container import ArtifactError
+from pwfn.artifact.header import Header, parse
+from pwfn.artifact.network import DTYPES
+from pwfn.artifact.recipe import build, model_bytes
+from pwfn.artifact.sigma import decode_sigma
+from pwfn.artifact.weights import Decoded, decode_weights
+from pwfn.posterior import FREE, quantised_tensors, to_bayesian
+
+Sections = dict[str, memoryview]
+
+
+def load(path: str | Path, *, model: nn.Module | None = None, posterior: bool = False) -> nn.Module:
+    """The network of an artifact: a plain timm model in evaluation mode, its weights bit for bit those of the run.
+
+    `model` is filled and returned instead of a new one; an artifact that does not say how timm builds its model needs
+    it. `posterior=True` gives the Bayesian network (`pwfn.posterior`) with sigmas and assignments, if they were written.
+    Raises ArtifactError; a `model` that was given may then be filled in part.
+    """
+    header, sections = _read(Path(path))
+    try:
+        return _load(header, sections, model, posterior)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> tuple[Header, Sections]:
+    text, payload = container.read(path)
+    try:
+        header = parse(text, len(payload))
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+    sections = {}
+    for section in header.sections:
+        sections[section.name], payload = payload[: section.stored], payload[section.stored :]
+    return header, sections
+
+
+def _load(header: Header, sections: Sections, model: nn.Module | None, posterior: bool) -> nn.Module:
+    if model is None:
+        model = _built(header)
+    else:
+        _check_state(model, header)
+    state = model.state_dict(keep_vars=True)
+    tensors = decode_weights(header, sections)
+    with torch.no_grad():
+        if posterior:
+            _fill_posterior(model, header, state, decode_sigma(header, sections, tensors))
+        else:
+            for tensor in tensors:
+                _fill(state, tensor)
+        _fill_plain(state, header, sections["plain"])
+    return model.eval()
+
+
+def _built(header: Header) -> nn.Module:
+    """The model, made for real only after its sizes were found right where it takes no memory."""
+    if header.model is None:
+        raise ArtifactError("it does not say how timm builds its model: give load a model=... to fill")
+    draft = build(header.model, "meta")
+    _check_state(draft, header)
+    if model_bytes(draft) != header.model.bytes:
+        raise ArtifactError(
+            f"{header.model.name} takes {model_bytes(draft)} bytes, the header says {header.model.bytes}"
+        )
+    return build(header.model, "cpu")
+
+
+def _check_state(model: nn.Module, header: Header) -> None:
+    """Hold names, shapes, dtypes and ties of the file against those of the model."""
+    state = model.state_dict(keep_vars=True)
+    stored: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
+    owner: dict[str, int] = {}
+    for number, one in enumerate(header.tensors):
+        dtype = DTYPES[getattr(one, "dtype", "F32")]
+        stored |= dict.fromkeys(one.names, (one.shape, dtype))
+        owner |= dict.fromkeys(one.names, number)
+    wanted = {name: (tuple(t.shape), t.dtype) if isinstance(t, Tensor) else None for name, t in state.items()}
+    for name in sorted(stored.keys() | wanted.keys()):
+        if stored.get(name) != wanted.get(name):
+            there, here = (_described(one.get(name)) for one in (stored, wanted))
+            raise ArtifactError(f"{name} is {there} in the file and {here} in the model")
+    tied: dict[int, str] = {}
+    for name, tensor in state.items():
+        first = tied.setdefault(id(tensor), name)
+        if owner[first] != owner[name]:
+            raise ArtifactError(f"{first} and {name} are one tensor in the model and two in the file")
+
+
+def _described(one: Any) -> str:
+    return f"{list(one[0])} {str(one[1]).removeprefix('torch.')}" if one else "missing"
+
+
+def _fill(state: dict[str, Tensor], tensor: Decoded) -> None:
+    for name in tensor.coded.names:
+        state[name].copy_(torch.from_numpy(tensor.values))
+
+
+def _fill_plain(state: dict[str, Tensor], header: Header, content: memoryview) -> None:
+    for one in header.plain:
+        part, content = content[: one.nbytes], content[one.nbytes :]
+        if one.nbytes:
+            values = torch.frombuffer(bytearray(part), dtype=DTYPES[one.dtype]).reshape(one.shape)
+            for name in one.names:
+                state[name].copy_(values)
+
+
+def _fill_posterior(
+    model: nn.Module, header: Header, state: dict[str, Tensor], tensors: Iterator[tuple[Decoded, Any]]
+) -> None:
+    """Make the model Bayesian in exactly the coded tensors, and give them means, sigmas and assignments."""
+    coded = tuple(name for one in header.coded for name in one.names)
+    others = tuple(name for one in header.plain for name in one.names)
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    to_bayesian(model, include=coded, exclude=tuple(name for name in others if name in parameters))
+    gaussians = {tensor.name: tensor.gaussian for tensor in quantised_tensors(model)}
+    for tensor, sigma in tensors:
+        _fill(state, tensor)
+        (gaussian,) = (gaussians[name] for name in tensor.coded.names if name in gaussians)
+        assignment = np.where(tensor.symbols == header.entries, np.int32(FREE), tensor.symbols)
+        gaussian.sigma.copy_(torch.from_numpy(sigma))
+        gaussian.assignment.copy_(torch.from_numpy(assignment))

@@ -1,0 +1,49 @@
+"""Takes an artifact apart and seals it again with right checksums, as someone would who wants to do harm."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+from pwfn.artifact.container import PREAMBLE
+
+DEFLATED = ("contexts", "tables", "sigma_tables")
+
+
+class Forge:
+    """`header` (a dict) and `sections` (bytes as stored, by name) may be changed; `seal` writes what they are then."""
+
+    def __init__(self, path: Path) -> None:
+        content = path.read_bytes()
+        self.magic, self.version, stored, _, _ = PREAMBLE.unpack(content[: PREAMBLE.size])
+        at = PREAMBLE.size + stored
+        self.header: dict[str, Any] = json.loads(zlib.decompress(content[PREAMBLE.size : at]))
+        self.sections: dict[str, bytes] = {}
+        for section in self.header["sections"]:
+            self.sections[section["name"]] = content[at : at + section["stored"]]
+            at += section["stored"]
+
+    def section(self, name: str) -> bytearray:
+        """The bytes of a section, inflated."""
+        content = self.sections[name]
+        return bytearray(zlib.decompress(content) if name in DEFLATED else content)
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Put other bytes into a section, and their right size into the header."""
+        self.sections[name] = zlib.compress(content) if name in DEFLATED else bytes(content)
+        for section in self.header["sections"]:
+            if section["name"] == name:
+                section.update(size=len(content), stored=len(self.sections[name]))
+
+    def seal(self, path: Path, text: bytes | None = None, length: int | None = None) -> Path:
+        """Write the file. `text` stands for the header's JSON, `length` for the size it claims."""
+        text = json.dumps(self.header).encode() if text is None else text
+        stored = zlib.compress(text)
+        size = len(text) if length is None else length
+        head = PREAMBLE.pack(self.magic, self.version, len(stored), size, hashlib.sha256(stored).digest())
+        content = head + stored + b"".join(self.sections.values())
+        path.write_bytes(content + hashlib.sha256(content).digest())
+        return path

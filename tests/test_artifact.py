@@ -1,0 +1,319 @@
+"""model.pwfn: what is read is what was written, bit for bit, from any kind of network and in any reader."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from scipy.stats import entropy
+from torch import Tensor, nn
+
+import pwfn
+from pwfn.artifact.container import MAGIC
+from pwfn.artifact.network import take_apart
+from pwfn.artifact.write import write
+from pwfn.posterior import FREE, quantised_tensors, sampled, to_bayesian, to_deterministic
+from pwfn.sigma_join import SigmaJoin, divide_by_2, std_mu
+from tests import artifact_reader
+from tests.clustered import clustered
+
+# name, side of the images, arguments for timm, what is quantised
+CASES: list[tuple[str, int, dict[str, Any], dict[str, tuple[str, ...]]]] = [
+    ("test_resnet", 32, {}, {}),
+    ("test_nfnet", 32, {}, {}),  # scaled standardised convolutions
+    ("mobilenetv3_small_050", 32, {}, {}),  # depthwise
+    ("coat_lite_tiny", 32, {"img_size": 32}, {}),  # tied position encodings
+    ("coat_lite_tiny", 32, {"img_size": 32}, {"exclude": ("*crpe*",)}),  # tied, and not quantised
+    ("deit_tiny_patch16_224", 32, {"img_size": 32, "depth": 2}, {"include": ("pos_embed", "*norm*"), "exclude": ("head.*",)}),
+]  # fmt: skip
+
+
+def ident(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    one, other = one.detach().contiguous(), other.detach().contiguous()
+    return one.dtype == other.dtype and one.shape == other.shape and one.numpy().tobytes() == other.numpy().tobytes()
+
+
+def assert_same_model(model: nn.Module, network: nn.Module, side: int, channels: int = 3) -> None:
+    """`model` is what `network` is without its Gaussians, which are taken off in the end."""
+    images = torch.randn(2, channels, side, side, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        assert torch.equal(model(images), network(images))
+    to_deterministic(network)
+    assert type(model) is type(network) and not model.training
+    assert {n: type(m) for n, m in model.named_modules()} == {n: type(m) for n, m in network.named_modules()}
+    state, wanted = model.state_dict(), network.state_dict()
+    assert set(state) == set(wanted)
+    assert [key for key in state if not same_bits(state[key], wanted[key])] == []
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.4])
+@pytest.mark.parametrize(("name", "side", "args", "quantize"), CASES, ids=ident)
+def test_what_is_loaded_is_the_runs_final_network(
+    name: str, side: int, args: dict[str, Any], quantize: dict[str, Any], fraction: float, tmp_path: Path
+) -> None:
+    network = clustered(name, fraction=fraction, **quantize, **args)
+    path = tmp_path / "model.pwfn"
+    state = torch.get_rng_state()
+    pwfn.save(path, network, name=name, args=args)
+    model = pwfn.load(path)
+    assert torch.equal(torch.get_rng_state(), state)
+    said = pwfn.describe(path)
+    free = sum(int((t.gaussian.assignment == FREE).sum()) for t in quantised_tensors(network))
+    assert said["free"] == free and (free > 0) == (fraction < 1)
+    assert said["weights"] == sum(t.mu.numel() for t in quantised_tensors(network))
+    assert_same_model(model, network, side)
+    assert said["model"]["name"] == name and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.4])
+def test_a_reader_written_from_the_document_alone_finds_the_same(fraction: float, tmp_path: Path) -> None:
+    """`tests/artifact_reader.py` knows nothing of constriction, numpy or pwfn."""
+    network = clustered("test_resnet", fraction=fraction, exclude=("layer4*",))
+    pwfn.save(tmp_path / "model.pwfn", network)
+    header, coded, plain = artifact_reader.read(tmp_path / "model.pwfn")
+    state = pwfn.load(tmp_path / "model.pwfn").state_dict()
+    assert set(coded) | set(plain) == set(state) and len(coded) > 10 and len(plain) > 10
+    for name, numbers in coded.items():
+        assert struct.pack(f"<{len(numbers)}f", *numbers) == state[name].numpy().tobytes()
+    for name, content in plain.items():
+        assert content == state[name].numpy().tobytes()
+    said = pwfn.describe(tmp_path / "model.pwfn")
+    assert {key: said[key] for key in header} == header
+    assert (tmp_path / "model.pwfn").read_bytes()[:8] == MAGIC == b"\x89PWFN\r\n\x1a"
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "fraction", "join"),
+    [
+        ("coat_lite_tiny", {"img_size": 32}, 1.0, std_mu),
+        ("test_convnext", {}, 0.4, std_mu),
+        ("test_convnext", {}, 1.0, divide_by_2),
+    ],
+    ids=["all", "some", "own"],
+)
+def test_the_posterior_comes_back_whole(
+    name: str, args: dict[str, Any], fraction: float, join: SigmaJoin, tmp_path: Path
+) -> None:
+    network = clustered(name, fraction=fraction, exclude=("head.*",), sigma_join=join, **args)
+    pwfn.save(tmp_path / "without", network, args=args)
+    pwfn.save(tmp_path / "with", network, args=args, sigma=True)
+    model = pwfn.load(tmp_path / "with", posterior=True)
+    for one, other in zip(quantised_tensors(model), quantised_tensors(network), strict=True):
+        assert one.name == other.name
+        assert same_bits(one.mu, other.mu) and same_bits(one.gaussian.sigma, other.gaussian.sigma)
+        assert same_bits(one.gaussian.assignment, other.gaussian.assignment)
+    images = torch.randn(2, 3, 32, 32)
+    drawn = []
+    for each in (model, network):
+        torch.manual_seed(3)
+        with torch.no_grad(), sampled(each):
+            drawn.append(each(images))
+    assert torch.equal(drawn[0], drawn[1])
+    assert_same_model(pwfn.load(tmp_path / "with"), network, 32)
+    if fraction == 1 and join is std_mu:  # the sigmas of a cluster are one, and cost little once the weight is known
+        assert (tmp_path / "with").stat().st_size < 1.2 * (tmp_path / "without").stat().st_size
+    with pytest.raises(pwfn.ArtifactError, match="without sigmas"):
+        pwfn.load(tmp_path / "without", posterior=True)
+
+
+def test_saving_a_loaded_model_again_gives_the_same_file(tmp_path: Path) -> None:
+    pwfn.save(tmp_path / "first", clustered("test_resnet", channels=1))
+    pwfn.save(tmp_path / "again", pwfn.load(tmp_path / "first"))
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "again").read_bytes()
+
+
+def test_a_model_that_was_never_clustered_is_stored_exactly(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = timm.create_model("test_resnet", num_classes=5).eval()
+    model.conv1[0].weight.data.flatten()[:4] = torch.tensor([-0.0, torch.inf, torch.nan, 1e-42])
+    pwfn.save(tmp_path / "model", model)
+    loaded = pwfn.load(tmp_path / "model").state_dict()
+    assert all(same_bits(loaded[key], value) for key, value in model.state_dict().items())
+
+
+def test_values_off_any_grid_are_stored_exactly(tmp_path: Path) -> None:
+    """A codebook of another kind than sums of powers of two, with zeros of both signs."""
+    values = torch.tensor([-3.3e38, -0.1, -1e-45, -0.0, 0.0, 1e-45, 0.1, 3.3e38])
+    model = timm.create_model("test_resnet", num_classes=5).eval()
+    for number, parameter in enumerate(model.parameters()):
+        noise = torch.randint(0, 8, parameter.shape, generator=torch.Generator().manual_seed(number))
+        parameter.data.copy_(values[noise])
+    pwfn.save(tmp_path / "model", model)
+    loaded = pwfn.load(tmp_path / "model").state_dict()
+    assert all(same_bits(loaded[key], value) for key, value in model.state_dict().items())
+    assert len(pwfn.describe(tmp_path / "model")["codebook"]["bits"]) == 8
+    pwfn.load(tmp_path / "model")
+
+
+# sizes ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "mobilenetv3_small_050", "resnet10t"])
+def test_the_file_keeps_to_the_bound(name: str, tmp_path: Path) -> None:
+    network = clustered(name)
+    receipt = pwfn.save(tmp_path / "model", network)
+    size = (tmp_path / "model").stat().st_size
+    weights = np.concatenate([t.mu.detach().numpy().ravel() for t in quantised_tensors(network)])
+    bits = entropy(np.unique(weights, return_counts=True)[1], base=2)
+    coded = {t.name for t in quantised_tensors(network)}
+    state = to_deterministic(network).state_dict()
+    rest = sum(v.numel() * v.element_size() for key, v in state.items() if key not in coded)
+    assert size <= 1.01 * bits * weights.size / 8 + rest + 20_000
+    assert receipt.file == size and receipt.weights == weights.size and receipt.free == 0
+    assert receipt.entropy_bits == pytest.approx(bits, rel=1e-12)
+    assert receipt.entropy_bound == pytest.approx(bits * weights.size / 8 + rest, abs=2)
+    assert receipt.float32 == 4 * weights.size + rest
+    width = int(np.ceil(np.log2(receipt.codebook)))
+    assert receipt.fixed_width == pytest.approx(width * weights.size / 8 + 4 * receipt.codebook + rest, abs=1)
+    assert receipt.codebook == len(np.unique(weights))
+
+
+def test_structure_brings_the_file_below_the_entropy_of_the_whole(tmp_path: Path) -> None:
+    """Layers, output and input channels of different scale, as training makes them."""
+    torch.manual_seed(0)
+    model = to_deterministic(clustered("resnet10t"))
+    network = model.eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 4:  # every other output channel is quiet, and every third input channel is off
+                quiet = torch.arange(len(parameter)) % 2 == 0
+                parameter[quiet] = torch.where(parameter[quiet].abs() > 0.1, 0.0, parameter[quiet])
+                parameter[:, ::3] = 0.0
+    receipt = pwfn.save(tmp_path / "model", network)
+    assert receipt.file is not None and receipt.file < 0.85 * receipt.entropy_bound
+    assert_same_model(pwfn.load(tmp_path / "model"), network, 64)
+
+
+def test_the_receipt_knows_what_zip_makes_of_the_floats(tmp_path: Path) -> None:
+    network = clustered("test_resnet")
+    parts = take_apart(network)
+    receipt = write(tmp_path / "model", parts, None, {}, zipped=True)
+    content = b"".join(t.detach().numpy().tobytes() for t in to_deterministic(network).state_dict().values())
+    with zipfile.ZipFile(tmp_path / "zip", "w", zipfile.ZIP_DEFLATED, compresslevel=6) as file:
+        file.writestr("network", content)
+    assert receipt.zip == pytest.approx((tmp_path / "zip").stat().st_size, rel=0.03)
+    assert pwfn.describe(tmp_path / "model")["receipt"]["zip"] == receipt.zip
+
+
+class Complex(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("numbers", torch.zeros(3, dtype=torch.complex64))
+
+
+# what save and load refuse -------------------------------------------------------------------------------------------
+
+
+def test_a_network_that_timm_does_not_build_is_loaded_into_one_that_is_given(tmp_path: Path) -> None:
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8, 5))
+
+    model, other = build().eval(), build()
+    with pytest.warns(UserWarning, match="will not say how to build"):
+        pwfn.save(tmp_path / "model", model)
+    assert pwfn.describe(tmp_path / "model")["model"] is None
+    with pytest.raises(pwfn.ArtifactError, match="model="):
+        pwfn.load(tmp_path / "model")
+    assert pwfn.load(tmp_path / "model", model=other) is other
+    assert all(same_bits(other.state_dict()[key], value) for key, value in model.state_dict().items())
+    with pytest.raises(pwfn.ArtifactError, match=r"3\.bias is \[5\] float32 in the file and \[4\] float32"):
+        pwfn.load(tmp_path / "model", model=nn.Sequential(*list(build())[:3], nn.Linear(8, 4)))
+
+
+def test_a_recipe_that_does_not_build_the_network_is_refused(tmp_path: Path) -> None:
+    model = timm.create_model("test_vit", num_classes=5, img_size=32)
+    for wrong, said in (
+        ({"name": "test_vit"}, "pos_embed"),  # of another image size
+        ({"name": "test_vit", "args": {"img_size": 32, "checkpoint_path": "x"}}, "checkpoint_path"),
+        ({"name": "test_vit", "args": {"img_size": 32, "depth": 3.5}}, "depth"),
+        ({"name": "vit_test"}, "not the name of a timm model"),
+        ({"name": "hf-hub:timm/test_vit"}, "not the name of a timm model"),
+        ({"name": "test_vit.nothing"}, "tag"),
+    ):
+        with pytest.raises(pwfn.ArtifactError, match=said):
+            pwfn.save(tmp_path / "model", model, **wrong)
+    with pytest.warns(UserWarning, match="pos_embed"):
+        pwfn.save(tmp_path / "model", model)
+    pwfn.save(tmp_path / "model", model, args={"img_size": 32, "patch_size": None})
+    assert pwfn.describe(tmp_path / "model")["model"]["args"] == {"img_size": 32}
+
+
+def test_weights_that_left_their_entry_are_refused(tmp_path: Path) -> None:
+    network = clustered("test_resnet")
+    tensor = quantised_tensors(network)[3]
+    tensor.mu.data.flatten()[5] += 1e-6
+    with pytest.raises(pwfn.ArtifactError, match=f"{tensor.name} has fixed weights that are not their codebook entry"):
+        pwfn.save(tmp_path / "model", network)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (nn.Linear(3, 3).half(), "float32"),
+        (nn.Sequential(nn.BatchNorm2d(3)), "no weights"),
+        (nn.Sequential(nn.Linear(3, 3), Complex()), "complex64"),
+    ],
+    ids=["half", "none", "complex"],
+)
+def test_what_cannot_be_stored_is_refused_before_a_file_is_made(model: nn.Module, said: str, tmp_path: Path) -> None:
+    with warnings.catch_warnings(), pytest.raises(pwfn.ArtifactError, match=said) as error:
+        warnings.simplefilter("ignore")
+        pwfn.save(tmp_path / "model", model)
+    assert "\n" not in str(error.value) and list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pwfn.save(tmp_path / "model", clustered("test_resnet"))
+    before = (tmp_path / "model").read_bytes()
+
+    def full(*_: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError, match="no space"):
+        pwfn.save(tmp_path / "model", clustered("test_nfnet"))
+    assert (tmp_path / "model").read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_loading_needs_neither_hydra_nor_lightning_nor_wandb(tmp_path: Path) -> None:
+    pwfn.save(tmp_path / "model.pwfn", clustered("test_resnet"), sigma=True)
+    program = """
+import json, sys
+import pwfn
+pwfn.describe(sys.argv[1])
+light = "torch" not in sys.modules and "timm" not in sys.modules
+model = pwfn.load(sys.argv[1])
+pwfn.load(sys.argv[1], posterior=True)
+pwfn.save(sys.argv[1] + "2", model)
+heavy = {"hydra", "omegaconf", "pytorch_lightning", "lightning", "wandb", "sklearn", "matplotlib"} & set(sys.modules)
+print(json.dumps([light, sorted(heavy), type(model).__module__]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "model.pwfn")], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == [True, [], "timm.models.resnet"]
+
+
+def test_the_plain_model_trains_on(tmp_path: Path) -> None:
+    """It is an ordinary model: gradients reach every parameter, and it can be made Bayesian again."""
+    pwfn.save(tmp_path / "model", clustered("test_resnet"))
+    model = pwfn.load(tmp_path / "model").train()
+    model(torch.randn(4, 3, 32, 32)).sum().backward()
+    assert all(p.grad is not None and p.requires_grad for p in model.parameters())
+    assert len(to_bayesian(model)) > 5

@@ -1,0 +1,165 @@
+"""The artifact of a run: written by itself, true to the run, and measured where nothing else of the run is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+import pwfn
+from pwfn.artifact.of_run import write_for_run
+from pwfn.data import DataError, Digits, ImageData, Synthetic
+from pwfn.evaluation.measure import measure_artifact
+from pwfn.preflight import preflight
+from pwfn.run import Finished, evaluate, rebuilt_settings
+from pwfn.settings import EvaluateSettings, TrainerSpec
+from tests.conftest import PROJECT, Compose, Program
+
+SmallRun = Callable[..., Finished]
+IMAGES = Synthetic(
+    channels=1, num_classes=10, pixels=32, train_size=64, test_size=60, noise=0.5, batch_size=32, image_size=32
+)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def finished(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    return small_run(tmp_path_factory.mktemp("run"), "artifact.every_round=true", "artifact.sigma=true")
+
+
+def settings(artifact: Path, data: ImageData, samples: int = 0) -> EvaluateSettings:
+    return EvaluateSettings(None, samples, 0, True, TrainerSpec(accelerator="cpu"), str(artifact), data)
+
+
+def test_a_run_ends_with_its_final_network_in_one_file(finished: Finished) -> None:
+    model = pwfn.load(finished.folder / "model.pwfn")
+    images = torch.randn(8, 1, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(model(images), finished.network.eval()(images))
+    said = pwfn.describe(finished.folder / "model.pwfn")
+    assert said["metrics"]["final"] == finished.records[-1].flat()
+    assert said["metrics"]["pretrained"]["top1"] == finished.baseline.top1
+    assert said["model"]["name"] == "test_resnet.r160_in1k" and said["model"]["num_classes"] == 10
+    assert said["data"]["input_size"] == [1, 32, 32] and len(said["data"]["mean"]) == 1
+    assert said["config"]["schedule"]["fractions"] == [0.6, 1.0] and said["config"]["seed"] == 0
+    assert said["receipt"]["entropy_bits"] == pytest.approx(finished.records[-1].entropy_bits, rel=1e-12)
+    assert len(said["codebook"]["numerators"]) == finished.records[-1].codebook_size
+
+
+def test_the_receipt_is_kept(finished: Finished) -> None:
+    size = (finished.folder / "model.pwfn").stat().st_size
+    receipt = json.loads((finished.folder / "summary.json").read_text())["run"]["artifact"]
+    assert receipt["file"] == size and receipt["zip"] < receipt["float32"]
+    said = pwfn.describe(finished.folder / "model.pwfn")
+    assert {**said["receipt"], "file": said["file"]} == receipt
+
+
+def test_every_round_leaves_one_on_request(finished: Finished) -> None:
+    assert sorted(path.name for path in finished.folder.glob("*.pwfn")) == ["model.pwfn", "round_1.pwfn"]
+    said = pwfn.describe(finished.folder / "round_1.pwfn")
+    assert said["metrics"]["final"] == finished.records[0].flat()
+    assert said["free"] == said["weights"] - -(-said["weights"] * 6 // 10)
+    pwfn.load(finished.folder / "round_1.pwfn")
+
+
+def test_its_scores_equal_the_record_where_nothing_else_of_the_run_is(finished: Finished, tmp_path: Path) -> None:
+    path = tmp_path / "taken.home"
+    path.write_bytes((finished.folder / "model.pwfn").read_bytes())
+    rows = measure_artifact(settings(path, IMAGES, samples=2), Console(quiet=True))
+    assert rows["mean"] == rows["recorded"] == finished.records[-1].clustered
+    assert rows["ensemble of 2"] != rows["mean"]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (replace(IMAGES, num_classes=7), "7 classes, the network of .* 10"),
+        (replace(IMAGES, channels=3), "3 channels, the network of .* takes 1"),
+    ],
+    ids=["classes", "channels"],
+)
+def test_images_that_do_not_fit_are_refused(data: ImageData, said: str, finished: Finished) -> None:
+    with pytest.raises(DataError, match=said):
+        measure_artifact(settings(finished.folder / "model.pwfn", data), Console(quiet=True))
+
+
+def test_other_classes_are_refused_and_another_size_is_said(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = rebuilt_settings(finished.folder)
+    digits = Digits(image_size=32, test_images=50)
+    run = replace(run, data=digits)
+    receipt = write_for_run(
+        tmp_path, finished.network, run, {"api_key": "hush", "seed": 1}, finished.baseline, finished.records[-1]
+    )
+    assert receipt.zip is not None
+    text = json.dumps(pwfn.describe(tmp_path / "model.pwfn"))
+    assert "hush" not in text and '"api_key": "***"' in text
+    with pytest.raises(DataError, match=r"classes a, b, c, d, e .*, the network of .* 0, 1, 2, 3, 4") as error:
+        measure_artifact(settings(tmp_path / "model.pwfn", OtherNames(image_size=32)), Console(quiet=True))
+    assert "\n" not in str(error.value)
+    rows = measure_artifact(settings(tmp_path / "model.pwfn", replace(digits, image_size=64)), Console())
+    assert "at 32 x 32 pixels" in capsys.readouterr().out and rows["mean"] != rows["recorded"]
+
+
+class OtherNames(Digits):
+    class_names = tuple("abcdefghij")
+
+
+def test_a_model_that_an_artifact_cannot_name_is_said_at_once(
+    small_run: SmallRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.warns(UserWarning, match="block_reduce_first"):
+        finished = small_run(tmp_path, "+model.args.block_reduce_first=2", "quiet=false")
+    console = capsys.readouterr().out
+    assert "warning: model.pwfn will not say how to build the model: model argument 'block_reduce_first'" in console
+    assert console.index("will not say") < console.index("round 1")
+    model = rebuilt_settings(tmp_path).model.build(num_classes=10, in_chans=1, load_weights=False)
+    loaded = pwfn.load(tmp_path / "model.pwfn", model=model)
+    images = torch.randn(2, 1, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(loaded(images), finished.network.eval()(images))
+
+
+def test_evaluate_measures_an_artifact(program: Program, smoke: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.pwfn").write_bytes((smoke / "run/model.pwfn").read_bytes())
+    images = ("data=synthetic", "data.noise=0.5", "data.train_size=200", "data.test_size=150")
+    done = program(tmp_path, "evaluate.py", "artifact=model.pwfn", *images)
+    assert done.returncode == 0, done.stderr
+    assert "equal the artifact's record" in done.stdout and "written without sigmas" in done.stdout
+    assert "entropy bound of the whole network" in (smoke / "console.txt").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pwfn"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "lines"),
+    [
+        (["artifact=nowhere", "run=nowhere"], ["run = 'nowhere'", "artifact = 'nowhere'", "data = None"]),
+        ([], ["run = None"]),
+        (["run=nowhere", "data=digits"], ["data = 'Digits'"]),
+        (["run=nowhere", "artfact=x"], ["artfact = 'x'"]),
+    ],
+    ids=["both", "neither", "data of a run", "mistyped"],
+)
+def test_exactly_one_of_run_and_artifact(
+    overrides: list[str], lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        preflight(EvaluateSettings, PROJECT / "conf", "evaluate", overrides)
+    said = capsys.readouterr().err.splitlines()[1:]
+    assert [line for line, wanted in zip(said, lines, strict=True) if wanted not in line] == []
+
+
+def test_a_damaged_artifact_ends_evaluation_in_one_line(
+    finished: Finished, composed: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model.pwfn").write_bytes((finished.folder / "model.pwfn").read_bytes()[:-1])
+    with pytest.raises(SystemExit) as exit_:
+        evaluate(composed(f"artifact={tmp_path}/model.pwfn", "data=digits", name="evaluate"))
+    assert exit_.value.code == 2 and len(capsys.readouterr().err.splitlines()) == 1
