@@ -14,13 +14,14 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from pwfn.faults import RunError
 from pwfn.optimizer import OptimizerSpec
 from pwfn.posterior import FREE, at_mean, quantised_tensors, sampled
 from pwfn.record import Scores
 from pwfn.regularizer import Regularizer
 
 
-class TrainingDiverged(RuntimeError):
+class TrainingDiverged(RunError):
     """The loss is NaN or infinite; the message is one line that says where and what to try."""
 
 

@@ -14,6 +14,7 @@ from typing import Any, Self
 from pwfn.faults import require
 
 RECORDS = "rounds.json"
+RESULT = "result.json"
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,11 @@ def write_atomically(path: Path, text: str) -> None:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_result(folder: Path, objective: float, figures: Mapping[str, int | float]) -> None:
+    """What a sweep wants to know of one of its jobs: `objective` for its sweeper, `figures` for its table."""
+    write_atomically(folder / RESULT, json.dumps({"objective": objective, "summary": dict(figures)}, indent=1) + "\n")
 
 
 def read_records(folder: Path) -> list[RoundRecord]:

@@ -96,6 +96,8 @@ class TrainSettings:
     seed: int
     name: str | None
     quiet: bool
+    dry_run: bool
+    inspect: bool
     label_smoothing: float
     model: ModelSpec
     data: ImageData
@@ -114,6 +116,7 @@ class TrainSettings:
         require(
             self,
             seed=(0 <= self.seed < 2**32, "an integer from 0 to 4294967295"),
+            inspect=(not (self.inspect and self.dry_run), "false where dry_run is true: one of them at a time"),
             label_smoothing=(0 <= self.label_smoothing < 1, "from 0 to below 1"),
         )
         faults = [Fault(name, value, allowed) for name, value, holds, allowed in self._contradictions() if not holds]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pwfn.codebook import order_of
+from pwfn.reach import chunks
 
 _INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
@@ -69,22 +70,28 @@ def cluster_rows(mu: Tensor, sigma: Tensor, assignment: Tensor, codebook: Tensor
 
     `mu` and `sigma` are flat, as they were before clustering; `assignment` holds codebook indices, -1 = free.
     """
-    fixed = assignment >= 0
-    index = assignment[fixed].to(torch.int64)
-    mu, sigma = mu[fixed].double(), sigma[fixed].double()
     size = codebook.numel()
-    count = torch.bincount(index, minlength=size)
+    count = torch.zeros(size, dtype=torch.int64, device=mu.device)
+    mu_sum, sigma_sum, squares, sigma_max = torch.zeros(4, size, dtype=torch.float64, device=mu.device).unbind()
+    for part in chunks(mu.numel()):  # bin 0 is that of the free weights, -1
+        bins = assignment[part] + 1
+        count += torch.bincount(bins, minlength=size + 1)[1:]
+        mu_sum += torch.bincount(bins, weights=mu[part].double(), minlength=size + 1)[1:]
+        sigma_sum += torch.bincount(bins, weights=sigma[part].double(), minlength=size + 1)[1:]
+        largest = sigma.new_zeros(size + 1).scatter_reduce_(0, bins.to(torch.int64), sigma[part], "amax")
+        torch.maximum(sigma_max, largest[1:].double(), out=sigma_max)
     per = count.clamp(min=1).double()
-    mean = torch.bincount(index, weights=mu, minlength=size) / per
-    variance = torch.bincount(index, weights=(mu - mean[index]).square(), minlength=size) / per
-    sigma_mean = torch.bincount(index, weights=sigma, minlength=size) / per
-    sigma_max = torch.zeros(size, dtype=torch.float64, device=sigma.device).scatter_reduce_(0, index, sigma, "amax")
+    mean = torch.cat([mu_sum.new_zeros(1), mu_sum / per])
+    for part in chunks(mu.numel()):
+        bins = assignment[part] + 1
+        deviation = mu[part].double() - mean[bins]
+        squares += torch.bincount(bins, weights=deviation.square_(), minlength=size + 1)[1:]
     columns = {
         "value": codebook.double(),
         "order": order_of(codebook, b),
         "count": count,
-        "mu_std": variance.sqrt(),
-        "sigma_mean": sigma_mean,
+        "mu_std": (squares / per).sqrt(),
+        "sigma_mean": sigma_sum / per,
         "sigma_max": sigma_max,
     }
     names = list(columns)

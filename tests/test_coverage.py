@@ -32,7 +32,11 @@ def test_sums_reasons_and_ties() -> None:
     assert report.total == total == 40 + 4 + 8 + 100 + 3
     assert report.quantised == {"first.weight": 40}
     assert report.share == 40 / total
-    assert report.tied == ["second.weight = first.weight"]
+    assert report.tied == [
+        "second.weight = first.weight",
+        "shared_norm.weight = norm.weight",
+        "shared_norm.bias = norm.bias",
+    ]
     assert sorted(report.uncovered, key=lambda u: u.name) == [
         Uncovered("first.bias", 4, "excluded by configuration"),
         Uncovered("lookup.weight", 100, "of Embedding (neither linear nor convolution)"),
