@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import nn
-from torch.nn.parameter import UninitializedParameter
 
-from pwfn.posterior import QUANTISED_NAMES, QUANTISED_TYPES, GaussianWeight, quantised_tensors
+from pwfn.posterior import QUANTISED_NAMES, QUANTISED_TYPES, GaussianWeight, is_lazy, quantised_tensors
 from pwfn.record import Column
 
+LAZY = "without a shape before the first forward pass"
 WARN_ABOVE = 0.05  # share of uncovered parameters from which the report is a warning
 
 COVERAGE_COLUMNS: dict[str, Column] = {
@@ -80,6 +80,11 @@ class Coverage:
             largest = sorted(self.uncovered, key=lambda u: -u.size)[:5]
             names = ", ".join(f"{u.name} ({u.size:,})" for u in largest)
             lines.append(f"{100 * (1 - self.share):.1f} % of the parameters are not quantised; the largest: {names}")
+        if lazy := [one.name for one in self.uncovered if one.reason == LAZY]:
+            lines.append(
+                f"{len(lazy)} parameters have no shape before the first forward pass and will not be quantised: "
+                f"{', '.join(lazy[:5])}"
+            )
         if self.normalised:
             lines.append(
                 f"{len(self.normalised)} modules normalise their weight in forward ({', '.join(self.normalised[:3])} ...): "
@@ -130,11 +135,6 @@ def _size(parameter: nn.Parameter) -> int:
     return 0 if is_lazy(parameter) else parameter.numel()
 
 
-def is_lazy(parameter: nn.Parameter) -> bool:
-    """Whether a parameter has no shape before its module's first forward pass."""
-    return isinstance(parameter, UninitializedParameter)
-
-
 def _plain_name(module: nn.Module) -> str:
     """The name of a module's class before torch derived a parametrized one from it."""
     name = type(module).__name__
@@ -143,7 +143,7 @@ def _plain_name(module: nn.Module) -> str:
 
 def _reason(module: nn.Module, name: str) -> str:
     if is_lazy(module._parameters[name]):  # type: ignore[arg-type]
-        return "without a shape before the first forward pass"
+        return LAZY
     kind = _plain_name(module)
     if isinstance(module, QUANTISED_TYPES) and name in QUANTISED_NAMES:
         return "excluded by configuration"

@@ -112,6 +112,15 @@ class TrainSettings:
     trainer: TrainerSpec
     logger: LoggerSpec
 
+    @staticmethod
+    def option_hint(group: str, option: str) -> str | None:
+        """How to write what was meant by an option that a config group does not have."""
+        import timm
+
+        if group == "model" and timm.is_model(option.partition(".")[0]):
+            return f"for this timm model write model=timm model.name={option}"
+        return None
+
     def __post_init__(self) -> None:
         require(
             self,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pwfn import stats
-from pwfn.posterior import GaussianWeight, quantised_tensors
+from pwfn.posterior import GaussianWeight, is_lazy, quantised_tensors
 
 FLOAT_BYTES = 4  # of a weight or a codebook entry that is stored as it is
 
@@ -58,7 +58,7 @@ def _state(network: nn.Module) -> Iterator[Tensor]:
     for module in network.modules():
         if isinstance(module, GaussianWeight):
             continue
-        yield from (p for p in module._parameters.values() if p is not None)
+        yield from (p for p in module._parameters.values() if p is not None and not is_lazy(p))
         for name, buffer in module._buffers.items():
             if buffer is not None and name not in module._non_persistent_buffers_set:
                 yield buffer
