@@ -28,6 +28,7 @@ FILES = [
     "clusters.csv",
     "config.yaml",
     "network.safetensors",
+    "result.json",
     "rounds.csv",
     "rounds.json",
     "rounds.png",
