@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pwfn.reach import MIN_REACH_SIGMA, chunks
 
-SHARE_BELOW = 0.99  # of many moves, the one that so many do not exceed is told
+PERCENT = 99  # of many moves, the one that so many do not exceed is told
 _COARSE = 16  # bits of a float32 that are cut off for a first, coarse histogram
 
 
@@ -82,7 +82,7 @@ def spread(moves: Callable[[slice], Tensor], n: int) -> Spread:
             histogram += torch.bincount(_coarse(values), minlength=histogram.numel()).cpu()
     if count == 0:
         return Spread(0.0, 0.0, 0.0)
-    rank = math.ceil(SHARE_BELOW * count)
+    rank = -(-PERCENT * count // 100)
     up_to = histogram.cumsum(0)
     place = int(torch.searchsorted(up_to, rank))
     inside = torch.cat([values[_coarse(values) == place] for values in map(moves, chunks(n))])

@@ -27,7 +27,7 @@ from pwfn.settings import TrainSettings
 
 ALARM = "bold red"
 DISPLACED = 10  # tensors that are listed by name
-FIGURES = ("codebook_size", "entropy_bits", "entropy_mb", "fixed_mb", "relative_mean", "sigmas_mean", "threshold")
+FIGURES = ("codebook_size", "entropy_bits", "entropy_mb", "relative_mean", "sigmas_mean", "threshold")
 
 LAYER_COLUMNS: dict[str, Column] = {
     column.key: column
@@ -51,9 +51,10 @@ def dry_run(settings: TrainSettings, plain: Any, folder: Path, console: Console 
     cover = coverage(network)
     checkpoint.write_config(folder, plain)
     write_coverage(cover, folder)
-    for alarm in alarms:
-        show(console, alarm, ALARM)
-    show_coverage(cover, headline(settings, network), console)
+    if not settings.quiet:
+        for alarm in alarms:
+            show(console, alarm, ALARM)
+        show_coverage(cover, headline(settings, network), console)
     set_sigma(network, settings.prior)
     run = DryRun(network, settings)
     records: list[DryRunRecord] = []
@@ -176,5 +177,5 @@ def conclusion(last: DryRunRecord, weights: int, zeros: int) -> str:
         f"{100 * last.relative.mean:.3g} % of itself, {last.sigmas.mean:.3g} of its starting sigmas.",
     ]
     if zeros:
-        lines.append(f"{zeros:,} weights start at exactly 0: they have no share of themselves and are left out of it.")
+        lines.append(f"{zeros:,} weights start at exactly 0: they have no share of themselves and are left out there.")
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pwfn import stats
 from pwfn.clustering import ClusterResult
 from pwfn.codebook import AdditivePow2
-from pwfn.faults import Stopped
+from pwfn.faults import RunError, Stopped
 from pwfn.module import BayesianClassifier, Phase
 from pwfn.network import FlatWeights, check_fixed, cluster_network, share_statistics
 from pwfn.optimizer import OptimizerSpec
@@ -133,16 +133,19 @@ class RoundLoop:
         started = time.perf_counter()
         before = FlatWeights.of(tensors)
         fraction = self.schedule.fractions[index]
-        result = cluster_network(
-            tensors,
-            before,
-            fraction=fraction,
-            threshold=self.clustering.threshold(index, self.schedule.rounds),
-            inc=self.clustering.inc,
-            zero_fix=self.clustering.zero_fix,
-            codebook=self.codebook,
-            sigma_join=self.sigma_join,
-        )
+        try:
+            result = cluster_network(
+                tensors,
+                before,
+                fraction=fraction,
+                threshold=self.clustering.threshold(index, self.schedule.rounds),
+                inc=self.clustering.inc,
+                zero_fix=self.clustering.zero_fix,
+                codebook=self.codebook,
+                sigma_join=self.sigma_join,
+            )
+        except ValueError as error:  # weights that no codebook of these settings fits
+            raise RunError(f"round {index + 1} cannot be clustered: {error}") from error
         cluster_seconds = time.perf_counter() - started
         sigma = result.sigma.clamp(min=MIN_SIGMA)
         self.on_status("testing")
