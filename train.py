@@ -13,7 +13,7 @@ CONF = Path(__file__).parent / "conf"
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> float:
-    from pwfn.run import train  # torch and Lightning are imported only once something is to be run
+    from pwfn.task import train  # torch and Lightning are imported only once something is to be run
 
     return train(cfg)
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 from yaml import YAMLError
 
+from pwfn.faults import RunError
 from pwfn.record import RECORDS, RoundRecord, read_records, write_atomically
 
 CONFIG = "config.yaml"
@@ -26,7 +27,7 @@ class NotAFinishedRun(ValueError):
     """The folder holds no finished run; the message says what is missing."""
 
 
-class FolderInUse(RuntimeError):
+class FolderInUse(RunError):
     """The folder holds rounds of another run, with which those of a new one would be mixed up."""
 
 

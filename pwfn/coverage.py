@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from rich.table import Table
 from torch import nn
 
-from pwfn.posterior import QUANTISED_NAMES, QUANTISED_TYPES, quantised_tensors
+from pwfn.posterior import QUANTISED_NAMES, QUANTISED_TYPES, GaussianWeight, is_lazy, quantised_tensors
+from pwfn.record import Column
 
+LAZY = "without a shape before the first forward pass"
 WARN_ABOVE = 0.05  # share of uncovered parameters from which the report is a warning
+
+COVERAGE_COLUMNS: dict[str, Column] = {
+    column.key: column
+    for column in (
+        Column("name", "the parameter, as in the plain model's state dict", "text", str),
+        Column("size", "its elements", "parameters", int),
+        Column("quantised", "1 if it shares the codebook, 0 if it stays in floating point", "flag", int),
+        Column("what", "the kind of a quantised parameter, or why another one is left out", "text", str),
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -23,27 +36,41 @@ class Uncovered:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Sizes are numbers of parameters, tied ones counted once."""
+    """Sizes are numbers of parameters, tied ones counted once.
+
+    `quantised` holds the size and `kinds` the kind ("weight of Conv2d") of every quantised tensor, by name. `tied` are
+    further names of parameters that are counted under another one, `normalised` modules that normalise their weight.
+    """
 
     total: int
     quantised: dict[str, int]
+    kinds: dict[str, str]
     uncovered: list[Uncovered]
     tied: list[str]
     normalised: list[str]
 
     @property
+    def covered(self) -> int:
+        """Quantised parameters."""
+        return sum(self.quantised.values())
+
+    @property
     def share(self) -> float:
         """Quantised parameters over all."""
-        return sum(self.quantised.values()) / self.total
+        return self.covered / self.total
+
+    def covered_by_kind(self) -> list[tuple[str, int, int]]:
+        """Kind, tensors and parameters of what is quantised, the most parameters first."""
+        return _sums((self.kinds[name], size) for name, size in self.quantised.items())
+
+    def left_out_by_reason(self) -> list[tuple[str, int, int]]:
+        """Reason, tensors and parameters of what is not quantised, the most parameters first."""
+        return _sums((one.reason, one.size) for one in self.uncovered)
 
     def sentence(self) -> str:
         """One line for the console."""
-        covered = sum(self.quantised.values())
-        text = f"{covered:,} of {self.total:,} parameters ({100 * self.share:.2f} %) share the codebook"
-        by_reason: dict[str, int] = {}
-        for one in self.uncovered:
-            by_reason[one.reason] = by_reason.get(one.reason, 0) + one.size
-        rest = ", ".join(f"{size:,} {reason}" for reason, size in sorted(by_reason.items(), key=lambda x: -x[1]))
+        text = f"{self.covered:,} of {self.total:,} parameters ({100 * self.share:.2f} %) share the codebook"
+        rest = ", ".join(f"{size:,} {reason}" for reason, _, size in self.left_out_by_reason())
         return f"{text}; in floating point stay {rest}" if rest else text
 
     def warnings(self) -> list[str]:
@@ -53,6 +80,11 @@ class Coverage:
             largest = sorted(self.uncovered, key=lambda u: -u.size)[:5]
             names = ", ".join(f"{u.name} ({u.size:,})" for u in largest)
             lines.append(f"{100 * (1 - self.share):.1f} % of the parameters are not quantised; the largest: {names}")
+        if lazy := [one.name for one in self.uncovered if one.reason == LAZY]:
+            lines.append(
+                f"{len(lazy)} parameters have no shape before the first forward pass and will not be quantised: "
+                f"{', '.join(lazy[:5])}"
+            )
         if self.normalised:
             lines.append(
                 f"{len(self.normalised)} modules normalise their weight in forward ({', '.join(self.normalised[:3])} ...): "
@@ -60,43 +92,63 @@ class Coverage:
             )
         return lines
 
-    def table(self, largest: int = 10) -> Table:
-        """The largest quantised and all kinds of uncovered parameters."""
-        table = Table(title=self.sentence(), title_justify="left")
-        for name, justify in (("parameter", "left"), ("size", "right"), ("quantised", "left")):
-            table.add_column(name, justify=justify)  # type: ignore[arg-type]
-        for name, size in sorted(self.quantised.items(), key=lambda item: -item[1])[:largest]:
-            table.add_row(name, f"{size:,}", "yes")
-        for one in sorted(self.uncovered, key=lambda u: -u.size)[:largest]:
-            table.add_row(one.name, f"{one.size:,}", f"no: {one.reason}")
-        return table
+    def rows(self) -> list[dict[str, int | str]]:
+        """Every parameter, for coverage.csv: the keys are those of `COVERAGE_COLUMNS`."""
+        quantised = [(name, size, 1, self.kinds[name]) for name, size in self.quantised.items()]
+        left_out = [(one.name, one.size, 0, one.reason) for one in self.uncovered]
+        return [dict(zip(COVERAGE_COLUMNS, row, strict=True)) for row in [*quantised, *left_out]]
 
 
 def coverage(model: nn.Module) -> Coverage:
     """The report of a model that `to_bayesian` has converted."""
     tensors = quantised_tensors(model)
     gaussian = {id(t.mu) for t in tensors} | {id(t.gaussian.sigma) for t in tensors}
-    quantised = {t.name: t.mu.numel() for t in tensors}
-    uncovered, names_of, normalised = [], dict[int, list[str]](), []
-    for module_name, module in model.named_modules():
+    modules = dict(model.named_modules())
+    kinds = {}
+    for name in (t.name for t in tensors):
+        owner, _, leaf = name.rpartition(".")
+        kinds[name] = f"{leaf} of {_plain_name(modules[owner])}"
+    uncovered, seen, normalised = [], set[int](), []
+    for module_name, module in modules.items():
         if _normalises(module):
             normalised.append(module_name)
         for name, parameter in module.named_parameters(recurse=False):
-            if id(parameter) in gaussian:
+            if id(parameter) in gaussian or id(parameter) in seen:
                 continue
+            seen.add(id(parameter))
             full = f"{module_name}.{name}" if module_name else name
-            first = id(parameter) not in names_of
-            names_of.setdefault(id(parameter), []).append(full)
-            if first:
-                uncovered.append(Uncovered(full, parameter.numel(), _reason(module, name)))
+            uncovered.append(Uncovered(full, _size(parameter), _reason(module, name)))
+    quantised = {t.name: t.mu.numel() for t in tensors}
     total = sum(quantised.values()) + sum(u.size for u in uncovered)
-    return Coverage(total, quantised, uncovered, _tied(model), normalised)
+    return Coverage(total, quantised, kinds, uncovered, _tied(model), normalised)
+
+
+def _sums(sizes: Iterable[tuple[str, int]]) -> list[tuple[str, int, int]]:
+    tensors, parameters = Counter[str](), Counter[str]()
+    for label, size in sizes:
+        tensors[label] += 1
+        parameters[label] += size
+    return [(label, tensors[label], size) for label, size in parameters.most_common()]
+
+
+def _size(parameter: nn.Parameter) -> int:
+    return 0 if is_lazy(parameter) else parameter.numel()
+
+
+def _plain_name(module: nn.Module) -> str:
+    """The name of a module's class before torch derived a parametrized one from it."""
+    name = type(module).__name__
+    return type(module).__mro__[1].__name__ if nn.utils.parametrize.is_parametrized(module) else name
 
 
 def _reason(module: nn.Module, name: str) -> str:
+    if is_lazy(module._parameters[name]):  # type: ignore[arg-type]
+        return LAZY
+    kind = _plain_name(module)
     if isinstance(module, QUANTISED_TYPES) and name in QUANTISED_NAMES:
         return "excluded by configuration"
-    kind = type(module).__name__
+    if isinstance(module, (*QUANTISED_TYPES, nn.utils.parametrize.ParametrizationList)):
+        return "from which a layer computes its weight in forward"
     if isinstance(module, nn.modules.batchnorm._NormBase | nn.LayerNorm | nn.GroupNorm) or "Norm" in kind:
         return "of normalisation layers"
     if isinstance(module, nn.RNNBase | nn.Embedding | nn.MultiheadAttention):
@@ -105,11 +157,20 @@ def _reason(module: nn.Module, name: str) -> str:
 
 
 def _tied(model: nn.Module) -> list[str]:
-    """Further names of quantised tensors that are counted under their first name."""
-    from pwfn.posterior import _names
-
-    first = {id(t.gaussian): t.name for t in quantised_tensors(model)}
-    return [f"{name} = {first[id(g)]}" for _, name, _, g in _names(model) if first[id(g)] != name]
+    """Further names of parameters that are counted under their first name, also those of a module with two names."""
+    first: dict[int, str] = {}
+    tied = []
+    for module_name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, GaussianWeight):
+            continue
+        for name, parameter in module._parameters.items():
+            if parameter is None:
+                continue
+            full = f"{module_name}.{name}" if module_name else name
+            full = full.replace(".parametrizations.", ".").removesuffix(".original")
+            if first.setdefault(id(parameter), full) != full:
+                tied.append(f"{full} = {first[id(parameter)]}")
+    return tied
 
 
 def _normalises(module: nn.Module) -> bool:

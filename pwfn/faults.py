@@ -18,6 +18,18 @@ class Fault:
         return f"{self.name} = {self.value!r}: must be {self.allowed}"
 
 
+class RunError(RuntimeError):
+    """Ends a run for a reason that whoever started it can do something about; the message is one line."""
+
+
+class Stopped(RuntimeError):
+    """Somebody ended the run: Ctrl-C or a signal. `exit_code` is what a shell expects of a program so ended."""
+
+    def __init__(self, reason: str, exit_code: int) -> None:
+        super().__init__(f"stopped by {reason}")
+        self.exit_code = exit_code
+
+
 class InvalidValueError(ValueError):
     """Raised with every broken rule of one object; `faults` lets a caller prefix the names with a config path."""
 

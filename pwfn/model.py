@@ -7,7 +7,7 @@ import math
 import pickle
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pwfn.faults import require
+from pwfn.faults import RunError, require
+from pwfn.posterior import to_bayesian
 
 
-class ModelError(RuntimeError):
+class ModelError(RunError):
     """A network that cannot be built or whose weights cannot be loaded; the message is one line."""
+
+
+# what the constructors of timm's models raise for arguments that do not suit them, and its loading for a wrong file
+BUILD_ERRORS = (RuntimeError, OSError, TypeError, ValueError, LookupError, AttributeError, ImportError, AssertionError)
 
 
 @dataclass(frozen=True)
@@ -62,22 +67,30 @@ class ModelSpec:
     def random_weights(self) -> bool:
         return not self.pretrained and self.checkpoint is None
 
-    def build(self, *, num_classes: int, in_chans: int, load_weights: bool = True) -> nn.Module:
-        """The network, on the CPU. With `load_weights=False` random ones: for a run whose weights are read later."""
+    def build(
+        self, *, num_classes: int | None, in_chans: int, load_weights: bool = True, device: str = "cpu"
+    ) -> nn.Module:
+        """The network, with the model's own number of classes where `num_classes` is None.
+
+        With `load_weights=False` it has random weights, for a run whose weights are read later, or none at all on the
+        device "meta".
+        """
         import timm
 
         args = {key: value for key, value in self.args.items() if value is not None}
+        if num_classes is not None:
+            args["num_classes"] = num_classes
         if load_weights and self.checkpoint is not None:
             weights = read_weights(Path(self.checkpoint))
             args |= {"pretrained": True, "pretrained_cfg_overlay": self._overlay(weights)}
         elif load_weights and self.pretrained:
             args |= {"pretrained": True}
         try:
-            with _missing_keys() as missing:
-                network: nn.Module = timm.create_model(self.name, num_classes=num_classes, in_chans=in_chans, **args)
+            with _missing_keys() as missing, nullcontext() if device == "cpu" else torch.device(device):
+                network: nn.Module = timm.create_model(self.name, in_chans=in_chans, **args)
             self._refuse_holes(missing)
             return network
-        except (RuntimeError, OSError, TypeError, KeyError, AssertionError) as error:
+        except BUILD_ERRORS as error:
             source = self.checkpoint or ("the hub" if self.pretrained else "random weights")
             reason = " ".join(str(error).split())[:400]
             raise ModelError(f"cannot build {self.name} with weights from {source}: {reason}") from error
@@ -104,6 +117,18 @@ class ModelSpec:
         if holes:
             listed = ", ".join(holes[:3]) + (f" and {len(holes) - 3} more" if len(holes) > 3 else "")
             raise RuntimeError(f"they do not fit, missing are {listed}")
+
+
+def build_bayesian(
+    spec: ModelSpec, *, num_classes: int | None, in_chans: int, load_weights: bool = True, device: str = "cpu"
+) -> nn.Module:
+    """The Bayesian network that a specification describes; raises ModelError, also for a pattern that fits nothing."""
+    network = spec.build(num_classes=num_classes, in_chans=in_chans, load_weights=load_weights, device=device)
+    try:
+        to_bayesian(network, include=spec.quantize.include, exclude=spec.quantize.exclude)
+    except ValueError as error:
+        raise ModelError(f"model.quantize: {error}") from error
+    return network
 
 
 @contextmanager

@@ -14,13 +14,14 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from pwfn.faults import RunError
 from pwfn.optimizer import OptimizerSpec
 from pwfn.posterior import FREE, at_mean, quantised_tensors, sampled
 from pwfn.record import Scores
 from pwfn.regularizer import Regularizer
 
 
-class TrainingDiverged(RuntimeError):
+class TrainingDiverged(RunError):
     """The loss is no number, or the weights cannot be clustered any more; one line says where and what to try."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -16,12 +17,18 @@ from pwfn.wording import also, nearest, one_line
 
 
 class OverrideReader:
-    """Reads overrides one by one; what is wrong with an override itself goes to `faults`."""
+    """Reads overrides one by one; what is wrong with an override itself goes to `faults`.
 
-    def __init__(self, loader: ConfigLoaderImpl, config_name: str) -> None:
+    `hint(group, option)` may know how an option that is not in the group is written instead, or say None.
+    """
+
+    def __init__(
+        self, loader: ConfigLoaderImpl, config_name: str, hint: Callable[[str, str], str | None] | None = None
+    ) -> None:
         self.loader = loader
         self.config_name = config_name
         self.parser = OverridesParser.create(config_loader=loader)
+        self.hint = hint or (lambda group, option: None)
         self.faults: list[str] = []
 
     def parse(self, line: str) -> list[Override]:
@@ -88,9 +95,9 @@ class OverrideReader:
         if name.removesuffix(".yaml") in self._options(folder) or name == "null":
             return True
         listed = self._options(group)
-        self.faults.append(
-            f"{group} = {option!r}: must be one of {', '.join(listed)}{also(nearest(str(option), listed))}"
-        )
+        hint = self.hint(group, str(option))
+        instead = f"; {hint}" if hint else also(nearest(str(option), listed))
+        self.faults.append(f"{group} = {option!r}: must be one of {', '.join(listed)}{instead}")
         return False
 
     def _options(self, group: str) -> list[str]:

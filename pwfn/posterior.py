@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 
 from pwfn.prior import MIN_SIGMA, Prior
@@ -69,7 +70,8 @@ def to_bayesian(
     """Turn `model`, in place, into a Bayesian network that computes the same; sigma starts at 2^-30.
 
     Quantised are weight and bias of every linear and convolution layer, and every parameter whose name matches a glob
-    pattern of `include` (`*.norm*.weight`), but none that matches one of `exclude`. Tied parameters share one Gaussian.
+    pattern of `include` (`*.norm*.weight`), but none that matches one of `exclude`, and none of a lazy module that has no
+    shape yet. Tied parameters share one Gaussian.
     Raises ValueError for a pattern that matches no parameter, for a model that is Bayesian already, and for nothing to
     quantise.
     """
@@ -83,7 +85,7 @@ def to_bayesian(
     for module_name, module in list(model.named_modules()):
         for tensor_name, parameter in list(module._parameters.items()):
             name = f"{module_name}.{tensor_name}" if module_name else tensor_name
-            if parameter is None or not is_selected(module, tensor_name, name, include, exclude):
+            if parameter is None or is_lazy(parameter) or not is_selected(module, tensor_name, name, include, exclude):
                 continue
             gaussian = gaussians.get(id(parameter))
             if gaussian is None:
@@ -92,6 +94,11 @@ def to_bayesian(
     if not gaussians:
         raise ValueError("the model has no linear or convolution layer, and no pattern chose anything to quantise")
     return quantised_tensors(model)
+
+
+def is_lazy(parameter: nn.Parameter) -> bool:
+    """Whether a parameter has no shape before its module's first forward pass."""
+    return isinstance(parameter, UninitializedParameter)
 
 
 def is_selected(

@@ -53,7 +53,11 @@ def preflight(schema: type[Any], config_dir: str | Path, config_name: str, argv:
     setup_globals()
     if args.config_dir is not None and not Path(args.config_dir).is_dir():
         refuse([f"--config-dir = {args.config_dir!r}: must be a folder that exists"])
-    overrides = OverrideReader(_loader(Path(config_dir).absolute(), args), args.config_name or config_name)
+    overrides = OverrideReader(
+        _loader(Path(config_dir).absolute(), args),
+        args.config_name or config_name,
+        getattr(schema, "option_hint", None),
+    )
     faults = _command_line_faults(args.overrides, args.multirun, overrides, _Jobs(schema, overrides))
     if faults:
         refuse(faults)

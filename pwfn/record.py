@@ -7,13 +7,14 @@ import io
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pwfn.faults import require
 
 RECORDS = "rounds.json"
+RESULT = "result.json"
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,12 @@ class Column:
     key: str
     meaning: str
     unit: str
-    kind: type[int] | type[float] = float
+    kind: type[int] | type[float] | type[str] = float
 
-    def read(self, row: Mapping[str, Any]) -> int | float:
-        """Take this column's number out of a row whose values may still be text, as those of a CSV file are."""
+    def read(self, row: Mapping[str, Any]) -> Any:
+        """Take this column's value out of a row whose values may still be text, as those of a CSV file are."""
+        if self.kind is str:
+            return str(row[self.key])
         try:
             value = self.kind(row[self.key])
             if isinstance(row[self.key], bool) or (self.kind is int and value != float(row[self.key])):
@@ -46,11 +49,13 @@ class Scores:
     loss: float
 
 
-def _whole(key: str, meaning: str, unit: str) -> Any:
+def whole(key: str, meaning: str, unit: str) -> Any:
+    """A field of a record that is one whole number."""
     return field(metadata={"columns": (Column(key, meaning, unit, int),)})
 
 
-def _real(key: str, meaning: str, unit: str) -> Any:
+def real(key: str, meaning: str, unit: str) -> Any:
+    """A field of a record that is one number."""
     return field(metadata={"columns": (Column(key, meaning, unit),)})
 
 
@@ -61,7 +66,8 @@ def _scores(key: str, moment: str) -> dict[str, Any]:
     return {"columns": (top1, top5, loss), "join": lambda parts: Scores(*parts)}
 
 
-def _order_shares() -> dict[str, Any]:
+def order_shares() -> dict[str, Any]:
+    """The metadata of a field that holds the shares of the orders 0 to 4."""
     sits_on = ["zero", "one power of two", *(f"a sum of {word} powers of two" for word in ("two", "three", "four"))]
     meanings = [f"quantised weights fixed to {what}" for what in sits_on]
     columns = tuple(Column(f"order_{n}_share", meaning, "share") for n, meaning in enumerate(meanings))
@@ -69,26 +75,61 @@ def _order_shares() -> dict[str, Any]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RoundRecord:
+class Record:
+    """A dataclass that is one row of a table: the metadata of each field names the columns it fills."""
+
+    @classmethod
+    def columns(cls) -> dict[str, Column]:
+        """Every column by its key, in the order of the fields."""
+        return {column.key: column for one in fields(cls) for column in one.metadata["columns"]}
+
+    def flat(self) -> dict[str, Any]:
+        """One row of plain values; the keys are those of `columns`, in that order."""
+        row: dict[str, Any] = {}
+        for one in fields(self):
+            value, columns = getattr(self, one.name), one.metadata["columns"]
+            if is_dataclass(value) and not isinstance(value, type):
+                value = astuple(value)
+            parts = value if isinstance(value, tuple) else (value,)
+            row.update({column.key: column.kind(part) for column, part in zip(columns, parts, strict=True)})
+        return row
+
+    @classmethod
+    def from_flat(cls, row: Mapping[str, Any]) -> Self:
+        """The way back from `flat`, or from a line of a CSV file; ValueError names the keys that are wrong."""
+        known = cls.columns()
+        if missing := [key for key in known if key not in row]:
+            raise ValueError(f"missing: {', '.join(missing)}")
+        if unknown := [str(key) for key in row if key not in known]:
+            raise ValueError(f"unknown: {', '.join(unknown)}")
+        values: dict[str, Any] = {}
+        for one in fields(cls):
+            parts = [column.read(row) for column in one.metadata["columns"]]
+            values[one.name] = one.metadata["join"](parts) if "join" in one.metadata else parts[0]
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundRecord(Record):
     """All numbers of one round. `COLUMNS` gives the meaning and the unit of each."""
 
-    round: int = _whole("round", "which round this is; counted from 0 here, from 1 on the console", "rounds")
-    fraction: float = _real("fraction", "quantised weights that are fixed after this round", "share")
-    epochs: float = _real("epochs", "passes over the training images in the rounds so far", "epochs")
-    steps: int = _whole("steps", "optimizer steps so far, pretraining included", "steps")
-    codebook_size: int = _whole("codebook_size", "centroids in use", "values")
-    unique_weights: int = _whole("unique_weights", "distinct values of all quantised weights, fixed or free", "values")
-    entropy_bits: float = _real("entropy_bits", "entropy of the exact values of all quantised weights", "bits/weight")
+    round: int = whole("round", "which round this is; counted from 0 here, from 1 on the console", "rounds")
+    fraction: float = real("fraction", "quantised weights that are fixed after this round", "share")
+    epochs: float = real("epochs", "passes over the training images in the rounds so far", "epochs")
+    steps: int = whole("steps", "optimizer steps so far, pretraining included", "steps")
+    codebook_size: int = whole("codebook_size", "centroids in use", "values")
+    unique_weights: int = whole("unique_weights", "distinct values of all quantised weights, fixed or free", "values")
+    entropy_bits: float = real("entropy_bits", "entropy of the exact values of all quantised weights", "bits/weight")
     trained: Scores = field(metadata=_scores("trained", "mean weights, after training, before clustering"))
     clustered: Scores = field(metadata=_scores("clustered", "mean weights, after clustering"))
-    threshold: float = _real("threshold", "farthest a weight could move at the end of the clustering", "sigmas")
-    order_share: tuple[float, ...] = field(metadata=_order_shares())
-    sigma_mean: float = _real("sigma_mean", "mean sigma of quantised weights, after clustering", "weight units")
-    sigma_median: float = _real("sigma_median", "median sigma of quantised weights, after clustering", "weight units")
-    sigma_max: float = _real("sigma_max", "largest sigma of quantised weights, after clustering", "weight units")
-    moved: int = _whole("moved", "weights fixed before that changed their centroid in this round", "weights")
-    train_seconds: float = _real("train_seconds", "wall time of this round's training", "seconds")
-    cluster_seconds: float = _real("cluster_seconds", "wall time of this round's clustering", "seconds")
+    threshold: float = real("threshold", "farthest a weight could move at the end of the clustering", "sigmas")
+    order_share: tuple[float, ...] = field(metadata=order_shares())
+    sigma_mean: float = real("sigma_mean", "mean sigma of quantised weights, after clustering", "weight units")
+    sigma_median: float = real("sigma_median", "median sigma of quantised weights, after clustering", "weight units")
+    sigma_max: float = real("sigma_max", "largest sigma of quantised weights, after clustering", "weight units")
+    moved: int = whole("moved", "weights fixed before that changed their centroid in this round", "weights")
+    train_seconds: float = real("train_seconds", "wall time of this round's training", "seconds")
+    cluster_seconds: float = real("cluster_seconds", "wall time of this round's clustering", "seconds")
 
     def __post_init__(self) -> None:
         require(
@@ -98,30 +139,8 @@ class RoundRecord:
             order_share=(len(self.order_share) == 5, "five shares: zero, and one to four powers of two"),
         )
 
-    def flat(self) -> dict[str, float | int]:
-        """One row of plain numbers; the keys are those of `COLUMNS`, in that order."""
-        row: dict[str, float | int] = {}
-        for one in fields(self):
-            value, columns = getattr(self, one.name), one.metadata["columns"]
-            parts = astuple(value) if isinstance(value, Scores) else value if isinstance(value, tuple) else (value,)
-            row.update({column.key: column.kind(part) for column, part in zip(columns, parts, strict=True)})
-        return row
 
-    @classmethod
-    def from_flat(cls, row: Mapping[str, Any]) -> RoundRecord:
-        """The way back from `flat`, or from a line of rounds.csv; ValueError names the keys that are wrong."""
-        if missing := [key for key in COLUMNS if key not in row]:
-            raise ValueError(f"missing: {', '.join(missing)}")
-        if unknown := [str(key) for key in row if key not in COLUMNS]:
-            raise ValueError(f"unknown: {', '.join(unknown)}")
-        values: dict[str, Any] = {}
-        for one in fields(cls):
-            parts = [column.read(row) for column in one.metadata["columns"]]
-            values[one.name] = one.metadata["join"](parts) if "join" in one.metadata else parts[0]
-        return cls(**values)
-
-
-COLUMNS: dict[str, Column] = {column.key: column for one in fields(RoundRecord) for column in one.metadata["columns"]}
+COLUMNS: dict[str, Column] = RoundRecord.columns()
 
 CLUSTER_COLUMNS: dict[str, Column] = {
     column.key: column
@@ -158,6 +177,11 @@ def write_atomically(path: Path, text: str) -> None:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_result(folder: Path, objective: float, figures: Mapping[str, int | float]) -> None:
+    """What a sweep wants to know of one of its jobs: `objective` for its sweeper, `figures` for its table."""
+    write_atomically(folder / RESULT, json.dumps({"objective": objective, "summary": dict(figures)}, indent=1) + "\n")
 
 
 def read_records(folder: Path) -> list[RoundRecord]:

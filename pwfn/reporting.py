@@ -12,6 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from pwfn.console import show
 from pwfn.logger import report_round, report_summary, start_rounds
 from pwfn.record import (
     CLUSTER_COLUMNS,
@@ -24,6 +25,7 @@ from pwfn.record import (
     read_clusters,
     read_records,
     write_atomically,
+    write_result,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ __all__ = [
     "write_atomically",
 ]
 
-_TABLE_WIDTH = 80  # columns; what every terminal has
+SUMMARY = ("clustered/top1", "entropy_bits", "unique_weights")  # the figures that the table of a sweep shows
 
 
 def _short(count: int) -> str:
@@ -190,17 +192,13 @@ class RunReporter:
         # default=str: a path or a version object among the extras must not cost a finished run its summary
         write_atomically(self.folder / "summary.json", json.dumps(summary, indent=1, default=str) + "\n")
         if final:
+            figures = final.flat()
+            write_result(self.folder, final.clustered.top1, {key: figures[key] for key in SUMMARY})
             report_summary(self._logger, {"top1_change": final.clustered.top1 - baseline.top1})
-        self._print(self.table(records, baseline))
-        self._print("\n" + (sentence(final, baseline, extra.get("weights")) if final else "No round was finished."))
+        show(self._console, self.table(records, baseline))
+        show(
+            self._console,
+            "\n" + (sentence(final, baseline, extra.get("weights")) if final else "No round was finished."),
+        )
         names = sorted(path.name for path in self.folder.iterdir() if path.is_file() and not path.name.startswith("."))
-        self._print(f"Files in {self.folder}: {', '.join(names)}")
-
-    def _print(self, what: Table | str) -> None:
-        if isinstance(what, str):
-            self._console.print(what, soft_wrap=True, markup=False, highlight=False)
-            return
-        if not self._console.is_terminal:
-            # Into a file or pipe rich guesses some width, and would cut the table to it.
-            self._console.width = max(self._console.width, _TABLE_WIDTH)
-        self._console.print(what)
+        show(self._console, f"Files in {self.folder}: {', '.join(names)}")

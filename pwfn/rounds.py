@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pwfn import stats
 from pwfn.clustering import ClusterResult
 from pwfn.codebook import AdditivePow2
+from pwfn.faults import Stopped
 from pwfn.module import BayesianClassifier, Phase, TrainingDiverged
 from pwfn.network import FlatWeights, check_fixed, cluster_network, share_statistics
 from pwfn.optimizer import OptimizerSpec
@@ -22,14 +23,6 @@ from pwfn.prior import MIN_SIGMA
 from pwfn.record import RoundRecord, Scores
 from pwfn.schedule import Greedy, Schedule
 from pwfn.sigma_join import SigmaJoin
-
-
-class Stopped(RuntimeError):
-    """Somebody ended the run: Ctrl-C or a signal. `exit_code` is what a shell expects of a program so ended."""
-
-    def __init__(self, reason: str, exit_code: int) -> None:
-        super().__init__(f"stopped by {reason}")
-        self.exit_code = exit_code
 
 
 class Runner(Protocol):
@@ -112,7 +105,7 @@ class RoundLoop:
                 self.on_phase(phase)
                 self.runner.fit(phase)
                 epochs += phase.epochs * phase.share
-            if entries is not None:
+            if entries is not None and self.schedule.epochs(index):
                 check_fixed(quantised_tensors(self.network), entries)
             train_seconds = time.perf_counter() - started
             outcome = self._cluster(index, epochs=epochs, train_seconds=train_seconds)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import shlex
 import sys
 import time
@@ -14,12 +13,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pytorch_lightning import seed_everything
 from rich.console import Console
 from torch import nn
 
@@ -27,21 +23,21 @@ from pwfn import checkpoint, config
 from pwfn.artifact import ArtifactError
 from pwfn.artifact.of_run import recipe_warnings, write_for_run
 from pwfn.coverage import coverage
-from pwfn.data import DataError
 from pwfn.data.module import ImageDataModule
 from pwfn.evaluation.measure import measure_artifact, measured
-from pwfn.model import ModelError, data_config, warn_if_random
-from pwfn.module import BayesianClassifier, Phase, TrainingDiverged
+from pwfn.faults import RunError
+from pwfn.model import build_bayesian, data_config, warn_if_random
+from pwfn.module import BayesianClassifier, Phase
 from pwfn.network import FlatWeights
 from pwfn.pictures import draw_rounds, draw_weights
-from pwfn.posterior import quantised_tensors, set_sigma, to_bayesian
+from pwfn.posterior import quantised_tensors, set_sigma
 from pwfn.progress import RunProgress
 from pwfn.record import RoundRecord, Scores
 from pwfn.reporting import RunReporter, scores_table
-from pwfn.rounds import LightningRunner, RoundLoop, Stopped
+from pwfn.rounds import LightningRunner, RoundLoop
+from pwfn.seeding import seed_rank, seed_run
 from pwfn.settings import EvaluateSettings, TrainSettings
 
-SHARED_PROCESS = ("BasicLauncher", "JoblibLauncher")  # launchers whose jobs share a process, or its command line
 PACKAGES = ("pwfn", "torch", "timm", "pytorch-lightning", "hydra-core", "wandb")
 
 
@@ -62,44 +58,11 @@ def _quiet_lightning() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def train(cfg: DictConfig) -> float:
-    """Run what `cfg` says in Hydra's output folder and return the final top1 (percent), for sweepers to look at."""
-    hydra = HydraConfig.get()
-    folder = Path(hydra.runtime.output_dir)
-    settings = config.load(TrainSettings, cfg)
-    _refuse_shared_process(hydra, settings.trainer.devices * settings.trainer.num_nodes)
-    name = settings.name or " ".join(hydra.overrides.task) or "default"
-    group = Path(hydra.sweep.dir).name if hydra.mode is not None and hydra.mode.name == "MULTIRUN" else None
-    try:
-        finished = run(settings, OmegaConf.to_container(cfg, resolve=True), folder, name=name, group=group)
-    except (DataError, ModelError, TrainingDiverged, checkpoint.FolderInUse) as error:
-        print(f"pwfn: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except (Stopped, KeyboardInterrupt) as stop:
-        stopped = stop if isinstance(stop, Stopped) else Stopped("Ctrl-C", 130)
-        print(f"pwfn: {stopped}; what was finished is in {folder}", file=sys.stderr)
-        raise SystemExit(stopped.exit_code) from None
-    return finished.records[-1].clustered.top1
-
-
-def _refuse_shared_process(hydra: Any, processes: int) -> None:
-    """DDP starts the other ranks by repeating the whole command line: within a sweep, that is the whole sweep."""
-    target = str(hydra.launcher.get("_target_", ""))
-    if hydra.mode is not None and hydra.mode.name == "MULTIRUN" and processes > 1 and target.endswith(SHARED_PROCESS):
-        option = hydra.runtime.choices.get("hydra/launcher")
-        config.refuse(
-            [
-                f"hydra/launcher = {option!r}: must be process, or another launcher that gives each job processes of "
-                f"its own, for jobs of {processes} processes each (trainer.devices, trainer.num_nodes)"
-            ]
-        )
-
-
 def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: str | None = None) -> Finished:
     """Build everything, train, and leave the folder complete. `plain` is the resolved config that is saved with it."""
     started = time.perf_counter()
     _quiet_lightning()
-    _seed(settings.seed)
+    seed_run(settings.seed)
     console = Console(stderr=False)
     network = build_network(settings)
     progress = RunProgress(console, quiet=settings.quiet)
@@ -117,7 +80,7 @@ def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: 
         trainer = settings.trainer.build(folder=str(folder), callbacks=[progress], logger=logger)
         first = trainer.is_global_zero
         if trainer.world_size > 1:
-            _seed_rank(settings.seed, trainer.global_rank)
+            seed_rank(settings.seed, trainer.global_rank)
         if first:
             checkpoint.refuse_used(folder)
             checkpoint.write_config(folder, plain)
@@ -148,34 +111,14 @@ def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: 
     return Finished(network, baseline, records, folder)
 
 
-def _seed(seed: int) -> None:
-    """The same random state on every rank, for a network that is the same on every rank."""
-    seed_everything(seed, workers=True, verbose=False)
-    # With it, Lightning's DDP would go back to this state, the same on all ranks, at the start of every fit and test.
-    os.environ.pop("PL_GLOBAL_SEED", None)
-
-
-def _seed_rank(seed: int, rank: int) -> None:
-    """A random state of its own for each rank of several: each draws its own noise."""
-    numbers = np.random.SeedSequence([seed, rank]).generate_state(3)
-    random.seed(int(numbers[0]))
-    np.random.seed(int(numbers[1]))
-    torch.manual_seed(int(numbers[2]))
-
-
 def build_network(settings: TrainSettings, *, load_weights: bool = True) -> nn.Module:
     """The Bayesian network of a run, with its starting weights (or random ones, if they are read later)."""
     if load_weights:
         warn_if_random(settings.model, settings.pretrain.epochs)
-    network = settings.model.build(
-        num_classes=settings.data.num_classes, in_chans=settings.data.channels, load_weights=load_weights
+    data = settings.data
+    return build_bayesian(
+        settings.model, num_classes=data.num_classes, in_chans=data.channels, load_weights=load_weights
     )
-    quantize = settings.model.quantize
-    try:
-        to_bayesian(network, include=quantize.include, exclude=quantize.exclude)
-    except ValueError as error:
-        raise ModelError(f"model.quantize: {error}") from error
-    return network
 
 
 def _pretrain(settings: TrainSettings, runner: LightningRunner, network: nn.Module, progress: RunProgress) -> Scores:
@@ -245,9 +188,9 @@ def evaluate(cfg: DictConfig) -> None:
             measure(settings, Console())
         else:
             _quiet_lightning()
-            _seed(settings.seed)
+            seed_run(settings.seed)
             measure_artifact(settings, Console())
-    except (checkpoint.NotAFinishedRun, config.ConfigError, DataError, ModelError, ArtifactError) as error:
+    except (checkpoint.NotAFinishedRun, config.ConfigError, RunError, ArtifactError) as error:
         print(f"pwfn: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
@@ -258,7 +201,7 @@ def measure(settings: EvaluateSettings, console: Console) -> dict[str, Scores]:
     folder = Path(str(settings.run))
     record = checkpoint.finished_record(folder)
     saved = rebuilt_settings(folder)
-    _seed(settings.seed)
+    seed_run(settings.seed)
     network = build_network(saved, load_weights=False)
     checkpoint.load(folder, network, record.round)
     data = ImageDataModule(saved.data, data_config(network), saved.seed)

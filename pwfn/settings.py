@@ -110,6 +110,8 @@ class TrainSettings:
     seed: int
     name: str | None
     quiet: bool
+    dry_run: bool
+    inspect: bool
     label_smoothing: float
     model: ModelSpec
     data: ImageData
@@ -125,10 +127,20 @@ class TrainSettings:
     logger: LoggerSpec
     artifact: ArtifactSpec
 
+    @staticmethod
+    def option_hint(group: str, option: str) -> str | None:
+        """How to write what was meant by an option that a config group does not have."""
+        import timm
+
+        if group == "model" and timm.is_model(option.partition(".")[0]):
+            return f"for this timm model write model=timm model.name={option}"
+        return None
+
     def __post_init__(self) -> None:
         require(
             self,
             seed=(0 <= self.seed < 2**32, "an integer from 0 to 4294967295"),
+            inspect=(not (self.inspect and self.dry_run), "false where dry_run is true: one of them at a time"),
             label_smoothing=(0 <= self.label_smoothing < 1, "from 0 to below 1"),
         )
         faults = [Fault(name, value, allowed) for name, value, holds, allowed in self._contradictions() if not holds]

@@ -245,7 +245,7 @@ def test_finish_writes_the_summary_and_prints_table_result_and_files(tmp_path: P
     # into a file the table is never cut to the width that was guessed, and the sentence stays in one line
     assert lines[5].split()[:3] == ["9", "100.0", "101"] and lines[5].split()[-1] == "13"
     assert lines[7] == sentence(records[-1], BASELINE, 11_167_818)
-    assert lines[8] == f"Files in {tmp_path}: clusters.csv, rounds.csv, rounds.json, summary.json"
+    assert lines[8] == f"Files in {tmp_path}: clusters.csv, result.json, rounds.csv, rounds.json, summary.json"
 
 
 def test_a_run_without_rounds_still_finishes(tmp_path: Path) -> None:

@@ -34,15 +34,23 @@ def test_entropy_of_known_distributions(counts: list[int], bits: float) -> None:
     assert stats.entropy_bits(torch.tensor(counts)) == bits
 
 
+VALUES = (0.0, -0.0, 0.5, -0.5, 0.1, 1e-40, -1e-40, 0.1 + 1e-9, -0.1, -0.1 - 1e-9, 3e38, -3e38, -7.0)
+
+
 @SETTINGS
-@given(st.lists(st.sampled_from((0.0, -0.0, 0.5, -0.5, 0.1, 1e-40, 0.1 + 1e-9)), min_size=1, max_size=30))
-def test_value_counts_are_those_of_a_counter(values: list[float]) -> None:
-    made, counts = stats.value_counts(torch.tensor(values))
-    expected = Counter(torch.tensor(values).tolist())
+@given(
+    st.lists(st.sampled_from(VALUES), min_size=1, max_size=30),
+    st.sampled_from((torch.float32, torch.float64, torch.bfloat16)),
+)
+def test_value_counts_are_those_of_a_counter(values: list[float], dtype: torch.dtype) -> None:
+    weights = torch.tensor(values, dtype=dtype)
+    made, counts = stats.value_counts(weights)
+    assert made.dtype == dtype and counts.dtype == torch.int64
+    expected = Counter(weights.tolist())
     assert dict(zip(made.tolist(), counts.tolist(), strict=True)) == expected
     assert made.tolist() == sorted(expected)
     assert not any(np.signbit(v) for v in made.tolist() if v == 0)
-    assert stats.entropy_bits(counts) == pytest.approx(oracles.entropy_bits(torch.tensor(values).tolist()), abs=1e-12)
+    assert stats.entropy_bits(counts) == pytest.approx(oracles.entropy_bits(weights.tolist()), abs=1e-12)
 
 
 def clustered(fraction: float) -> tuple[Tensor, Tensor, ClusterResult]:

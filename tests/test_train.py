@@ -29,6 +29,7 @@ FILES = [
     "config.yaml",
     "model.pwfn",
     "network.safetensors",
+    "result.json",
     "rounds.csv",
     "rounds.json",
     "rounds.png",

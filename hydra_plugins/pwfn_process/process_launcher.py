@@ -8,7 +8,7 @@ Hydra imports this module at every start, so it imports nothing heavy.
 
 from __future__ import annotations
 
-import json
+import atexit
 import logging
 import os
 import subprocess
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -27,9 +27,10 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from hydra_plugins.pwfn_process.sweep_table import RESULT, Row, print_table, read_result
+
 log = logging.getLogger(__name__)
 
-RESULT = "result.json"
 # what DDP, torchrun and Lightning tell the ranks of one job; a new job must not take itself for one of them
 RANK_VARIABLES = (
     "LOCAL_RANK",
@@ -68,7 +69,7 @@ class JobFailed(CompactHydraException):
 
 
 class ProcessLauncher(Launcher):
-    """Runs the jobs of a sweep, `n_jobs` at a time, and goes on when one fails."""
+    """Runs the jobs of a sweep, `n_jobs` at a time, and goes on when one fails; ends with a table of all of them."""
 
     def __init__(self, n_jobs: int = 1) -> None:
         if isinstance(n_jobs, bool) or not isinstance(n_jobs, int) or n_jobs < 1:
@@ -76,6 +77,8 @@ class ProcessLauncher(Launcher):
         self.n_jobs = n_jobs
         self.running: set[subprocess.Popen[bytes]] = set()
         self.stopped = False
+        self.launched: list[Job] = []
+        self.codes: dict[int, int] = {}
         self.lock = Lock()
         self.config: DictConfig | None = None
         self.context: HydraContext | None = None
@@ -92,6 +95,9 @@ class ProcessLauncher(Launcher):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         # all jobs are composed before the first one starts, so a wrong one stops the sweep while nothing has run
         jobs = [self._job(initial_job_idx + i, list(overrides)) for i, overrides in enumerate(job_overrides)]
+        if not self.launched:
+            atexit.register(self._print_table)  # a sweeper that searches launches many batches, and says no last one
+        self.launched += jobs
         log.info("Launching %d jobs, each in a process of its own, %d at a time", len(jobs), self.n_jobs)
         codes = self._run_all(jobs)
         for job, code in zip(jobs, codes, strict=True):
@@ -131,10 +137,14 @@ class ProcessLauncher(Launcher):
             process = subprocess.Popen(job.command, env={**environment, **_job_environment(job.config)})
             self.running.add(process)
         try:
-            return process.wait()
+            self.codes[job.number] = process.wait()
+            return self.codes[job.number]
         finally:
             with self.lock:
                 self.running.discard(process)
+
+    def _print_table(self) -> None:
+        print_table([Row(job.number, job.overrides, job.folder, self.codes.get(job.number)) for job in self.launched])
 
     def _stop(self) -> None:
         with self.lock:
@@ -192,12 +202,5 @@ def _job_return(job: Job, failure: JobFailed | None) -> JobReturn:
     config = OmegaConf.masked_copy(job.config, [str(key) for key in job.config if key != "hydra"])
     done = JobReturn(overrides=job.overrides, cfg=config, working_dir=str(job.folder))
     done.status = JobStatus.COMPLETED if failure is None else JobStatus.FAILED
-    done.return_value = _objective(job.folder / RESULT) if failure is None else failure
+    done.return_value = read_result(job.folder).get("objective") if failure is None else failure
     return done
-
-
-def _objective(path: Path) -> Any:
-    if not path.exists():
-        return None
-    result = json.loads(path.read_text(encoding="utf-8"))
-    return result.get("objective") if isinstance(result, dict) else None

@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from pwfn.faults import RunError
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Indices = NDArray[np.int64]
 
 
-class DataError(RuntimeError):
+class DataError(RunError):
     """Images that are missing, damaged or too few. The message is one line and names the file or the value."""
 
 

@@ -54,6 +54,14 @@ class ImageData(ABC):
     def num_classes(self) -> int: ...
 
     @property
+    def classes_if_known(self) -> int | None:
+        """`num_classes`, or None where they are counted on a disk that does not hold the images."""
+        try:
+            return self.num_classes
+        except DataError:
+            return None
+
+    @property
     @abstractmethod
     def class_names(self) -> tuple[str, ...] | None:
         """Names in the order of the labels, or None where the labels have none."""

@@ -1,0 +1,19 @@
+"""How pwfn prints: text as it is, tables at their full width also where the console is a file or a pipe."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+TABLE_WIDTH = 80  # columns; what every terminal has
+
+
+def show(console: Console, what: Table | str, style: str | None = None) -> None:
+    """Print a line of text, or a table that was made for `TABLE_WIDTH` columns."""
+    if isinstance(what, str):
+        console.print(what, style=style, soft_wrap=True, markup=False, highlight=False)
+        return
+    if not console.is_terminal:
+        # Into a file or pipe rich guesses some width, and would cut the table to it.
+        console.width = max(console.width, TABLE_WIDTH)
+    console.print(what)

@@ -1,0 +1,115 @@
+"""How far weights have moved from where they started: as a share of themselves, and in sigmas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pwfn.reach import MIN_REACH_SIGMA, chunks
+
+PERCENT = 99  # of many moves, the one that so many do not exceed is told
+_COARSE = 16  # bits of a float32 that are cut off for a first, coarse histogram
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Of many numbers from 0 up: the mean, the smallest of them that 99 % do not exceed, and the largest."""
+
+    mean: float
+    p99: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class TensorMove:
+    """How far one tensor of weights was moved.
+
+    `l2` is the Euclidean norm of the move over that of the starting weights (NaN for a tensor that started all zero);
+    `relative` and `sigmas` are means over its weights, as in `Moves`.
+    """
+
+    name: str
+    weights: int
+    l2: float
+    relative: float
+    sigmas: float
+
+
+@dataclass(frozen=True)
+class Moves:
+    """N weights before and after: `start`, `sigma` (of the start) and `now` are flat float32 tensors."""
+
+    start: Tensor
+    sigma: Tensor
+    now: Tensor
+
+    def relative(self, part: slice) -> Tensor:
+        """`|now - start| / |start|`. Weights that start at exactly 0 have no such number and are left out."""
+        start = self.start[part]
+        moves = (self.now[part] - start).abs_().div_(start.abs())
+        nonzero = start != 0
+        return moves if bool(nonzero.all()) else moves[nonzero]
+
+    def in_sigmas(self, part: slice) -> Tensor:
+        """`|now - start| / max(sigma, 2^-20)`: the floor is that of the clustering."""
+        return (self.now[part] - self.start[part]).abs_().div_(self.sigma[part].clamp(min=MIN_REACH_SIGMA))
+
+    def split(self, sizes: list[int]) -> list[Moves]:
+        """The same for each of the tensors that the flat ones are made of."""
+        return [
+            Moves(*pieces) for pieces in zip(*(t.split(sizes) for t in (self.start, self.sigma, self.now)), strict=True)
+        ]
+
+
+def spread(moves: Callable[[slice], Tensor], n: int) -> Spread:
+    """Of `moves(part)`, float32 from 0 up, over all parts of n weights; all zero where there is not one.
+
+    The 99 % are found without sorting, in two passes: the upper half of a float's bits, read as an integer, makes a
+    histogram that tells in which of its bins the number is; only the floats of that bin are looked at one by one.
+    """
+    total, largest, count = 0.0, 0.0, 0
+    histogram = torch.zeros(1 << (32 - _COARSE), dtype=torch.int64)
+    for part in chunks(n):
+        values = moves(part)
+        if values.numel():
+            total += values.sum(dtype=torch.float64).item()
+            largest = max(largest, values.max().item())
+            count += values.numel()
+            histogram += torch.bincount(_coarse(values), minlength=histogram.numel()).cpu()
+    if count == 0:
+        return Spread(0.0, 0.0, 0.0)
+    rank = -(-PERCENT * count // 100)
+    up_to = histogram.cumsum(0)
+    place = int(torch.searchsorted(up_to, rank))
+    inside = torch.cat([values[_coarse(values) == place] for values in map(moves, chunks(n))])
+    p99 = inside.kthvalue(rank - int(up_to[place] - histogram[place])).values.item()
+    return Spread(total / count, p99, largest)
+
+
+def _coarse(values: Tensor) -> Tensor:
+    return values.view(torch.int32) >> _COARSE
+
+
+def mean(moves: Callable[[slice], Tensor], n: int) -> float:
+    """The mean of `moves(part)` over all parts of n weights, 0 where there is not one."""
+    total, count = 0.0, 0
+    for part in chunks(n):
+        values = moves(part)
+        total += values.sum(dtype=torch.float64).item()
+        count += values.numel()
+    return total / max(count, 1)
+
+
+def tensor_moves(moves: Moves, names: list[str], sizes: list[int]) -> list[TensorMove]:
+    """Tensor by tensor, the one moved farthest by `l2` first, those without such a number last."""
+    rows = []
+    for name, n, own in zip(names, sizes, moves.split(sizes), strict=True):
+        length = torch.linalg.vector_norm(own.start, dtype=torch.float64).item()
+        way = torch.linalg.vector_norm(own.now - own.start, dtype=torch.float64).item()
+        l2 = way / length if length else math.nan
+        rows.append(TensorMove(name, n, l2, mean(own.relative, n), mean(own.in_sigmas, n)))
+    return sorted(rows, key=lambda row: math.inf if math.isnan(row.l2) else -row.l2)

@@ -1,0 +1,111 @@
+"""The whole schedule without training: what a codebook would cost, and how far it would move the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import nn
+
+from pwfn.displacement import Moves, Spread, TensorMove, spread, tensor_moves
+from pwfn.module import Phase
+from pwfn.network import FlatWeights
+from pwfn.posterior import quantised_tensors
+from pwfn.record import Column, Record, Scores, order_shares, real, whole
+from pwfn.rounds import RoundLoop, RoundOutcome
+from pwfn.settings import TrainSettings
+from pwfn.size import ExpectedSize, expected_size, other_bytes
+
+
+def _spread(key: str, what: str, unit: str) -> dict[str, Any]:
+    mean = Column(f"{key}_mean", f"mean over all quantised weights, free ones included, of {what}", unit)
+    p99 = Column(f"{key}_p99", f"what 99 % of the quantised weights do not exceed in {what}", unit)
+    largest = Column(f"{key}_max", f"the largest over all quantised weights of {what}", unit)
+    return {"columns": (mean, p99, largest), "join": lambda parts: Spread(*parts)}
+
+
+def _size() -> dict[str, Any]:
+    fp32 = Column("fp32_mb", "the network as it is, all tensors", "MB (10^6 bytes)")
+    entropy = Column("entropy_mb", "indices coded at their entropy, codebook, free weights, other tensors", fp32.unit)
+    fixed = Column("fixed_mb", "the same with index_bits for every index", fp32.unit)
+    bits = Column("index_bits", "bits of an index of fixed width", "bits", int)
+    return {"columns": (fp32, entropy, fixed, bits), "join": lambda parts: ExpectedSize(*parts)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRunRecord(Record):
+    """All numbers of one round without training; `columns` gives the meaning and the unit of each."""
+
+    round: int = whole("round", "which round this is; counted from 0 here, from 1 on the console", "rounds")
+    fraction: float = real("fraction", "quantised weights that are fixed after this round", "share")
+    codebook_size: int = whole("codebook_size", "centroids in use", "values")
+    entropy_bits: float = real("entropy_bits", "entropy of the exact values of all quantised weights", "bits/weight")
+    size: ExpectedSize = field(metadata=_size())
+    order_share: tuple[float, ...] = field(metadata=order_shares())
+    threshold: float = real("threshold", "farthest a weight could move at the end of the clustering", "sigmas")
+    relative: Spread = field(metadata=_spread("relative", "|move| / |starting weight|, if that is not 0", "share"))
+    sigmas: Spread = field(metadata=_spread("sigmas", "|move| / starting sigma, at least 2^-20", "sigmas"))
+    cluster_seconds: float = real("cluster_seconds", "wall time of this round's clustering", "seconds")
+
+
+class Untrained:
+    """Stands where the trainer does in a real run: trains nothing, and has no scores."""
+
+    steps = 0
+
+    def fit(self, phase: Phase) -> None:
+        pass
+
+    def test(self) -> Scores:
+        return Scores(math.nan, math.nan, math.nan)
+
+
+class DryRun:
+    """The rounds of `settings` on a Bayesian network whose sigmas have been set; remembers where it started."""
+
+    def __init__(self, network: nn.Module, settings: TrainSettings) -> None:
+        self.tensors = quantised_tensors(network)
+        self.start = FlatWeights.of(self.tensors)
+        self.moves = Moves(self.start.mu, self.start.sigma, self.start.mu)
+        self.other_bytes = other_bytes(network)
+        self.loop = RoundLoop(
+            Untrained(),
+            network,
+            replace(settings.schedule, first_epochs=0, rest_epochs=0),
+            settings.clustering,
+            settings.codebook,
+            settings.sigma_join,
+            settings.optimizer,
+        )
+
+    @property
+    def zeros(self) -> int:
+        """Weights that start at exactly 0, which have no relative move."""
+        return int((self.start.mu == 0).sum())
+
+    def rounds(self) -> Iterator[DryRunRecord]:
+        """Cluster round by round; moves are always from the starting weights, in starting sigmas."""
+        for outcome in self.loop.rounds():
+            self.moves = Moves(self.start.mu, self.start.sigma, outcome.result.mu)
+            yield self._record(outcome)
+
+    def _record(self, outcome: RoundOutcome) -> DryRunRecord:
+        one, counts, weights = outcome.record, [int(row["count"]) for row in outcome.clusters], self.start.mu.numel()
+        return DryRunRecord(
+            round=one.round,
+            fraction=one.fraction,
+            codebook_size=one.codebook_size,
+            entropy_bits=one.entropy_bits,
+            size=expected_size(counts, weights - sum(counts), self.other_bytes),
+            order_share=one.order_share,
+            threshold=one.threshold,
+            relative=spread(self.moves.relative, weights),
+            sigmas=spread(self.moves.in_sigmas, weights),
+            cluster_seconds=one.cluster_seconds,
+        )
+
+    def layers(self) -> list[TensorMove]:
+        """How far each tensor is from its start by now, the farthest first."""
+        return tensor_moves(self.moves, [t.name for t in self.tensors], [t.mu.numel() for t in self.tensors])

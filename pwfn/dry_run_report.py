@@ -1,0 +1,181 @@
+"""What a dry run says and leaves: `python train.py dry_run=true`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from pwfn import checkpoint
+from pwfn.console import show
+from pwfn.coverage import coverage
+from pwfn.displacement import TensorMove
+from pwfn.dry_run import DryRun, DryRunRecord
+from pwfn.inspection import headline, show_coverage, write_coverage
+from pwfn.model import build_bayesian
+from pwfn.posterior import set_sigma
+from pwfn.record import Column, csv_text, write_atomically, write_result
+from pwfn.seeding import seed_run
+from pwfn.settings import TrainSettings
+
+ALARM = "bold red"
+DISPLACED = 10  # tensors that are listed by name
+FIGURES = ("codebook_size", "entropy_bits", "entropy_mb", "relative_mean", "sigmas_mean", "threshold")
+
+LAYER_COLUMNS: dict[str, Column] = {
+    column.key: column
+    for column in (
+        Column("name", "the tensor, as in the plain model's state dict", "text", str),
+        Column("weights", "its elements", "weights", int),
+        Column("l2", "Euclidean norm of its move over that of its starting weights; nan if these are all 0", "share"),
+        Column("relative", "mean of |move| / |starting weight| over its weights that do not start at 0", "share"),
+        Column("sigmas", "mean of |move| / starting sigma", "sigmas"),
+    )
+}
+
+
+def dry_run(settings: TrainSettings, plain: Any, folder: Path, console: Console | None = None) -> list[DryRunRecord]:
+    """Cluster a network through all rounds without training; print what comes of it and leave it in `folder`."""
+    console = console or Console()
+    seed_run(settings.seed)
+    data = settings.data
+    network = build_bayesian(settings.model, num_classes=data.classes_if_known, in_chans=data.channels)
+    alarms = _alarms(settings, network)
+    cover = coverage(network)
+    checkpoint.write_config(folder, plain)
+    write_coverage(cover, folder)
+    if not settings.quiet:
+        for alarm in alarms:
+            show(console, alarm, ALARM)
+        show_coverage(cover, headline(settings, network), console)
+    set_sigma(network, settings.prior)
+    run = DryRun(network, settings)
+    records: list[DryRunRecord] = []
+    for record in run.rounds():
+        records.append(record)
+        write_rounds(records, folder)
+        if not settings.quiet:
+            show(console, round_line(record))
+    layers = run.layers()
+    write_atomically(folder / "layers.csv", csv_text(LAYER_COLUMNS, map(asdict, layers)))
+    last = records[-1].flat()
+    write_result(folder, records[-1].size.entropy_mb, {key: last[key] for key in FIGURES})
+    for part in (size_table(records), distance_table(records), layers_table(layers[:DISPLACED])):
+        show(console, "")
+        show(console, part)
+    show(console, "\n" + conclusion(records[-1], cover.covered, run.zeros))
+    for alarm in alarms:
+        show(console, alarm, ALARM)
+    show(console, f"Files in {folder}: {', '.join(sorted(p.name for p in folder.iterdir() if p.is_file()))}")
+    return records
+
+
+def _alarms(settings: TrainSettings, network: nn.Module) -> list[str]:
+    """What makes the figures those of another network than the one that is meant."""
+    name, pretraining = settings.model.name, settings.pretrain.epochs
+    if settings.model.random_weights:
+        later = f", which the {pretraining} epochs of pretraining in a real run would change" if pretraining else ""
+        return [
+            f"RANDOM WEIGHTS: no file of weights was given for {name}, so all figures are those of freshly initialised "
+            f"weights{later}. Give it real ones with model.checkpoint=<file> or model.pretrained=true."
+        ]
+    of_weights = getattr(network, "pretrained_cfg", {}).get("num_classes")
+    classes = getattr(network, "num_classes", of_weights)
+    if of_weights != classes:
+        return [
+            f"RANDOM HEAD: the weights are for {of_weights} classes, {type(settings.data).__name__} has {classes}, so "
+            f"the classifier was initialised anew. With data=image_folder and no folder it keeps its own."
+        ]
+    return []
+
+
+def write_rounds(records: Sequence[DryRunRecord], folder: Path) -> None:
+    """Replace dry_run.csv and dry_run.json by the rounds so far."""
+    rows = [record.flat() for record in records]
+    write_atomically(folder / "dry_run.csv", csv_text(DryRunRecord.columns(), rows))
+    write_atomically(folder / "dry_run.json", json.dumps(rows, indent=1) + "\n")
+
+
+def round_line(record: DryRunRecord) -> str:
+    """One line for the moment a round ends."""
+    return (
+        f"round {record.round + 1}: {100 * record.fraction:.1f} % fixed to {record.codebook_size:,} values, "
+        f"{record.size.entropy_mb:.2f} of {record.size.fp32_mb:.2f} MB, {record.cluster_seconds:.1f} s"
+    )
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left", no_wrap=bool(number), overflow="fold")
+    return table
+
+
+def size_table(records: Sequence[DryRunRecord]) -> Table:
+    """What each round costs on disk, and which orders its centroids have."""
+    orders = ("order\n0 %", "\n1 %", "\n2 %", "\n3 %", "\n4 %")
+    table = _table("round", "fixed\n%", "code\nbook", "entropy\nbits", "\nMB", "fixed width\nMB", *orders)
+    for one in records:
+        table.add_row(
+            str(one.round + 1),
+            f"{100 * one.fraction:.1f}",
+            f"{one.codebook_size:,}",
+            f"{one.entropy_bits:.2f}",
+            f"{one.size.entropy_mb:.2f}",
+            f"{one.size.fixed_mb:.2f}",
+            *(f"{100 * share:.1f}" for share in one.order_share),
+        )
+    return table
+
+
+def distance_table(records: Sequence[DryRunRecord]) -> Table:
+    """How far each round's weights are from where they started."""
+    relative = ("moved by % of\nitself: mean", "\n99 %", "\nmax")
+    table = _table("round", "limit\nsigmas", *relative, "in sigmas\nmean", "\n99 %", "\nmax", "\nsec")
+    for one in records:
+        spreads = [100 * value for value in (one.relative.mean, one.relative.p99, one.relative.largest)]
+        spreads += [one.sigmas.mean, one.sigmas.p99, one.sigmas.largest]
+        table.add_row(
+            str(one.round + 1),
+            f"{one.threshold:,.4g}",
+            *(_number(value) for value in spreads),
+            f"{one.cluster_seconds:.1f}",
+        )
+    return table
+
+
+def layers_table(layers: Sequence[TensorMove]) -> Table:
+    """The most displaced tensors after the last round."""
+    table = _table("most displaced layers", "weights", "L2\n%", "moved by\nmean %", "in sigmas\nmean")
+    for one in layers:
+        table.add_row(
+            one.name, f"{one.weights:,}", _number(100 * one.l2), _number(100 * one.relative), _number(one.sigmas)
+        )
+    return table
+
+
+def _number(value: float) -> str:
+    """Three digits, whatever the size."""
+    return f"{value:,.0f}" if 1000 <= value < 1e7 else f"{value:.3g}"
+
+
+def conclusion(last: DryRunRecord, weights: int, zeros: int) -> str:
+    """The outcome in words."""
+    size = last.size
+    lines = [
+        f"{weights:,} weights on {last.codebook_size:,} values, {last.entropy_bits:.2f} bits each: "
+        f"{size.entropy_mb:.2f} MB at the entropy, {size.fixed_mb:.2f} MB at {size.index_bits} bits, instead of "
+        f"{size.fp32_mb:.2f} MB ({size.fp32_mb / size.entropy_mb:.1f} and {size.fp32_mb / size.fixed_mb:.1f} times smaller).",
+        f"The last weights could move {last.threshold:,.6g} sigmas. In the mean a weight moved by "
+        f"{100 * last.relative.mean:.3g} % of itself, {last.sigmas.mean:.3g} of its starting sigmas.",
+    ]
+    if zeros:
+        lines.append(f"{zeros:,} weights start at exactly 0: they have no share of themselves and are left out there.")
+    return "\n".join(lines)

@@ -1,0 +1,131 @@
+"""Which parameters of a model would be quantised, said before anything is trained: `python train.py inspect=true`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from pwfn import checkpoint
+from pwfn.console import show
+from pwfn.coverage import COVERAGE_COLUMNS, Coverage, coverage
+from pwfn.model import ModelError, build_bayesian
+from pwfn.record import csv_text, write_atomically, write_result
+from pwfn.settings import TrainSettings
+
+LARGEST = 5  # tensors that are listed by name, of those that are quantised and of those that are not
+NAMED = 4  # tied parameters and normalising modules that are listed by name
+WARNING = "bold yellow"
+
+
+def inspect(settings: TrainSettings, plain: Any, folder: Path, console: Console | None = None) -> Coverage:
+    """Print the coverage report of a model and leave it in `folder`; no weights are loaded, no images looked for."""
+    console = console or Console()
+    network, note = _build(settings)
+    cover = coverage(network)
+    checkpoint.write_config(folder, plain)
+    show_coverage(cover, headline(settings, network), console)
+    for line in (*note, f"Every parameter: {write_coverage(cover, folder)}"):
+        show(console, line)
+    figures = {"parameters": cover.total, "covered": cover.covered, "covered_percent": 100 * cover.share}
+    write_result(folder, 100 * cover.share, figures)
+    return cover
+
+
+def _build(settings: TrainSettings) -> tuple[nn.Module, list[str]]:
+    """The network without a single weight or, where a model cannot be made so, with random ones and a note."""
+    build = partial(
+        build_bayesian,
+        settings.model,
+        num_classes=settings.data.classes_if_known,
+        in_chans=settings.data.channels,
+        load_weights=False,
+    )
+    try:
+        return build(device="meta"), []
+    except ModelError as error:
+        network = build()
+        return network, [f"Built with real tensors, as it cannot be built without: {error}"]
+
+
+def headline(settings: TrainSettings, network: nn.Module) -> str:
+    """What is reported on: the model, and where its number of classes comes from."""
+    data, known = type(settings.data).__name__, settings.data.classes_if_known
+    classes = known if known is not None else getattr(network, "num_classes", None)
+    source = (
+        f"of {data}" if known is not None else f"of the model itself: the images of {data} are not here to be counted"
+    )
+    return f"{settings.model.name} with {classes} classes ({source}), input channels {settings.data.channels}"
+
+
+def write_coverage(cover: Coverage, folder: Path) -> Path:
+    """Leave a row for every parameter; returns the file."""
+    path = folder / "coverage.csv"
+    write_atomically(path, csv_text(COVERAGE_COLUMNS, cover.rows()))
+    return path
+
+
+def show_coverage(cover: Coverage, title: str, console: Console) -> None:
+    """Print the whole report: sums, largest tensors, ties, normalising layers, warnings."""
+    show(console, title, "bold")
+    for table in (sums_table(cover), largest_table(cover)):
+        show(console, "")
+        show(console, table)
+    show(console, "")
+    show(console, _listed("tied parameters, counted once", cover.tied))
+    show(console, _listed("modules that normalise their weight in forward", cover.normalised))
+    for line in cover.warnings():
+        show(console, f"warning: {line}", WARNING)
+
+
+def sums_table(cover: Coverage) -> Table:
+    """Parameters by kind: what shares the codebook, what does not and why."""
+    table = _table("parameters", "tensors", "size", "share %")
+    groups = (
+        ("share the codebook", cover.covered_by_kind()),
+        ("stay in floating point", cover.left_out_by_reason()),
+    )
+    for label, kinds in groups:
+        size = sum(size for _, _, size in kinds)
+        tensors = sum(tensors for _, tensors, _ in kinds)
+        table.add_row(label, f"{tensors:,}", f"{size:,}", _percent(size, cover.total), style="bold")
+        for kind, tensors, size in kinds:
+            table.add_row(f"  {kind}", f"{tensors:,}", f"{size:,}", _percent(size, cover.total))
+    every = len(cover.quantised) + len(cover.uncovered)
+    table.add_row("all", f"{every:,}", f"{cover.total:,}", _percent(cover.total, cover.total), style="bold")
+    return table
+
+
+def largest_table(cover: Coverage) -> Table:
+    """The largest tensors by name, those of the codebook first."""
+    table = _table("largest tensors", "size", "share %")
+    covered = sorted(cover.quantised.items(), key=lambda item: -item[1])
+    left_out = sorted(((one.name, one.size) for one in cover.uncovered), key=lambda item: -item[1])
+    for label, tensors in (("share the codebook", covered), ("stay in floating point", left_out)):
+        if tensors:
+            table.add_row(label, style="bold")
+        for name, size in tensors[:LARGEST]:
+            table.add_row(f"  {name}", f"{size:,}", _percent(size, cover.total))
+    return table
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    table.add_column(first, overflow="fold")
+    for heading in others:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _percent(size: int, total: int) -> str:
+    return f"{100 * size / total:.2f}"
+
+
+def _listed(what: str, names: list[str]) -> str:
+    shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    return f"{what}: {len(names)} ({shown})" if names else f"{what}: none"

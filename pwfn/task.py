@@ -1,0 +1,65 @@
+"""What one call of train.py does: train, or give one of the two answers that need no training."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from pwfn import config
+from pwfn.faults import RunError, Stopped
+from pwfn.settings import TrainSettings
+
+SHARED_PROCESS = ("BasicLauncher", "JoblibLauncher")  # launchers whose jobs share a process, or its command line
+
+
+def train(cfg: DictConfig) -> float:
+    """Do what `cfg` says in Hydra's output folder and return one figure for sweepers to look at.
+
+    That is the final top1 (percent), the expected megabytes of a dry run, or the percentage an inspection found covered.
+    """
+    hydra = HydraConfig.get()
+    settings = config.load(TrainSettings, cfg)
+    folder = Path(hydra.runtime.output_dir)
+    try:
+        return _do(settings, OmegaConf.to_container(cfg, resolve=True), folder, hydra)
+    except RunError as error:
+        print(f"pwfn: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except (Stopped, KeyboardInterrupt) as stop:
+        stopped = stop if isinstance(stop, Stopped) else Stopped("Ctrl-C", 130)
+        print(f"pwfn: {stopped}; what was finished is in {folder}", file=sys.stderr)
+        raise SystemExit(stopped.exit_code) from None
+
+
+def _do(settings: TrainSettings, plain: Any, folder: Path, hydra: Any) -> float:
+    if settings.inspect:
+        from pwfn.inspection import inspect  # each task imports only what it needs: Lightning alone takes seconds
+
+        return 100 * inspect(settings, plain, folder).share
+    if settings.dry_run:
+        from pwfn.dry_run_report import dry_run
+
+        return dry_run(settings, plain, folder)[-1].size.entropy_mb
+    from pwfn.run import run
+
+    _refuse_shared_process(hydra, settings.trainer.devices * settings.trainer.num_nodes)
+    name = settings.name or " ".join(hydra.overrides.task) or "default"
+    group = Path(hydra.sweep.dir).name if hydra.mode is not None and hydra.mode.name == "MULTIRUN" else None
+    return run(settings, plain, folder, name=name, group=group).records[-1].clustered.top1
+
+
+def _refuse_shared_process(hydra: Any, processes: int) -> None:
+    """DDP starts the other ranks by repeating the whole command line: within a sweep, that is the whole sweep."""
+    target = str(hydra.launcher.get("_target_", ""))
+    if hydra.mode is not None and hydra.mode.name == "MULTIRUN" and processes > 1 and target.endswith(SHARED_PROCESS):
+        option = hydra.runtime.choices.get("hydra/launcher")
+        config.refuse(
+            [
+                f"hydra/launcher = {option!r}: must be process, or another launcher that gives each job processes of "
+                f"its own, for jobs of {processes} processes each (trainer.devices, trainer.num_nodes)"
+            ]
+        )

@@ -1,0 +1,231 @@
+"""`inspect=true`: the report on any timm model, made without a single weight."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+import yaml
+from rich.console import Console
+from torch import nn
+
+from pwfn import config, inspection
+from pwfn.coverage import COVERAGE_COLUMNS, Coverage, coverage
+from pwfn.data import ImageFolder, Synthetic
+from pwfn.inspection import inspect, show_coverage
+from pwfn.model import ModelError, ModelSpec, build_bayesian
+from pwfn.posterior import QUANTISED_TYPES, to_bayesian
+from pwfn.settings import TrainSettings
+from tests.conftest import Compose, Program
+
+# One small model of each module of timm.models, by what small models are called.
+SMALL_NAMES = ("test_", "atto", "femto", "pico", "nano", "xxs", "xx_small", "xxt", "tiny", "_ti", "_t", "_xs", "small")
+SMALLISH = ("_s", "_b0", "050", "_18", "18", "26", "base")
+
+
+def small_model(module: str) -> str | None:
+    names = timm.list_models(module=module)
+    ranks = {part: i for i, part in enumerate(SMALL_NAMES + SMALLISH)}
+    return min(names, key=lambda n: (min((i for p, i in ranks.items() if p in n), default=99), len(n), n), default=None)
+
+
+FAMILIES = {module: name for module in timm.list_modules() if (name := small_model(module))}
+
+
+def settings(composed: Compose, *overrides: str) -> TrainSettings:
+    return config.load(TrainSettings, composed("inspect=true", *overrides))
+
+
+def report(cover: Coverage, title: str = "a model") -> str:
+    out = io.StringIO()
+    show_coverage(cover, title, Console(file=out, width=120))
+    return out.getvalue()
+
+
+def test_there_are_many_families() -> None:
+    assert len(FAMILIES) >= 60
+
+
+@pytest.mark.parametrize("module", sorted(FAMILIES))
+def test_every_family_is_reported_without_weights(module: str) -> None:
+    spec = ModelSpec(FAMILIES[module])
+    plain = spec.build(num_classes=None, in_chans=3, device="meta")
+    assert all(p.is_meta for p in plain.parameters())
+    layers = [m for m in plain.modules() if isinstance(m, QUANTISED_TYPES)]
+    inside = {id(p): p.numel() for m in layers for p in (m.weight, m.bias) if p is not None}
+    sizes = {id(p): p.numel() for p in plain.parameters()}
+    names = {name for name, _ in plain.named_parameters()}
+
+    to_bayesian(plain)
+    cover = coverage(plain)
+    assert (cover.total, cover.covered) == (sum(sizes.values()), sum(inside.values()))
+    rows = cover.rows()
+    assert {row["name"] for row in rows} == names and len(rows) == len(names)
+    assert all(row["what"] for row in rows)
+    assert sum(size for _, _, size in cover.covered_by_kind()) == cover.covered
+    assert sum(size for _, _, size in cover.left_out_by_reason()) == cover.total - cover.covered
+    poor = cover.share < 0.95
+    assert any("not quantised" in line for line in cover.warnings()) == poor
+    assert cover.share > 0.9 or module == "sequencer"  # whose layers are LSTMs
+    assert f"{cover.total:,}" in report(cover)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_nfnet", "coat_lite_tiny", "test_vit"])
+def test_the_report_without_weights_is_that_of_the_real_model(name: str) -> None:
+    spec = ModelSpec(name)
+    meta = build_bayesian(spec, num_classes=7, in_chans=1, load_weights=False, device="meta")
+    real = build_bayesian(spec, num_classes=7, in_chans=1)
+    assert coverage(meta) == coverage(real)
+
+
+class Odd(nn.Module):
+    """Everything that is not plainly a weight of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lazy = nn.LazyLinear(4)
+        self.new_style = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+        self.spectral = nn.utils.parametrizations.spectral_norm(nn.Conv2d(2, 2, 3))
+        self.recurrent = nn.LSTM(4, 4)
+        self.plain = nn.Linear(6, 5)
+        self.nothing = nn.Linear(3, 3, bias=False)
+        self.nothing.weight = None  # type: ignore[assignment]
+        self.same = self.plain
+
+
+def test_odd_modules_are_named(tmp_path: Path) -> None:
+    model = Odd()
+    to_bayesian(model)
+    cover = coverage(model)
+    assert cover.quantised == {"new_style.bias": 4, "spectral.bias": 2, "plain.weight": 30, "plain.bias": 5}
+    reasons = {one.name: one.reason for one in cover.uncovered}
+    assert reasons["lazy.weight"] == reasons["lazy.bias"] == "without a shape before the first forward pass"
+    computed = "from which a layer computes its weight in forward"
+    assert {name for name, reason in reasons.items() if reason == computed} == {
+        "new_style.parametrizations.weight.original0",
+        "new_style.parametrizations.weight.original1",
+        "spectral.parametrizations.weight.original",
+    }
+    assert reasons["recurrent.weight_hh_l0"] == "of LSTM (neither linear nor convolution)"
+    assert cover.tied == ["same.weight = plain.weight", "same.bias = plain.bias"]
+    assert cover.total == sum(p.numel() for n, p in model.named_parameters() if "lazy" not in n and "sigma" not in n)
+    lines = cover.warnings()
+    assert any("2 parameters have no shape" in line and "lazy.weight, lazy.bias" in line for line in lines)
+    shown = report(cover)
+    assert "tied parameters, counted once: 2 (same.weight = plain.weight, same.bias = plain.bias)" in shown
+    assert "warning: 2 parameters have no shape" in shown
+
+
+def test_the_report_names_the_largest_the_tied_and_the_normalised() -> None:
+    model = timm.create_model("test_nfnet")
+    to_bayesian(model)
+    cover = coverage(model)
+    lines = report(cover, "test_nfnet").splitlines()
+    assert lines[0] == "test_nfnet"
+    words = [line.split() for line in lines]
+    largest = max(cover.quantised, key=lambda name: cover.quantised[name])
+    assert [largest, f"{cover.quantised[largest]:,}", f"{100 * cover.quantised[largest] / cover.total:.2f}"] in words
+    assert ["all", str(len(cover.quantised) + len(cover.uncovered)), f"{cover.total:,}", "100.00"] in words
+    assert any(
+        line.startswith(f"modules that normalise their weight in forward: {len(cover.normalised)} (") for line in lines
+    )
+    assert "tied parameters, counted once: none" in lines
+    assert any(line.startswith("warning: ") and "normalise" in line for line in lines)
+
+
+def test_inspect_leaves_the_whole_list(composed: Compose, tmp_path: Path) -> None:
+    out = io.StringIO()
+    made = settings(composed, "model=timm", "model.name=test_vit.r160_in1k", "data=image_folder", "data.root=/no/such")
+    cover = inspect(made, {"some": "config"}, tmp_path, Console(file=out, width=120))
+    with (tmp_path / "coverage.csv").open() as file:
+        rows = [{key: c.read(row) for key, c in COVERAGE_COLUMNS.items()} for row in csv.DictReader(file)]
+    assert rows == cover.rows()
+    assert (
+        sum(row["size"] for row in rows)
+        == cover.total
+        == sum(p.numel() for p in timm.create_model("test_vit").parameters())
+    )
+    assert sum(row["size"] for row in rows if row["quantised"]) == cover.covered
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["objective"] == result["summary"]["covered_percent"] == 100 * cover.share
+    assert (result["summary"]["parameters"], result["summary"]["covered"]) == (cover.total, cover.covered)
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == {"some": "config"}
+    assert {path.name for path in tmp_path.iterdir()} == {"coverage.csv", "config.yaml", "result.json"}
+    assert "test_vit.r160_in1k with 1000 classes (of the model itself" in out.getvalue()
+    assert "real tensors" not in out.getvalue()
+
+
+def test_classes_of_a_folder_that_is_there_are_counted(tmp_path: Path) -> None:
+    assert ImageFolder(root=str(tmp_path)).classes_if_known is None
+    for name in "abc":
+        (tmp_path / "train" / name).mkdir(parents=True)
+    assert ImageFolder(root=str(tmp_path)).classes_if_known == 3
+    assert Synthetic(num_classes=7).classes_if_known == 7
+
+
+def test_a_model_that_needs_real_tensors_gets_them_with_a_note(
+    composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = timm.create_model
+
+    def reading_a_weight(*args: object, **options: object) -> nn.Module:
+        model = create(*args, **options)
+        next(model.parameters()).sum().item()  # what some constructors do, and what meta tensors cannot
+        return model
+
+    monkeypatch.setattr(timm, "create_model", reading_a_weight)
+    out = io.StringIO()
+    made = settings(composed, "model=test_resnet")
+    cover = inspect(made, {}, tmp_path, Console(file=out, width=120))
+    assert cover == coverage(build_bayesian(made.model, num_classes=10, in_chans=1))
+    (note,) = [line for line in out.getvalue().splitlines() if "real tensors" in line]
+    assert "meta" in note
+
+
+def test_a_model_that_cannot_be_built_is_one_line(composed: Compose, tmp_path: Path) -> None:
+    made = settings(composed, "model=test_resnet", "+model.args.no_such_argument=1")
+    with pytest.raises(ModelError, match="no_such_argument") as error:
+        inspect(made, {}, tmp_path, Console(quiet=True))
+    assert "\n" not in str(error.value)
+    wrong = settings(composed, "model=test_resnet", "model.quantize.exclude=[fcc.*]")
+    with pytest.raises(ModelError, match=r"'fcc\.\*' matches no parameter"):
+        inspect(wrong, {}, tmp_path, Console(quiet=True))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_with_nothing_to_quantise_is_one_line(
+    composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: nn.Sequential(nn.LayerNorm(3)))
+    with pytest.raises(ModelError, match="no linear or convolution layer"):
+        inspect(settings(composed, "model=test_resnet"), {}, tmp_path, Console(quiet=True))
+
+
+def test_no_weights_are_read(composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = tmp_path / "weights.pth"
+    torch.save({"wrong": torch.zeros(1)}, weights)
+    made = settings(composed, "model=test_resnet", f"model.checkpoint={weights}")
+    seen: list[dict[str, object]] = []
+
+    def building(spec: ModelSpec, **options: Any) -> nn.Module:
+        seen.append(options)
+        return build_bayesian(spec, **options)
+
+    monkeypatch.setattr(inspection, "build_bayesian", building)
+    assert inspect(made, {}, tmp_path / "run", Console(quiet=True)).share > 0.99
+    assert [(options["device"], options["load_weights"]) for options in seen] == [("meta", False)]
+
+
+@pytest.mark.slow
+def test_from_the_command_line(program: Program, tmp_path: Path) -> None:
+    done = program(tmp_path, "train.py", "inspect=true", "model=deit_tiny", "data=image_folder", "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    assert "5,717,416" in done.stdout and "share the codebook" in done.stdout
+    assert done.stderr == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]  # no W&B run, no log

@@ -1,0 +1,78 @@
+"""Expected sizes against sums made by hand, and against the plain model's own state dict."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save
+from scipy.stats import entropy
+from torch import nn
+
+from pwfn.posterior import to_bayesian
+from pwfn.size import expected_size, other_bytes
+
+
+def test_sizes_are_sums_by_hand() -> None:
+    # 700 indices of 3 entries, nothing free: 2 bits each at fixed width, 3 entries of 4 bytes, 1000 other bytes
+    size = expected_size([400, 200, 100], 0, 1000)
+    assert size.index_bits == 2
+    assert size.fp32_mb == pytest.approx((1000 + 4 * 700) / 1e6, rel=1e-15)
+    assert size.fixed_mb == pytest.approx((1000 + 12 + 700 * 2 / 8) / 1e6, rel=1e-15)
+    bits = float(entropy([400, 200, 100], base=2))
+    assert size.entropy_mb == pytest.approx((1000 + 12 + 700 * bits / 8) / 1e6, rel=1e-12)
+
+
+def test_a_free_weight_costs_an_index_and_its_float() -> None:
+    size = expected_size([300, 100], 600, 0)
+    assert size.index_bits == 2 and size.fp32_mb == pytest.approx(4000 / 1e6)
+    assert size.fixed_mb == pytest.approx((8 + 600 * 4 + 1000 * 2 / 8) / 1e6)
+    bits = float(entropy([300, 100, 600], base=2))
+    assert size.entropy_mb == pytest.approx((8 + 600 * 4 + 1000 * bits / 8) / 1e6)
+
+
+@pytest.mark.parametrize(("entries", "bits"), [(1, 0), (2, 1), (3, 2), (128, 7), (129, 8), (256, 8)])
+def test_the_fixed_width_is_the_logarithm_rounded_up(entries: int, bits: int) -> None:
+    size = expected_size([5] * entries, 0, 0)
+    assert size.index_bits == bits
+    assert size.entropy_mb == pytest.approx((4 * entries + 5 * entries * math.log2(entries) / 8) / 1e6)
+    assert size.entropy_mb <= size.fixed_mb
+
+
+class Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(10, 4), nn.Linear(10, 4, bias=False)
+        self.second.weight = self.first.weight
+        self.norm = nn.BatchNorm1d(4)  # 2 x 4 parameters, 2 x 4 floats and an int64 of statistics
+        self.again = self.norm
+        self.register_buffer("table", torch.zeros(3, dtype=torch.float64))
+        self.register_buffer("scratch", torch.zeros(1000), persistent=False)
+
+
+def test_other_bytes_are_what_is_not_quantised_once() -> None:
+    model = Model()
+    to_bayesian(model, exclude=("first.bias",))
+    assert other_bytes(model) == 4 * 4 + 8 * 4 + (8 * 4 + 8) + 3 * 8
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_nfnet", "coat_lite_tiny"])
+def test_the_plain_size_is_that_of_the_models_file(name: str) -> None:
+    model = timm.create_model(name)
+    state = model.state_dict()
+    once = {(t.data_ptr(), t.shape): t for t in state.values() if t.numel()}
+    held = len(save({str(i): t.contiguous().clone() for i, t in enumerate(once.values())}))
+    expected = sum(t.numel() * t.element_size() for t in once.values())
+    tensors = to_bayesian(model)
+    weights = sum(t.mu.numel() for t in tensors)
+    size = expected_size([weights], 0, other_bytes(model))
+    assert round(1e6 * size.fp32_mb) == expected
+    assert expected < held < expected + 200 * len(once)  # the file adds a header and nothing else
+
+
+def test_other_bytes_count_the_dtype() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3).to(torch.bfloat16))
+    to_bayesian(model)
+    assert other_bytes(model) == 6 * 2
