@@ -153,6 +153,8 @@ def _reason(module: nn.Module, name: str) -> str:
         return "of normalisation layers"
     if isinstance(module, nn.RNNBase | nn.Embedding | nn.MultiheadAttention):
         return f"of {kind} (neither linear nor convolution)"
+    if "Conv" in kind or "Linear" in kind:
+        return f"of {kind} (a kind of its own; model.quantize.include adds it)"
     return "held by a module directly (embeddings, tokens, layer scales)"
 
 

@@ -57,9 +57,7 @@ def headline(settings: TrainSettings, network: nn.Module) -> str:
     """What is reported on: the model, and where its number of classes comes from."""
     data, known = type(settings.data).__name__, settings.data.classes_if_known
     classes = known if known is not None else getattr(network, "num_classes", None)
-    source = (
-        f"of {data}" if known is not None else f"of the model itself: the images of {data} are not here to be counted"
-    )
+    source = f"those of {data}" if known is not None else f"the model's own: {data} finds no folder to count in"
     return f"{settings.model.name} with {classes} classes ({source}), input channels {settings.data.channels}"
 
 

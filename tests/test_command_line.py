@@ -42,6 +42,12 @@ MISTAKES = [
     ("model.checkpoint=/no/such/file", "model.checkpoint", "existing file"),
     ("logger.mode=onlin", "logger.mode = 'onlin'", "online"),
     ("seed=-1", "seed = -1", "from 0"),
+    ("dry_run=maybe", "dry_run = 'maybe'", "true or false"),
+    ("inspekt=true", "inspekt", "inspect"),
+    ("model=convnext_tiny", "model = 'convnext_tiny'", "write model=timm model.name=convnext_tiny"),
+    ("model=resnet50.a1_in1k", "model = 'resnet50.a1_in1k'", "write model=timm model.name=resnet50.a1_in1k"),
+    ("model=resnet5", "model = 'resnet5'", "the nearest is resnet50"),
+    ("model=nothing", "model = 'nothing'", "deit_small, deit_tiny"),
 ]
 
 
@@ -73,6 +79,11 @@ def test_a_folder_that_cannot_be_made(
     file.touch()
     (line,) = faults(capsys, *flags, f"{key}={file}/deeper/run")
     assert line.strip().startswith(f"{key} = '{file}/deeper/run': must be a folder") and f"{file} is not" in line
+
+
+def test_dry_run_and_inspect_are_one_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
+    (line,) = faults(capsys, "dry_run=true", "inspect=true")
+    assert "inspect = True" in line and "dry_run" in line
 
 
 @pytest.mark.slow
@@ -131,18 +142,24 @@ def test_evaluate_from_the_command_line(program: Program, smoke: Path) -> None:
     assert "Traceback" not in wrong.stderr
 
 
-def readme_commands() -> list[list[str]]:
-    blocks = re.findall(r"```bash\n(.*?)```", (PROJECT / "README.md").read_text(), re.S)
+def train_commands(document: Path) -> list[list[str]]:
+    blocks = re.findall(r"```bash\n(.*?)```", document.read_text(), re.S)
     return [shlex.split(line) for block in blocks for line in block.splitlines() if line.startswith("python train.py")]
 
 
-def test_the_readmes_train_commands_pass_every_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("document", ["README.md", "docs/dry_run.md"])
+def test_the_train_commands_of_the_docs_pass_every_check(
+    document: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     resolvers.register()
-    commands = readme_commands()
+    commands = train_commands(PROJECT / document)
     assert len(commands) >= 4
+    (tmp_path / "weights.safetensors").touch()
+    own = {"data.root": tmp_path, "model.checkpoint": tmp_path / "weights.safetensors"}
     for command in commands:
-        # a folder of the reader's own stands for one that exists
-        arguments = [f"data.root={tmp_path}" if a.startswith("data.root=") else a for a in command[2:]]
+        # a folder and a file that are there stand for the reader's own
+        pairs = [(argument, argument.partition("=")[0]) for argument in command[2:]]
+        arguments = [f"{key}={own[key]}" if key in own else argument for argument, key in pairs]
         preflight(TrainSettings, PROJECT / "conf", "train", arguments)
         OverridesParser.create().parse_overrides([a for a in arguments if not a.startswith("-")])
     assert capsys.readouterr().err == ""

@@ -157,7 +157,7 @@ def test_inspect_leaves_the_whole_list(composed: Compose, tmp_path: Path) -> Non
     assert (result["summary"]["parameters"], result["summary"]["covered"]) == (cover.total, cover.covered)
     assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == {"some": "config"}
     assert {path.name for path in tmp_path.iterdir()} == {"coverage.csv", "config.yaml", "result.json"}
-    assert "test_vit.r160_in1k with 1000 classes (of the model itself" in out.getvalue()
+    assert "test_vit.r160_in1k with 1000 classes (the model's own" in out.getvalue()
     assert "real tensors" not in out.getvalue()
 
 

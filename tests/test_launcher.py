@@ -26,7 +26,7 @@ def main(cfg):
     seen = {"a": cfg.a, "text": cfg.text, "pid": os.getpid(), "mode": settings.mode.name, "num": settings.job.num,
             "name": settings.job.name, "env": dict(os.environ), "argv": sys.argv[1:], "output": str(settings.output_subdir)}
     (folder / "seen.json").write_text(json.dumps(seen))
-    (folder / "result.json").write_text(json.dumps({"objective": cfg.a * 10}))
+    (folder / "result.json").write_text(json.dumps({"objective": cfg.a * 10, "summary": {"some/figure": cfg.a / 8}}))
     print("job says", cfg.a, flush=True)
     if cfg.a == 13:
         raise RuntimeError("unlucky")
@@ -76,6 +76,12 @@ def seen(folder: Path, number: int) -> dict[str, Any]:
     return json.loads((folder / f"sweep/job{number}/seen.json").read_text())
 
 
+def table(done: subprocess.CompletedProcess[str]) -> list[list[str]]:
+    """The cells of the table that ends a sweep, from the last line of its heading on."""
+    lines = [line.split() for line in done.stdout.splitlines() if "─" not in line]
+    return lines[next(number for number, line in enumerate(lines) if line[:1] == ["job"] and "figure" in line) :]
+
+
 def test_each_job_has_a_process_a_folder_and_a_clean_environment(folder: Path) -> None:
     done = sweep(folder, "a=1,2", "hydra.job.name=toys", LOCAL_RANK="1", WORLD_SIZE="2", MASTER_PORT="1", KEPT="yes")
     assert done.returncode == 0, done.stderr
@@ -89,6 +95,8 @@ def test_each_job_has_a_process_a_folder_and_a_clean_environment(folder: Path) -
     assert not {"LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "OMP_NUM_THREADS"} & set(first["env"])
     assert first["env"]["KEPT"] == "yes"
     assert "job says 1" in done.stdout and "job says 2" in done.stdout
+    assert table(done) == [["job", "a", "figure"], ["0", "1", "0.125"], ["1", "2", "0.25"]]
+    assert done.stdout.index("job says 2") < done.stdout.index("figure")
     # one tree, and nothing beside it
     assert sorted(path.name for path in (folder / "sweep").iterdir()) == ["job0", "job1", "multirun.yaml"]
     assert not (folder / "outputs").exists() and not (folder / "multirun").exists()
@@ -101,6 +109,7 @@ def test_a_failed_job_does_not_stop_the_others(folder: Path) -> None:
     assert f"pwfn: job 0 (a=13) in {folder / 'sweep/job0'} failed with exit code 1" in done.stderr.splitlines()
     assert "pwfn: 1 of 2 jobs failed" in done.stderr
     assert "job 1 (" not in done.stderr
+    assert table(done)[1:] == [["0", "13", "FAILED,", "exit", "code", "1"], ["1", "2", "0.25"]]
     # the one traceback is that of the job itself
     assert done.stderr.count("Traceback") == done.stderr.count("RuntimeError: unlucky") <= 1
 
@@ -130,12 +139,13 @@ def test_sweeper_gets_the_objectives(folder: Path) -> None:
     (plugin / "recorder.py").write_text(SWEEPER)
     option = folder / "conf/hydra/sweeper/recorder.yaml"
     option.parent.mkdir()
-    option.write_text("_target_: hydra_plugins.recorder.recorder.Recorder\nmax_batch_size: null\nparams: null\n")
+    option.write_text("_target_: hydra_plugins.recorder.recorder.Recorder\nmax_batch_size: 1\nparams: null\n")
     extra = folder / "more"
     extra.mkdir()
     done = sweep(folder, "--config-dir", str(extra), "a=1,2", "hydra/sweeper=recorder")
     assert done.returncode == 0, done.stderr
     assert "returned [10, 20]" in done.stdout
+    assert len(table(done)) == 3  # one table, however many batches
     assert seen(folder, 0)["argv"][:4] == ["--config-name", "toy", "--config-dir", str(extra)]
 
 
@@ -149,5 +159,6 @@ def test_ctrl_c_ends_the_jobs(folder: Path) -> None:
     done = sweep(folder, "a=99,1")
     assert done.returncode in (1, 130, -signal.SIGINT)
     assert not (folder / "sweep/job1").exists()  # none is started any more
+    assert "not finished" in done.stdout
     with pytest.raises(ProcessLookupError):
         os.kill(seen(folder, 0)["pid"], 0)

@@ -1,0 +1,263 @@
+"""`dry_run=true`: the clustering of a real run and nothing else, its moves and sizes counted by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from rich.console import Console
+from safetensors.torch import save_file
+
+from pwfn import config
+from pwfn.dry_run import DryRun, DryRunRecord, Untrained
+from pwfn.dry_run_report import DISPLACED, LAYER_COLUMNS, dry_run
+from pwfn.faults import RunError
+from pwfn.model import ModelError, build_bayesian
+from pwfn.module import Phase
+from pwfn.network import FlatWeights, cluster_network
+from pwfn.posterior import quantised_tensors, set_sigma
+from pwfn.record import Scores
+from pwfn.rounds import RoundLoop
+from pwfn.settings import TrainSettings
+from tests import oracles
+from tests.conftest import Compose, Program
+
+SMALL = ("dry_run=true", "model=test_resnet", "data=image_folder", "schedule=three_rounds")
+FILES = ["config.yaml", "coverage.csv", "dry_run.csv", "dry_run.json", "layers.csv", "result.json"]
+
+
+def settings(composed: Compose, *overrides: str) -> TrainSettings:
+    return config.load(TrainSettings, composed(*SMALL, *overrides))
+
+
+def run(made: TrainSettings, folder: Path) -> tuple[list[DryRunRecord], str]:
+    out = io.StringIO()
+    return dry_run(made, {"some": "config"}, folder, Console(file=out, width=100)), out.getvalue()
+
+
+def read(path: Path, columns: dict) -> list[dict]:
+    with path.open() as file:
+        return [{key: column.read(row) for key, column in columns.items()} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of weights for test_resnet, whose biases are not all zero."""
+    torch.manual_seed(4)
+    model = timm.create_model("test_resnet", num_classes=1000)
+    with torch.no_grad():
+        model.fc.bias.normal_(0, 0.02)
+        model.fc.bias[:5] = 0.0
+    path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
+    save_file(model.state_dict(), str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(composed: Compose, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple:
+    folder = tmp_path_factory.mktemp("dry")
+    made = settings(composed, f"model.checkpoint={weights}")
+    records, said = run(made, folder)
+    return made, folder, records, said
+
+
+def naive_rounds(made: TrainSettings) -> tuple[FlatWeights, list[FlatWeights], list[float]]:
+    """Start and every round by calling the clustering itself."""
+    network = build_bayesian(made.model, num_classes=None, in_chans=3)
+    set_sigma(network, made.prior)
+    tensors = quantised_tensors(network)
+    start, after, limits = FlatWeights.of(tensors), [], []
+    for fraction in made.schedule.fractions:
+        options = {"fraction": fraction, "threshold": 1.0, "inc": 2.0, "zero_fix": True}
+        result = cluster_network(
+            tensors, FlatWeights.of(tensors), codebook=made.codebook, sigma_join=made.sigma_join, **options
+        )
+        after.append(FlatWeights.of(tensors))
+        limits.append(result.threshold)
+    return start, after, limits
+
+
+def test_rounds_are_those_of_the_clustering_counted_by_hand(finished: tuple) -> None:
+    made, _, records, _ = finished
+    start, after, limits = naive_rounds(made)
+    plain = timm.create_model("test_resnet")
+    rest = sum(b.numel() * b.element_size() for b in plain.buffers())
+    rest += sum(4 * p.numel() for name, p in plain.named_parameters()) - 4 * start.mu.numel()
+    mu0, sigma0 = start.mu.double().numpy(), np.maximum(start.sigma.double().numpy(), 2.0**-20)
+    for index, (record, now, limit) in enumerate(zip(records, after, limits, strict=True)):
+        mu, fixed = now.mu.double().numpy(), now.assignment.numpy() >= 0
+        values = Counter(mu[fixed].tolist())
+        assert record.round == index and record.fraction == made.schedule.fractions[index]
+        assert fixed.sum() == math.ceil(record.fraction * len(mu))
+        assert record.codebook_size == len(values) and record.threshold == limit
+        assert record.entropy_bits == pytest.approx(oracles.entropy_bits(mu.tolist()), rel=1e-9)
+        orders = Counter(oracles.order_of(value, 7) for value in mu[fixed].tolist())
+        assert record.order_share == pytest.approx([orders[n] / len(mu) for n in range(5)], rel=1e-12)
+        moved = np.abs(mu - mu0)
+        relative, sigmas = moved[mu0 != 0] / np.abs(mu0[mu0 != 0]), moved / sigma0
+        for spread, expected in ((record.relative, relative), (record.sigmas, sigmas)):
+            assert spread.mean == pytest.approx(expected.mean(), rel=1e-6)
+            assert spread.largest == pytest.approx(expected.max(), rel=1e-6)
+            assert spread.p99 == pytest.approx(np.sort(expected)[math.ceil(0.99 * len(expected)) - 1], rel=1e-6)
+        free = int((~fixed).sum())
+        used = [*values.values(), *([free] if free else [])]
+        share = np.array(used) / len(mu)
+        floats = rest + 4 * (len(values) + free)
+        assert record.size.fp32_mb == pytest.approx((rest + 4 * len(mu)) / 1e6, rel=1e-12)
+        assert record.size.entropy_mb == pytest.approx((floats - (share * np.log2(share)).sum() * len(mu) / 8) / 1e6)
+        assert record.size.index_bits == math.ceil(math.log2(len(used)))
+        assert record.size.fixed_mb == pytest.approx((floats + record.size.index_bits * len(mu) / 8) / 1e6)
+    assert records[-1].fraction == 1.0 and records[-1].size.entropy_mb < records[-1].size.fp32_mb / 4
+
+
+def test_rounds_without_training_are_those_of_a_real_run_that_trains_nothing(composed: Compose) -> None:
+    made = settings(composed)
+    codebooks = []
+    for runner_settings in (made.schedule, None):
+        torch.manual_seed(0)
+        network = build_bayesian(made.model, num_classes=10, in_chans=3)
+        set_sigma(network, made.prior)
+        if runner_settings is None:
+            list(DryRun(network, made).rounds())
+        else:
+            parts = (made.schedule, made.clustering, made.codebook, made.sigma_join, made.optimizer)
+            list(RoundLoop(Untrained(), network, *parts).rounds())
+        codebooks.append(FlatWeights.of(quantised_tensors(network)))
+    assert torch.equal(codebooks[0].mu, codebooks[1].mu)
+    assert torch.equal(codebooks[0].assignment, codebooks[1].assignment)
+    assert torch.equal(codebooks[0].sigma, codebooks[1].sigma)
+
+
+def test_untrained_has_nothing_to_say() -> None:
+    runner = Untrained()
+    runner.fit(Phase("a round", 3, None))  # type: ignore[arg-type]
+    assert runner.steps == 0 and math.isnan(runner.test().top1) and isinstance(runner.test(), Scores)
+
+
+def test_the_folder_holds_the_rounds_the_layers_and_no_training(finished: tuple) -> None:
+    _, folder, records, said = finished
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    rows = json.loads((folder / "dry_run.json").read_text())
+    assert [DryRunRecord.from_flat(row) for row in rows] == records
+    assert read(folder / "dry_run.csv", DryRunRecord.columns()) == rows
+    layers = read(folder / "layers.csv", LAYER_COLUMNS)
+    names = {name for name, _ in timm.create_model("test_resnet").named_parameters()}
+    assert {row["name"] for row in layers} <= names and len(layers) > 10
+    l2 = [row["l2"] for row in layers]
+    assert l2 == sorted(l2, reverse=True)
+    weights = sum(row["weights"] for row in layers)
+    assert sum(row["weights"] * row["sigmas"] for row in layers) / weights == pytest.approx(records[-1].sigmas.mean)
+    result = json.loads((folder / "result.json").read_text())
+    assert result["objective"] == result["summary"]["entropy_mb"] == rows[-1]["entropy_mb"]
+    assert all(rows[-1][key] == value for key, value in result["summary"].items()) and len(result["summary"]) == 6
+    assert f"Files in {folder}: {', '.join(FILES)}" in said.splitlines()
+
+
+def test_every_column_has_a_meaning_and_a_unit() -> None:
+    for column in [*DryRunRecord.columns().values(), *LAYER_COLUMNS.values()]:
+        assert len(column.meaning) > 5 and column.unit, column.key
+    assert len(DryRunRecord.columns()) == 21
+
+
+def test_the_console_shows_rounds_tables_and_the_farthest_layers(finished: tuple) -> None:
+    _, folder, records, said = finished
+    lines = [line.split() for line in said.splitlines()]
+    last = records[-1]
+    assert [line[0] for line in lines if len(line) == 11 and line[0] in "123"] == ["1", "2", "3"]
+    assert ["3", "100.0", str(last.codebook_size), f"{last.entropy_bits:.2f}"] in [line[:4] for line in lines]
+    layers = read(folder / "layers.csv", LAYER_COLUMNS)
+    listed = [line[0] for line in lines if len(line) == 5 and line[0] in {row["name"] for row in layers}]
+    assert listed == [row["name"] for row in layers[:DISPLACED]]
+    assert "share the codebook" in said and "round 2: 90.0 % fixed to" in said
+    assert f"on {last.codebook_size:,} values, {last.entropy_bits:.2f} bits each: {last.size.entropy_mb:.2f} MB" in said
+    assert "5 weights start at exactly 0" in said
+    assert "RANDOM" not in said
+    rules = [len(line) for line in said.splitlines() if line.startswith("─")]
+    assert len(rules) == 5 and max(rules) <= 80  # what every terminal has
+
+
+def test_random_weights_are_said_aloud_first_and_last(composed: Compose, tmp_path: Path) -> None:
+    _, said = run(settings(composed), tmp_path)
+    lines = said.splitlines()
+    assert lines[0].startswith("RANDOM WEIGHTS: no file of weights was given for test_resnet.r160_in1k")
+    assert lines[0] in lines[-2:] and "model.checkpoint=<file>" in lines[0]
+    quiet = run(settings(composed, "quiet=true"), tmp_path)[1]
+    assert quiet.count("RANDOM WEIGHTS") == 1 and "round 1:" not in quiet and "most displaced layers" in quiet
+
+
+def test_a_head_that_is_made_anew_is_said_aloud(composed: Compose, weights: Path, tmp_path: Path) -> None:
+    _, said = run(settings(composed, f"model.checkpoint={weights}", "data=synthetic", "data.channels=3"), tmp_path)
+    assert said.startswith("RANDOM HEAD: the weights are for 1000 classes, Synthetic has 10")
+    assert "with 10 classes (those of Synthetic)" in said
+
+
+def test_a_channel_and_a_class_count_come_from_the_data(composed: Compose, tmp_path: Path) -> None:
+    _, said = run(settings(composed, "data=digits"), tmp_path)
+    assert "test_resnet.r160_in1k with 10 classes (those of Digits), input channels 1" in said
+    for split in ("train/a", "train/b", "val/a", "val/b"):
+        (tmp_path / split).mkdir(parents=True)
+    _, said = run(settings(composed, f"data.root={tmp_path}"), tmp_path / "run")
+    assert "with 2 classes (those of ImageFolder), input channels 3" in said
+
+
+@pytest.mark.parametrize("name", [*timm.list_models("test_*"), "mobilenetv3_small_050"])
+def test_any_model_is_dry_run(name: str, composed: Compose, tmp_path: Path) -> None:
+    records, _ = run(settings(composed, "model=timm", f"model.name={name}"), tmp_path)
+    plain = timm.create_model(name)
+    bytes_ = {id(t): t.numel() * t.element_size() for t in [*plain.parameters(), *plain.buffers()]}
+    assert len(records) == 3 and records[-1].codebook_size > 20
+    assert sum(records[-1].order_share) == pytest.approx(1, rel=1e-12)
+    # buffers that the state dict leaves out (position tables) are not stored
+    assert round(1e6 * records[-1].size.fp32_mb) <= sum(bytes_.values())
+    assert records[-1].size.entropy_mb < records[-1].size.fixed_mb < records[-1].size.fp32_mb / 3
+
+
+@pytest.mark.parametrize("rule", ["mean_sigma", "divide_by_10", "allow_retraining"])
+def test_every_sigma_join_goes_through(rule: str, composed: Compose, tmp_path: Path) -> None:
+    records, _ = run(settings(composed, f"sigma_join={rule}", "codebook.b=5", "clustering.zero_fix=false"), tmp_path)
+    assert records[-1].fraction == 1.0 and len(json.loads((tmp_path / "dry_run.json").read_text())) == 3
+
+
+def test_the_same_seed_gives_the_same_rounds(composed: Compose, tmp_path: Path) -> None:
+    made = [run(settings(composed, f"seed={seed}"), tmp_path / str(n))[0] for n, seed in enumerate((1, 1, 2))]
+    rows = [[{k: v for k, v in one.flat().items() if k != "cluster_seconds"} for one in records] for records in made]
+    assert rows[0] == rows[1] != rows[2]
+
+
+def test_weights_that_no_codebook_fits_are_one_line(composed: Compose, weights: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    large, zero = tmp_path / "large.safetensors", tmp_path / "zero.safetensors"
+    state = load_file(weights)
+    save_file({name: t * 1e9 if t.ndim == 4 else t for name, t in state.items()}, str(large))
+    save_file({name: t * 0 for name, t in state.items()}, str(zero))
+    for file, words in ((large, "smaller than"), (zero, "zero everywhere")):
+        with pytest.raises(RunError, match=f"round 1 cannot be clustered: .*{words}") as error:
+            run(settings(composed, f"model.checkpoint={file}"), tmp_path / "run")
+        assert "\n" not in str(error.value)
+    (tmp_path / "broken.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ModelError, match="not a readable file of weights"):
+        run(settings(composed, f"model.checkpoint={tmp_path / 'broken.safetensors'}"), tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_sweep_of_dry_runs_ends_with_its_table(program: Program, tmp_path: Path) -> None:
+    sweep = ("-m", *SMALL, "quiet=true", "codebook.b=5,7", "hydra.sweep.dir=sweep", "hydra.launcher.n_jobs=2")
+    done = program(tmp_path, "train.py", *sweep)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep"]  # no W&B run
+    last = done.stdout.splitlines()[-2:]
+    for job, line in enumerate(last):
+        figures = json.loads((tmp_path / "sweep" / str(job) / "result.json").read_text())["summary"]
+        assert line.split()[:3] == [str(job), "57"[job], str(figures["codebook_size"])]
+        assert sorted(path.name for path in (tmp_path / "sweep" / str(job)).glob("*.*")) == sorted(
+            [*FILES, ".hydra", "train.log"]
+        )

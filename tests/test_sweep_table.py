@@ -1,0 +1,85 @@
+"""The table that ends a sweep, from what jobs left in their folders."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from hydra_plugins.pwfn_process import sweep_table
+from hydra_plugins.pwfn_process.sweep_table import Row, read_result
+from pwfn import record
+from pwfn.record import write_result
+
+
+def row(folder: Path, number: int, overrides: list[str], code: int | None = 0, **figures: Any) -> Row:
+    job = folder / str(number)
+    job.mkdir()
+    if figures:
+        write_result(job, 1.5, figures)
+    return Row(number, overrides, job, code)
+
+
+def shown(rows: list[Row], width: int = 120) -> list[list[str]]:
+    out = io.StringIO()
+    Console(file=out, width=width).print(sweep_table.sweep_table(rows))
+    return [line.split() for line in out.getvalue().splitlines() if line.strip() and "─" not in line]
+
+
+def test_jobs_write_the_file_that_the_table_reads(tmp_path: Path) -> None:
+    assert sweep_table.RESULT == record.RESULT
+    write_result(tmp_path, 97.5, {"clustered/top1": 97.5, "unique_weights": 88})
+    assert read_result(tmp_path) == {"objective": 97.5, "summary": {"clustered/top1": 97.5, "unique_weights": 88}}
+
+
+def test_only_what_differs_is_told_of_the_overrides(tmp_path: Path) -> None:
+    rows = [
+        row(tmp_path, 0, ["a.b=5", "+c=x=1", "same=7"], top1=98.123456, unique_weights=12345),
+        row(tmp_path, 1, ["a.b=6", "+c=y", "same=7"], top1=5.0, unique_weights=7),
+    ]
+    assert shown(rows) == [
+        ["a.", "unique"],
+        ["job", "b", "c", "top1", "weights"],
+        ["0", "5", "x=1", "98.12", "12,345"],
+        ["1", "6", "y", "5", "7"],
+    ]
+
+
+def test_failed_and_unfinished_jobs_are_marked_and_show_no_figures(tmp_path: Path) -> None:
+    rows = [
+        row(tmp_path, 0, ["a=1"], bits=3.0),
+        row(tmp_path, 1, ["a=2"], code=1, bits=9.0),  # what an interrupted job had written by then
+        row(tmp_path, 2, ["a=3"], code=None),
+        row(tmp_path, 3, ["a=4"]),  # a job that writes no result
+    ]
+    assert shown(rows) == [
+        ["job", "a", "bits"],
+        ["0", "1", "3"],
+        ["1", "2", "FAILED,", "exit", "code", "1"],
+        ["2", "3", "not", "finished"],
+        ["3", "4"],
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"summary": 3}', '{"summary": {"a": "text", "b": null}}', "\0"])
+def test_a_result_that_cannot_be_read_costs_its_figures_only(tmp_path: Path, text: str) -> None:
+    broken, good = row(tmp_path, 0, ["a=1"]), row(tmp_path, 1, ["a=2"], bits=2.5)
+    (broken.folder / "result.json").write_text(text)
+    assert shown([broken, good])[1:] == [["0", "1"], ["1", "2", "2.5"]]
+
+
+def test_jobs_of_different_kinds_share_a_table(tmp_path: Path) -> None:
+    rows = [row(tmp_path, 0, ["dry_run=true"], mb=1.5), row(tmp_path, 1, [], top1=90.0)]
+    assert shown(rows)[1:] == [["job", "run", "mb", "top1"], ["0", "true", "1.5"], ["1", "90"]]
+
+
+def test_a_pipe_gets_the_whole_width(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = {f"{'long' * 5}{i}": i for i in range(20)}
+    sweep_table.print_table([row(tmp_path, 0, ["a=1"], **figures), row(tmp_path, 1, ["a=2"], **figures)])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5 and all(name in lines[1] for name in figures)
+    assert json.loads((tmp_path / "0/result.json").read_text())["summary"] == figures
