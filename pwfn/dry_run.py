@@ -28,8 +28,8 @@ def _spread(key: str, what: str, unit: str) -> dict[str, Any]:
 
 def _size() -> dict[str, Any]:
     fp32 = Column("fp32_mb", "the network as it is, all tensors", "MB (10^6 bytes)")
-    entropy = Column("entropy_mb", "indices coded at their entropy, codebook, free weights, other tensors", fp32.unit)
-    fixed = Column("fixed_mb", "the same with index_bits for every index", fp32.unit)
+    entropy = Column("entropy_mb", "indices at their entropy, free weights, everything else as it is", fp32.unit)
+    fixed = Column("fixed_mb", "the same with index_bits for every index, and the codebook", fp32.unit)
     bits = Column("index_bits", "bits of an index of fixed width", "bits", int)
     return {"columns": (fp32, entropy, fixed, bits), "join": lambda parts: ExpectedSize(*parts)}
 

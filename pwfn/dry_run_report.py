@@ -168,9 +168,9 @@ def _number(value: float) -> str:
 
 def conclusion(last: DryRunRecord, weights: int, zeros: int) -> str:
     """The outcome in words."""
-    size = last.size
+    size, values = last.size, "values" if last.codebook_size > 1 else "value"
     lines = [
-        f"{weights:,} weights on {last.codebook_size:,} values, {last.entropy_bits:.2f} bits each: "
+        f"{weights:,} weights on {last.codebook_size:,} {values}: {last.entropy_bits:.2f} bits each, "
         f"{size.entropy_mb:.2f} MB at the entropy, {size.fixed_mb:.2f} MB at {size.index_bits} bits, instead of "
         f"{size.fp32_mb:.2f} MB ({size.fp32_mb / size.entropy_mb:.1f} and {size.fp32_mb / size.fixed_mb:.1f} times smaller).",
         f"The last weights could move {last.threshold:,.6g} sigmas. In the mean a weight moved by "

@@ -144,9 +144,9 @@ class RoundLoop:
                 sigma_join=self.sigma_join,
             )
         except ValueError as error:
+            advice = "; try a smaller optimizer.lr" if self.schedule.epochs(index) else ""
             raise TrainingDiverged(
-                f"the weights cannot be clustered in round {index + 1}/{self.schedule.rounds}: {error}; try a smaller "
-                "optimizer.lr"
+                f"the weights cannot be clustered in round {index + 1}/{self.schedule.rounds}: {error}{advice}"
             ) from error
         cluster_seconds = time.perf_counter() - started
         sigma = result.sigma.clamp(min=MIN_SIGMA)

@@ -1,23 +1,20 @@
-"""How large a network is on disk: as it is, and as codebook indices."""
+"""How large a network that has not been trained yet would be on disk, by the same receipt that a finished one gets."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 from torch import Tensor, nn
 
-from pwfn import stats
+from pwfn.artifact.receipt import make_receipt
 from pwfn.posterior import GaussianWeight, is_lazy, quantised_tensors
-
-FLOAT_BYTES = 4  # of a weight or a codebook entry that is stored as it is
 
 
 @dataclass(frozen=True)
 class ExpectedSize:
-    """Megabytes (10^6 bytes) of one network: plain float32, indices at their entropy, indices of one fixed width."""
+    """Megabytes (10^6 bytes) of one network: plain float32, indices at their entropy, indices of `index_bits` each."""
 
     fp32_mb: float
     entropy_mb: float
@@ -28,21 +25,15 @@ class ExpectedSize:
 def expected_size(counts: Sequence[int], free: int, other_bytes: int) -> ExpectedSize:
     """The size of a network whose codebook entries are used `counts` times, with `free` weights that are still floats.
 
-    Every weight is stored as the index of its entry; a free one as one more index, and its 32 bits besides. The codebook
-    itself counts (32 bits an entry), and so do `other_bytes`, which are stored as they are. `entropy_mb` takes the
-    Shannon entropy of the indices, the least that any code without knowledge of their order needs; `fixed_mb` takes
-    `index_bits = ceil(log2(number of indices))` for each.
+    Every weight is stored as the index of its entry; a free one as one more index, and its 32 bits besides. The
+    `other_bytes` are stored as they are.
     """
-    used = [*counts, free] if free else list(counts)
-    weights = sum(used)
-    index_bits = math.ceil(math.log2(len(used)))
-    as_floats = other_bytes + FLOAT_BYTES * (len(counts) + free)
-    entropy = stats.entropy_bits(torch.tensor(used))
+    receipt = make_receipt(np.array([*counts, free], dtype=np.int64), rest=other_bytes, coded=0, zipped=None)
     return ExpectedSize(
-        fp32_mb=(other_bytes + FLOAT_BYTES * weights) / 1e6,
-        entropy_mb=(as_floats + weights * entropy / 8) / 1e6,
-        fixed_mb=(as_floats + weights * index_bits / 8) / 1e6,
-        index_bits=index_bits,
+        fp32_mb=receipt.float32 / 1e6,
+        entropy_mb=receipt.entropy_bound / 1e6,
+        fixed_mb=receipt.fixed_width / 1e6,
+        index_bits=(len(counts) + (free > 0) - 1).bit_length(),
     )
 
 

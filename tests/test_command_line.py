@@ -101,6 +101,11 @@ def test_a_sweep_of_two_jobs_leaves_two_whole_runs(program: Program, tmp_path: P
     assert done.returncode == 0, done.stderr
     seeds = [json.loads((tmp_path / "sweep" / job / "summary.json").read_text())["run"]["seed"] for job in "01"]
     assert seeds == [0, 1]
+    for job, line in zip("01", done.stdout.splitlines()[-2:], strict=True):  # the table that ends the sweep
+        figures = json.loads((tmp_path / "sweep" / job / "result.json").read_text())["summary"]
+        assert list(figures) == ["clustered/top1", "entropy_bits", "unique_weights"]
+        top1, bits, values = figures.values()
+        assert line.split() == [job, job, f"{top1:.4g}", f"{bits:.4g}", f"{values:,}"]
 
 
 @pytest.mark.slow

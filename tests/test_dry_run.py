@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import save_file
 
+import pwfn
 from pwfn import config
 from pwfn.dry_run import DryRun, DryRunRecord, Untrained
 from pwfn.dry_run_report import DISPLACED, LAYER_COLUMNS, dry_run
@@ -110,11 +111,12 @@ def test_rounds_are_those_of_the_clustering_counted_by_hand(finished: tuple) -> 
         free = int((~fixed).sum())
         used = [*values.values(), *([free] if free else [])]
         share = np.array(used) / len(mu)
-        floats = rest + 4 * (len(values) + free)
-        assert record.size.fp32_mb == pytest.approx((rest + 4 * len(mu)) / 1e6, rel=1e-12)
-        assert record.size.entropy_mb == pytest.approx((floats - (share * np.log2(share)).sum() * len(mu) / 8) / 1e6)
-        assert record.size.index_bits == math.ceil(math.log2(len(used)))
-        assert record.size.fixed_mb == pytest.approx((floats + record.size.index_bits * len(mu) / 8) / 1e6)
+        floats, bits = rest + 4 * free, math.ceil(math.log2(len(used)))
+        entropy = -(share * np.log2(share)).sum() * len(mu) / 8
+        size = record.size
+        assert size.fp32_mb == pytest.approx((rest + 4 * len(mu)) / 1e6, rel=1e-12) and size.index_bits == bits
+        assert size.entropy_mb == pytest.approx((floats + entropy) / 1e6, abs=2e-6)
+        assert size.fixed_mb == pytest.approx((floats + 4 * len(values) + bits * len(mu) / 8) / 1e6, abs=2e-6)
     assert records[-1].fraction == 1.0 and records[-1].size.entropy_mb < records[-1].size.fp32_mb / 4
 
 
@@ -134,6 +136,20 @@ def test_rounds_without_training_are_those_of_a_real_run_that_trains_nothing(com
     assert torch.equal(codebooks[0].mu, codebooks[1].mu)
     assert torch.equal(codebooks[0].assignment, codebooks[1].assignment)
     assert torch.equal(codebooks[0].sigma, codebooks[1].sigma)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "coat_lite_tiny"])
+def test_the_expected_size_is_that_on_the_receipt_of_the_artifact(name: str, composed: Compose, tmp_path: Path) -> None:
+    made = settings(composed, "model=timm", f"model.name={name}", "schedule=one_shot")
+    network = build_bayesian(made.model, num_classes=10, in_chans=3)
+    set_sigma(network, made.prior)
+    (record,) = DryRun(network, made).rounds()
+    receipt = pwfn.save(tmp_path / "model.pwfn", network)
+    size = record.size
+    assert (size.fp32_mb, size.fixed_mb) == (receipt.float32 / 1e6, receipt.fixed_width / 1e6)
+    assert size.entropy_mb == receipt.entropy_bound / 1e6
+    written = (tmp_path / "model.pwfn").stat().st_size / 1e6
+    assert written == pytest.approx(size.entropy_mb, rel=0.1)  # what was promised is what one gets
 
 
 def test_untrained_has_nothing_to_say() -> None:
@@ -177,7 +193,7 @@ def test_the_console_shows_rounds_tables_and_the_farthest_layers(finished: tuple
     listed = [line[0] for line in lines if len(line) == 5 and line[0] in {row["name"] for row in layers}]
     assert listed == [row["name"] for row in layers[:DISPLACED]]
     assert "share the codebook" in said and "round 2: 90.0 % fixed to" in said
-    assert f"on {last.codebook_size:,} values, {last.entropy_bits:.2f} bits each: {last.size.entropy_mb:.2f} MB" in said
+    assert f"on {last.codebook_size:,} values: {last.entropy_bits:.2f} bits each, {last.size.entropy_mb:.2f} MB" in said
     assert "5 weights start at exactly 0" in said
     assert "RANDOM" not in said
     rules = [len(line) for line in said.splitlines() if line.startswith("─")]
@@ -240,9 +256,9 @@ def test_weights_that_no_codebook_fits_are_one_line(composed: Compose, weights: 
     save_file({name: t * 1e9 if t.ndim == 4 else t for name, t in state.items()}, str(large))
     save_file({name: t * 0 for name, t in state.items()}, str(zero))
     for file, words in ((large, "smaller than"), (zero, "zero everywhere")):
-        with pytest.raises(RunError, match=f"round 1 cannot be clustered: .*{words}") as error:
+        with pytest.raises(RunError, match=f"cannot be clustered in round 1/3: .*{words}") as error:
             run(settings(composed, f"model.checkpoint={file}"), tmp_path / "run")
-        assert "\n" not in str(error.value)
+        assert "\n" not in str(error.value) and "optimizer" not in str(error.value)
     (tmp_path / "broken.safetensors").write_bytes(b"no weights")
     with pytest.raises(ModelError, match="not a readable file of weights"):
         run(settings(composed, f"model.checkpoint={tmp_path / 'broken.safetensors'}"), tmp_path / "run")
