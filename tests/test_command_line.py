@@ -131,9 +131,9 @@ def test_evaluate_from_the_command_line(program: Program, smoke: Path) -> None:
     assert "Traceback" not in wrong.stderr
 
 
-def readme_commands() -> list[list[str]]:
+def readme_commands(start: str = "python train.py") -> list[list[str]]:
     blocks = re.findall(r"```bash\n(.*?)```", (PROJECT / "README.md").read_text(), re.S)
-    return [shlex.split(line) for block in blocks for line in block.splitlines() if line.startswith("python train.py")]
+    return [shlex.split(line) for block in blocks for line in block.splitlines() if line.startswith(start)]
 
 
 def test_the_readmes_train_commands_pass_every_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
