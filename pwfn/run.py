@@ -20,7 +20,6 @@ from rich.console import Console
 from torch import nn
 
 from pwfn import checkpoint, config
-from pwfn.artifact import ArtifactError
 from pwfn.artifact.of_run import recipe_warnings, write_for_run
 from pwfn.coverage import coverage
 from pwfn.data.module import ImageDataModule
@@ -190,7 +189,7 @@ def evaluate(cfg: DictConfig) -> None:
             _quiet_lightning()
             seed_run(settings.seed)
             measure_artifact(settings, Console())
-    except (checkpoint.NotAFinishedRun, config.ConfigError, RunError, ArtifactError) as error:
+    except (checkpoint.NotAFinishedRun, config.ConfigError, RunError) as error:
         print(f"pwfn: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ import torch
 from rich.console import Console
 
 import pwfn
+from pwfn import export
 from pwfn.artifact.of_run import write_for_run
 from pwfn.data import DataError, Digits, ImageData, Synthetic
 from pwfn.evaluation.measure import measure_artifact
@@ -19,6 +22,7 @@ from pwfn.preflight import preflight
 from pwfn.run import Finished, evaluate, rebuilt_settings
 from pwfn.settings import EvaluateSettings, TrainerSpec
 from tests.conftest import PROJECT, Compose, Program
+from tests.test_command_line import readme_commands
 
 SmallRun = Callable[..., Finished]
 IMAGES = Synthetic(
@@ -125,6 +129,24 @@ def test_a_model_that_an_artifact_cannot_name_is_said_at_once(
     images = torch.randn(2, 1, 32, 32)
     with torch.no_grad():
         assert torch.equal(loaded(images), finished.network.eval()(images))
+
+
+def test_what_the_readme_says_of_taking_it_home(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(finished.folder / "model.pwfn", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    ((snippet,),) = [re.findall(r"```python\n(import pwfn\n.*?)```", (PROJECT / "README.md").read_text(), re.S)]
+    exec(snippet, (names := {}))
+    assert not names["model"].training
+    (measure,) = readme_commands("python evaluate.py")
+    preflight(EvaluateSettings, PROJECT / "conf", "evaluate", measure[2:])
+    exports = readme_commands("python -m pwfn.export")
+    assert len(exports) == 2
+    for command in exports:
+        assert export.main(command[3:]) == 0
+    assert capsys.readouterr().err == ""
+    assert {path.name for path in tmp_path.iterdir()} == {"model.pwfn", "model.safetensors", "model.onnx"}
 
 
 def test_evaluate_measures_an_artifact(program: Program, smoke: Path, tmp_path: Path) -> None:

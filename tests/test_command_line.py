@@ -147,9 +147,9 @@ def test_evaluate_from_the_command_line(program: Program, smoke: Path) -> None:
     assert "Traceback" not in wrong.stderr
 
 
-def train_commands(document: Path) -> list[list[str]]:
+def commands_of(document: Path, start: str = "python train.py") -> list[list[str]]:
     blocks = re.findall(r"```bash\n(.*?)```", document.read_text(), re.S)
-    return [shlex.split(line) for block in blocks for line in block.splitlines() if line.startswith("python train.py")]
+    return [shlex.split(line) for block in blocks for line in block.splitlines() if line.startswith(start)]
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/dry_run.md"])
@@ -157,7 +157,7 @@ def test_the_train_commands_of_the_docs_pass_every_check(
     document: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     resolvers.register()
-    commands = train_commands(PROJECT / document)
+    commands = commands_of(PROJECT / document)
     assert len(commands) >= 4
     (tmp_path / "weights.safetensors").touch()
     own = {"data.root": tmp_path, "model.checkpoint": tmp_path / "weights.safetensors"}

@@ -11,9 +11,12 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from pwfn.faults import RunError
 
 Buffer = bytes | bytearray | memoryview
 
@@ -25,7 +28,7 @@ MAX_HEADER = 8 << 20  # bytes of JSON
 ZLIB_RATIO = 1032  # DEFLATE cannot shrink anything further
 
 
-class ArtifactError(ValueError):
+class ArtifactError(RunError):
     """A file that is not a sound artifact, or a network that cannot become one. The message is one line."""
 
 
@@ -72,40 +75,30 @@ def read(path: Path) -> tuple[bytes, memoryview]:
     """The JSON text of the header and the bytes of all sections together, after the checksums were found right."""
     with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
+        preamble = file.read(PREAMBLE.size)
+        text = _header(path, preamble, file, size)  # first: what is no artifact is not read to its end
+        file.seek(0)
         content = memoryview(file.read(size))
-    if len(content) < PREAMBLE.size + DIGEST:
-        raise ArtifactError(f"{path} is not an artifact or cut short: it has only {len(content)} bytes")
-    text = _header(path, content[: PREAMBLE.size], _Reader(content), size)
     if hashlib.sha256(content[:-DIGEST]).digest() != content[-DIGEST:]:
         raise ArtifactError(f"{path} is damaged or cut short: its checksum is wrong")
-    stored = PREAMBLE.unpack(content[: PREAMBLE.size])[2]
-    return text, content[PREAMBLE.size + stored : -DIGEST]
+    return text, content[PREAMBLE.size + PREAMBLE.unpack(preamble)[2] : -DIGEST]
 
 
-class _Reader:
-    """What `_header` needs of a file, on bytes in memory."""
-
-    def __init__(self, content: memoryview) -> None:
-        self.content = content
-
-    def read(self, count: int) -> memoryview:
-        return self.content[PREAMBLE.size : PREAMBLE.size + count]
-
-
-def _opened(path: Path) -> Any:
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The open file; whatever the system has against opening or reading it becomes an ArtifactError."""
     try:
         if not path.is_file():  # a folder, or a pipe that would be waited for without end
-            raise ArtifactError(f"{path} is not a file")
-        return path.open("rb")
+            raise ArtifactError(f"{one_line(path)} is not a file")
+        with path.open("rb") as file:
+            yield file
     except (OSError, ValueError) as error:
-        if isinstance(error, ArtifactError):
-            raise
         raise ArtifactError(f"{one_line(path)} cannot be read: {one_line(error)}") from error
 
 
-def _header(path: Path, preamble: Buffer, file: Any, size: int) -> bytes:
+def _header(path: Path, preamble: bytes, file: BinaryIO, size: int) -> bytes:
     """Check the preamble, then read, verify and inflate the header that comes next in `file`."""
-    if len(preamble) < PREAMBLE.size or bytes(preamble[:8]) != MAGIC:
+    if len(preamble) < PREAMBLE.size or preamble[:8] != MAGIC:
         raise ArtifactError(f"{path} is not a pwfn artifact (it does not begin with the bytes of one)")
     _, version, stored, length, digest = PREAMBLE.unpack(preamble)
     if version != VERSION:

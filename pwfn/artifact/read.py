@@ -49,6 +49,8 @@ def _read(path: Path) -> tuple[Header, Sections]:
 
 
 def _load(header: Header, sections: Sections, model: nn.Module | None, posterior: bool) -> nn.Module:
+    if posterior and header.sigma is None:
+        raise ArtifactError("it was written without sigmas, so there is no posterior in it")
     if model is None:
         model = _built(header)
     else:

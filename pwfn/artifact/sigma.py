@@ -49,8 +49,7 @@ def decode_sigma(
     header: Header, sections: Mapping[str, memoryview], tensors: Iterator[Decoded]
 ) -> Iterator[tuple[Decoded, NDArray[np.float32]]]:
     """Each decoded tensor with its sigmas, of the same shape; raises ArtifactError."""
-    if header.sigma is None:
-        raise ArtifactError("the artifact was written without sigmas")
+    assert header.sigma is not None
     sizes = {section.name: section.size for section in header.sections}
     levels = np.frombuffer(inflate(sections["sigma_tables"], sizes["sigma_tables"], "section sigma_tables"), np.uint8)
     levels = levels.reshape(header.entries + 1, header.sigma + 1)

@@ -1,0 +1,129 @@
+"""An artifact in other tools' forms: each is read by that tool, and computes what the model computes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors import safe_open
+from torch import nn
+
+import pwfn
+from pwfn import export
+from tests.clustered import clustered
+
+DATA = {"mean": [0.5], "std": [0.5], "interpolation": "bilinear", "crop_pct": 0.9, "crop_mode": "center"}
+
+
+def artifact(folder: Path, name: str, channels: int = 3, **args: Any) -> Path:
+    path = folder / "model.pwfn"
+    data = {**DATA, "input_size": [channels, 32, 32]}
+    pwfn.save(path, clustered(name, channels=channels, **args), args=args, data=data, class_names=list("abcde"))
+    return path
+
+
+@pytest.mark.parametrize(("name", "args"), [("test_resnet", {}), ("coat_lite_tiny", {"img_size": 32})])
+def test_timm_reads_the_state_dict(name: str, args: dict[str, Any], tmp_path: Path) -> None:
+    path = artifact(tmp_path, name, **args)
+    said = export.export(path, "safetensors")
+    assert said.startswith(f"{tmp_path}/model.safetensors") and "without a bit of difference" in said
+    read = timm.create_model(name, num_classes=5, checkpoint_path=str(tmp_path / "model.safetensors"), **args).eval()
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(read(images), pwfn.load(path)(images))
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        facts = file.metadata()
+    assert facts["architecture"].startswith(name) and json.loads(facts["class_names"]) == list("abcde")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "channels", "args"),
+    [("test_resnet", 1, {}), ("test_nfnet", 3, {}), ("test_vit", 3, {"img_size": 32})],
+    ids=["resnet", "standardised", "transformer"],
+)
+def test_onnx_runtime_computes_the_same(name: str, channels: int, args: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    path = artifact(tmp_path, name, channels, **args)
+    assert "run by ONNX Runtime" in export.export(path, "onnx")
+    session = runtime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    model = pwfn.load(path)
+    for batch in (1, 5):
+        images = torch.randn(batch, channels, 32, 32)
+        (found,) = session.run(["logits"], {"images": images.numpy()})
+        with torch.no_grad():
+            torch.testing.assert_close(torch.from_numpy(found), model(images), rtol=1e-3, atol=1e-4)
+    facts = session.get_modelmeta().custom_metadata_map
+    assert facts["architecture"].startswith(name) and json.loads(facts["data"])["input_size"] == [channels, 32, 32]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["model.onnx", "model.pwfn"]
+
+
+@pytest.mark.slow
+def test_core_ml_keeps_look_up_tables_that_are_the_weights(tmp_path: Path) -> None:
+    """The weights that come back from the package, put into a fresh model, give the same logits."""
+    pytest.importorskip("coremltools")
+    path = artifact(tmp_path, "test_resnet")
+    assert "palettized" in export.export(path, "coreml")
+    found = export.palettized_weights(tmp_path / "model.mlpackage")
+    model, other = pwfn.load(path), pwfn.load(path)
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        for name, parameter in other.named_parameters():
+            if parameter.ndim > 1:
+                parameter.zero_()
+                parameter.copy_(found[name.replace(".", "_")])
+        assert torch.equal(other(images), model(images))
+    size = sum(file.stat().st_size for file in (tmp_path / "model.mlpackage").rglob("*") if file.is_file())
+    assert size < 0.35 * sum(4 * p.numel() for p in model.parameters())
+
+
+# what is refused -----------------------------------------------------------------------------------------------------
+
+
+def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert export.main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and len(said.err.splitlines()) == 1
+    return said.err
+
+
+def test_one_line_says_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(artifact(tmp_path, "test_resnet"))
+    assert "nowhere is not a file" in failed(capsys, f"{tmp_path}/nowhere", "--to", "safetensors")
+    wrong = failed(capsys, path, "--to", "safetensors", "--out", f"{tmp_path}/model.pt")
+    assert "ends with .safetensors" in wrong
+    assert "there is no folder" in failed(capsys, path, "--to", "safetensors", "--out", f"{tmp_path}/no/x.safetensors")
+    with pytest.warns(UserWarning, match="will not say"):
+        pwfn.save(tmp_path / "nameless", nn.Sequential(nn.Linear(3, 3)))
+    assert "does not say how to build" in failed(capsys, f"{tmp_path}/nameless", "--to", "safetensors")
+    monkeypatch.setattr(export, "find_spec", lambda name: None)
+    assert "pip install 'pwfn[onnx]'" in failed(capsys, path, "--to", "onnx")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["model.pwfn", "nameless"]
+
+
+def test_a_form_that_computes_something_else_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = artifact(tmp_path, "test_resnet")
+    (tmp_path / "model.safetensors").write_text("an older file")
+    monkeypatch.setattr(export, "_same_bits", lambda one, other: False)
+    assert "came back changed" in failed(capsys, str(path), "--to", "safetensors")
+    assert (tmp_path / "model.safetensors").read_text() == "an older file"
+    assert len(list(tmp_path.iterdir())) == 2
+
+    def unable(*_: Any) -> str:
+        raise NotImplementedError("no such\nlayer")
+
+    monkeypatch.setattr(export, "FORMS", {"onnx": (unable, ".onnx", ())})
+    assert "onnx does not take this model: NotImplementedError: no such layer" in failed(
+        capsys, str(path), "--to", "onnx"
+    )
+    with pytest.raises(export.ExportError, match="the logits differ by up to 1"):
+        export._compared(nn.Identity(), torch.zeros(2, 3), torch.ones(2, 3))
