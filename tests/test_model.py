@@ -128,7 +128,9 @@ def test_weights_of_a_deeper_network_are_refused(tmp_path: Path, num_classes: in
 def test_a_new_head_is_said_aloud(source: nn.Module, tmp_path: Path) -> None:
     spec = ModelSpec(NAME, checkpoint=str(write(tmp_path / "w.pth", source.state_dict())))
     other, same = (spec.build(num_classes=classes, in_chans=3) for classes in (7, 10))
-    with pytest.warns(UserWarning, match="for 10 classes and the data has 7, so the classifier is new and RANDOM: train"):
+    with pytest.warns(
+        UserWarning, match="for 10 classes and the data has 7, so the classifier is new and RANDOM: train"
+    ):
         warn_if_new_head(spec, other, 0)
     with pytest.warns(UserWarning, match="is new and RANDOM$"):
         warn_if_new_head(spec, other, 3)
