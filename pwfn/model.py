@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pwfn.faults import RunError, require
+from pwfn.hub import answering_at_once
 from pwfn.posterior import to_bayesian
 
 
@@ -25,6 +26,8 @@ class ModelError(RunError):
 
 # what the constructors of timm's models raise for arguments that do not suit them, and its loading for a wrong file
 BUILD_ERRORS = (RuntimeError, OSError, TypeError, ValueError, LookupError, AttributeError, ImportError, AssertionError)
+# arguments of timm.create_model that model.args may not give
+DECIDED = ("num_classes", "in_chans", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path")
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,13 @@ class ModelSpec:
         else:
             allowed = f"{architecture} with one of its tags {', '.join(tags) or '(it has none)'}"
         checkpoint = self.checkpoint is None or Path(self.checkpoint).is_file()
+        taken = [name for name in self.args if name in DECIDED]
         require(
             self,
             name=(known and (not tag or tag in tags), allowed),
             checkpoint=(checkpoint, "an existing file (.safetensors, .pth) with the weights"),
             pretrained=(not (self.pretrained and self.checkpoint), "false where model.checkpoint names a file"),
+            args=(not taken, f"without {', '.join(taken)}, which the data and the other keys of the model decide"),
         )
 
     @property
@@ -85,15 +90,24 @@ class ModelSpec:
             args |= {"pretrained": True, "pretrained_cfg_overlay": self._overlay(weights)}
         elif load_weights and self.pretrained:
             args |= {"pretrained": True}
-        try:
-            with _missing_keys() as missing, nullcontext() if device == "cpu" else torch.device(device):
-                network: nn.Module = timm.create_model(self.name, in_chans=in_chans, **args)
-            self._refuse_holes(missing)
-            return network
-        except BUILD_ERRORS as error:
-            source = self.checkpoint or ("the hub" if self.pretrained else "random weights")
-            reason = " ".join(str(error).split())[:400]
-            raise ModelError(f"cannot build {self.name} with weights from {source}: {reason}") from error
+        on = nullcontext() if device == "cpu" else torch.device(device)
+        with answering_at_once(asked=load_weights and self.pretrained) as unreachable:
+            try:
+                with _unmatched_keys() as (missing, unexpected), on:
+                    network: nn.Module = timm.create_model(self.name, in_chans=in_chans, **args)
+                self._refuse_misfits(missing, unexpected)
+                return network
+            except BUILD_ERRORS as error:
+                raise self._failure(error, unreachable) from error
+
+    def _failure(self, error: Exception, unreachable: str | None) -> ModelError:
+        if unreachable and isinstance(error, OSError):
+            return ModelError(
+                f"{self.name}: its weights are not on this machine, and {unreachable}; for a file of weights that was "
+                "brought here: model.pretrained=false model.checkpoint=<file>"
+            )
+        source = self.checkpoint or ("the hub" if self.pretrained else "random weights")
+        return ModelError(f"cannot build {self.name} with weights from {source}: {' '.join(str(error).split())[:400]}")
 
     def _overlay(self, weights: dict[str, Tensor]) -> dict[str, Any]:
         """What timm has to know about a file: its tensors, and how many classes its head has."""
@@ -111,12 +125,14 @@ class ModelSpec:
         heads = config.classifier if config is not None else None
         return (heads,) if isinstance(heads, str) else tuple(heads or ())
 
-    def _refuse_holes(self, missing: set[str]) -> None:
-        """For another number of classes timm loads without looking what is missing: half the network would be random."""
-        holes = sorted(name for name in missing if not name.startswith(tuple(f"{head}." for head in self._heads())))
-        if holes:
-            listed = ", ".join(holes[:3]) + (f" and {len(holes) - 3} more" if len(holes) > 3 else "")
-            raise RuntimeError(f"they do not fit, missing are {listed}")
+    def _refuse_misfits(self, missing: set[str], unexpected: set[str]) -> None:
+        """For another number of classes timm loads without looking what fits: half the network would be random."""
+        of_heads = tuple(f"{head}." for head in self._heads())
+        for what, keys in (("missing", missing), ("too many", unexpected)):
+            names = sorted(key for key in keys if not key.startswith(of_heads))
+            if names:
+                listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+                raise RuntimeError(f"they do not fit, {what} are {listed}")
 
 
 def build_bayesian(
@@ -132,19 +148,24 @@ def build_bayesian(
 
 
 @contextmanager
-def _missing_keys() -> Iterator[set[str]]:
-    """What the state dicts that are loaded inside the block leave as it was: timm only writes it to its log."""
+def _unmatched_keys() -> Iterator[tuple[set[str], set[str]]]:
+    """What the state dicts that are loaded inside the block leave as it was, and what of them is left over.
+
+    timm only writes it to its log.
+    """
     missing: set[str] = set()
+    unexpected: set[str] = set()
     plain = nn.Module.load_state_dict
 
     def load(self: nn.Module, *args: Any, **options: Any) -> Any:
         result = plain(self, *args, **options)
         missing.update(result.missing_keys)
+        unexpected.update(result.unexpected_keys)
         return result
 
     nn.Module.load_state_dict = load  # type: ignore[method-assign]
     try:
-        yield missing
+        yield missing, unexpected
     finally:
         nn.Module.load_state_dict = plain  # type: ignore[method-assign]
 
@@ -181,6 +202,20 @@ def warn_if_random(spec: ModelSpec, pretrain_epochs: int) -> None:
             "model.checkpoint=<file> or pretrain.epochs, or expect the accuracy of guessing",
             stacklevel=2,
         )
+
+
+def warn_if_new_head(spec: ModelSpec, network: nn.Module, pretrain_epochs: int) -> None:
+    """Say aloud that the classifier was made anew, for another number of classes than the weights are for."""
+    of_weights = getattr(network, "pretrained_cfg", {}).get("num_classes")
+    classes = getattr(network, "num_classes", of_weights)
+    if spec.random_weights or of_weights == classes:
+        return
+    later = "" if pretrain_epochs else ": train it before anything is fixed (pretrain=short), or expect guesses"
+    warnings.warn(
+        f"{spec.name}: the weights are for {of_weights} classes and the data has {classes}, so the classifier is new "
+        f"and RANDOM{later}",
+        stacklevel=2,
+    )
 
 
 def data_config(network: nn.Module) -> dict[str, Any]:

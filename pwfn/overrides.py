@@ -80,6 +80,10 @@ class OverrideReader:
             groups = [f"hydra/{name}" for name in self.loader.get_group_options("hydra", ObjectType.GROUP)]
             self.faults.append(f"{group} = {given!r}: unknown group{also(nearest(group, groups))}")
             return []
+        slashed = group.replace(".", "/")
+        if "." in group and isinstance(given, str) and (nested := self._options(slashed)):
+            self.faults.append(f"{group} = {given!r}: must be written {slashed}= and one of {', '.join(nested)}")
+            return self.parse(f"{slashed}={given}") if given in nested else []
         if override.is_delete() or not self.is_group(override):
             return [override]
         options = given if isinstance(given, list) else [given]

@@ -25,7 +25,7 @@ from pwfn.coverage import coverage
 from pwfn.data.module import ImageDataModule
 from pwfn.evaluation.measure import measure_artifact, measured
 from pwfn.faults import RunError
-from pwfn.model import build_bayesian, data_config, warn_if_random
+from pwfn.model import build_bayesian, data_config, warn_if_new_head, warn_if_random
 from pwfn.module import BayesianClassifier, Phase
 from pwfn.network import FlatWeights
 from pwfn.pictures import draw_rounds, draw_weights
@@ -53,7 +53,12 @@ class Finished:
 def _quiet_lightning() -> None:
     """Keep what Lightning says at every fit off the console: a run fits dozens of times, and shows its own progress."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for message in (".*LeafSpec.*", "The number of training batches.*", "Total length of .* across ranks is zero.*"):
+    known = (
+        "The number of training batches.*",
+        "Total length of .* across ranks is zero.*",
+        "Your `IterableDataset` has .*",
+    )
+    for message in (".*LeafSpec.*", *known):
         warnings.filterwarnings("ignore", message)
 
 
@@ -61,6 +66,7 @@ def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: 
     """Build everything, train, and leave the folder complete. `plain` is the resolved config that is saved with it."""
     started = time.perf_counter()
     _quiet_lightning()
+    settings.data.check()
     seed_run(settings.seed)
     console = Console(stderr=False)
     network = build_network(settings)
@@ -115,9 +121,12 @@ def build_network(settings: TrainSettings, *, load_weights: bool = True) -> nn.M
     if load_weights:
         warn_if_random(settings.model, settings.pretrain.epochs)
     data = settings.data
-    return build_bayesian(
+    network = build_bayesian(
         settings.model, num_classes=data.num_classes, in_chans=data.channels, load_weights=load_weights
     )
+    if load_weights:
+        warn_if_new_head(settings.model, network, settings.pretrain.epochs)
+    return network
 
 
 def _pretrain(settings: TrainSettings, runner: LightningRunner, network: nn.Module, progress: RunProgress) -> Scores:

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import re
 from dataclasses import MISSING, fields
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 import yaml
 
 from pwfn import config
+from pwfn.data import Mix
 from pwfn.model import ModelSpec, Quantize
 from pwfn.schedule import Greedy
 from pwfn.settings import EvaluateSettings, Pretraining, TrainerSpec, TrainSettings
@@ -21,8 +23,13 @@ from tests.conftest import Compose
 
 CONF = Path(__file__).parent.parent / "conf"
 FILES = sorted(CONF.rglob("*.yaml"))
-OPTIONS = [(path.parent.name, path.stem) for path in FILES if path.parent not in (CONF, CONF / "hydra/launcher")]
+OPTIONS = [
+    (str(path.parent.relative_to(CONF)), path.stem)
+    for path in FILES
+    if path.parent not in (CONF, CONF / "hydra/launcher")
+]
 ONE_CLASS = {
+    "data/mix": Mix,
     "model": ModelSpec,
     "clustering": Greedy,
     "pretrain": Pretraining,
@@ -34,6 +41,10 @@ def needs(group: str, option: str, folder: Path) -> list[str]:
     """What an option cannot know by itself."""
     if (group, option) == ("model", "timm"):
         return ["model.name=resnet10t"]
+    if (group, option) == ("data", "timm"):
+        return ["data.name=torch/mnist", "data.num_classes=10", f"data.root={folder}"]
+    if (group, option) == ("data", "imagenet") or (group == "experiment" and option.startswith("paper")):
+        return [f"data.root={folder}"]
     if (group, option) == ("data", "image_folder"):
         for split in ("train/a", "train/b", "val/a", "val/b"):
             (folder / split).mkdir(parents=True)
@@ -42,7 +53,19 @@ def needs(group: str, option: str, folder: Path) -> list[str]:
 
 
 def test_all_groups_of_the_design_are_there() -> None:
-    groups = {"model", "data", "pretrain", "prior", "regularizer", "codebook", "clustering", "sigma_join", "schedule"}
+    groups = {
+        "model",
+        "data",
+        "data/augment",
+        "data/mix",
+        "pretrain",
+        "prior",
+        "regularizer",
+        "codebook",
+        "clustering",
+        "sigma_join",
+        "schedule",
+    }
     assert {group for group, _ in OPTIONS} == groups | {"optimizer", "trainer", "logger", "experiment"}
     assert len(OPTIONS) > 40
 
@@ -58,7 +81,7 @@ def test_every_option_builds(
     if group == "experiment":
         return
     written = yaml.safe_load((CONF / group / f"{option}.yaml").read_text())
-    built = getattr(settings, group)
+    built = reduce(getattr, group.split("/"), settings)
     if "_target_" in written:
         assert f"{type(built).__module__}.{type(built).__name__}" == real_name(written["_target_"])
     if group == "model":
@@ -114,11 +137,13 @@ def nodes(node: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONF)))
 def test_every_parameter_can_be_overridden_without_a_plus(path: Path) -> None:
     content = yaml.safe_load(path.read_text())
+    subgroups = {key for entry in content.get("defaults", []) if isinstance(entry, dict) for key in entry}
     for node in nodes(content):
         module, _, name = node["_target_"].rpartition(".")
         parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
-        assert set(parameters) == set(node) - {"_target_"}
-    cls = ONE_CLASS.get(path.parent.name)
+        own = set(node) - {"_target_", "defaults"}
+        assert set(parameters) == own | (subgroups if node is content else set())
+    cls = ONE_CLASS.get(str(path.parent.relative_to(CONF)))
     if cls is not None:
         assert {field.name for field in fields(cls)} == set(content)
         if cls is ModelSpec:
@@ -136,4 +161,5 @@ def test_reading_an_option_is_reading_its_file(composed: Compose) -> None:
         if group in ("experiment", "data", "model"):
             continue
         written = yaml.safe_load((CONF / group / f"{option}.yaml").read_text())
-        assert dict(composed(f"{group}={option}")[group]) == written, (group, option)
+        composed_node = reduce(lambda node, key: node[key], group.split("/"), composed(f"{group}={option}"))
+        assert dict(composed_node) == written, (group, option)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
-import pickle
 import struct
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +15,28 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-import yaml
-from hydra.utils import instantiate
-from PIL import Image
 from torch import Tensor
 
-from pwfn.data import CIFAR10, MNIST, DataError, Digits, FashionMNIST, ImageData, ImageFolder, Synthetic
+from pwfn.data import (
+    MNIST,
+    Augment,
+    Crop,
+    CropFlip,
+    DataError,
+    Digits,
+    FashionMNIST,
+    ImageData,
+    NoAugment,
+    Synthetic,
+    TimmAugment,
+)
+from pwfn.data.feed import CACHE_BYTES, Cached, Transformed, feed
 from pwfn.data.images import ArrayImages, stratified_split
-from pwfn.data.module import CACHE_BYTES, Cached, ImageDataModule, Transformed, feed
+from pwfn.data.module import ImageDataModule
 from pwfn.data.samplers import EachOnce, ShuffledShare
-from pwfn.data.transforms import AUGMENTATIONS, build_transforms
+from pwfn.data.transforms import build_transforms
 from pwfn.faults import InvalidValueError
-
-CONF = Path(__file__).parent.parent / "conf" / "data"
-# What timm.data.resolve_data_config returns for an ImageNet model.
-CONFIG: dict[str, Any] = {
-    "input_size": (3, 64, 64),
-    "interpolation": "bilinear",
-    "mean": (0.4, 0.5, 0.6),
-    "std": (0.2, 0.25, 0.3),
-    "crop_pct": 0.875,
-    "crop_mode": "center",
-}
-TINY = Synthetic(image_size=16, pixels=16, train_size=60, test_size=23, batch_size=16, eval_batch_size=8)
+from tests.image_data import CONFIG, TINY, message
 
 
 def module(spec: ImageData, seed: int = 0) -> ImageDataModule:
@@ -55,13 +52,6 @@ def rows(loader: Any) -> list[tuple[bytes, int]]:
         for images, labels in loader
         for image, label in zip(images, labels, strict=True)
     ]
-
-
-def message(error: pytest.ExceptionInfo[BaseException]) -> str:
-    """The text of an error, which must be one line."""
-    text = str(error.value)
-    assert "\n" not in text
-    return text
 
 
 # -------- stratified_split
@@ -94,16 +84,6 @@ def test_importing_the_specs_loads_no_image_library() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_option_builds_and_explains_every_field(path: Path) -> None:
-    text = path.read_text()
-    values = yaml.safe_load(text)
-    spec = instantiate(values)
-    assert isinstance(spec, ImageData)
-    assert {"_target_", *(field.name for field in fields(spec))} == set(values)
-    assert all(" # " in line for line in text.splitlines() if line and not line.startswith(("#", "_target_")))
-
-
 @pytest.mark.parametrize(
     ("field", "value", "allowed"),
     [
@@ -117,7 +97,6 @@ def test_every_option_builds_and_explains_every_field(path: Path) -> None:
         ("split_seed", -1, "an integer from 0"),
         ("train_images", 0, "an integer from 1, or null"),
         ("test_images", "all", "an integer from 1, or null"),
-        ("augment", "flip", "one of none, crop, crop_flip, timm"),
     ],
 )
 def test_common_fields_are_checked(field: str, value: Any, allowed: str) -> None:
@@ -322,191 +301,6 @@ def test_debians_fashion_mnist_is_found() -> None:
     assert train.pixels.shape == (60000, 28, 28)  # type: ignore[attr-defined]
 
 
-# -------- CIFAR-10
-
-
-class Bomb:
-    """Writes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
-
-
-def test_cifar_files_with_a_wrong_checksum_are_never_unpickled(tmp_path: Path) -> None:
-    with pytest.raises(DataError) as error:
-        CIFAR10(root=str(tmp_path)).load()
-    assert "data.download=true" in message(error) and str(tmp_path) in message(error)
-
-    folder = tmp_path / "cifar-10-batches-py"
-    folder.mkdir()
-    for name in [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"]:
-        (folder / name).write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
-    with pytest.raises(DataError):
-        CIFAR10(root=str(tmp_path)).load()
-    assert not (tmp_path / "exploded").exists()
-
-
-def test_cifar_files_with_the_right_checksum_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torchvision.datasets
-
-    folder = tmp_path / "cifar-10-batches-py"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    planes = {name: rng.integers(0, 256, (4, 3, 32, 32), dtype=np.uint8) for name in ("data_batch_1", "test_batch")}
-    contents: dict[str, Any] = {
-        name: {"data": one.reshape(4, -1), "labels": [3, 1, 4, 1]} for name, one in planes.items()
-    }
-    sums = {}
-    for name, content in {**contents, "batches.meta": {"label_names": ["x"]}}.items():
-        (folder / name).write_bytes(pickle.dumps(content))
-        sums[name] = hashlib.md5((folder / name).read_bytes()).hexdigest()
-    original = torchvision.datasets.CIFAR10
-    monkeypatch.setattr(original, "train_list", [["data_batch_1", sums["data_batch_1"]]])
-    monkeypatch.setattr(original, "test_list", [["test_batch", sums["test_batch"]]])
-    monkeypatch.setattr(original, "meta", {**original.meta, "md5": sums["batches.meta"]})
-    for images, name in zip(CIFAR10(root=str(tmp_path)).load(), planes, strict=True):
-        assert images.labels.tolist() == [3, 1, 4, 1]
-        assert np.array_equal(np.asarray(images[2][0]), planes[name][2].transpose(1, 2, 0))
-
-
-# -------- image folders
-
-
-def write_folder(root: Path, *, test: str = "val", classes: tuple[str, ...] = ("cat", "dog")) -> None:
-    for split in ("train", test):
-        for label, name in enumerate(classes):
-            (root / split / name).mkdir(parents=True)
-            for index in range(2):
-                Image.new("RGB", (20, 10), (label * 100, index * 100, 7)).save(root / split / name / f"{index}.png")
-
-
-@pytest.mark.parametrize("test", ["val", "test"])
-def test_image_folder_reads_classes_and_images(tmp_path: Path, test: str) -> None:
-    write_folder(tmp_path, test=test)
-    (tmp_path / "train" / "cat" / "notes.txt").write_text("no image")
-    (tmp_path / "train" / ".cache").mkdir()
-    spec = ImageFolder(root=str(tmp_path))
-    assert (spec.num_classes, spec.class_names) == (2, ("cat", "dog"))
-    splits = spec.load()
-    for images in splits:
-        assert images.labels.tolist() == [0, 0, 1, 1]
-        image, label = images[3]
-        assert (image.getpixel((0, 0)), label) == ((100, 100, 7), 1)
-    picked = splits.train.pick(np.array([3, 0]))
-    assert picked.labels.tolist() == [1, 0] and picked[0][0].getpixel((0, 0)) == (100, 100, 7)
-
-
-def test_image_folder_asks_which_folder_is_tested_on(tmp_path: Path) -> None:
-    write_folder(tmp_path)
-    (tmp_path / "val").rename(tmp_path / "rest")
-    with pytest.raises(DataError) as error:
-        ImageFolder(root=str(tmp_path)).load()
-    assert message(error) == f"{tmp_path}: has none of the folders test, val, validation with test images"
-    assert len(ImageFolder(root=str(tmp_path), test_folder="rest").load().test) == 4
-    for name in ("test", "val"):
-        (tmp_path / name).mkdir()
-    with pytest.raises(DataError, match="has both test and val; say which is tested on"):
-        ImageFolder(root=str(tmp_path)).load()
-
-
-def test_image_folder_faults_are_named(tmp_path: Path) -> None:
-    spec = ImageFolder(root=str(tmp_path))
-    with pytest.raises(DataError) as error:
-        _ = spec.num_classes
-    assert message(error).startswith(f"{tmp_path}/train: no such folder; data.root is")
-    (tmp_path / "train").mkdir()
-    with pytest.raises(DataError, match="train: has no class folders"):
-        _ = spec.class_names
-    write_folder(tmp_path / "set")
-    spec = ImageFolder(root=str(tmp_path / "set"))
-    (tmp_path / "set" / "train" / "eel").mkdir()
-    with pytest.raises(DataError) as error:
-        spec.load()
-    assert message(error) == f"{tmp_path}/set: train and val differ in their classes: only train has eel"
-    (tmp_path / "set" / "val" / "eel").mkdir()
-    with pytest.raises(DataError) as error:
-        spec.load()
-    assert message(error).startswith(f"{tmp_path}/set/train/eel: has no images (.bmp")
-
-
-def test_unreadable_images_are_named(tmp_path: Path) -> None:
-    write_folder(tmp_path)
-    noise = np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8)
-    good = tmp_path / "train" / "cat" / "0.png"
-    Image.fromarray(noise).save(good)
-    whole = good.read_bytes()
-    for content in (b"", b"not an image", whole[:2000], whole[:60] + b"\0" * 40 + whole[100:]):
-        good.write_bytes(content)
-        with pytest.raises(DataError) as error:
-            ImageFolder(root=str(tmp_path)).load().train[0]
-        assert message(error).startswith(f"{good}: not a readable image (")
-
-
-# -------- transforms
-
-
-def test_evaluation_keeps_the_aspect_and_follows_the_models_config() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (90, 146, 3), dtype=np.uint8)
-    _, evaluate = build_transforms(ImageFolder(), CONFIG, 3)
-    # 64 / 0.875 = 73.1 pixels for the short side; then the central 64 x 64 and the normalization
-    resized = Image.fromarray(pixels).resize((int(73 * 146 / 90), 73), Image.Resampling.BILINEAR)
-    left, top = round((resized.width - 64) / 2), round((73 - 64) / 2)
-    cropped = np.asarray(resized.crop((left, top, left + 64, top + 64)), dtype=np.float32) / 255
-    expected = torch.from_numpy(
-        (cropped - np.array(CONFIG["mean"], np.float32)) / np.array(CONFIG["std"], np.float32)
-    ).permute(2, 0, 1)
-    torch.testing.assert_close(evaluate(Image.fromarray(pixels)), expected)
-
-
-def test_a_chosen_size_replaces_the_models_and_crops_nothing() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
-    _, evaluate = build_transforms(TINY, CONFIG, 1)
-    expected = (torch.from_numpy(pixels)[None] / 255 - 0.5) / 0.25  # the averages over the channels
-    torch.testing.assert_close(evaluate(Image.fromarray(pixels)), expected)
-
-
-def test_images_are_converted_to_the_networks_channels() -> None:
-    grey = Image.new("L", (16, 16), 100)
-    _, colour = build_transforms(TINY, CONFIG, 3)
-    expected = (torch.full((3,), 100 / 255) - torch.tensor([0.4, 0.5, 0.6])) / torch.tensor([0.2, 0.25, 0.3])
-    torch.testing.assert_close(colour(grey)[:, 5, 5], expected)
-    _, single = build_transforms(TINY, CONFIG, 1)
-    assert torch.equal(single(Image.merge("RGB", [grey] * 3)), single(grey))
-    assert colour(Image.new("RGBA", (16, 16))).shape == (3, 16, 16)
-
-
-def test_squashing_models_keep_the_aspect_and_say_so() -> None:
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 146, 3), dtype=np.uint8))
-    with pytest.warns(UserWarning, match="squashes images"):
-        _, evaluate = build_transforms(ImageFolder(), {**CONFIG, "crop_mode": "squash"}, 3)
-    assert torch.equal(evaluate(image), build_transforms(ImageFolder(), CONFIG, 3)[1](image))
-
-
-@pytest.mark.parametrize("augment", list(AUGMENTATIONS))
-@pytest.mark.parametrize("channels", [1, 3])
-def test_augmentation_is_random_in_training_only(augment: str, channels: int) -> None:
-    spec = replace(TINY, augment=augment)
-    train, evaluate = build_transforms(spec, CONFIG, channels)
-    image = spec.load().train[0][0]
-    drawn = [train(image) for _ in range(8)]
-    for tensor in (*drawn, evaluate(image)):
-        assert (tensor.shape, tensor.dtype) == ((channels, 16, 16), torch.float32)
-    assert torch.equal(evaluate(image), evaluate(image))
-    assert all(torch.equal(tensor, evaluate(image)) for tensor in drawn) == (augment == "none")
-
-
-def test_crop_shifts_by_at_most_an_eighth() -> None:
-    train, evaluate = build_transforms(replace(TINY, augment="crop"), CONFIG, 1)
-    image = TINY.load().train[0][0]
-    padded = torch.nn.functional.pad(evaluate(image), (2, 2, 2, 2), mode="replicate")
-    allowed = [padded[:, y : y + 16, x : x + 16] for y in range(5) for x in range(5)]
-    drawn = [train(image) for _ in range(20)]
-    assert all(any(torch.equal(one, shifted) for shifted in allowed) for one in drawn)
-
-
 # -------- samplers
 
 
@@ -544,9 +338,9 @@ def test_each_test_image_is_seen_once_over_the_ranks(count: int) -> None:
 # -------- module
 
 
-@pytest.mark.parametrize("augment", ["none", "crop_flip"])
+@pytest.mark.parametrize("augment", [NoAugment(), CropFlip()])
 @pytest.mark.parametrize("spec", [TINY, Digits(image_size=16, test_images=50)], ids=["synthetic", "digits"])
-def test_keeping_tensors_changes_no_bit(spec: ImageData, augment: str) -> None:
+def test_keeping_tensors_changes_no_bit(spec: ImageData, augment: Augment) -> None:
     spec = replace(spec, augment=augment)
     steps = build_transforms(spec, CONFIG, 1)[0]
     images = spec.load().test
@@ -570,12 +364,12 @@ def test_only_small_sets_with_a_fixed_part_are_kept() -> None:
     size = 60 * 16 * 16 * 4
     assert isinstance(feed(images, fixed, cache_bytes=size + 1), Cached)
     assert isinstance(feed(images, fixed, cache_bytes=size), Transformed)
-    random = build_transforms(replace(TINY, augment="timm"), CONFIG, 1)[0]
+    random = build_transforms(replace(TINY, augment=TimmAugment()), CONFIG, 1)[0]
     assert isinstance(feed(images, random, CACHE_BYTES), Transformed)
 
 
 def test_loaders_yield_every_image_with_the_right_transform() -> None:
-    data = module(replace(TINY, val_fraction=0.2, augment="crop"))
+    data = module(replace(TINY, val_fraction=0.2, augment=Crop()))
     assert data.partition is not None and data.partition.val is not None
     for loader, images in ((data.val_dataloader(), data.partition.val), (data.test_dataloader(), data.partition.test)):
         expected = [
@@ -596,8 +390,8 @@ def test_setup_loads_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert data.partition is first[0] and rows(data.test_dataloader()) == first[1]
 
 
-@pytest.mark.parametrize("augment", ["none", "timm"])
-def test_training_order_depends_on_seed_and_epoch_not_on_workers(augment: str) -> None:
+@pytest.mark.parametrize("augment", [NoAugment(), TimmAugment()])
+def test_training_order_depends_on_seed_and_epoch_not_on_workers(augment: Augment) -> None:
     def labels(seed: int, workers: int, epoch: int) -> list[int]:
         loader = module(replace(TINY, augment=augment, num_workers=workers), seed).train_dataloader()
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
@@ -688,9 +482,9 @@ def trainer(epochs: int) -> pl.Trainer:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("workers", "augment"), [(0, "none"), (1, "crop")])
+@pytest.mark.parametrize(("workers", "augment"), [(0, NoAugment()), (1, Crop())])
 def test_lightning_changes_the_order_every_epoch_and_a_resumed_fit_continues_it(
-    tmp_path: Path, workers: int, augment: str
+    tmp_path: Path, workers: int, augment: Augment
 ) -> None:
     spec = replace(TINY, num_workers=workers, augment=augment, train_images=48)
     data, watcher, fits = ImageDataModule(spec, CONFIG, 2), Watcher(), trainer(2)

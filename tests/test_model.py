@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pwfn.faults import InvalidValueError
-from pwfn.model import ModelError, ModelSpec
+from pwfn.model import ModelError, ModelSpec, warn_if_new_head
 
 NAME = "test_resnet.r160_in1k"
 
@@ -114,6 +115,31 @@ def test_weights_that_are_no_numbers_are_refused(source: nn.Module, tmp_path: Pa
     one_line(write(tmp_path / file, weights), "fc.weight")
 
 
+@pytest.mark.parametrize("num_classes", [10, 7])
+def test_weights_of_a_deeper_network_are_refused(tmp_path: Path, num_classes: int) -> None:
+    """All of a ResNet-18 is in a ResNet-34, under the same names and of the same shapes."""
+    deeper = timm.create_model("resnet34", num_classes=10)
+    file = write(tmp_path / "w.safetensors", deeper.state_dict())
+    with pytest.raises(ModelError) as error:
+        ModelSpec("resnet18", checkpoint=str(file)).build(num_classes=num_classes, in_chans=3)
+    assert "layer1.2" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_new_head_is_said_aloud(source: nn.Module, tmp_path: Path) -> None:
+    spec = ModelSpec(NAME, checkpoint=str(write(tmp_path / "w.pth", source.state_dict())))
+    other, same = (spec.build(num_classes=classes, in_chans=3) for classes in (7, 10))
+    with pytest.warns(
+        UserWarning, match="for 10 classes and the data has 7, so the classifier is new and RANDOM: train"
+    ):
+        warn_if_new_head(spec, other, 0)
+    with pytest.warns(UserWarning, match="is new and RANDOM$"):
+        warn_if_new_head(spec, other, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_if_new_head(spec, same, 0)
+        warn_if_new_head(ModelSpec(NAME), ModelSpec(NAME).build(num_classes=7, in_chans=3), 0)  # all of it is random
+
+
 def test_weights_with_a_missing_tensor_are_refused(source: nn.Module, tmp_path: Path) -> None:
     """Half of a network would train on silently, with the other half at random."""
     weights = dict(source.state_dict())
@@ -131,6 +157,11 @@ def test_weights_with_a_missing_tensor_are_refused(source: nn.Module, tmp_path: 
         ({"name": NAME, "checkpoint": "/no/where"}, "checkpoint = '/no/where': must be an existing file"),
         ({"name": NAME, "checkpoint": "/"}, "checkpoint = '/': must be an existing file"),
         ({"name": NAME, "checkpoint": __file__, "pretrained": True}, "pretrained = True: must be false where"),
+        ({"name": NAME, "args": {"num_classes": 3}}, "args = {'num_classes': 3}: must be without num_classes, which"),
+        (
+            {"name": NAME, "args": {"in_chans": 1, "pretrained": True}},
+            "args = {'in_chans': 1, 'pretrained': True}: must be without in_chans, pr",
+        ),
     ],
 )
 def test_wrong_descriptions(options: dict[str, Any], line: str) -> None:

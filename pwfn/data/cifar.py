@@ -1,4 +1,4 @@
-"""CIFAR-10: 50,000 and 10,000 colour photographs of 32 x 32 pixels."""
+"""CIFAR-10 and CIFAR-100: 50,000 and 10,000 colour photographs of 32 x 32 pixels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pwfn.data.spec import ImageData, Splits
 
 @dataclass(frozen=True, kw_only=True)
 class CIFAR10(ImageData):
-    """Read by torchvision from `root`/cifar-10-batches-py.
+    """Ten classes, read by torchvision from `root`/cifar-10-batches-py.
 
     These files are pickles, and unpickling runs whatever code they hold. torchvision compares each file's MD5 with
     the published one first and refuses any other, so only the original files are ever unpickled.
@@ -34,6 +34,8 @@ class CIFAR10(ImageData):
         "truck",
     )
 
+    folder: ClassVar[str] = "cifar-10-batches-py"
+
     root: str = "data"
     download: bool = False
 
@@ -53,12 +55,33 @@ class CIFAR10(ImageData):
     def _read(self, train: bool, download: bool) -> ArrayImages:
         import torchvision.datasets
 
+        name = type(self).__name__
         try:
-            images = torchvision.datasets.CIFAR10(self.root, train=train, download=download)
+            images = getattr(torchvision.datasets, name)(self.root, train=train, download=download)
         except (OSError, RuntimeError) as error:  # missing files and wrong checksums; no network, no room
             reason = " ".join(str(error).split("You can use")[0].split())
             raise DataError(
-                f"CIFAR10: no intact cifar-10-batches-py in {self.root} ({reason}); get the images with"
-                " data.download=true (torchvision) or data.root=<folder that holds cifar-10-batches-py>"
+                f"{name}: no intact {self.folder} in {self.root} ({reason}); get the images with"
+                f" data.download=true (torchvision) or data.root=<folder that holds {self.folder}>"
             ) from error
         return ArrayImages(images.data, np.asarray(images.targets))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CIFAR100(CIFAR10):
+    """A hundred classes of 500 and 100 photographs, read from `root`/cifar-100-python; the coarse classes are not used."""
+
+    num_classes: ClassVar[int] = 100
+    class_names: ClassVar[tuple[str, ...]] = tuple(
+        """
+        apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly
+        camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup
+        dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower
+        leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid
+        otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray
+        road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
+        sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle
+        wardrobe whale willow_tree wolf woman worm
+        """.split()  # noqa: SIM905  (a list would take a line for each)
+    )
+    folder: ClassVar[str] = "cifar-100-python"

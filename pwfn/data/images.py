@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,11 @@ Indices = NDArray[np.int64]
 
 class DataError(RunError):
     """Images that are missing, damaged or too few. The message is one line and names the file or the value."""
+
+    def __init__(self, message: str) -> None:
+        # An error in a loader's worker process is made anew by torch from the text of its traceback, which ends with
+        # the message.
+        super().__init__(message.rpartition(f"{__name__}.{type(self).__name__}: ")[2].strip())
 
 
 class ImageSet(Dataset[tuple["Image", int]]):
@@ -58,26 +64,39 @@ class ArrayImages(ImageSet):
 class FileImages(ImageSet):
     """Images read from one file each, when asked for."""
 
-    def __init__(self, paths: Sequence[Path], labels: NDArray[Any]) -> None:
-        self.paths = list(paths)
+    def __init__(self, paths: Sequence[str] | NDArray[np.bytes_], labels: NDArray[Any]) -> None:
+        # One array, not a million objects: workers share its memory, as nothing in it has a count of references.
+        self.paths = np.asarray([os.fsencode(path) for path in paths] if not isinstance(paths, np.ndarray) else paths)
         self.labels = labels.astype(np.int64)
 
     def __getitem__(self, index: int) -> tuple[Image, int]:
         """Raise `DataError` naming the file if it cannot be decoded."""
-        from PIL import Image
-
-        path = self.paths[index]
-        try:
-            with Image.open(path) as image:
-                image.load()
-        # SyntaxError and ValueError are how Pillow's PNG and TIFF readers report damaged files
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            reason = " ".join(str(error).split())
-            raise DataError(f"{path}: not a readable image ({reason})") from error
-        return image, int(self.labels[index])
+        path = os.fsdecode(self.paths[index])
+        return decoded(path, path), int(self.labels[index])
 
     def pick(self, indices: Indices) -> Self:
-        return type(self)([self.paths[i] for i in indices], self.labels[indices])
+        return type(self)(self.paths[indices], self.labels[indices])
+
+
+def decoded(file: str | IO[bytes], name: str) -> Image:
+    """The whole image in `file`; raise `DataError` beginning with `name` if it is damaged or none."""
+    from PIL import Image
+
+    with readable(name), Image.open(file) as image:
+        image.load()
+        return image
+
+
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Turns what Pillow raises for damaged images into a `DataError` that begins with `name`."""
+    from PIL.Image import DecompressionBombError
+
+    try:
+        yield
+    # SyntaxError and ValueError are how Pillow's PNG and TIFF readers report them
+    except (OSError, SyntaxError, ValueError, DecompressionBombError) as error:
+        raise DataError(f"{name}: not a readable image ({' '.join(str(error).split())})") from error
 
 
 def stratified_split(labels: Indices, count: int, seed: int) -> tuple[Indices, Indices]:

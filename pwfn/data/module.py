@@ -3,82 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed
 from pytorch_lightning import LightningDataModule
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
+from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
-from pwfn.data.images import ImageSet
+from pwfn.data.feed import CACHE_BYTES, Batch, Cached, Transformed, as_is, feed
 from pwfn.data.samplers import EachOnce, ShuffledShare
 from pwfn.data.spec import ImageData, Partition, is_integer
-from pwfn.data.transforms import Config, Steps, Transform, build_transforms
+from pwfn.data.stream_loader import Streamed, StreamedEpoch, StreamLoader, images_per_rank
+from pwfn.data.streams import ImageStream, mixed_seed
+from pwfn.data.transforms import Config, build_transforms
 from pwfn.faults import require
-
-# Splits whose transformed tensors take less than this are kept in memory. It holds all of Fashion-MNIST at 32 pixels
-# (234 MiB) and stays small next to what a process needs anyway for torch and a network; each rank keeps its own copy.
-CACHE_BYTES = 512 * 2**20
-
-Batch = tuple[Tensor, Tensor]
-
-
-class Transformed(Dataset[tuple[Tensor, int]]):
-    """Images that are transformed each time they are asked for."""
-
-    def __init__(self, images: ImageSet, steps: Steps) -> None:
-        self.images = images
-        self.steps = steps
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image, label = self.images[index]
-        return self.steps(image), label
-
-
-class Cached(Dataset[tuple[Tensor, int]]):
-    """Images whose fixed transform was done once: `images` float32 [n, C, H, W], `labels` int64 [n]."""
-
-    def __init__(self, images: Tensor, labels: Tensor, random: Transform | None) -> None:
-        self.images = images
-        self.labels = labels
-        self.random = random
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = self.images[index]
-        return image if self.random is None else self.random(image), int(self.labels[index])
-
-    def __getitems__(self, indices: list[int]) -> Batch:
-        """A whole batch with one indexing: the DataLoader prefers this method where a dataset has it."""
-        images = self.images[indices]
-        if self.random is not None:
-            images = torch.stack([self.random(image) for image in images])
-        return images, self.labels[indices]
-
-
-def feed(images: ImageSet, steps: Steps, cache_bytes: int) -> Transformed | Cached:
-    """What a loader reads from: `Cached` if the transformed images need less than `cache_bytes`, else `Transformed`."""
-    if steps.fixed is None:
-        return Transformed(images, steps)
-    first: Tensor = steps.fixed(images[0][0])
-    if len(images) * first.numel() * first.element_size() >= cache_bytes:
-        return Transformed(images, steps)
-    kept = torch.empty((len(images), *first.shape), dtype=first.dtype)
-    for index in range(len(images)):
-        kept[index] = steps.fixed(images[index][0])
-    return Cached(kept, torch.from_numpy(images.labels.astype(np.int64)), steps.random)
-
-
-def as_is(batch: Batch) -> Batch:
-    """The collate function of `Cached`, whose batches are whole already."""
-    return batch
 
 
 class ImageDataModule(LightningDataModule):
@@ -114,13 +53,13 @@ class ImageDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled anew in each epoch. A last batch of one image is left out: BatchNorm cannot train on it."""
         require(self, train_share=(0 < self.train_share <= 1, "a number above 0 to 1"))
-        source = self._feed("train")
         rank, world_size = rank_and_world_size()
+        if isinstance(self._loaded().train, ImageStream):
+            return self._stream_epochs(rank, world_size)
+        source = self._feed("train")
         sampler = ShuffledShare(len(source), self.seed, self.train_share, rank, world_size)
-        if self.trainer is not None:
-            # Lightning fetches the first batch before it calls set_epoch, so a resumed fit would start with epoch 0's
-            progress: Any = self.trainer.fit_loop.epoch_progress.current
-            sampler.set_epoch(progress.processed)
+        # Lightning fetches the first batch before it calls set_epoch, so a resumed fit would start with epoch 0's
+        sampler.set_epoch(self._epoch())
         size = self.spec.batch_size
         return self._loader(
             source,
@@ -145,8 +84,49 @@ class ImageDataModule(LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Evaluation transform, never shuffled, every image exactly once over all ranks (so a rank may have fewer)."""
+        images = self._loaded().test
+        if isinstance(images, ImageStream):
+            streamed = Streamed(images, self.eval_steps, *rank_and_world_size())
+            return self._stream_loader(streamed, self.spec.eval_batch_size, (self.seed,))
         source = self._feed("test")
         return self._eval_loader(source, EachOnce(len(source), *rank_and_world_size()), keep_workers=False)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """On the device: mix the images of a training batch, if `spec.mix` says so; the labels become shares [n, C]."""
+        if not self.spec.mix.active or self.trainer is None or not self.trainer.training:
+            return batch
+        rank, _ = rank_and_world_size()
+        at = (self._epoch(), self.trainer.fit_loop.epoch_loop.batch_progress.current.ready)
+        return self.spec.mix.mixed(*batch, self._num_classes, seeds=(self.seed, rank, *at))
+
+    def _epoch(self) -> int:
+        """The number of the present epoch, which goes on counting over all fits of a run."""
+        if self.trainer is None:
+            return 0
+        progress: Any = self.trainer.fit_loop.epoch_progress.current
+        return int(progress.processed)
+
+    def _stream_epochs(self, rank: int, world_size: int) -> StreamLoader:
+        stream, size = self._loaded().train, self.spec.batch_size
+        assert isinstance(stream, ImageStream)
+        count = images_per_rank(stream, self.train_share, world_size, size)
+        epoch = StreamedEpoch(stream, self.train_steps, rank, world_size, count=count, batch_size=size, seed=self.seed)
+        return self._stream_loader(epoch, size, (self.seed, rank, self._epoch()))
+
+    def _stream_loader(self, images: Streamed, batch_size: int, worker_seed: tuple[int, ...]) -> StreamLoader:
+        most = images.stream.most_workers(images.world_size)
+        return StreamLoader(
+            images,
+            self._epoch,
+            batch_size=batch_size,
+            num_workers=self.spec.num_workers if most is None else min(most, self.spec.num_workers),
+            pin_memory=torch.cuda.is_available(),
+            generator=_generator(worker_seed),
+        )
+
+    @cached_property
+    def _num_classes(self) -> int:
+        return self.spec.num_classes
 
     def _eval_loader(self, source: Transformed | Cached, sampler: Sampler[int], keep_workers: bool) -> DataLoader[Any]:
         return self._loader(
@@ -203,7 +183,7 @@ def _generator(seeds: tuple[int, ...]) -> torch.Generator:
     less would shift the noise of the weights. Lightning iterates a loader once more in a new fit than in a resumed one,
     so a resumed run repeats the order of the images exactly, but not what workers draw for their augmentation.
     """
-    return torch.Generator().manual_seed(int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0] >> 1))
+    return torch.Generator().manual_seed(mixed_seed(*seeds))
 
 
 def rank_and_world_size() -> tuple[int, int]:

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from pwfn.data.augment import Augment, NoAugment
 from pwfn.data.images import DataError, ImageSet, stratified_split
-from pwfn.data.transforms import AUGMENTATIONS
+from pwfn.data.mix import Mix
+from pwfn.data.streams import ImageStream
 from pwfn.faults import require
 
 
 class Splits(NamedTuple):
     """What a data set holds, untransformed. `test` is never trained on, `train` may still give validation images."""
 
-    train: ImageSet
-    test: ImageSet
+    train: ImageSet | ImageStream
+    test: ImageSet | ImageStream
 
 
 class Partition(NamedTuple):
     """The images a run uses; no image is in two of them. `val` is None when nothing is held out."""
 
-    train: ImageSet
+    train: ImageSet | ImageStream
     val: ImageSet | None
-    test: ImageSet
+    test: ImageSet | ImageStream
 
 
 def is_integer(value: Any, least: int) -> bool:
@@ -42,7 +44,8 @@ class ImageData(ABC):
     split_seed: int = 0
     train_images: int | None = None
     test_images: int | None = None
-    augment: str = "none"
+    augment: Augment = field(default_factory=NoAugment)
+    mix: Mix = field(default_factory=Mix)
 
     @property
     @abstractmethod
@@ -70,6 +73,9 @@ class ImageData(ABC):
     def load(self) -> Splits:
         """Read every label (and small sets entirely). Raise `DataError` when something is missing or damaged."""
 
+    def check(self) -> None:  # noqa: B027  (most sets are small)
+        """Raise `DataError` early, before anything is built or downloaded, for what can be seen without reading much."""
+
     def prepare(self) -> None:  # noqa: B027  (most sets have nothing to fetch)
         """Fetch what `load` reads. Called once per machine, before any process calls `load`."""
 
@@ -88,7 +94,6 @@ class ImageData(ABC):
             split_seed=(is_integer(self.split_seed, 0), "an integer from 0"),
             train_images=(self.train_images is None or is_integer(self.train_images, 1), f"{from_1}, or null"),
             test_images=(self.test_images is None or is_integer(self.test_images, 1), f"{from_1}, or null"),
-            augment=(self.augment in tuple(AUGMENTATIONS), f"one of {', '.join(AUGMENTATIONS)}"),
             **self.rules(),
         )
 
@@ -102,6 +107,8 @@ class ImageData(ABC):
         Depends on the fields of this object alone, so it is the same in every round, process and resumed run.
         """
         train, test = self.load()
+        if isinstance(train, ImageStream) or isinstance(test, ImageStream):
+            return Partition(train, None, test)
         train = self._limit(train, "train_images")
         test = self._limit(test, "test_images")
         if not self.val_fraction:

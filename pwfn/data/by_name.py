@@ -1,0 +1,227 @@
+"""Any data set that timm can open by name: torchvision's, Hugging Face's, WebDataset shards, TFDS, folders, tar files."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pwfn.data.images import DataError
+from pwfn.data.map_style import MapStyle
+from pwfn.data.spec import ImageData, Splits, is_integer
+from pwfn.data.streams import HubStream, ImageStream, RecordStream, TarStream
+from pwfn.faults import require
+from pwfn.hub import answering_at_once
+
+# Beginnings of names, the package each needs beyond those of pwfn, and how that is installed.
+KINDS = {
+    "folder": ("", ""),
+    "torch": ("", ""),
+    "hfds": ("datasets", 'pip install "datasets>=5.2"'),
+    "hfids": ("datasets", 'pip install "datasets>=5.2"'),
+    "wds": ("webdataset", 'pip install "webdataset>=1.0"'),
+    "tfds": ("tensorflow_datasets", "pip install tensorflow tensorflow-datasets"),
+}
+STREAMED = ("hfids", "wds", "tfds")
+TORCH_SETS = (
+    *("cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist"),
+    *("inaturalist", "places365", "imagenet", "image_folder"),
+)
+SHARDS = (
+    "; the shards are listed in data.root/_info.json, or named, with the number of their images:"
+    " data.train_split='train-{0000..0099}.tar|100000'"
+)
+WDS_IMAGES = "jpg;jpeg;png;webp"  # endings of the files that are images
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimmData(ImageData):
+    """`timm.data.create_dataset(name, root, split)`, for two splits. `docs/data.md` says what was tried and what not.
+
+    hfids/, wds/ and tfds/ are streamed (`pwfn.data.streams`): no single image of theirs can be chosen, so there are no
+    subsets and no validation images, and the number of training images has to be known.
+    """
+
+    class_names: ClassVar[None] = None
+
+    name: str
+    num_classes: int = 1000
+    root: str | None = None
+    train_split: str = "train"
+    test_split: str = "validation"
+    channels: int = 3
+    input_key: str | None = None
+    target_key: str | None = None
+    train_length: int | None = None
+    shuffle_buffer: int = 1000
+    download: bool = False
+
+    @property
+    def kind(self) -> str:
+        return self.name.partition("/")[0].lower()
+
+    @property
+    def rest(self) -> str:
+        return self.name.partition("/")[2]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kind in STREAMED:
+            why = f"because {self.kind}/ is streamed: no single image of it can be chosen"
+            require(
+                self,
+                val_fraction=(self.val_fraction == 0, f"0, {why}"),
+                train_images=(self.train_images is None, f"null, {why}"),
+                test_images=(self.test_images is None, f"null, {why}"),
+            )
+
+    def rules(self) -> dict[str, tuple[bool, str]]:
+        kind, keys = self.kind, self.kind in ("hfds", "hfids", "wds", "tfds")
+        named = kind in KINDS and bool(self.rest) == (kind != "folder")
+        known = named and (kind != "torch" or self.rest.lower() in TORCH_SETS)
+        rooted = kind not in ("folder", "torch", "wds")
+        root = rooted if self.root is None else not self.root.lower().startswith("pipe:")
+        length = self.train_length is None or (kind in STREAMED and is_integer(self.train_length, 1))
+        no_key = "null: only hfds/, hfids/, wds/ and tfds/ have keys"
+        return {
+            "name": (
+                known,
+                f"folder, hfds/<set>, hfids/<set>, wds/<word>, tfds/<set>, or torch/ and one of {', '.join(TORCH_SETS)}",
+            ),
+            "num_classes": (is_integer(self.num_classes, 2), "an integer from 2"),
+            "root": (root, f"a folder{' or null' if rooted else ''}, and no command (pipe:)"),
+            "test_split": (self.test_split != self.train_split, "another split than data.train_split"),
+            "channels": (self.channels in (1, 3), "1 or 3"),
+            "input_key": (keys or self.input_key is None, no_key),
+            "target_key": (keys or self.target_key is None, no_key),
+            "train_length": (length, "null, or for a streamed set an integer from 1"),
+            "shuffle_buffer": (is_integer(self.shuffle_buffer, 1), "an integer from 1"),
+            "download": (
+                not self.download or kind in ("torch", "tfds"),
+                "false: only torch/ and tfds/ ask (hfds/ always fetches what its cache lacks, hfids/ and wds/ never keep)",
+            ),
+        }
+
+    def check(self) -> None:
+        package, install = KINDS[self.kind]
+        if package and importlib.util.find_spec(package) is None:
+            raise DataError(
+                f"data.name = {self.name!r}: needs the package {package}, which is not installed: {install}"
+            )
+        if self.kind == "folder" or self.rest.lower() == "image_folder":
+            for split in (self.train_split, self.test_split):
+                self._place(split)
+
+    def prepare(self) -> None:
+        if self.download or self.kind == "hfds":
+            for split in (self.train_split, self.test_split):
+                self._open(split, download=self.download)
+
+    def load(self) -> Splits:
+        self.check()
+        train, test = self._open(self.train_split), self._open(self.test_split)
+        known = [one for one in (train.class_to_idx, test.class_to_idx) if one]
+        for one in known:
+            if len(one) != self.num_classes:
+                raise DataError(f"{self.name}: has {len(one)} classes, data.num_classes is {self.num_classes}")
+        if len(known) == 2 and known[0] != known[1]:
+            raise DataError(f"{self.name}: {self.train_split} and {self.test_split} differ in their classes")
+        return Splits(train.images, test.images)
+
+    def _open(self, split: str, download: bool = False) -> Opened:
+        """What timm makes of the name; whatever goes wrong becomes one line."""
+        from timm.data import create_dataset
+
+        logging.getLogger("timm.data.readers.reader_wds").setLevel(logging.ERROR)  # warns of a file nobody needs
+        title = f"{self.name} {split}"
+        on_hub = self.kind in ("hfds", "hfids") and not Path(self.rest).exists()
+        with answering_at_once(asked=on_hub) as unreachable:
+            try:
+                dataset = create_dataset(self.name, **self._options(split, download))
+                return self._opened(dataset, title, split)
+            except DataError:
+                raise
+            except self._errors() as error:
+                if unreachable and isinstance(error, OSError):
+                    raise DataError(f"{title}: not on this machine, and {unreachable}") from error
+                reason = " ".join(str(error).split())[:200].replace("download=True", "data.download=true")
+                hint = SHARDS if self.kind == "wds" else ""
+                raise DataError(f"{title}: cannot be opened ({reason or type(error).__name__}){hint}") from error
+
+    def _errors(self) -> tuple[type[Exception], ...]:
+        common = (OSError, RuntimeError, ValueError, LookupError, TypeError, AssertionError, ImportError)
+        if KINDS[self.kind][0] != "datasets":
+            return common
+        from datasets.exceptions import DatasetsError
+
+        return (*common, DatasetsError)
+
+    def _options(self, split: str, download: bool) -> dict[str, Any]:
+        options: dict[str, Any] = {"root": self.root, "split": split, "download": download, "search_split": False}
+        if self.kind == "folder" or self.rest.lower() == "image_folder":
+            options["root"] = str(self._place(split))
+            # a tar file that this process has opened must not be read by its workers too: they would share its position
+            return options | ({"cache_tarfiles": False} if options["root"].endswith(".tar") else {})
+        if self.kind == "hfids":
+            options["num_samples"] = 1  # timm wants a number; it is only used by timm's own loop
+        return options | {"input_key": self.input_key, "target_key": self.target_key}
+
+    def _place(self, split: str) -> Path:
+        """Where the images of a split lie. timm would take the whole of `root` instead of a folder that is missing."""
+        assert self.root is not None
+        folder, tar = Path(self.root) / split, Path(self.root) / f"{split}.tar"
+        if folder.is_dir():
+            return folder
+        if tar.is_file() and self.kind == "folder":
+            return tar
+        either = f" or {tar.name}" if self.kind == "folder" else ""
+        raise DataError(
+            f"{folder}: no such folder{either}; it should hold <class>/<image> (data.root, data.train_split)"
+        )
+
+    def _opened(self, dataset: Any, title: str, split: str) -> Opened:
+        if self.kind in STREAMED:
+            return self._streamed(dataset.reader, title, split)
+        if self.kind == "hfds":
+            reader, first = dataset.reader, dataset.reader.dataset[0]
+            # timm adds an empty column for a key that is not there
+            columns = [name for name, value in first.items() if value is not None]
+            _check_keys(title, columns, reader.image_key, reader.label_key)
+        images = MapStyle.of(dataset, title, self.num_classes)
+        return Opened(images, images.class_to_idx)
+
+    def _streamed(self, reader: Any, title: str, split: str) -> Opened:
+        given = self.train_length if split == self.train_split else None
+        if self.kind == "wds":
+            shards = [os.path.join(reader.root, name) for name in reader.split_info.filenames]
+            if gone := [name for name in shards if "://" not in name and not os.path.isfile(name)]:
+                raise DataError(f"{gone[0]}: no such shard; missing are {len(gone)} of the {len(shards)} of {title}")
+            common = (title, self.num_classes, given or reader.num_samples or None, self.shuffle_buffer)
+            keys = (self.input_key or WDS_IMAGES, self.target_key or reader.split_info.alt_label or None)
+            return Opened(TarStream(*common, shards, *keys), {})
+        info = (reader.builder.info.splits or {}).get(split)
+        common = (title, self.num_classes, given or (info and info.num_examples) or None, self.shuffle_buffer)
+        stream = HubStream if self.kind == "hfids" else RecordStream
+        opened = stream(*common, reader.builder, split, self.input_key or "image", self.target_key or "label")
+        features = opened.features()
+        _check_keys(title, list(features), opened.image_key, opened.label_key)
+        names = getattr(features.get(opened.label_key), "names", None)
+        return Opened(opened, {name: number for number, name in enumerate(names or [])})
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A split, and the number of each class by its name, as far as the set knows names."""
+
+    images: MapStyle | ImageStream
+    class_to_idx: dict[str, int]
+
+
+def _check_keys(title: str, columns: list[str], image_key: str, label_key: str) -> None:
+    """Raise `DataError` for a column that is not there; an empty list means that nobody knows."""
+    for option, key in (("input_key", image_key), ("target_key", label_key)):
+        if columns and key.split("/")[0] not in columns:
+            raise DataError(f"{title}: has no column {key!r} (data.{option}), only {', '.join(columns)}")

@@ -1,0 +1,81 @@
+"""Images of a set that timm or torchvision opened, read one by one: nothing damaged is passed over, as timm would."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pwfn.data.images import DataError, ImageSet, Indices, decoded, readable
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class MapStyle(ImageSet):
+    """`dataset` is a `timm.data.ImageDataset` or a torchvision one; `indices` are those of its images that are used."""
+
+    def __init__(self, dataset: Any, title: str, labels: Indices, indices: Indices) -> None:
+        self.dataset, self.title, self.labels, self.indices = dataset, title, labels, indices
+
+    @classmethod
+    def of(cls, dataset: Any, title: str, num_classes: int) -> Self:
+        """Of a whole set; raises `DataError` unless every label is a class."""
+        labels = np.asarray(_labels(dataset))
+        if labels.ndim != 1 or labels.dtype.kind not in "iu":
+            raise DataError(f"{title}: its labels are no whole numbers; data.target_key names those of hfds/ and tfds/")
+        if not len(labels):
+            raise DataError(f"{title}: has no images")
+        for label in (labels.min(), labels.max()):
+            if not 0 <= label < num_classes:
+                allowed = f"data.num_classes = {num_classes} allows 0 to {num_classes - 1}"
+                raise DataError(f"{title}: has the label {label}, {allowed}")
+        return cls(dataset, title, labels.astype(np.int64), np.arange(len(labels)))
+
+    @property
+    def class_to_idx(self) -> dict[str, int]:
+        """Empty where the set has no names."""
+        found: dict[str, int] | None = None
+        for source in (self.dataset, getattr(self.dataset, "reader", None)):
+            found = found or getattr(source, "class_to_idx", None) or getattr(source, "class_name_to_idx", None)
+        return dict(found or {})
+
+    def __getitem__(self, index: int) -> tuple[Image, int]:
+        """Raise `DataError` naming the image if it cannot be decoded."""
+        at = int(self.indices[index])
+        return self._image(at), int(self.labels[index])
+
+    def _image(self, at: int) -> Image:
+        reader = getattr(self.dataset, "reader", None)
+        samples = getattr(reader or self.dataset, "samples", None)
+        name = f"{self.title}[{at}]"
+        if samples is not None:  # (path, label), or inside of a tar file (TarInfo, ...)
+            name = str(getattr(samples[at][0], "name", samples[at][0]))
+        with readable(name):
+            if reader is None:
+                image: Image = self.dataset[at][0]
+                return image
+            with reader[at][0] as file:
+                return decoded(file, name)
+
+    def pick(self, indices: Indices) -> Self:
+        return type(self)(self.dataset, self.title, self.labels[indices], self.indices[indices])
+
+
+def _labels(dataset: Any) -> NDArray[Any] | list[Any]:
+    """Of every image, in order, without reading any."""
+    reader = getattr(dataset, "reader", None)
+    if reader is None:
+        if type(dataset).__name__ == "INaturalist":
+            return [label for label, _ in dataset.index]
+        targets = np.asarray(dataset.targets)
+        return targets[:, 0] if type(dataset).__name__ == "QMNIST" else targets  # the other columns: who wrote it
+    if hasattr(reader, "targets"):
+        return list(reader.targets)
+    if hasattr(reader, "samples"):
+        return [label for _, label in reader.samples]
+    if reader.label_key in reader.dataset.column_names and not reader.target_keys:
+        column: NDArray[Any] = reader.dataset.with_format("numpy")[reader.label_key][:]
+        return column
+    return list(reader.iter_targets())

@@ -1,0 +1,78 @@
+"""Mixing the images of a training batch with each other, by timm: mixup and CutMix. (`pwfn.data.augment`: each image.)"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from pwfn.faults import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mix:
+    """mixup (arXiv:1710.09412) with Beta(`mixup`, `mixup`), CutMix (arXiv:1905.04899) with Beta(`cutmix`, `cutmix`).
+
+    0 turns either off. `prob` of the batches are mixed; where both are on, `switch_prob` of those by CutMix. `mode` says
+    what shares one draw: the whole batch, a pair of images, or nothing (each image has its own).
+    """
+
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    prob: float = 1.0
+    switch_prob: float = 0.5
+    mode: Literal["batch", "pair", "elem"] = "batch"
+
+    def __post_init__(self) -> None:
+        from_0 = "a number from 0 (0 = off)"
+        require(
+            self,
+            mixup=(0 <= self.mixup < math.inf, from_0),
+            cutmix=(0 <= self.cutmix < math.inf, from_0),
+            prob=(0 <= self.prob <= 1, "a probability, 0 to 1"),
+            switch_prob=(0 <= self.switch_prob <= 1, "a probability, 0 to 1"),
+        )
+
+    @property
+    def active(self) -> bool:
+        return (self.mixup > 0 or self.cutmix > 0) and self.prob > 0
+
+    def mixed(self, images: Tensor, labels: Tensor, num_classes: int, seeds: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Images [n, C, H, W], changed in place, and labels [n] as shares of the classes, float32 [n, num_classes].
+
+        The draws are a function of `seeds` alone. timm mixes pairs, so the last image of an odd batch stays as it is.
+        """
+        from timm.data.mixup import Mixup
+
+        shares = F.one_hot(labels, num_classes).float()
+        even = len(images) // 2 * 2
+        if even:
+            mixup = Mixup(
+                mixup_alpha=self.mixup,
+                cutmix_alpha=self.cutmix,
+                prob=self.prob,
+                switch_prob=self.switch_prob,
+                mode=self.mode,
+                label_smoothing=0.0,  # the loss smooths
+                num_classes=num_classes,
+            )
+            with _numpy_seeded(seeds):
+                images[:even], shares[:even] = mixup(images[:even], labels[:even])
+        return images, shares
+
+
+@contextmanager
+def _numpy_seeded(seeds: tuple[int, ...]) -> Iterator[None]:
+    """timm draws from numpy's global stream: give it one of its own, and leave the global one as it was."""
+    before = np.random.get_state()
+    np.random.seed(np.random.SeedSequence(seeds).generate_state(8))
+    try:
+        yield
+    finally:
+        np.random.set_state(before)

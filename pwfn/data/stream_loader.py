@@ -1,0 +1,95 @@
+"""Loaders of streamed images: whole epochs of equal length on every rank, a test that sees each image once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from pwfn.data.images import DataError
+from pwfn.data.streams import ImageStream, Part, mixed_seed
+from pwfn.data.transforms import Steps
+
+
+class Streamed(IterableDataset[tuple[Tensor, int]]):
+    """One pass of a rank over its share of a stream, for evaluation: every image of the split once over all ranks."""
+
+    def __init__(self, stream: ImageStream, steps: Steps, rank: int, world_size: int) -> None:
+        self.stream, self.steps, self.rank, self.world_size = stream, steps, rank, world_size
+
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        for image, label in self.stream.images(self.part):
+            yield self.steps(image), label
+
+    @property
+    def part(self) -> Part:
+        worker = get_worker_info()
+        return Part(self.rank, self.world_size, *((worker.id, worker.num_workers) if worker else (0, 1)))
+
+
+class StreamedEpoch(Streamed):
+    """`count` shuffled images for one rank, in batches of `batch_size`; the workers of the rank take turns with them.
+
+    Equally many on every rank, because a process with a batch less would leave the others waiting. A worker whose
+    shards hold fewer than its turns ask for begins again, so within one epoch a few images may come twice and as many
+    not at all; shards are dealt out anew in each epoch. The order is a function of (seed, epoch, part).
+    """
+
+    def __init__(
+        self, stream: ImageStream, steps: Steps, rank: int, world_size: int, *, count: int, batch_size: int, seed: int
+    ) -> None:
+        super().__init__(stream, steps, rank, world_size)
+        self.count, self.batch_size, self.seed = count, batch_size, seed
+        self.epoch = 0
+
+    def turns(self, worker: int, workers: int) -> int:
+        """How many images `worker` of `workers` gives: those of every `workers`-th batch."""
+        starts = range(worker * self.batch_size, self.count, workers * self.batch_size)
+        return sum(min(self.batch_size, self.count - start) for start in starts)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        part = self.part
+        left, passes = self.turns(part.worker, part.workers), 0
+        while left > 0:
+            left_before = left
+            for image, label in self.stream.images(part, mixed_seed(self.seed, self.epoch, passes)):
+                yield self.steps(image), label
+                left -= 1
+                if left == 0:
+                    return
+            if left == left_before:
+                raise DataError(
+                    f"{self.stream.title}: part {part.index} of {part.count} has no images; fewer data.num_workers"
+                )
+            passes += 1
+
+
+class StreamLoader(DataLoader[Any]):
+    """Takes the number of the epoch from `epoch` at each start, and starts its workers anew: they hold copies of it."""
+
+    def __init__(self, images: Streamed, epoch: Callable[[], int], **options: Any) -> None:
+        super().__init__(images, **options)
+        self.epoch = epoch
+
+    def __iter__(self) -> Any:
+        if isinstance(self.dataset, StreamedEpoch):
+            self.dataset.epoch = self.epoch()
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        """In batches. An evaluation has no length: each worker ends with a batch of its own that may not be full."""
+        if not isinstance(self.dataset, StreamedEpoch):
+            raise TypeError("the number of batches is not known before they have been read")
+        return math.ceil(self.dataset.count / self.dataset.batch_size)
+
+
+def images_per_rank(stream: ImageStream, share: float, world_size: int, batch_size: int) -> int:
+    """Of an epoch that sees `share` of the stream. A last batch of one image is left out, as elsewhere."""
+    if stream.length is None:
+        raise DataError(f"{stream.title}: does not say how many images it has; set data.train_length")
+    # rounded first, or 0.07 of 100 would be 8: the product is 7.000000000000001
+    count = math.ceil(math.ceil(round(share * stream.length, 6)) / world_size)
+    return count - 1 if count > batch_size and count % batch_size == 1 else count

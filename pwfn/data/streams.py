@@ -1,0 +1,210 @@
+"""Images that can only be read one after another: WebDataset shards, streamed Hugging Face sets, TFDS records.
+
+timm's own readers of these sets repeat and drop images in a test on several processes, and pass over damaged ones. So
+timm finds the set, and these classes read it: in one pass, every image is read by exactly one part (rank and worker).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import tarfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from pwfn.data.images import DataError, decoded
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which part of a pass is read here: worker `worker` of the `workers` of rank `rank` of `world_size`."""
+
+    rank: int = 0
+    world_size: int = 1
+    worker: int = 0
+    workers: int = 1
+
+    @property
+    def index(self) -> int:
+        return self.rank * self.workers + self.worker
+
+    @property
+    def count(self) -> int:
+        return self.world_size * self.workers
+
+
+class Raw(NamedTuple):
+    """An image as it is stored; `name` is how it is called when it turns out to be damaged."""
+
+    file: IO[bytes]
+    label: Any
+    name: str
+
+
+@dataclass
+class ImageStream(ABC):
+    """One split. `length` is the number of its images, or None where neither the set nor the config says it."""
+
+    title: str
+    num_classes: int
+    length: int | None
+    shuffle_buffer: int
+
+    def images(self, part: Part, seed: int | None = None) -> Iterator[tuple[Image, int]]:
+        """This part of one pass, in the set's order or shuffled with `seed`, which has to be the same in all parts.
+
+        A pass is shuffled as a stream can be: the order of the shards, and the images within a moving window of
+        `shuffle_buffer` of them. Raises `DataError`.
+        """
+        for raw in self.raw(part, seed):
+            with raw.file as file:
+                yield decoded(file, raw.name), self._label(raw)
+
+    def _label(self, raw: Raw) -> int:
+        try:
+            label = int(raw.label)
+        except (TypeError, ValueError):
+            raise DataError(f"{raw.name}: its label {raw.label!r} is no whole number (data.target_key)") from None
+        if not 0 <= label < self.num_classes:
+            raise DataError(f"{raw.name}: has the label {label}, data.num_classes = {self.num_classes} allows 0 to "
+                            f"{self.num_classes - 1}")  # fmt: skip
+        return label
+
+    @abstractmethod
+    def raw(self, part: Part, seed: int | None) -> Iterator[Raw]: ...
+
+    def most_workers(self, world_size: int) -> int | None:
+        """How many workers of each of `world_size` ranks get something to read; None if any number does."""
+        return None
+
+
+@dataclass
+class TarStream(ImageStream):
+    """WebDataset shards: tar files in which the files of one sample, such as 17.jpg and 17.cls, follow each other."""
+
+    shards: list[str]
+    image_key: str
+    label_key: str | None  # of the json file; None = the cls file
+
+    def raw(self, part: Part, seed: int | None) -> Iterator[Raw]:
+        import webdataset as wds
+
+        shards = list(self.shards)
+        if seed is not None:
+            random.Random(seed).shuffle(shards)
+        by_shard = len(shards) >= part.count  # else every part reads all shards, and keeps its share of the samples
+        stages = [
+            wds.SimpleShardList(shards[part.index :: part.count] if by_shard else shards),
+            wds.tarfile_to_samples(),
+        ]
+        samples: Any = wds.DataPipeline(*stages)
+        if not by_shard:
+            samples = islice(samples, part.index, None, part.count)
+        if seed is not None:
+            rng = random.Random(mixed_seed(seed, part.index))
+            samples = wds.shuffle(self.shuffle_buffer, initial=self.shuffle_buffer, rng=rng)(iter(samples))
+        try:
+            for sample in samples:
+                yield self._sample(sample)
+        except (OSError, EOFError, tarfile.TarError, ValueError) as error:  # ValueError: two files of the same name
+            reason = ", ".join(str(detail) for detail in error.args if isinstance(detail, str)) or str(error)
+            raise DataError(f"{self.title}: a shard cannot be read ({' '.join(reason.split())})") from error
+
+    def _sample(self, sample: dict[str, Any]) -> Raw:
+        name = f"{sample['__url__']}: {sample['__key__']}"
+        image = next((sample[key] for key in self.image_key.split(";") if key in sample), None)
+        label: Any = sample.get("cls" if self.label_key is None else "json")
+        if image is None or label is None:
+            wanted = f"{self.image_key} (data.input_key)" if image is None else self.label_key or "cls"
+            has = ", ".join(key for key in sample if not key.startswith("__"))
+            raise DataError(f"{name}: has no {wanted}, only {has}")
+        if self.label_key is not None:
+            try:
+                label = json.loads(label)[self.label_key]
+            except (ValueError, LookupError, TypeError):
+                raise DataError(f"{name}: its json has no {self.label_key} (data.target_key)") from None
+        return Raw(io.BytesIO(image), label.decode(errors="replace") if isinstance(label, bytes) else label, name)
+
+
+@dataclass
+class HubStream(ImageStream):
+    """A Hugging Face set that is read from the hub while it is used. `builder` is a `datasets.DatasetBuilder`."""
+
+    builder: Any
+    split: str
+    image_key: str
+    label_key: str
+
+    def raw(self, part: Part, seed: int | None) -> Iterator[Raw]:
+        import fsspec
+        from datasets import Image
+        from datasets.distributed import split_dataset_by_node
+
+        samples = self._samples().cast_column(self.image_key, Image(decode=False))
+        if seed is not None:
+            samples = samples.shuffle(seed=seed, buffer_size=self.shuffle_buffer)
+        # within a rank, `datasets` itself deals the shards out to the workers
+        samples = split_dataset_by_node(samples, rank=part.rank, world_size=part.world_size)
+        for index, sample in enumerate(samples):
+            stored = sample[self.image_key]
+            content = stored["bytes"]
+            file = io.BytesIO(content) if content is not None else fsspec.open(stored["path"], "rb").open()
+            yield Raw(
+                file, sample[self.label_key], stored["path"] or f"{self.title}: image {index} of part {part.index}"
+            )
+
+    def most_workers(self, world_size: int) -> int:
+        shards: int = self._samples().num_shards
+        return max(1, shards // world_size if shards % world_size == 0 else shards)
+
+    def features(self) -> dict[str, Any]:
+        """What is known of each column, by its name; empty if it shows only in the images themselves."""
+        return dict(self._samples().features or {})
+
+    def _samples(self) -> Any:
+        return self.builder.as_streaming_dataset(self.split)
+
+
+@dataclass
+class RecordStream(ImageStream):
+    """A set of tensorflow_datasets, prepared on this machine. `builder` is a `tfds.core.DatasetBuilder`."""
+
+    builder: Any
+    split: str
+    image_key: str
+    label_key: str
+
+    def features(self) -> dict[str, Any]:
+        return dict(self.builder.info.features)
+
+    def raw(self, part: Part, seed: int | None) -> Iterator[Raw]:
+        import tensorflow_datasets as tfds
+
+        samples = self.builder.as_dataset(
+            split=tfds.even_splits(self.split, part.count)[part.index],
+            shuffle_files=seed is not None,
+            read_config=tfds.ReadConfig(shuffle_seed=seed),
+            decoders={self.image_key: tfds.decode.SkipDecoding()},
+        )
+        if seed is not None:
+            samples = samples.shuffle(self.shuffle_buffer, seed=mixed_seed(seed, part.index))
+        for index, sample in enumerate(tfds.as_numpy(samples)):
+            yield Raw(
+                io.BytesIO(sample[self.image_key]),
+                sample[self.label_key],
+                f"{self.title}: image {index} of part {part.index} of {part.count}",
+            )
+
+
+def mixed_seed(*seeds: int) -> int:
+    """One seed, from 0 to 2^63 - 1, out of several."""
+    return int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0] >> 1)

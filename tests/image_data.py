@@ -1,0 +1,37 @@
+"""What the tests of the data share: a tiny set, a data config, and a folder of images on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from pwfn.data import Synthetic
+
+# What timm.data.resolve_data_config returns for an ImageNet model.
+CONFIG: dict[str, Any] = {
+    "input_size": (3, 64, 64),
+    "interpolation": "bilinear",
+    "mean": (0.4, 0.5, 0.6),
+    "std": (0.2, 0.25, 0.3),
+    "crop_pct": 0.875,
+    "crop_mode": "center",
+}
+TINY = Synthetic(image_size=16, pixels=16, train_size=60, test_size=23, batch_size=16, eval_batch_size=8)
+
+
+def message(error: pytest.ExceptionInfo[BaseException]) -> str:
+    """The text of an error, which must be one line."""
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def write_folder(root: Path, *, test: str = "val", classes: tuple[str, ...] = ("cat", "dog")) -> None:
+    for split in ("train", test):
+        for label, name in enumerate(classes):
+            (root / split / name).mkdir(parents=True)
+            for index in range(2):
+                Image.new("RGB", (20, 10), (label * 100, index * 100, 7)).save(root / split / name / f"{index}.png")

@@ -1,0 +1,181 @@
+"""Sets that timm opens by name, on disk: what is read is what lies there, and every mistake is one line."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import struct
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pwfn.data import DataError, TimmData
+from pwfn.data.images import ImageSet
+from pwfn.data.module import ImageDataModule
+from pwfn.faults import InvalidValueError
+from tests.image_data import CONFIG, message, write_folder
+
+
+def spec(folder: Path, /, **changed: Any) -> TimmData:
+    return TimmData(**{"name": "folder", "root": str(folder), "num_classes": 2, "test_split": "val"} | changed)
+
+
+def as_tars(root: Path) -> None:
+    """train/ and val/ become train.tar and val.tar."""
+    for split in ("train", "val"):
+        with tarfile.open(root / f"{split}.tar", "w") as tar:
+            tar.add(root / split, arcname=".")
+        (root / split).rename(root / f"unpacked_{split}")
+
+
+@pytest.mark.parametrize(("name", "packed"), [("folder", False), ("folder", True), ("torch/image_folder", False)])
+def test_folders_and_tar_files_are_read_split_by_split(tmp_path: Path, name: str, packed: bool) -> None:
+    write_folder(tmp_path)
+    Image.new("RGB", (20, 10), (9, 9, 9)).save(tmp_path / "val" / "dog" / "more.png")
+    if packed:
+        as_tars(tmp_path)
+    train, test = spec(tmp_path, name=name).load()
+    assert isinstance(train, ImageSet) and isinstance(test, ImageSet)
+    assert train.labels.tolist() == [0, 0, 1, 1] and test.labels.tolist() == [0, 0, 1, 1, 1]
+    for index, (label, shade) in enumerate([(0, 0), (0, 100), (1, 0), (1, 100)]):
+        image, found = train[index]
+        assert (image.getpixel((0, 0)), found) == ((label * 100, shade, 7), label)
+    assert test[4][0].getpixel((0, 0)) == (9, 9, 9)
+    picked = test.pick(np.array([4, 0])).pick(np.array([0]))
+    assert (len(picked), picked[0][0].getpixel((0, 0)), picked[0][1]) == (1, (9, 9, 9), 1)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_workers_read_what_the_process_itself_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    """A tar file that is open already when workers are started is one position in the file for all of them."""
+    monkeypatch.setattr("pwfn.data.module.CACHE_BYTES", 0)
+    write_folder(tmp_path, classes=("a", "b", "c"))
+    if packed:
+        as_tars(tmp_path)
+
+    def pixels(workers: int) -> list[bytes]:
+        one = spec(tmp_path, num_classes=3, num_workers=workers, batch_size=1, image_size=8)
+        data = ImageDataModule(one, CONFIG, 0)
+        data.setup()
+        assert data.partition is not None and data.partition.train[0]  # type: ignore[index]
+        return [images.numpy().tobytes() for images, _ in data.train_dataloader()]
+
+    assert pixels(0) == pixels(2) and len(set(pixels(0))) == 6
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_unreadable_image_is_named_and_not_passed_over(tmp_path: Path, packed: bool) -> None:
+    """timm itself would take the next one, with a line in a log."""
+    write_folder(tmp_path)
+    (tmp_path / "train" / "cat" / "1.png").write_bytes(b"damaged")
+    if packed:
+        as_tars(tmp_path)
+    for name in ("folder",) if packed else ("folder", "torch/image_folder"):
+        train = spec(tmp_path, name=name).load().train
+        assert isinstance(train, ImageSet)
+        with pytest.raises(DataError) as error:
+            train[1]
+        assert "cat/1.png: not a readable image (" in message(error)
+
+
+def test_torchvisions_sets_are_read(tmp_path: Path) -> None:
+    raw = tmp_path / "KMNIST" / "raw"
+    raw.mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 28, 28), dtype=np.uint8)
+    for prefix in ("train", "t10k"):
+        labels = (np.arange(12) % 10).astype(np.uint8)
+        for name, header, content in (
+            ("images-idx3", struct.pack(">4I", 0x803, 12, 28, 28), pixels),
+            ("labels-idx1", struct.pack(">2I", 0x801, 12), labels),
+        ):
+            (raw / f"{prefix}-{name}-ubyte").write_bytes(header + content.tobytes())
+            (raw / f"{prefix}-{name}-ubyte.gz").write_bytes(gzip.compress(header + content.tobytes()))
+    train, _ = spec(tmp_path, name="torch/kmnist", num_classes=10, channels=1).load()
+    assert isinstance(train, ImageSet) and train.labels.tolist() == [*range(10), 0, 1]
+    assert np.array_equal(np.asarray(train[3][0]), pixels[3])
+    with pytest.raises(DataError) as error:
+        spec(tmp_path, name="torch/kmnist").load()
+    assert message(error).startswith("torch/kmnist train: has the label 9, data.num_classes = 2 allows 0 to 1")
+
+
+def test_missing_sets_and_splits_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("no\nnetwork")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    write_folder(tmp_path)
+    for changed, said in (
+        ({"test_split": "test"}, f"{tmp_path}/test: no such folder or test.tar"),
+        ({"test_split": "test", "name": "torch/image_folder"}, f"{tmp_path}/test: no such folder; it should hold"),
+        ({"root": str(tmp_path / "no")}, f"{tmp_path}/no/train: no such folder or train.tar"),
+        ({"num_classes": 3}, "folder: has 2 classes, data.num_classes is 3"),
+        ({"name": "torch/cifar100", "num_classes": 100}, "torch/cifar100 train: cannot be opened (Dataset not found"),
+        ({"name": "torch/cifar10", "download": True}, "torch/cifar10 train: cannot be opened (no network)"),
+    ):
+        one = spec(tmp_path, **changed)
+        with pytest.raises(DataError) as error:
+            one.check()
+            one.prepare()
+            one.load()
+        assert message(error).startswith(said)
+    assert not list((tmp_path / "val" / "dog").glob("*.txt"))
+    (tmp_path / "val" / "dog").rename(tmp_path / "val" / "fox")
+    with pytest.raises(DataError, match=r"^folder: train and val differ in their classes$"):
+        spec(tmp_path).load()
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "install"),
+    [
+        ("hfds/cifar10", "datasets", 'pip install "datasets>='),
+        ("hfids/cifar10", "datasets", 'pip install "datasets>='),
+        ("wds/x", "webdataset", 'pip install "webdataset>='),
+        ("tfds/mnist", "tensorflow_datasets", "pip install tensorflow tensorflow-datasets"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, package: str, install: str
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda wanted: None if wanted == package else real(wanted))
+    for look in ("check", "load"):
+        with pytest.raises(DataError) as error:
+            getattr(spec(tmp_path, name=name), look)()
+        text = message(error)
+        assert text.startswith(f"data.name = {name!r}: needs the package {package}, which is not installed: {install}")
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"name": "imagenet"}, "name = 'imagenet': must be folder, hfds/<set>, hfids/<set>, wds/<word>, tfds/<set>, or torch/"),
+        ({"name": "torch/imagenett"}, "name = 'torch/imagenett': must be folder"),
+        ({"name": "folder/x"}, "name = 'folder/x': must be folder"),
+        ({"name": "hfds/"}, "name = 'hfds/': must be folder"),
+        ({"num_classes": 1}, "num_classes = 1: must be an integer from 2"),
+        ({"root": None}, "root = None: must be a folder, and no command"),
+        ({"name": "wds/x", "root": "pipe:touch x"}, "root = 'pipe:touch x': must be a folder, and no command (pipe:)"),
+        ({"name": "wds/x", "root": "PIPE:touch x"}, "root = 'PIPE:touch x': must be"),
+        ({"test_split": "train"}, "test_split = 'train': must be another split than data.train_split"),
+        ({"channels": 2}, "channels = 2: must be 1 or 3"),
+        ({"input_key": "img"}, "input_key = 'img': must be null: only hfds/"),
+        ({"target_key": "y"}, "target_key = 'y': must be null: only hfds/"),
+        ({"train_length": 10}, "train_length = 10: must be null, or for a streamed set an integer from 1"),
+        ({"name": "wds/x", "train_length": 0}, "train_length = 0: must be null, or for a streamed set"),
+        ({"shuffle_buffer": 0}, "shuffle_buffer = 0: must be an integer from 1"),
+        ({"name": "hfds/x", "download": True}, "download = True: must be false: only torch/ and tfds/ ask"),
+        ({"name": "wds/x", "val_fraction": 0.1}, "val_fraction = 0.1: must be 0, because wds/ is streamed"),
+        ({"name": "hfids/x", "train_images": 10}, "train_images = 10: must be null, because hfids/ is streamed"),
+        ({"name": "tfds/x", "test_images": 10}, "test_images = 10: must be null, because tfds/ is streamed"),
+    ],
+)  # fmt: skip
+def test_wrong_descriptions_are_refused(tmp_path: Path, changed: dict[str, Any], line: str) -> None:
+    with pytest.raises(InvalidValueError) as error:
+        spec(tmp_path, **changed)
+    assert str(error.value).startswith(line)
