@@ -3,7 +3,7 @@
 A weight reaches the centroids with `|mu - c| <= k * max(sigma, 2^-20)`, and the centroid that most free weights reach is
 taken first. No candidates x weights matrix is built: the weights are passed over once per threshold to make a histogram
 (`pwfn.reach`), the greedy choice runs on the histogram (`pwfn.greedy`), and one look-up assigns the weights. Only those
-still free are looked at again.
+still free are looked at again. `docs/clustering.md` has the figures.
 """
 
 from __future__ import annotations
@@ -16,8 +16,12 @@ from torch import Tensor
 
 from pwfn.codebook import AdditivePow2
 from pwfn.faults import require
+from pwfn.free_weights import FreeWeights
 from pwfn.greedy import CUT_SHORT, FREE
-from pwfn.reach import MAX_LIMIT_BITS, MIN_REACH_SIGMA, Grid, Reach, chunks
+from pwfn.moments import grouped_moments
+from pwfn.nearest import nearest
+from pwfn.passes import chunks, in_one_thread, look_up
+from pwfn.reach import MAX_LIMIT_BITS, Grid, Reach
 from pwfn.sigma_join import RootMeanSquare, SigmaJoin, std_mu
 
 
@@ -76,27 +80,24 @@ def cluster_round(
     """
     settings = _Round(fraction, threshold, inc, zero_fix)
     codebook = AdditivePow2(b, max_order)
-    check_weights(mu, sigma, b)
-    work = torch.float64 if mu.dtype == torch.float64 else torch.float32
-    flat_mu, flat_sigma = mu.detach().to(work), sigma.detach().to(work)
-    clusters, values, k = _assign(flat_mu, flat_sigma, settings, codebook)
-    # The same centroid may have been taken in several passes: clusters are joined apart, then numbered by value.
-    new_mu, new_sigma = _move(flat_mu, flat_sigma, clusters, values.to(work), sigma_join)
-    in_use, index = torch.unique(values.to(mu.dtype), return_inverse=True)
-    table = torch.cat([index, index.new_tensor([FREE])]).to(torch.int32)  # FREE = -1 finds the last entry
-    for part in chunks(clusters.numel()):
-        clusters[part] = table[clusters[part]]
-    return ClusterResult(new_mu.to(mu.dtype), new_sigma.to(mu.dtype), clusters, in_use, k)
+    largest_sigma = check_weights(mu, sigma, b)
+    with in_one_thread():
+        mu, sigma = mu.detach(), sigma.detach()
+        clusters, values, k = _assign(FreeWeights(mu, sigma), largest_sigma, settings, codebook)
+        new_mu, new_sigma, in_use = _move(mu, sigma, clusters, values.to(mu.dtype), sigma_join)
+    return ClusterResult(new_mu, new_sigma, clusters, in_use, k)
 
 
-def check_weights(mu: Tensor, sigma: Tensor, b: int) -> None:
-    """Raise ValueError, in one line, for weights that cannot be clustered."""
+def check_weights(mu: Tensor, sigma: Tensor, b: int) -> float:
+    """The largest sigma. Raises ValueError, in one line, for weights that cannot be clustered."""
     if mu.ndim != 1 or mu.shape != sigma.shape or mu.numel() == 0:
         shapes = f"{tuple(mu.shape)} and {tuple(sigma.shape)}"
         raise ValueError(f"mu and sigma must be flat, equally long and not empty, their shapes are {shapes}")
     if mu.dtype != sigma.dtype or not mu.dtype.is_floating_point:
         raise ValueError(f"mu and sigma must have the same floating dtype, theirs are {mu.dtype} and {sigma.dtype}")
-    low, high = (x.item() for x in mu.detach().aminmax())
+    low, high, low_sigma, high_sigma = map(
+        float, torch.stack([*mu.detach().aminmax(), *sigma.detach().aminmax()]).tolist()
+    )
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"mu must be finite, its smallest value is {low} and its largest {high}")
     if low == high == 0:
@@ -104,20 +105,22 @@ def check_weights(mu: Tensor, sigma: Tensor, b: int) -> None:
     bound = 2.0 ** (MAX_LIMIT_BITS - b)
     if max(-low, high) >= bound:
         raise ValueError(f"mu must be smaller than {bound:g} in magnitude where b = {b}; it goes from {low} to {high}")
-    low, high = (x.item() for x in sigma.detach().aminmax())
-    if not (low >= 0 and math.isfinite(high)):
-        raise ValueError(f"sigma must be finite and not negative, its smallest value is {low} and its largest {high}")
+    if not (low_sigma >= 0 and math.isfinite(high_sigma)):
+        values = f"its smallest value is {low_sigma} and its largest {high_sigma}"
+        raise ValueError(f"sigma must be finite and not negative, {values}")
+    return high_sigma
 
 
-def _assign(mu: Tensor, sigma: Tensor, settings: _Round, codebook: AdditivePow2) -> tuple[Tensor, Tensor, float]:
+def _assign(
+    weights: FreeWeights, largest_sigma: float, settings: _Round, codebook: AdditivePow2
+) -> tuple[Tensor, Tensor, float]:
     """The greedy passes: the cluster of every weight [N] int32, the clusters' values (float64), the final k."""
-    clusters = torch.full(mu.shape, FREE, dtype=torch.int32, device=mu.device)
+    clusters = torch.full(weights.mu.shape, FREE, dtype=torch.int32, device=weights.mu.device)
     numerators: list[int] = []
-    todo = math.ceil(settings.fraction * mu.numel())
+    todo = math.ceil(settings.fraction * len(weights))
     k, order, tick = settings.threshold, 1, 1
-    index: Tensor | None = None  # positions of the free weights in the input; None while all are free
     while True:
-        reach = Reach(mu, sigma, Grid(codebook.step, k, settings.zero_fix))
+        reach = Reach(weights, Grid(codebook.step, k, settings.zero_fix), largest_sigma)
         limit = reach.limit
         while True:  # the passes at this k: at most two orders share it
             taken, todo = reach.cover.take(codebook.numerators(order, limit), todo, len(numerators))
@@ -128,105 +131,61 @@ def _assign(mu: Tensor, sigma: Tensor, settings: _Round, codebook: AdditivePow2)
             if done or not grow_order:
                 break
             order += 1
-            limit = _free_limit(mu, reach, codebook.step)
-        _write(clusters, index, mu, sigma, reach, todo, numerators, codebook.step)
+            limit = reach.free_limit()
+        _write(clusters, reach, numerators, todo)
         if done:
-            values = torch.tensor(numerators, dtype=torch.float64, device=mu.device) * codebook.step
+            values = torch.tensor(numerators, dtype=torch.float64, device=clusters.device) * codebook.step
             return clusters, values, k
-        mu, sigma, index = _still_free(mu, sigma, index, reach)
+        reach.keep_free()
         k *= settings.inc
 
 
-def _free_limit(mu: Tensor, reach: Reach, step: float) -> int:
-    """The largest magnitude over the weights that are still free, in grid steps."""
-    largest = mu.new_zeros(())
-    for part, cluster in reach.clusters():
-        largest = torch.maximum(largest, torch.where(cluster == FREE, mu[part].abs(), 0).max())
-    return int(largest.item() / step)
-
-
-def _still_free(mu: Tensor, sigma: Tensor, index: Tensor | None, reach: Reach) -> tuple[Tensor, Tensor, Tensor]:
-    """`mu`, `sigma` and positions of the weights that nobody has taken at this threshold."""
-    free = torch.cat(
-        [(cluster == FREE).nonzero().flatten().to(torch.int32) + part.start for part, cluster in reach.clusters()]
-    )
-    return mu[free], sigma[free], free if index is None else index[free]
-
-
-def _write(
-    clusters: Tensor,
-    index: Tensor | None,
-    mu: Tensor,
-    sigma: Tensor,
-    reach: Reach,
-    todo: int,
-    numerators: list[int],
-    step: float,
-) -> None:
+def _write(clusters: Tensor, reach: Reach, numerators: list[int], todo: int) -> None:
     """Carry the outcome at one threshold to `clusters`; of a cluster cut short only the `todo` nearest are taken."""
-    cut: list[Tensor] = []
-    for part, cluster in reach.clusters():
-        cut.append((cluster == CUT_SHORT).nonzero().flatten() + part.start)
-        clusters[part if index is None else index[part]] = cluster
-    members = torch.cat(cut)
-    if members.numel() == 0:
-        return
+    cut_short = reach.cover.cluster == CUT_SHORT
+    chosen = nearest(reach, cut_short, numerators[-1], todo) if bool(cut_short.any()) else None
+    outcome = reach.outcome(reach.cover.cluster.clamp(min=FREE).to(torch.int32))
     last = len(numerators) - 1
-    chosen = _nearest(mu[members], sigma[members], numerators[last] * step, todo, reach.grid)
-    positions = members if index is None else index[members]
-    clusters[positions] = torch.where(chosen, last, FREE).to(torch.int32)
+    for part in reach.weights.parts:
+        cluster = outcome(part)
+        if chosen is not None:
+            cluster.add_(chosen[part], alpha=last - FREE)
+        if reach.weights.index is None:
+            clusters[part] = cluster
+        else:
+            clusters.scatter_(0, reach.weights.index[part].to(torch.int64), cluster)
 
 
-def _nearest(mu: Tensor, sigma: Tensor, centroid: float, n: int, grid: Grid) -> Tensor:
-    """Mask of the n members nearest to the centroid in `|mu - c| / sigma`, those that zero_fix puts at distance 0 first."""
-    distance = (mu - centroid).abs() / sigma.clamp(min=MIN_REACH_SIGMA)
-    if grid.zero_fix and centroid == 0:
-        tiny = mu.abs() < grid.step
-        if n > (fixed := int(tiny.sum())):
-            return tiny | ~tiny & _smallest(torch.where(tiny, torch.inf, distance), n - fixed)
-        distance = torch.where(tiny, distance, torch.inf)
-    return _smallest(distance, n)
+def _move(
+    mu: Tensor, sigma: Tensor, clusters: Tensor, values: Tensor, rule: SigmaJoin
+) -> tuple[Tensor, Tensor, Tensor]:
+    """New mu and sigma of every weight, and the codebook; `clusters` becomes the assignment.
 
-
-def _smallest(values: Tensor, n: int) -> Tensor:
-    """Mask of the n smallest values; among equal ones those of smaller index."""
-    border = values.kthvalue(n).values
-    mask = values < border
-    ties = (values == border).nonzero().flatten()
-    mask[ties[: n - int(mask.sum())]] = True
-    return mask
-
-
-def _move(mu: Tensor, sigma: Tensor, clusters: Tensor, values: Tensor, sigma_join: SigmaJoin) -> tuple[Tensor, Tensor]:
-    """New mu and sigma of every weight: those of a cluster on its value and with its joined sigma, the others as they are."""
+    The same centroid may have been taken at several thresholds: clusters are joined apart, then numbered by value.
+    """
+    codebook, numbers = torch.unique(values, return_inverse=True)
+    # Row 0 is for the free weights, whose cluster is -1. To them -0.0 is added, which changes no bit of any number.
+    nothing = values.new_tensor([-0.0])
+    number = torch.cat([numbers.new_tensor([FREE]), numbers]).to(torch.int32)
+    kept = (number == FREE).to(mu.dtype)
+    value = torch.cat([nothing, values])
+    joined = None
+    if isinstance(rule, RootMeanSquare):
+        joined = torch.cat([nothing, _joined_sigma(mu, sigma, clusters, values.numel(), rule)])
     new_mu, new_sigma = torch.empty_like(mu), torch.empty_like(sigma)
-    joined = _joined_sigma(mu, sigma, clusters, values, sigma_join) if isinstance(sigma_join, RootMeanSquare) else None
-    for part in chunks(mu.numel()):
-        cluster = clusters[part]
-        free = cluster < 0
-        new_mu[part] = torch.where(free, mu[part], values[cluster])
-        moved = sigma_join(mu[part], sigma[part]) if joined is None else joined[cluster]
-        new_sigma[part] = torch.where(free, sigma[part], moved)
-    return new_mu, new_sigma
+    for part in chunks(mu.numel(), mu.device):
+        row = clusters[part] - FREE
+        is_free = look_up(kept, row)
+        torch.addcmul(look_up(value, row), mu[part], is_free, out=new_mu[part])
+        if joined is not None:
+            torch.addcmul(look_up(joined, row), sigma[part], is_free, out=new_sigma[part])
+        else:
+            new_sigma[part] = torch.where(row == 0, sigma[part], rule(mu[part], sigma[part]))
+        clusters[part] = look_up(number, row)
+    return new_mu, new_sigma, codebook
 
 
-def _joined_sigma(mu: Tensor, sigma: Tensor, clusters: Tensor, values: Tensor, rule: RootMeanSquare) -> Tensor:
-    """The new sigma of every cluster, in the dtype of sigma. Sums run in float64 over deviations from the centroid."""
-    bins = values.numel() + 1  # bin 0 gathers the free weights, whose cluster is -1
-
-    def total(weights: Tensor, cluster: Tensor) -> Tensor:
-        return torch.bincount(cluster + 1, weights=weights, minlength=bins)[1:]
-
-    count = torch.zeros_like(values, dtype=torch.float64)
-    offset = torch.zeros_like(count)
-    for part in chunks(mu.numel()):
-        cluster = clusters[part]
-        count += total(torch.ones_like(cluster, dtype=torch.float64), cluster)
-        offset += total((mu[part] - values[cluster]).double(), cluster)
-    mean = offset / count
-    squares = torch.zeros_like(count)
-    for part in chunks(mu.numel()):
-        cluster = clusters[part]
-        deviation = (mu[part] - values[cluster]).double() - mean[cluster]
-        squares += total(rule.quantity(deviation, sigma[part].double()).square(), cluster)
-    return (squares / count).sqrt().to(sigma.dtype)
+def _joined_sigma(mu: Tensor, sigma: Tensor, clusters: Tensor, n: int, rule: RootMeanSquare) -> Tensor:
+    """The sigma that the members of each of the n clusters get, in the dtype of sigma."""
+    mean, variance = grouped_moments(clusters, n, lambda part: rule.quantity(mu[part], sigma[part]).double())
+    return rule.joined(mean, variance).to(sigma.dtype)

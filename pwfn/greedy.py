@@ -1,12 +1,13 @@
 """Greedy choice on a histogram of intervals: which centroid catches most weights, then which most of the rest.
 
 The weights themselves never appear here: intervals of grid points with the number of weights that share each of them.
-Everything is small and on the CPU.
+There are some dozens to thousands of them, too few for tensors to pay: the choice runs on Python's integers.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
+from heapq import heapify, heapreplace
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ CUT_SHORT = -2  # the last cluster of a round, of which only the nearest weights
 class GreedyCover:
     """P distinct intervals `lo[p]..hi[p]` (inclusive, int64, `lo` ascending; empty where hi < lo), `counts[p]` weights each.
 
-    `cluster[p]` tells who took the interval: FREE, a running number, or CUT_SHORT.
+    `cluster[p]` tells who took the interval: FREE, a running number, or CUT_SHORT. All tensors are on the CPU.
     """
 
     def __init__(self, lo: Tensor, hi: Tensor, counts: Tensor) -> None:
@@ -32,37 +33,43 @@ class GreedyCover:
         would catch more than what is left to do is marked CUT_SHORT. Returns the points in the order in which they
         were taken, and how many weights are left to do (with a cut cluster: how many of its members to take).
         """
-        size = points.numel()
-        start = torch.searchsorted(points, self.lo)  # an interval covers points[start:stop]
-        stop = torch.searchsorted(points, self.hi, right=True)
-        count = torch.where((self.cluster == FREE) & (start < stop), self.counts, 0)
-        gain = _coverage(start, stop, count, size)
-        first = torch.searchsorted(start, torch.arange(size + 1)).tolist()  # start is ascending, as lo is
+        begin = torch.searchsorted(points, self.lo)  # an interval covers points[begin:end]; ascending, as lo is
+        end = torch.searchsorted(points, self.hi, right=True)
+        count = self.counts * ((self.cluster == FREE) & (begin < end))
+        gain = _coverage(begin, end, count, points.numel()).tolist()
+        begins, ends, counts, cluster = begin.tolist(), end.tolist(), count.tolist(), self.cluster.tolist()
+        # The largest catch on top, of equals the smaller point. Gains only fall, so what is out of date is too high
+        # up, and is put right when it comes to the top.
+        heap = [(-catch, point) for point, catch in enumerate(gain) if catch]
+        heapify(heap)
         taken: list[int] = []
         used: list[int] = []
-        while todo > 0:
-            point = int(gain.argmax())
-            catch = int(gain[point])
-            if catch == 0:
-                break
+        while todo > 0 and heap and heap[0][0]:
+            point = heap[0][1]
+            catch = gain[point]
+            if catch != -heap[0][0]:
+                heapreplace(heap, (-catch, point))
+                continue
+            number = next_cluster + len(taken) if catch <= todo else CUT_SHORT
             # Whoever covered an already used point is gone: only starts after the nearest used point remain.
             position = bisect_left(used, point)
-            part = slice(first[used[position - 1] + 1 if position else 0], first[point + 1])
-            hit = ((count[part] > 0) & (stop[part] > point)).nonzero().flatten() + part.start
-            gain -= _coverage(start[hit], stop[hit], count[hit], size)
-            count[hit] = 0
-            self.cluster[hit] = next_cluster + len(taken) if catch <= todo else CUT_SHORT
-            taken.append(int(points[point]))
+            after = used[position - 1] if position else -1
+            for i in range(bisect_right(begins, after), bisect_right(begins, point)):
+                if counts[i] and ends[i] > point:
+                    for covered in range(begins[i], ends[i]):
+                        gain[covered] -= counts[i]
+                    counts[i], cluster[i] = 0, number
+            taken.append(point)
             insort(used, point)
             if catch > todo:
                 break
             todo -= catch
-        return taken, todo
+        self.cluster = torch.tensor(cluster, dtype=torch.int64)
+        return points[taken].tolist(), todo
 
 
-def _coverage(start: Tensor, stop: Tensor, count: Tensor, size: int) -> Tensor:
+def _coverage(begin: Tensor, end: Tensor, count: Tensor, size: int) -> Tensor:
     """How many weights cover each of `size` points, given the half-open index range and the count of every interval."""
     change = torch.zeros(size + 1, dtype=torch.int64)
-    change.index_add_(0, start, count)
-    change.index_add_(0, stop, -count)
+    change.index_add_(0, begin, count).index_add_(0, end, -count)
     return change.cumsum(0)[:-1]

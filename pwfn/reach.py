@@ -1,28 +1,26 @@
 """What each weight reaches at one threshold, as a small integer code per weight and a histogram of the codes.
 
 All centroids are multiples of the grid step 2^-b, so what a weight reaches is an interval of grid points whichever
-candidates are on offer: orders that are tried at the same threshold share one pass over the weights.
+candidates are on offer: orders that are tried at the same threshold share one pass over the weights. Intervals are
+computed in float64 whatever the dtype of the weights, so that the same numbers give the same clusters in every dtype.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 
 import torch
 from torch import Tensor
 
+from pwfn.free_weights import FreeWeights
 from pwfn.greedy import FREE, GreedyCover
+from pwfn.passes import count_codes, look_up
 
 MIN_REACH_SIGMA = 2.0**-20  # in units of the weights: no weight is held tighter than this when it looks for a centroid
-CHUNK = 1 << 17  # elements: a handful of float32 temporaries of this size stay in a core's cache
-DENSE_CODES = 1 << 20  # beyond it (a few huge weights) codes are told apart by sorting, not by counting into a table
+DENSE_CODES = 1 << 20  # beyond it (a fine grid, a few huge weights) codes are told apart by sorting, not by counting
 MAX_LIMIT_BITS = 30  # no weight may be 2^30 grid steps large: a code is below 4 * limit^2 and must fit into int64
-
-
-def chunks(n: int) -> Iterator[slice]:
-    """Slices that cover n weights in order."""
-    return (slice(i, min(i + CHUNK, n)) for i in range(0, n, CHUNK))
 
 
 @dataclass(frozen=True)
@@ -34,72 +32,97 @@ class Grid:
     zero_fix: bool
 
     def interval(self, mu: Tensor, sigma: Tensor, limit: int) -> tuple[Tensor, Tensor]:
-        """First and last grid point within reach (in steps, clamped to +-limit, as floats); none if first > last."""
+        """First and last grid point within reach (in steps, within +-limit); none if first > last.
+
+        `mu` and `sigma` are float64 and overwritten.
+        """
         scale = 1.0 / self.step
-        mu = mu * scale
-        reach = sigma.clamp(min=MIN_REACH_SIGMA).mul_(self.k * scale)
-        first = (mu - reach).ceil_().clamp_(-limit, limit + 1)
-        last = (mu + reach).floor_().clamp_(-limit - 1, limit)
-        if self.zero_fix:
-            tiny = mu.abs_() < 1
-            first = torch.where(tiny, first.clamp(max=0), first)
-            last = torch.where(tiny, last.clamp(min=0), last)
+        mu.mul_(scale)
+        reach = sigma.clamp_(min=MIN_REACH_SIGMA).mul_(self.k * scale)
+        first = (mu - reach).ceil_().clamp_(min=-limit)
+        last = reach.add_(mu).floor_().clamp_(max=limit)
+        if self.zero_fix:  # where |mu| < 1, 0 bounds first from above and last from below; elsewhere nothing comes near
+            bound = mu.abs_().floor_().mul_(2)
+            torch.minimum(first, bound, out=first)
+            torch.maximum(last, bound.neg_(), out=last)
         return first, last
 
 
 class Reach:
-    """The codes of N free weights at one threshold.
+    """The codes of M free weights at one threshold.
 
-    `cover` is the histogram of their intervals, on the CPU, on which the greedy choice runs; `clusters` carries its
-    outcome back to the weights.
+    `cover` is the histogram of their intervals, on the CPU, on which the greedy choice runs; `outcome` carries what it
+    decides back to the weights. `limit` is the largest |mu| in whole grid steps.
     """
 
-    def __init__(self, mu: Tensor, sigma: Tensor, grid: Grid) -> None:
-        self.grid = grid
-        self.limit = int(mu.abs().max().item() / grid.step)
-        farthest = grid.k * max(sigma.max().item(), MIN_REACH_SIGMA) / grid.step
-        # Two more than the widest interval has steps: one since both its ends count, one for rounding.
-        self._width = int(min(2 * farthest, 2 * self.limit)) + 2
-        self._none = (2 * self.limit + 1) * self._width  # the code of a weight that reaches no grid point
-        self._dense = self._none < DENSE_CODES
-        self._codes, self._distinct, counts = (self._count if self._dense else self._sort)(mu, sigma)
+    def __init__(self, weights: FreeWeights, grid: Grid, largest_sigma: float) -> None:
+        self.weights, self.grid = weights, grid
+        largest = [weights.of(weights.mu, part).abs().amax() for part in weights.parts]
+        self._largest: list[float] = torch.stack(largest).tolist()
+        self.limit = int(max(self._largest) / grid.step)
+        farthest = grid.k * max(largest_sigma, MIN_REACH_SIGMA) / grid.step
+        # Three more than the widest interval has steps: its ends both count, so does emptiness, and one for rounding.
+        self._width = int(min(2 * farthest, 2 * self.limit)) + 3
+        self._size = (2 * self.limit + 2) * self._width
+        self._dense = self._size <= max(DENSE_CODES, len(weights) // 8)
+        self._codes, self._distinct, counts = self._count() if self._dense else self._sort()
         lo = torch.div(self._distinct, self._width, rounding_mode="floor") - self.limit
-        hi = torch.where(self._distinct == self._none, lo - 1, lo + self._distinct % self._width)
-        self.cover = GreedyCover(lo, hi, counts)
+        self.cover = GreedyCover(lo, lo + self._distinct % self._width - 1, counts)
 
-    def _encode(self, first: Tensor, last: Tensor) -> Tensor:
-        span = last.sub_(first)
-        code = first.add_(self.limit).mul_(self._width).add_(span)
-        return code.masked_fill_(span < 0, self._none)
+    def _encode(self, part: slice) -> Tensor:
+        """The codes of some weights: first point and length of what they reach, as the digits of one number."""
+        first, last = self.grid.interval(*self.weights.float64(part), self.limit)
+        if not self._dense:  # codes beyond 2^53 are no float64 numbers
+            first, last = first.to(torch.int64), last.to(torch.int64)
+        return last.add_(first, alpha=self._width - 1).add_(self.limit * self._width + 1)
 
-    def _count(self, mu: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _count(self) -> tuple[Tensor, Tensor, Tensor]:
         """The code of every weight, and on the CPU the distinct codes in ascending order with their counts."""
-        dtype = torch.int16 if self._none < 1 << 15 else torch.int32
-        codes = torch.empty(mu.shape, dtype=dtype, device=mu.device)
-        table = torch.zeros(self._none + 1, dtype=torch.int64, device=mu.device)
-        for part in chunks(mu.numel()):
-            codes[part] = self._encode(*self.grid.interval(mu[part], sigma[part], self.limit))  # exact: below 2^24
-            table += torch.bincount(codes[part], minlength=self._none + 1)
-        table = table.cpu()
-        distinct = table.nonzero().flatten()
-        return codes, distinct, table[distinct]
+        codes = self.weights.room_for_codes(torch.int16 if self._size <= 1 << 15 else torch.int32)
+        histogram = torch.zeros(self._size, dtype=torch.int64, device=codes.device)
+        for part in self.weights.parts:
+            codes[part] = self._encode(part)
+            count_codes(histogram, codes[part])
+        histogram = histogram.cpu()
+        distinct = histogram.nonzero().flatten()
+        return codes, distinct, histogram[distinct]
 
-    def _sort(self, mu: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _sort(self) -> tuple[Tensor, Tensor, Tensor]:
         """As `_count`, for codes too many to count into a table; here a weight's code is the rank of its interval."""
-        codes = torch.empty(mu.shape, dtype=torch.int64, device=mu.device)
-        for part in chunks(mu.numel()):
-            first, last = self.grid.interval(mu[part].double(), sigma[part].double(), self.limit)
-            codes[part] = self._encode(first.to(torch.int64), last.to(torch.int64))  # beyond 2^53: not as floats
-        distinct, ranks, counts = torch.unique(codes, return_inverse=True, return_counts=True)
-        return ranks, distinct.cpu(), counts.cpu()
+        parts = [torch.unique(self._encode(part), return_counts=True) for part in self.weights.parts]
+        found, counts = (torch.cat(x) for x in zip(*parts, strict=True))
+        distinct, slot = torch.unique(found, return_inverse=True)
+        total = torch.zeros_like(distinct).scatter_add_(0, slot, counts)
+        ranks = self.weights.room_for_codes(torch.int32)
+        for part in self.weights.parts:
+            ranks[part] = torch.searchsorted(distinct, self._encode(part), out_int32=True)
+        return ranks, distinct.cpu(), total.cpu()
 
-    def clusters(self) -> Iterator[tuple[slice, Tensor]]:
-        """Chunk by chunk, the cluster (int32) of every weight as it stands: FREE, a number, or CUT_SHORT."""
-        per_code = self.cover.cluster.to(torch.int32)
+    def outcome(self, per_interval: Tensor) -> Callable[[slice], Tensor]:
+        """A function that gives some of the M weights the entries of their intervals in `per_interval` [P]."""
+        table = per_interval
         if self._dense:
-            table = torch.full((self._none + 1,), FREE, dtype=torch.int32)
-            table[self._distinct] = per_code
-            per_code = table
-        per_code = per_code.to(self._codes.device)
-        for part in chunks(self._codes.numel()):
-            yield part, per_code[self._codes[part].to(torch.int32)]
+            table = per_interval.new_zeros(self._size)
+            table[self._distinct] = per_interval
+        table = table.to(self._codes.device)
+        return lambda part: look_up(table, self._codes[part].to(torch.int32))
+
+    def free_limit(self) -> int:
+        """The largest |mu|, in whole grid steps, of the weights that nobody has taken; 0 if there are none.
+
+        It is mostly found in the first few chunks, if they are looked at from the largest weight downwards.
+        """
+        weights, step = self.weights, self.grid.step
+        is_free = self.outcome((self.cover.cluster == FREE).to(weights.mu.dtype))
+        limit = 0
+        for largest, part in sorted(zip(self._largest, weights.parts, strict=True), key=itemgetter(0), reverse=True):
+            if int(largest / step) <= limit:
+                break
+            free = weights.of(weights.mu, part) * is_free(part)
+            limit = max(limit, int(free.abs_().amax().item() / step))
+        return limit
+
+    def keep_free(self) -> None:
+        """Go on with the weights that nobody has taken at this threshold; these codes are void afterwards."""
+        free = self.cover.cluster == FREE
+        self.weights.keep(self.outcome(free.to(torch.int64)), int(self.cover.counts[free].sum()))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -27,29 +28,38 @@ class SigmaJoin(ABC):
 
 
 class RootMeanSquare(SigmaJoin):
-    """Every member gets the same sigma: the root mean square of one quantity over the cluster."""
+    """Every member gets the same sigma: the root mean square of one quantity over the cluster, computed in float64."""
+
+    about_mean: bool  # of the quantity's deviation from its mean, or of the quantity itself
 
     @abstractmethod
-    def quantity(self, deviation: Tensor, sigma: Tensor) -> Tensor:
-        """What is squared and averaged; `deviation` is mu minus the cluster's mean of mu."""
+    def quantity(self, mu: Tensor, sigma: Tensor) -> Tensor:
+        """What is squared and averaged, for each of the given weights."""
+
+    def joined(self, mean: Tensor, variance: Tensor) -> Tensor:
+        """The sigma of clusters in which the quantity has this mean and (population) variance."""
+        return variance.sqrt() if self.about_mean else (variance + mean.square()).sqrt()
 
     def __call__(self, mu: Tensor, sigma: Tensor) -> Tensor:
-        deviation = mu.double() - mu.double().mean()
-        joined = self.quantity(deviation, sigma.double()).square().mean().sqrt()
-        return joined.to(sigma.dtype).expand_as(sigma)
+        variance, mean = torch.var_mean(self.quantity(mu.double(), sigma.double()), correction=0)
+        return self.joined(mean, variance).to(sigma.dtype).expand_as(sigma)
 
 
 class StdMu(RootMeanSquare):
     """Population standard deviation of the members' mu (the paper's rule): how far the cluster was apart."""
 
-    def quantity(self, deviation: Tensor, sigma: Tensor) -> Tensor:
-        return deviation
+    about_mean = True
+
+    def quantity(self, mu: Tensor, sigma: Tensor) -> Tensor:
+        return mu
 
 
 class MeanSigma(RootMeanSquare):
     """Root mean square of the members' sigma."""
 
-    def quantity(self, deviation: Tensor, sigma: Tensor) -> Tensor:
+    about_mean = False
+
+    def quantity(self, mu: Tensor, sigma: Tensor) -> Tensor:
         return sigma
 
 

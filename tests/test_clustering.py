@@ -12,8 +12,9 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pwfn import reach, sigma_join
+from pwfn import passes, reach, sigma_join
 from pwfn.clustering import ClusterResult, cluster_round
+from pwfn.free_weights import FreeWeights
 from pwfn.prior import Pow2Distance
 from tests import oracles
 
@@ -89,15 +90,16 @@ def test_round_equals_the_dense_oracle(case: tuple[list[float], list[float]], op
 @given(weights(huge, most=15), rounds)
 def test_outliers_take_the_sorted_codes(case: tuple[list[float], list[float]], options: dict[str, Any]) -> None:
     mu, sigma = (torch.tensor(x, dtype=torch.float64) for x in case)
-    first = reach.Reach(mu, sigma, reach.Grid(2.0 ** -options["b"], options["threshold"], options["zero_fix"]))
+    grid = reach.Grid(2.0 ** -options["b"], options["threshold"], options["zero_fix"])
+    first = reach.Reach(FreeWeights(mu, sigma), grid, float(sigma.max()))
     event(f"codes counted into a table: {first._dense}")
     compare(case, options)
 
 
-@pytest.mark.parametrize(("dense_codes", "chunk"), [(0, 1), (0, 7), (0, 1 << 17), (1 << 20, 1), (1 << 20, 3), (200, 5)])
+@pytest.mark.parametrize(("dense_codes", "chunk"), [(0, 1), (0, 7), (0, 1 << 15), (1 << 20, 1), (1 << 20, 3), (200, 5)])
 def test_chunk_borders_and_both_kinds_of_code(dense_codes: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reach, "DENSE_CODES", dense_codes)
-    monkeypatch.setattr(reach, "CHUNK", chunk)
+    monkeypatch.setattr(passes, "CHUNK", chunk)
 
     @settings(EXACT, max_examples=100)
     @given(weights(small), rounds)

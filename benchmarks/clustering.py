@@ -1,0 +1,271 @@
+"""How long a clustering round takes and how much memory: the figures of docs/clustering.md, side by side in one run.
+
+    python benchmarks/clustering.py [--quick] [--runs 5] [--json outputs/benchmark_clustering.json]
+
+What is compared is measured in turn, so that a busy machine slows both sides. Weights are N(0, 0.03) in float32 with
+sigma from the paper's prior; b = 7, inc = 2, zero_fix, torch.set_num_threads(2), unless the row says otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this tree's pwfn, and the oracle of its tests
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from pwfn.clustering import cluster_round
+from pwfn.prior import Pow2Distance
+from tests import oracles
+
+FRACTIONS = (0.2, 0.9, 1.0)
+THREADS = 2
+LAYER = 1 << 20  # weights of one tensor, for the prior
+QUICK = 0.04  # factor on all numbers of weights
+HEAVY_SCALES = (0.3, 1.0)  # of the student-t distribution: some hundreds of centroids
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers of weights."""
+
+    sort: int = 25_500_000
+    dense: int = 1_000_000
+    growth: tuple[int, int] = (10_000_000, 100_000_000)
+    memory: tuple[int, ...] = (25_500_000, 100_000_000)
+    heavy: int = 1_000_000
+
+    def scaled(self, factor: float) -> Sizes:
+        def scale(n: int) -> int:
+            return max(1000, round(n * factor))
+
+        small, large = map(scale, self.growth)
+        memory = tuple(map(scale, self.memory))
+        return Sizes(scale(self.sort), scale(self.dense), (small, large), memory, scale(self.heavy))
+
+
+@dataclass
+class Row:
+    """One line of the table. The median of `values` is compared with `bound`; `seconds` are what they come from."""
+
+    what: str
+    weights: str
+    fraction: float
+    bound: float
+    at_least: bool = False
+    values: list[float] = field(default_factory=list)
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def measured(self) -> float:
+        return statistics.median(self.values)
+
+    @property
+    def ok(self) -> bool:
+        return self.measured >= self.bound if self.at_least else self.measured <= self.bound
+
+    def add(self, value: float, **seconds: float) -> None:
+        self.values.append(value)
+        for name, duration in seconds.items():
+            self.seconds.setdefault(name, []).append(duration)
+
+    def cells(self) -> tuple[str, ...]:
+        must = f"{'>=' if self.at_least else '<='} {self.bound:g}"
+        spread = f"{min(self.values):.3g} to {max(self.values):.3g}"
+        verdict = "ok" if self.ok else "[bold]MISSED[/bold]"
+        return self.what, self.weights, f"{self.fraction:g}", must, f"{self.measured:.3g}", spread, verdict
+
+    def record(self) -> dict[str, Any]:
+        must = {"at_least" if self.at_least else "at_most": self.bound}
+        summary = {"measured": self.measured, "min": min(self.values), "max": max(self.values), "ok": self.ok}
+        what = {"what": self.what, "weights": self.weights, "fraction": self.fraction, "must_reach": must}
+        return {**what, **summary, "values": self.values, "seconds": self.seconds}
+
+
+def normal_weights(n: int) -> tuple[Tensor, Tensor]:
+    """Mu and sigma of a network of layers of 2^20 weights. Made in place: nothing but the two stays behind."""
+    numbers = torch.Generator().manual_seed(0)
+    mu, sigma = torch.empty(n), torch.empty(n)
+    for layer, its_sigma in zip(mu.split(LAYER), sigma.split(LAYER), strict=True):
+        layer.normal_(0, 0.03, generator=numbers)
+        its_sigma.copy_(Pow2Distance()(layer))
+    return mu, sigma
+
+
+def heavy_tailed_weights(n: int, scale: float) -> tuple[Tensor, Tensor]:
+    mu = torch.from_numpy(scale * np.random.default_rng(0).standard_t(3, n)).float()
+    return mu, Pow2Distance()(mu)
+
+
+def timed(work: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[float, Any]:
+    """Seconds and result. What earlier measurements left is cleared away before."""
+    gc.collect()
+    started = time.perf_counter()
+    result = work(*arguments, **options)
+    return time.perf_counter() - started, result
+
+
+def against_sort(mu: Tensor, sigma: Tensor, runs: int) -> list[Row]:
+    rows = [Row("round over torch.sort", count(mu), f, 1.0) for f in FRACTIONS]
+    for _ in range(runs):
+        for row in rows:
+            sort, _ = timed(torch.sort, mu)
+            seconds, _ = timed(cluster_round, mu, sigma, fraction=row.fraction)
+            row.add(seconds / sort, round=seconds, sort=sort)
+    return rows
+
+
+def against_dense(mu: Tensor, sigma: Tensor, runs: int) -> list[Row]:
+    """The oracle is slow and runs once per fraction. It computes in float64, so what it decides is compared as well."""
+    rows = []
+    wide_mu, wide_sigma = mu.double().numpy(), sigma.double().numpy()
+    settings = {"threshold": 1.0, "inc": 2.0, "b": 7, "max_order": 4, "zero_fix": True, "rule": "std_mu"}
+    for fraction in FRACTIONS:
+        speed = Row("dense oracle over round", count(mu), fraction, 100, at_least=True)
+        differ = Row("weights that differ from it", count(mu), fraction, 0)
+        dense, expected = timed(oracles.cluster_round, wide_mu, wide_sigma, fraction=fraction, **settings)
+        for _ in range(runs):
+            seconds, result = timed(cluster_round, mu, sigma, fraction=fraction)
+            speed.add(dense / seconds, round=seconds, dense=dense)
+            differ.add(float((result.mu.double().numpy() != expected[0]).sum()))
+        rows += [speed, differ]
+    return rows
+
+
+def growth(mu: Tensor, sigma: Tensor, sizes: tuple[int, int], runs: int) -> list[Row]:
+    small, large = sizes
+    what = f"{count(large)} over {count(small)}"
+    rows = [Row("growth of seconds per weight", what, f, 1.2) for f in FRACTIONS]
+    for _ in range(runs):
+        for row in rows:
+            few, _ = timed(cluster_round, mu[:small], sigma[:small], fraction=row.fraction)
+            many, _ = timed(cluster_round, mu[:large], sigma[:large], fraction=row.fraction)
+            row.add((many / large) / (few / small), small=few, large=many)
+    return rows
+
+
+def heavy_tails(n: int, runs: int) -> list[Row]:
+    """Student-t weights with b = 5 over the normal case."""
+    rows = []
+    normal = normal_weights(n)
+    for scale in HEAVY_SCALES:
+        heavy = heavy_tailed_weights(n, scale)
+        centroids = cluster_round(*heavy, fraction=1.0, b=5).codebook.numel()
+        row = Row(f"{scale:g} x student-t(3), b=5, {centroids} centroids", count(n), 1.0, 3.0)
+        for _ in range(runs):
+            plain, _ = timed(cluster_round, *normal, fraction=1.0)
+            seconds, _ = timed(cluster_round, *heavy, fraction=1.0, b=5)
+            row.add(seconds / plain, heavy=seconds, normal=plain)
+        rows.append(row)
+    return rows
+
+
+def memory(sizes: tuple[int, ...], runs: int) -> list[Row]:
+    """Peak memory above that of mu and sigma, each time in a fresh process. The result alone is 1.5 times as large."""
+    rows = [Row("peak extra memory over mu and sigma", count(n), f, 2.0) for n in sizes for f in FRACTIONS]
+    for row, n in zip(rows, (n for n in sizes for _ in FRACTIONS), strict=True):
+        for _ in range(runs):
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                row.add(pool.apply(peak_extra_bytes, (n, row.fraction)) / (8 * n))
+    return rows
+
+
+def peak_extra_bytes(n: int, fraction: float) -> int:
+    """By how much a round raises this process's peak of resident memory above what was resident before it."""
+    torch.set_num_threads(THREADS)
+    mu, sigma = normal_weights(n)
+    cluster_round(mu[:1000], sigma[:1000], fraction=fraction)  # loads the code: that is not memory for the weights
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # give back what making the weights took, or the round could use it unseen
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = resident("VmRSS")
+    result = cluster_round(mu, sigma, fraction=fraction)
+    peak = resident("VmHWM")
+    del result
+    return peak - before
+
+
+def resident(key: str) -> int:
+    """Bytes as the kernel counts them: VmRSS now, VmHWM at the peak."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
+
+
+def count(n: int | Tensor) -> str:
+    n = n.numel() if isinstance(n, Tensor) else n
+    return f"{n / 1e6:g} M" if n >= 1e6 else f"{n:,}"
+
+
+def measure(sizes: Sizes, runs: int, console: Console) -> list[Row]:
+    rows: list[Row] = []
+    with console.status("making weights") as status:
+        mu, sigma = normal_weights(max(sizes.sort, sizes.dense, *sizes.growth))
+        cluster_round(mu[:1000], sigma[:1000], fraction=1.0)
+        status.update("against torch.sort")
+        rows += against_sort(mu[: sizes.sort], sigma[: sizes.sort], runs)
+        status.update("against the dense oracle")
+        rows += against_dense(mu[: sizes.dense], sigma[: sizes.dense], runs)
+        status.update("growth")
+        rows += growth(mu, sigma, sizes.growth, runs)
+        del mu, sigma
+        status.update("heavy tails")
+        rows += heavy_tails(sizes.heavy, runs)
+        status.update("memory")
+        if os.access("/proc/self/clear_refs", os.W_OK):
+            rows += memory(sizes.memory, runs)
+        else:
+            console.print("memory is not measured: that takes Linux's /proc/self/clear_refs")
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Speed and memory of clustering rounds, against what they must reach.")
+    parser.add_argument("--runs", type=int, default=5, help="measurements per row, of which the median counts")
+    parser.add_argument(
+        "--quick", action="store_true", help=f"{QUICK:g} of the weights; the bounds are for all of them"
+    )
+    parser.add_argument("--scale", type=float, default=1.0, help="a further factor on the numbers of weights")
+    parser.add_argument("--json", type=Path, default=Path("outputs/benchmark_clustering.json"), help="file to write")
+    options = parser.parse_args()
+    if options.runs < 1 or not 0 < options.scale <= 1:
+        parser.error("--runs must be at least 1, and --scale above 0 and at most 1")
+    torch.set_num_threads(THREADS)
+    sizes = Sizes().scaled(options.scale * (QUICK if options.quick else 1))
+    started, console = time.perf_counter(), Console()
+    rows = measure(sizes, options.runs, console)
+    table = Table("what", "weights", "fraction", "must reach", "measured", "spread", "")
+    for row in rows:
+        table.add_row(*row.cells())
+    console.print(table)
+    settings = {
+        "runs": options.runs,
+        "threads": THREADS,
+        "weights": vars(sizes),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "seconds": time.perf_counter() - started,
+    }
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps({"settings": settings, "rows": [row.record() for row in rows]}, indent=2) + "\n")
+    console.print(f"median of {options.runs}; every single time is in {options.json}", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

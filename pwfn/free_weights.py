@@ -1,0 +1,65 @@
+"""The weights that a round has not decided about yet: what is decided is never looked at again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pwfn.passes import chunks, look_up
+
+
+class FreeWeights:
+    """The M weights, out of N, that nobody has taken; at first all of them.
+
+    `mu` and `sigma` [N] are those of all weights and only read; `index` [M] holds the ascending positions of the free
+    ones (None: all are free); `parts` are slices that cover the M weights chunk by chunk. What is as long as the weights
+    is allocated once: memory that is freed in the middle of a round is seldom given back.
+    """
+
+    def __init__(self, mu: Tensor, sigma: Tensor) -> None:
+        self.mu, self.sigma = mu, sigma
+        self.index: Tensor | None = None
+        self.parts = chunks(mu.numel(), mu.device)
+        self._places = torch.empty(0, dtype=torch.int32 if mu.numel() < 1 << 31 else torch.int64, device=mu.device)
+        self._codes = torch.empty(0, dtype=torch.int8, device=mu.device)
+
+    def __len__(self) -> int:
+        return self.mu.numel() if self.index is None else self.index.numel()
+
+    def of(self, values: Tensor, part: slice) -> Tensor:
+        """What `values` [N] holds for some of the free weights; a view where possible."""
+        return values[part] if self.index is None else look_up(values, self.index[part])
+
+    def float64(self, part: slice) -> tuple[Tensor, Tensor]:
+        """Mu and sigma of some of the free weights, copied to float64."""
+        mu, sigma = self.of(self.mu, part), self.of(self.sigma, part)
+        return mu.to(torch.float64, copy=True), sigma.to(torch.float64, copy=True)
+
+    def room_for_codes(self, dtype: torch.dtype) -> Tensor:
+        """An integer for each free weight [M], not initialised, valid until the next call."""
+        if self._codes.dtype != dtype:
+            self._codes = torch.empty(len(self), dtype=dtype, device=self.mu.device)
+        return self._codes[: len(self)]
+
+    def keep(self, is_free: Callable[[slice], Tensor], n: int) -> None:
+        """Go on with the n weights for which `is_free` gives 1, not 0 (int64, for a slice of the M).
+
+        This is index[is_free] without jumps, which no processor can foretell here: a weight that stays is written to the
+        next place of the index, any other one to place 0, in front of it. Writing never overtakes reading.
+        """
+        if self.index is None:
+            self._places = self._places.new_empty(n + 1)
+        last = torch.zeros((), dtype=torch.int64, device=self.mu.device)
+        for part in self.parts:
+            if self.index is None:
+                position = torch.arange(part.start, part.stop, dtype=self._places.dtype, device=last.device)
+            else:
+                position = self.index[part].clone()
+            stays = is_free(part)
+            place = stays.cumsum(0).add_(last)
+            last = place[-1].clone()
+            self._places.scatter_(0, place.mul_(stays), position)
+        self.index = self._places[1 : n + 1]
+        self.parts = chunks(n, self.mu.device)
