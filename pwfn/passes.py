@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 CHUNK = 1 << 16  # elements: a handful of float64 temporaries of this size stay in a core's cache
+CPU = torch.device("cpu")
 MOST_PIECES = 16  # on a GPU, where a pass may wait for the device once per piece: a bound that does not grow with N
 
 
-def chunks(n: int, device: torch.device) -> list[slice]:
+def chunks(n: int, device: torch.device = CPU) -> list[slice]:
     """Slices that cover n elements in order."""
     size = CHUNK if device.type == "cpu" else max(CHUNK, -(-n // MOST_PIECES))
     return [slice(i, min(i + size, n)) for i in range(0, n, size)]

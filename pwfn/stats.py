@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pwfn.codebook import order_of
-from pwfn.reach import chunks
+from pwfn.passes import chunks
 
 _INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
@@ -73,7 +73,7 @@ def cluster_rows(mu: Tensor, sigma: Tensor, assignment: Tensor, codebook: Tensor
     size = codebook.numel()
     count = torch.zeros(size, dtype=torch.int64, device=mu.device)
     mu_sum, sigma_sum, squares, sigma_max = torch.zeros(4, size, dtype=torch.float64, device=mu.device).unbind()
-    for part in chunks(mu.numel()):  # bin 0 is that of the free weights, -1
+    for part in chunks(mu.numel(), mu.device):  # bin 0 is that of the free weights, -1
         bins = assignment[part] + 1
         count += torch.bincount(bins, minlength=size + 1)[1:]
         mu_sum += torch.bincount(bins, weights=mu[part].double(), minlength=size + 1)[1:]
@@ -82,7 +82,7 @@ def cluster_rows(mu: Tensor, sigma: Tensor, assignment: Tensor, codebook: Tensor
         torch.maximum(sigma_max, largest[1:].double(), out=sigma_max)
     per = count.clamp(min=1).double()
     mean = torch.cat([mu_sum.new_zeros(1), mu_sum / per])
-    for part in chunks(mu.numel()):
+    for part in chunks(mu.numel(), mu.device):
         bins = assignment[part] + 1
         deviation = mu[part].double() - mean[bins]
         squares += torch.bincount(bins, weights=deviation.square_(), minlength=size + 1)[1:]

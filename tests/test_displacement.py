@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from pwfn.displacement import Moves, Spread, mean, spread, tensor_moves
-from pwfn.reach import CHUNK, MIN_REACH_SIGMA
+from pwfn.passes import CHUNK
+from pwfn.reach import MIN_REACH_SIGMA
 
 N = 2 * CHUNK + 12345  # more than one chunk, the last one cut short
 
