@@ -21,7 +21,7 @@ from torch import nn
 
 from pwfn import checkpoint, config
 from pwfn.artifact.of_run import recipe_warnings, write_for_run
-from pwfn.coverage import coverage
+from pwfn.coverage import Coverage, coverage
 from pwfn.data.module import ImageDataModule
 from pwfn.evaluation.measure import measure_artifact, measured
 from pwfn.faults import RunError
@@ -89,12 +89,10 @@ def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: 
         if first:
             checkpoint.refuse_used(folder)
             checkpoint.write_config(folder, plain)
+            for warning in (*cover.warnings(), *recipe_warnings(settings, network)):  # quiet or not
+                console.print(f"warning: {warning}", soft_wrap=True, markup=False, highlight=False)
         with progress:
-            for line in (
-                f"{settings.model.name}: {cover.sentence()}",
-                *(f"warning: {w}" for w in [*cover.warnings(), *recipe_warnings(settings, network)]),
-            ):
-                progress.say(line)
+            progress.say(f"{settings.model.name}: {cover.sentence()}")
             runner = LightningRunner(trainer, module, data)
             baseline = _pretrain(settings, runner, network, progress)
             reporter = RunReporter(folder, trainer.logger, console) if first else None
@@ -107,7 +105,7 @@ def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: 
             draw_rounds(records, baseline, folder / "rounds.png")
             draw_weights(before, after, folder / "weights.png")
             receipt = write_for_run(folder, network, settings, plain, baseline, records[-1])
-            facts = _facts(settings, before.numel(), started) | {"artifact": receipt.as_dict()}
+            facts = _facts(settings, cover, started) | {"artifact": receipt.as_dict()}
             reporter.finish(records, baseline, facts)
             console.print(receipt.table())
         exit_code = 0
@@ -175,10 +173,12 @@ def _rounds(
     return records
 
 
-def _facts(settings: TrainSettings, weights: int, started: float) -> dict[str, Any]:
-    """What has to be known to repeat a run."""
+def _facts(settings: TrainSettings, cover: Coverage, started: float) -> dict[str, Any]:
+    """What has to be known to repeat a run, and how much of the network its figures speak of."""
     return {
-        "weights": weights,
+        "weights": cover.covered,
+        "parameters": cover.total,
+        "in_floating_point": {reason: size for reason, _, size in cover.left_out_by_reason()},
         "seed": settings.seed,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "seconds": time.perf_counter() - started,

@@ -76,7 +76,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
         environment = {**os.environ, **quiet, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
         command = [sys.executable, str(PROJECT / script), *overrides]
         return subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=110, check=False
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
 
     return start

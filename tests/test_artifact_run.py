@@ -22,7 +22,7 @@ from pwfn.preflight import preflight
 from pwfn.run import Finished, evaluate, rebuilt_settings
 from pwfn.settings import EvaluateSettings, TrainerSpec
 from tests.conftest import PROJECT, Compose, Program
-from tests.test_command_line import readme_commands
+from tests.documents import commands_of
 
 SmallRun = Callable[..., Finished]
 IMAGES = Synthetic(
@@ -139,9 +139,9 @@ def test_what_the_readme_says_of_taking_it_home(
     ((snippet,),) = [re.findall(r"```python\n(import pwfn\n.*?)```", (PROJECT / "README.md").read_text(), re.S)]
     exec(snippet, (names := {}))
     assert not names["model"].training
-    (measure,) = readme_commands("python evaluate.py")
+    (measure,) = (c for c in commands_of(PROJECT / "README.md", "python evaluate.py") if c[2].startswith("artifact="))
     preflight(EvaluateSettings, PROJECT / "conf", "evaluate", measure[2:])
-    exports = readme_commands("python -m pwfn.export")
+    exports = commands_of(PROJECT / "README.md", "python -m pwfn.export")
     assert len(exports) == 2
     for command in exports:
         assert export.main(command[3:]) == 0

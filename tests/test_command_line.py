@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -19,6 +17,7 @@ from pwfn import resolvers
 from pwfn.preflight import preflight
 from pwfn.settings import TrainSettings
 from tests.conftest import PROJECT, SMALL, Program
+from tests.documents import commands_of
 
 MISTAKES = [
     ("optimizer.lrr=1", "optimizer.lrr", "optimizer.lr"),
@@ -145,11 +144,6 @@ def test_evaluate_from_the_command_line(program: Program, smoke: Path) -> None:
     assert wrong.returncode == 2
     assert "nowhere" in wrong.stderr
     assert "Traceback" not in wrong.stderr
-
-
-def commands_of(document: Path, start: str = "python train.py") -> list[list[str]]:
-    blocks = re.findall(r"```bash\n(.*?)```", document.read_text(), re.S)
-    return [shlex.split(line) for block in blocks for line in block.splitlines() if line.startswith(start)]
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/dry_run.md"])

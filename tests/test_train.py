@@ -87,6 +87,8 @@ def test_smoke_fixes_every_weight_to_a_codebook_entry(smoke: Path) -> None:
         assert steps == int(steps) and signed_digits(int(steps)) <= 4
     summary = json.loads((smoke / "run/summary.json").read_text())
     assert summary["final"] == last and summary["run"]["weights"] == weights.size and summary["rounds"] == 3
+    rest = sum(summary["run"]["in_floating_point"].values())
+    assert 0 < rest == summary["run"]["parameters"] - weights.size
     assert summary["top1_change"] == last["clustered/top1"] - summary["pretrained"]["top1"]
 
 
@@ -143,6 +145,17 @@ def test_smoke_records_the_sigmas_it_saves(smoke: Path) -> None:
     sigma = np.maximum(saved(smoke / "run", ".sigma").astype(np.float64), 2.0**-30)
     assert math.isclose(last["sigma_mean"], sigma.mean(), rel_tol=1e-6)
     assert math.isclose(last["sigma_max"], sigma.max(), rel_tol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_warning_about_the_coverage_is_shown_even_when_quiet(
+    small_run: SmallRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_run(tmp_path, "model.quantize.exclude=['fc.*','layer4.*']", "schedule=one_shot")
+    out = capsys.readouterr().out
+    assert "warning:" in out and "% of the parameters are not quantised; the largest: layer4" in out.replace("\n", " ")
+    rest = json.loads((tmp_path / "summary.json").read_text())["run"]["in_floating_point"]
+    assert "excluded by configuration" in rest
 
 
 # shrunk runs in this process -----------------------------------------------------------------------------------------
