@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import pickle
 import warnings
 from collections.abc import Iterator
@@ -228,7 +227,3 @@ def data_config(network: nn.Module) -> dict[str, Any]:
 def _nearest(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=3)
     return f"; nearest: {', '.join(close)}" if close else ""
-
-
-def count_parameters(network: nn.Module) -> int:
-    return sum(math.prod(p.shape) for p in network.parameters())

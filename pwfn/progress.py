@@ -38,7 +38,7 @@ class RunProgress(Callback):
         self.quiet = quiet
         self._live: Progress | None = None
         self._run_task = self._phase_task = TaskID(0)
-        self.start_run(0, 0)
+        self.start_run(0)
         self.start_phase("training", 1)
 
     @property
@@ -60,9 +60,9 @@ class RunProgress(Callback):
             self._live.stop()
             self._live = None
 
-    def start_run(self, rounds: int, pretrain_epochs: int) -> None:
-        """Begin the clock of the whole run: `pretrain_epochs` ordinary epochs (0: none), then `rounds`."""
-        self._rounds, self._pretrain_epochs = rounds, pretrain_epochs
+    def start_run(self, rounds: int) -> None:
+        """Begin the clock of the whole run of `rounds`."""
+        self._rounds = rounds
         self._run_started = time.monotonic()
         self._rounds_ended: list[float] = []
         self._show_run()

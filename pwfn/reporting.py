@@ -18,7 +18,6 @@ from pwfn.record import (
     CLUSTER_COLUMNS,
     COLUMNS,
     RECORDS,
-    Column,
     RoundRecord,
     Scores,
     csv_text,
@@ -30,22 +29,6 @@ from pwfn.record import (
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
-
-__all__ = [
-    "CLUSTER_COLUMNS",
-    "COLUMNS",
-    "Column",
-    "RoundRecord",
-    "RunReporter",
-    "Scores",
-    "read_clusters",
-    "read_records",
-    "round_line",
-    "rounds_table",
-    "scores_table",
-    "sentence",
-    "write_atomically",
-]
 
 SUMMARY = ("clustered/top1", "entropy_bits", "unique_weights")  # the figures that the table of a sweep shows
 
@@ -172,9 +155,6 @@ class RunReporter:
         report_round(self._logger, flat)
         return round_line(record, self._baseline)
 
-    def table(self, records: Sequence[RoundRecord], baseline: Scores) -> Table:
-        return rounds_table(records, baseline)
-
     def finish(self, records: Sequence[RoundRecord], baseline: Scores, extra: Mapping[str, Any]) -> None:
         """Write summary.json and print the table, the result in words and the files.
 
@@ -195,7 +175,7 @@ class RunReporter:
             figures = final.flat()
             write_result(self.folder, final.clustered.top1, {key: figures[key] for key in SUMMARY})
             report_summary(self._logger, {"top1_change": final.clustered.top1 - baseline.top1})
-        show(self._console, self.table(records, baseline))
+        show(self._console, rounds_table(records, baseline))
         show(
             self._console,
             "\n" + (sentence(final, baseline, extra.get("weights")) if final else "No round was finished."),

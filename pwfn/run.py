@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pwfn import checkpoint, config
 from pwfn.artifact.of_run import recipe_warnings, write_for_run
@@ -78,6 +79,7 @@ def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: 
         num_classes=settings.data.num_classes,
         label_smoothing=settings.label_smoothing,
     )
+    _refuse_single_images(settings, network)
     data = ImageDataModule(settings.data, data_config(network), settings.seed)
     logger = settings.logger.build(config=plain, name=name, folder=folder, group=group)
     exit_code = 1
@@ -127,10 +129,17 @@ def build_network(settings: TrainSettings, *, load_weights: bool = True) -> nn.M
     return network
 
 
+def _refuse_single_images(settings: TrainSettings, network: nn.Module) -> None:
+    """BatchNorm has no statistics of one value, which is what a single image leaves of a pooled feature."""
+    normalised = any(isinstance(module, _BatchNorm) for module in network.modules())
+    if settings.data.batch_size == 1 and normalised:
+        raise RunError("data.batch_size = 1: must be from 2, because this model normalises over the batch (BatchNorm)")
+
+
 def _pretrain(settings: TrainSettings, runner: LightningRunner, network: nn.Module, progress: RunProgress) -> Scores:
     """The ordinary training, if any; then the scores everything is compared with, and the starting sigmas."""
     pretrain = settings.pretrain
-    progress.start_run(settings.schedule.rounds, pretrain.epochs)
+    progress.start_run(settings.schedule.rounds)
     progress.start_phase("pretraining", pretrain.epochs)
     runner.fit(Phase("pretraining", pretrain.epochs, pretrain.optimizer, noise=False, train_sigma=False))
     progress.status("testing")

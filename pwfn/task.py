@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from hydra_plugins.pwfn_process.process_launcher import SWEEP
 from pwfn import config
 from pwfn.faults import RunError, Stopped
 from pwfn.settings import TrainSettings
@@ -48,8 +50,14 @@ def _do(settings: TrainSettings, plain: Any, folder: Path, hydra: Any) -> float:
 
     _refuse_shared_process(hydra, settings.trainer.devices * settings.trainer.num_nodes)
     name = settings.name or " ".join(hydra.overrides.task) or "default"
-    group = Path(hydra.sweep.dir).name if hydra.mode is not None and hydra.mode.name == "MULTIRUN" else None
-    return run(settings, plain, folder, name=name, group=group).records[-1].clustered.top1
+    return run(settings, plain, folder, name=name, group=_sweep(hydra)).records[-1].clustered.top1
+
+
+def _sweep(hydra: Any) -> str | None:
+    """The name of the sweep this run is a job of: from the process launcher, or from the folder under another one."""
+    if hydra.mode is not None and hydra.mode.name == "MULTIRUN":
+        return "/".join(Path(hydra.sweep.dir).absolute().parts[-2:])
+    return os.environ.get(SWEEP)
 
 
 def _refuse_shared_process(hydra: Any, processes: int) -> None:

@@ -18,6 +18,7 @@ from pwfn.preflight import preflight
 from pwfn.settings import TrainSettings
 from tests.conftest import PROJECT, SMALL, Program
 from tests.documents import commands_of
+from tests.wandb_offline import find_runs, read_run
 
 MISTAKES = [
     ("optimizer.lrr=1", "optimizer.lrr", "optimizer.lr"),
@@ -96,7 +97,8 @@ def test_a_wrong_sweep_ends_before_its_first_job_and_leaves_nothing(program: Pro
 
 @pytest.mark.slow
 def test_a_sweep_of_two_jobs_leaves_two_whole_runs(program: Program, tmp_path: Path) -> None:
-    done = program(tmp_path, "train.py", "-m", *SMALL, "seed=0,1", "hydra.sweep.dir=sweep")
+    logged = ("logger=wandb", "logger.save_dir=logs")
+    done = program(tmp_path, "train.py", "-m", *SMALL, *logged, "seed=0,1", "hydra.sweep.dir=sweep")
     assert done.returncode == 0, done.stderr
     seeds = [json.loads((tmp_path / "sweep" / job / "summary.json").read_text())["run"]["seed"] for job in "01"]
     assert seeds == [0, 1]
@@ -105,6 +107,7 @@ def test_a_sweep_of_two_jobs_leaves_two_whole_runs(program: Program, tmp_path: P
         assert list(figures) == ["clustered/top1", "entropy_bits", "unique_weights"]
         top1, bits, values = figures.values()
         assert line.split() == [job, job, f"{top1:.4g}", f"{bits:.4g}", f"{values:,}"]
+    assert [read_run(path).group for path in find_runs(tmp_path / "logs")] == [f"{tmp_path.name}/sweep"] * 2
 
 
 @pytest.mark.slow
@@ -184,6 +187,10 @@ def test_a_folder_with_a_run_is_not_used_again(smoke: Path, program: Program) ->
         ),
         ("model.quantize.exclude=['*']", "pwfn: model.quantize: the model has no linear or convolution layer, and no"),
         ("optimizer.lr=1e12", "in round 1/2"),
+        (
+            "data.batch_size=1",
+            "pwfn: data.batch_size = 1: must be from 2, because this model normalises over the batch",
+        ),
     ],
 )
 def test_what_only_the_run_finds_out_is_one_line_too(

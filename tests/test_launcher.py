@@ -30,8 +30,8 @@ def main(cfg):
     print("job says", cfg.a, flush=True)
     if cfg.a == 13:
         raise RuntimeError("unlucky")
-    if cfg.a == 99:  # as Ctrl-C on the sweep would
-        os.kill(os.getppid(), signal.SIGINT)
+    if cfg.a in (98, 99):  # as somebody who stops the sweep would
+        os.kill(os.getppid(), signal.SIGINT if cfg.a == 99 else signal.SIGTERM)
         signal.pause()
 
 if __name__ == "__main__":
@@ -94,6 +94,7 @@ def test_each_job_has_a_process_a_folder_and_a_clean_environment(folder: Path) -
     assert "-m" not in first["argv"] and not any(word.startswith("hydra.launcher") for word in first["argv"])
     assert not {"LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "OMP_NUM_THREADS"} & set(first["env"])
     assert first["env"]["KEPT"] == "yes"
+    assert first["env"]["PWFN_SWEEP"] == second["env"]["PWFN_SWEEP"] == f"{folder.name}/sweep"
     assert "job says 1" in done.stdout and "job says 2" in done.stdout
     assert table(done) == [["job", "a", "figure"], ["0", "1", "0.125"], ["1", "2", "0.25"]]
     assert done.stdout.index("job says 2") < done.stdout.index("figure")
@@ -155,9 +156,10 @@ def test_wrong_number_of_jobs_is_refused(folder: Path) -> None:
     assert not (folder / "sweep/job0").exists()
 
 
-def test_ctrl_c_ends_the_jobs(folder: Path) -> None:
-    done = sweep(folder, "a=99,1")
-    assert done.returncode in (1, 130, -signal.SIGINT)
+@pytest.mark.parametrize(("a", "codes"), [(99, (1, 130, -signal.SIGINT)), (98, (143,))], ids=["Ctrl-C", "SIGTERM"])
+def test_a_stopped_sweep_ends_its_jobs(a: int, codes: tuple[int, ...], folder: Path) -> None:
+    done = sweep(folder, f"a={a},1")
+    assert done.returncode in codes
     assert not (folder / "sweep/job1").exists()  # none is started any more
     assert "not finished" in done.stdout
     with pytest.raises(ProcessLookupError):

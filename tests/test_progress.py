@@ -54,7 +54,7 @@ def fit(trainer: Trainer, module: Tiny, epochs: int) -> None:
 def two_rounds(progress: RunProgress, tmp_path: Path) -> None:
     trainer, module = make_trainer(tmp_path, progress), Tiny()
     with progress:
-        progress.start_run(rounds=2, pretrain_epochs=0)
+        progress.start_run(rounds=2)
         for n, epochs in enumerate((1, 2), start=1):
             progress.start_phase(f"round {n}/2", epochs)
             fit(trainer, module, epochs)
@@ -150,7 +150,7 @@ def test_the_screen_tells_rounds_epochs_loss_and_time_left(monkeypatch: pytest.M
 
     trainer: Any = FakeTrainer()
     with progress:
-        progress.start_run(rounds=4, pretrain_epochs=0)
+        progress.start_run(rounds=4)
         progress.start_phase("round 1/4", 1)
         assert "rounds 0/4" in screen(progress)[0] and "left" not in screen(progress)[0]
         now[0] += 10  # a short first round, which must not be taken as the measure

@@ -11,12 +11,14 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
+from threading import Lock, current_thread, main_thread
 from typing import NamedTuple
 
 from hydra._internal.utils import get_args_parser
@@ -45,7 +47,8 @@ RANK_VARIABLES = (
 )
 # settings that make or place a sweep; a job has its own folder and is not a sweep
 SWEEP_SETTINGS = ("hydra.mode", "hydra.sweep", "hydra.launcher", "hydra.sweeper", "hydra.run")
-STOP_SECONDS = 10
+SWEEP = "PWFN_SWEEP"  # tells a job the name of its sweep: the folder's, with that of the day it is in
+STOP_SECONDS = 30  # for a job to finish its step and save
 
 
 class Job(NamedTuple):
@@ -119,11 +122,11 @@ class ProcessLauncher(Launcher):
 
     def _run_all(self, jobs: list[Job]) -> list[int]:
         environment = self._environment()
-        with ThreadPoolExecutor(self.n_jobs) as pool:
+        with ThreadPoolExecutor(self.n_jobs) as pool, _sigterm_as_exit():
             results = [pool.submit(self._run, job, environment) for job in jobs]
             try:
                 return [result.result() for result in results]
-            except BaseException:  # Ctrl-C above all: no job may outlive its sweep
+            except BaseException:  # Ctrl-C and SIGTERM above all: no job may outlive its sweep
                 self._stop()
                 raise
 
@@ -159,11 +162,30 @@ class ProcessLauncher(Launcher):
                 process.kill()
 
     def _environment(self) -> dict[str, str]:
+        assert self.config is not None  # launch has checked
         environment = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES}
+        environment[SWEEP] = "/".join(Path(str(self.config.hydra.sweep.dir)).absolute().parts[-2:])
         if self.n_jobs > 1:
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // self.n_jobs)))
         return environment
+
+
+@contextmanager
+def _sigterm_as_exit() -> Iterator[None]:
+    """SIGTERM would end this process at once and leave its jobs running; as an exception it stops them first."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    if current_thread() is not main_thread():  # signals are the main thread's
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _command(config: DictConfig, task: list[str], folder: Path, number: int) -> list[str]:

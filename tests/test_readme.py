@@ -1,0 +1,18 @@
+"""What the README shows is run: its commands in test_command_line.py and test_artifact_run.py, its library code here."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from tests.conftest import PROJECT
+
+
+def test_the_library_code_of_the_readme_runs() -> None:
+    blocks = re.findall(r"```python\n(import timm\n.*?)```", (PROJECT / "README.md").read_text(), re.S)
+    (code,) = blocks
+    torch.manual_seed(0)
+    exec(code, names := {})
+    assert not any("parametrizations" in name for name, _ in names["model"].named_parameters())
+    assert names["model"].eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 1000)
