@@ -16,7 +16,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from pwfn.faults import RunError
 from pwfn.optimizer import OptimizerSpec
-from pwfn.posterior import FREE, at_mean, quantised_tensors, sampled
+from pwfn.posterior import at_mean, quantised_tensors, sampled
 from pwfn.record import Scores
 from pwfn.regularizer import Regularizer
 
@@ -127,7 +127,7 @@ class BayesianClassifier(LightningModule):
 
     def configure_optimizers(self) -> Any:
         phase = self.current_phase
-        optimizer = phase.optimizer.build(p for p in self.network.parameters() if p.requires_grad)
+        optimizer = phase.optimizer.build([p for p in self.network.parameters() if p.requires_grad])
         # Lightning's estimate covers every epoch of the trainer, those of earlier phases included.
         steps = int(self.trainer.estimated_stepping_batches) // int(self.trainer.max_epochs or 1) * phase.epochs
         schedule = LambdaLR(optimizer, lambda step: phase.optimizer.lr_factor(step, steps))
@@ -141,16 +141,18 @@ class BayesianClassifier(LightningModule):
     ) -> None:
         """Clip, then decay: the last thing before the step, and never on a weight that is fixed."""
         spec = self.current_phase.optimizer
-        if spec.clip_norm is not None:
-            self.clip_gradients(optimizer, gradient_clip_val=spec.clip_norm, gradient_clip_algorithm="norm")
-        if spec.weight_decay == 0:
-            return
-        lr = optimizer.param_groups[0]["lr"]
-        free: dict[int, Tensor] = {}
-        for tensor in quantised_tensors(self.network):
-            mask = tensor.gaussian.assignment == FREE
-            free[id(tensor.mu)] = mask
-            if not tensor.gaussian.retrain_sigma:
-                free[id(tensor.gaussian.sigma)] = mask
-        for parameter in self.network.parameters():
-            spec.decay(parameter, free.get(id(parameter)), lr)
+        if spec.clip_norm is not None:  # not by Lightning, which refuses to clip for a fused optimizer
+            nn.utils.clip_grad_norm_(self.network.parameters(), spec.clip_norm)
+        decay(self.network, spec, optimizer.param_groups[0]["lr"])
+
+
+def decay(network: nn.Module, spec: OptimizerSpec, lr: float) -> None:
+    """The weight decay of one step, just before it, on everything but fixed weights."""
+    if spec.weight_decay == 0:
+        return
+    free: dict[int, Tensor | None] = {}
+    for tensor in quantised_tensors(network):
+        free[id(tensor.mu)] = tensor.gaussian.free
+        free[id(tensor.gaussian.sigma)] = tensor.gaussian.free_sigma
+    for parameter in network.parameters():
+        spec.decay(parameter, free.get(id(parameter)), lr)

@@ -1,0 +1,160 @@
+"""What a Bayesian training step costs beside an ordinary one: the figures of docs/training_step.md, in one run.
+
+    python benchmarks/training_step.py [--quick] [--steps 9] [--json outputs/benchmark_training_step.json]
+
+Ordinary and Bayesian steps alternate, so that a busy machine slows both; each ratio is the median of one over the median
+of the other. Both steps do the same otherwise: cross entropy of random images, backward, clipping at norm 1, weight decay,
+SGD with momentum. `free`: no weight is fixed yet, as in the first round; `fixed`: 90 % are, as in a late one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import gc
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this tree's pwfn
+
+import timm
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from pwfn.module import decay
+from pwfn.optimizer import SGD
+from pwfn.posterior import quantised_tensors, sampled, set_sigma, to_bayesian
+from pwfn.prior import Pow2Distance
+from pwfn.regularizer import Linear
+
+THREADS = 2
+WARM_UP = 3
+FIXED = 0.9
+
+
+@dataclass(frozen=True)
+class Case:
+    model: str
+    pixels: int
+    batch: int
+    limit: float
+
+
+CASES = (
+    Case("deit_tiny_patch16_224", 224, 8, 1.05),
+    Case("resnet18", 224, 8, 1.12),
+    Case("resnet18", 64, 32, 1.30),
+)
+QUICK = (Case("test_resnet", 64, 8, 1.5),)
+OPTIMIZER = SGD(lr=1e-4, momentum=0.9, weight_decay=1e-4, clip_norm=1.0)
+
+Step = Callable[[], None]
+
+
+def ordinary_step(model: nn.Module, images: Tensor, labels: Tensor) -> Step:
+    model.train()
+    parameters = list(model.parameters())
+    spec = OPTIMIZER
+    optimizer = torch.optim.SGD(parameters, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(model(images), labels).backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+
+    return step
+
+
+def bayesian_step(model: nn.Module, images: Tensor, labels: Tensor, *, fixed: float) -> Step:
+    """`model` becomes Bayesian; a share `fixed` of each tensor's weights is fixed."""
+    to_bayesian(model)
+    set_sigma(model, Pow2Distance())
+    for tensor in quantised_tensors(model):
+        chosen = torch.rand(tensor.mu.shape) < fixed
+        tensor.gaussian.assignment.masked_fill_(chosen, 0)
+    model.train()
+    parameters = list(model.parameters())
+    optimizer = OPTIMIZER.build(parameters)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with sampled(model, Linear()) as penalty:
+            loss = F.cross_entropy(model(images), labels) + penalty
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        decay(model, OPTIMIZER, OPTIMIZER.lr)
+        optimizer.step()
+
+    return step
+
+
+def timed(step: Step) -> float:
+    started = time.perf_counter()
+    step()
+    return time.perf_counter() - started
+
+
+def measure(case: Case, steps: int) -> dict[str, Any]:
+    torch.manual_seed(0)
+    plain = timm.create_model(case.model, num_classes=1000)
+    images, labels = torch.randn(case.batch, 3, case.pixels, case.pixels), torch.randint(0, 1000, (case.batch,))
+    run = {
+        "ordinary": ordinary_step(copy.deepcopy(plain), images, labels),
+        "free": bayesian_step(copy.deepcopy(plain), images, labels, fixed=0.0),
+        "fixed": bayesian_step(copy.deepcopy(plain), images, labels, fixed=FIXED),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in run}
+    for number in range(WARM_UP + steps):
+        for name, step in run.items():
+            gc.collect()
+            duration = timed(step)
+            if number >= WARM_UP:
+                seconds[name].append(duration)
+    middle = {name: statistics.median(values) for name, values in seconds.items()}
+    ratios = {name: middle[name] / middle["ordinary"] for name in ("free", "fixed")}
+    ok = all(ratio <= case.limit for ratio in ratios.values())
+    return {**vars(case), "ratio": ratios, "median_seconds": middle, "ok": ok, "seconds": seconds}
+
+
+def table(results: list[dict[str, Any]]) -> Table:
+    shown = Table(title="Bayesian over ordinary training step", title_justify="left")
+    for heading in ("model", "pixels", "batch", "ordinary ms", "free", "fixed", "must", ""):
+        shown.add_column(heading)
+    for one in results:
+        ratios = [f"{one['ratio'][name]:.3f}" for name in ("free", "fixed")]
+        verdict = "ok" if one["ok"] else "MISSED"
+        milliseconds = f"{1000 * one['median_seconds']['ordinary']:.0f}"
+        case = (one["model"], str(one["pixels"]), str(one["batch"]))
+        shown.add_row(*case, milliseconds, *ratios, f"<= {one['limit']:g}", verdict)
+    return shown
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What a Bayesian training step costs beside an ordinary one.")
+    parser.add_argument("--quick", action="store_true", help="one small network, to see that it works")
+    parser.add_argument("--steps", type=int, default=9, help="measured steps of each kind")
+    parser.add_argument("--json", type=Path, default=Path("outputs/benchmark_training_step.json"))
+    options = parser.parse_args()
+    torch.set_num_threads(THREADS)
+    results = [measure(case, options.steps) for case in (QUICK if options.quick else CASES)]
+    console = Console()
+    console.print(table(results))
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    machine = {"machine": platform.machine(), "torch": torch.__version__, "threads": THREADS}
+    options.json.write_text(json.dumps({**machine, "results": results}, indent=1) + "\n")
+    console.print(f"All times are in {options.json}.")
+
+
+if __name__ == "__main__":
+    main()
