@@ -1,18 +1,19 @@
-"""The learning rate of real fits: each phase runs through its whole schedule, whatever phases came before."""
+"""Real fits: each phase's learning rates, and what accumulation and mixed precision make of one optimizer step."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from pytorch_lightning import Callback, Trainer
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pwfn.module import BayesianClassifier, Phase
 from pwfn.optimizer import SGD
-from pwfn.posterior import set_sigma, to_bayesian
+from pwfn.posterior import quantised_tensors, sampled, set_sigma, to_bayesian
 from pwfn.prior import Constant
 from pwfn.regularizer import Linear
 
@@ -27,26 +28,82 @@ class LearningRates(Callback):
         self.seen.append(optimizer.param_groups[0]["lr"])
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("accumulate", "steps_an_epoch"), [(1, 6), (3, 2), (4, 2)])  # a last, smaller step counts
-def test_every_phase_goes_through_its_whole_schedule(accumulate: int, steps_an_epoch: int, tmp_path: Path) -> None:
+class Reseeded(Callback):
+    """Has the first batch, and what follows, draw the noise of seed 5, whatever was drawn before."""
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:  # type: ignore[no-untyped-def]
+        if batch_idx == 0:
+            torch.manual_seed(5)
+
+
+def classifier(strength: float = 2.0**-11) -> BayesianClassifier:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(9, 3))
     to_bayesian(network)
     set_sigma(network, Constant(1e-3))
-    module = BayesianClassifier(network, Linear(), num_classes=3)
-    rates = LearningRates()
-    trainer = Trainer(
-        max_epochs=0, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, callbacks=[rates],
-        enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
-        accumulate_grad_batches=accumulate,
+    return BayesianClassifier(network, Linear(strength=strength), num_classes=3)
+
+
+def trainer(folder: Path, *callbacks: Callback, **options: Any) -> Trainer:
+    return Trainer(
+        max_epochs=0, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
+        callbacks=list(callbacks), enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder,
+        **options,
     )  # fmt: skip
+
+
+def sigma_after_one_step(folder: Path, images: Tensor, labels: Tensor, batch_size: int, **options: Any) -> Tensor:
+    """Sigma of the weights after one step of learning rate 1, in which the regularizer alone would move them much."""
+    module = classifier(strength=1.0)
+    module.begin(Phase("phase", 1, SGD(lr=1.0, momentum=0.0, weight_decay=0.0, clip_norm=None)))
+    trainer_ = trainer(folder, Reseeded(), **options)
+    trainer_.fit_loop.max_epochs = 1
+    trainer_.fit(module, DataLoader(TensorDataset(images, labels), batch_size=batch_size))
+    assert trainer_.global_step == 1
+    return quantised_tensors(module.network)[0].gaussian.sigma.detach().clone()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_accumulated_batches_count_the_regularizer_once_a_step(tmp_path: Path) -> None:
+    """A step of k batches follows the mean of k draws: as much regularizer as a step of one, with other noise."""
+    images, labels = torch.randn(8, 1, 3, 3), torch.randint(3, (8,))
+    together = sigma_after_one_step(tmp_path, images, labels, 2, accumulate_grad_batches=4)
+    module = classifier(strength=1.0)
+    (weight, *_) = quantised_tensors(module.network)
+    torch.manual_seed(5)
+    gradients = []
+    for part, its in zip(images.split(2), labels.split(2), strict=True):
+        with sampled(module.network, module.regularizer) as penalty:
+            loss = nn.functional.cross_entropy(module.network(part), its) + penalty
+        gradients.append(torch.autograd.grad(loss, weight.gaussian.sigma)[0])
+    mean = torch.stack(gradients).mean(0)
+    torch.testing.assert_close(together, weight.gaussian.sigma.detach() - mean)
+    pull = (together - 1e-3) / 0.049  # of strength 1 towards a ceiling 0.049 away: mean |eps|, about 0.8
+    assert 0.4 < pull.mean() < 1.2
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mixed_precision_trains_the_same_float32_weights(tmp_path: Path) -> None:
+    images, labels = torch.randn(8, 1, 3, 3), torch.randint(3, (8,))
+    plain = sigma_after_one_step(tmp_path, images, labels, 8)
+    mixed = sigma_after_one_step(tmp_path, images, labels, 8, precision="bf16-mixed")
+    assert mixed.dtype == torch.float32
+    moved, rounded = plain - 1e-3, mixed - 1e-3
+    assert 0 < (rounded - moved).norm() < 0.01 * moved.norm()  # bfloat16 holds 8 binary digits
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("accumulate", "steps_an_epoch"), [(1, 6), (3, 2), (4, 2)])  # a last, smaller step counts
+def test_every_phase_goes_through_its_whole_schedule(accumulate: int, steps_an_epoch: int, tmp_path: Path) -> None:
+    module = classifier()
+    rates = LearningRates()
+    trainer_ = trainer(tmp_path, rates, accumulate_grad_batches=accumulate)
     images, labels = torch.randn(48, 1, 3, 3), torch.randint(3, (48,))
     optimizer = SGD(lr=0.5, lr_schedule="linear")
     for epochs in (1, 3, 2):
         rates.seen.clear()
         module.begin(Phase("phase", epochs, optimizer))
-        trainer.fit_loop.max_epochs = trainer.current_epoch + epochs
-        trainer.fit(module, DataLoader(TensorDataset(images, labels), batch_size=8))
+        trainer_.fit_loop.max_epochs = trainer_.current_epoch + epochs
+        trainer_.fit(module, DataLoader(TensorDataset(images, labels), batch_size=8))
         steps = epochs * steps_an_epoch
         assert rates.seen == pytest.approx([0.5 * (1 - step / steps) for step in range(steps)])
