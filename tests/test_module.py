@@ -53,7 +53,7 @@ def trainer(folder: Path, *callbacks: Callback, **options: Any) -> Trainer:
 
 
 def sigma_after_one_step(folder: Path, images: Tensor, labels: Tensor, batch_size: int, **options: Any) -> Tensor:
-    """Sigma of the weights after one step of learning rate 1, in which the regularizer alone would move them much."""
+    """Sigma of the weights after one step of learning rate 1, in which a strong regularizer moves them much."""
     module = classifier(strength=1.0)
     module.begin(Phase("phase", 1, SGD(lr=1.0, momentum=0.0, weight_decay=0.0, clip_norm=None)))
     trainer_ = trainer(folder, Reseeded(), **options)
@@ -78,8 +78,6 @@ def test_accumulated_batches_count_the_regularizer_once_a_step(tmp_path: Path) -
         gradients.append(torch.autograd.grad(loss, weight.gaussian.sigma)[0])
     mean = torch.stack(gradients).mean(0)
     torch.testing.assert_close(together, weight.gaussian.sigma.detach() - mean)
-    pull = (together - 1e-3) / 0.049  # of strength 1 towards a ceiling 0.049 away: mean |eps|, about 0.8
-    assert 0.4 < pull.mean() < 1.2
 
 
 @pytest.mark.filterwarnings("ignore")
