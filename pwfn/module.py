@@ -42,10 +42,19 @@ class BayesianClassifier(LightningModule):
     """A Bayesian network (`pwfn.posterior`) with cross entropy, trained phase by phase, tested at the mean weights."""
 
     def __init__(
-        self, network: nn.Module, regularizer: Regularizer, *, num_classes: int, label_smoothing: float = 0.0
+        self,
+        network: nn.Module,
+        regularizer: Regularizer,
+        *,
+        num_classes: int,
+        label_smoothing: float = 0.0,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
+        # Only training runs compiled code, so that what a test computes does not depend on it. In a tuple, because as a
+        # module of this one it would give every weight a second name in the state dict.
+        self._trained = (torch.compile(network) if compiled else network,)
         self.regularizer = regularizer
         self.label_smoothing = label_smoothing
         self.phase: Phase | None = None
@@ -79,7 +88,7 @@ class BayesianClassifier(LightningModule):
         images, labels = batch
         drawn = sampled(self.network, self.regularizer) if self.current_phase.noise else at_mean(self.network)
         with drawn as penalty:
-            logits = self.network(images)
+            logits = self._trained[0](images)
         cross_entropy = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         loss = cross_entropy + penalty
         if not torch.isfinite(loss):

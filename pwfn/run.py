@@ -78,6 +78,7 @@ def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: 
         settings.regularizer,
         num_classes=settings.data.num_classes,
         label_smoothing=settings.label_smoothing,
+        compiled=settings.compile,
     )
     _refuse_single_images(settings, network)
     data = ImageDataModule(settings.data, data_config(network), settings.seed)

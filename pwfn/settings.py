@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +24,12 @@ from pwfn.sigma_join import SigmaJoin
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, Trainer
     from pytorch_lightning.loggers import Logger
+
+
+def _can_compile() -> bool:
+    """torch.compile writes C++ for the CPU; for a GPU it brings what it needs."""
+    compilers = (os.environ.get("CXX", ""), "c++", "g++", "clang++")
+    return torch.cuda.is_available() or any(compiler and shutil.which(compiler) for compiler in compilers)
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,7 @@ class TrainSettings:
     dry_run: bool
     inspect: bool
     label_smoothing: float
+    compile: bool
     model: ModelSpec
     data: ImageData
     pretrain: Pretraining
@@ -141,6 +150,10 @@ class TrainSettings:
             self,
             seed=(0 <= self.seed < 2**32, "an integer from 0 to 4294967295"),
             inspect=(not (self.inspect and self.dry_run), "false where dry_run is true: one of them at a time"),
+            compile=(
+                not self.compile or _can_compile(),
+                "false: the CPU needs a C++ compiler (c++, g++, clang++ or $CXX)",
+            ),
             label_smoothing=(0 <= self.label_smoothing < 1, "from 0 to below 1"),
         )
         faults = [Fault(name, value, allowed) for name, value, holds, allowed in self._contradictions() if not holds]

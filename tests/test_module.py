@@ -105,3 +105,22 @@ def test_every_phase_goes_through_its_whole_schedule(accumulate: int, steps_an_e
         trainer_.fit(module, DataLoader(TensorDataset(images, labels), batch_size=8))
         steps = epochs * steps_an_epoch
         assert rates.seen == pytest.approx([0.5 * (1 - step / steps) for step in range(steps)])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_training_draws_the_same_noise_and_names_nothing_anew(tmp_path: Path) -> None:
+    images, labels = torch.randn(8, 1, 3, 3), torch.randint(3, (8,))
+    torch._dynamo.utils.counters.clear()
+    states = []
+    for compiled in (False, True):
+        plain = classifier()
+        module = BayesianClassifier(plain.network, plain.regularizer, num_classes=3, compiled=compiled)
+        module.begin(Phase("phase", 2, SGD(lr=0.5)))
+        trainer_ = trainer(tmp_path, Reseeded())
+        trainer_.fit_loop.max_epochs = 2
+        trainer_.fit(module, DataLoader(TensorDataset(images, labels), batch_size=2))
+        states.append(module.state_dict())
+    assert list(states[0]) == list(states[1])
+    torch.testing.assert_close(states[0], states[1])
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1  # not one for each draw
