@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import torch
-import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from pwfn.clustering import ClusterResult, cluster_round
 from pwfn.codebook import AdditivePow2
 from pwfn.posterior import FREE, QuantisedTensor
+from pwfn.ranks import agree, agree_on_tensors
 from pwfn.sigma_join import SigmaJoin
 
 
@@ -36,7 +34,7 @@ class FlatWeights:
 
 def cluster_network(
     tensors: list[QuantisedTensor],
-    before: FlatWeights,
+    before: FlatWeights | None,
     *,
     fraction: float,
     threshold: float,
@@ -47,54 +45,45 @@ def cluster_network(
 ) -> ClusterResult:
     """Cluster `before`, the weights of `tensors`, and write the outcome into the network.
 
-    With several processes rank 0 decides and the others receive: every rank ends with the same bits by construction,
-    and the work is done once. Afterwards the network's mu, sigma and assignment equal the result's.
+    Afterwards the network's mu, sigma and assignment equal the result's. Raises ValueError for weights that cannot be
+    clustered.
+
+    With several processes rank 0 alone clusters and sends the outcome; on the others `before` is None. So every rank
+    ends with the same bits by construction, even if the ranks' weights had come apart, and nothing is done twice.
+    Shards of the weights, whose counts are summed, would be no faster where the processes share a machine's cores and
+    memory bandwidth, as a round is little more than a few passes over the weights; they would need several exchanges
+    per threshold, and the one that gathers the outcome all the same.
     """
-    several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
     result = None
-    if not several or dist.get_rank() == 0:
-        result = cluster_round(
-            before.mu,
-            before.sigma,
-            fraction=fraction,
-            threshold=threshold,
-            inc=inc,
-            b=codebook.b,
-            max_order=codebook.max_order,
-            zero_fix=zero_fix,
-            sigma_join=sigma_join,
-        )
-    if several:
-        result = _from_rank_0(result, before)
-    assert result is not None
+    if before is not None:
+        try:
+            result = cluster_round(
+                before.mu,
+                before.sigma,
+                fraction=fraction,
+                threshold=threshold,
+                inc=inc,
+                b=codebook.b,
+                max_order=codebook.max_order,
+                zero_fix=zero_fix,
+                sigma_join=sigma_join,
+            )
+        except ValueError as error:
+            agree(str(error))  # the others wait to hear how it went
+            raise
+    if fault := agree(""):
+        raise ValueError(fault)
+    result = _from_rank_0(result)
     _write(tensors, result, sigma_join.retrain)
     return result
 
 
-def _from_rank_0(result: ClusterResult | None, like: FlatWeights) -> ClusterResult:
+def _from_rank_0(result: ClusterResult | None) -> ClusterResult:
     """Rank 0's result on every rank."""
-    head = like.mu.new_zeros(2, dtype=torch.float64)  # size of the codebook, threshold
-    if result is not None:
-        head = head.new_tensor([result.codebook.numel(), result.threshold])
-    dist.broadcast(head, 0, group=_cpu_group(dist.group.WORLD))
-    if result is None:
-        result = ClusterResult(
-            torch.empty_like(like.mu),
-            torch.empty_like(like.sigma),
-            torch.empty_like(like.assignment),
-            like.mu.new_empty(int(head[0])),
-            float(head[1]),
-        )
-    for tensor in (result.mu, result.sigma, result.assignment, result.codebook):
-        dist.broadcast(tensor, 0, group=_cpu_group(dist.group.WORLD))
-    return result
-
-
-@lru_cache(maxsize=1)
-def _cpu_group(world: Any) -> Any:
-    """A group of all ranks of `world` that sends CPU tensors: NCCL cannot, and Lightning ends each fit and each test by
-    moving the network to the CPU. Clustering runs there, too."""
-    return dist.new_group(backend="gloo")
+    threshold = agree(None if result is None else result.threshold)
+    tensors = None if result is None else (result.mu, result.sigma, result.assignment, result.codebook)
+    mu, sigma, assignment, codebook = agree_on_tensors(tensors)
+    return ClusterResult(mu, sigma, assignment, codebook, threshold)
 
 
 def _pieces(tensors: list[QuantisedTensor], flat: Tensor) -> Iterator[tuple[QuantisedTensor, Tensor]]:
@@ -112,17 +101,6 @@ def _write(tensors: list[QuantisedTensor], result: ClusterResult, retrain: bool)
             tensor.gaussian.sigma.copy_(sigma)
         for tensor, assignment in _pieces(tensors, result.assignment):
             tensor.gaussian.assignment.copy_(assignment)
-
-
-def share_statistics(network: nn.Module) -> None:
-    """With several processes, give every rank the float buffers of rank 0: BatchNorm's running mean and variance.
-
-    DDP does so before each training step, so after the last one every rank would test statistics of its own.
-    """
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        for buffer in network.buffers():
-            if buffer.is_floating_point():
-                dist.broadcast(buffer, 0, group=_cpu_group(dist.group.WORLD))
 
 
 def check_fixed(tensors: list[QuantisedTensor], codebook: Tensor) -> None:

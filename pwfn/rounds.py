@@ -16,10 +16,11 @@ from pwfn.clustering import ClusterResult
 from pwfn.codebook import AdditivePow2
 from pwfn.faults import Stopped
 from pwfn.module import BayesianClassifier, Phase, TrainingDiverged
-from pwfn.network import FlatWeights, check_fixed, cluster_network, share_statistics
+from pwfn.network import FlatWeights, check_fixed, cluster_network
 from pwfn.optimizer import OptimizerSpec
-from pwfn.posterior import FREE, quantised_tensors
+from pwfn.posterior import FREE, QuantisedTensor, quantised_tensors
 from pwfn.prior import MIN_SIGMA
+from pwfn.ranks import agree, is_first, share_statistics
 from pwfn.record import RoundRecord, Scores
 from pwfn.schedule import Greedy, Schedule
 from pwfn.sigma_join import SigmaJoin
@@ -105,7 +106,7 @@ class RoundLoop:
                 self.on_phase(phase)
                 self.runner.fit(phase)
                 epochs += phase.epochs * phase.share
-            if entries is not None and self.schedule.epochs(index):
+            if entries is not None and self.schedule.epochs(index):  # on every rank: each trains a copy of its own
                 check_fixed(quantised_tensors(self.network), entries)
             train_seconds = time.perf_counter() - started
             outcome = self._cluster(index, epochs=epochs, train_seconds=train_seconds)
@@ -125,18 +126,41 @@ class RoundLoop:
         ]
 
     def _cluster(self, index: int, *, epochs: float, train_seconds: float) -> RoundOutcome:
+        """Test, cluster, test, describe. Every rank tests its share of the images; rank 0 alone does the rest."""
         tensors = quantised_tensors(self.network)
         self.on_status("testing")
         trained = self.runner.test()
         self.on_status("clustering")
         started = time.perf_counter()
-        before = FlatWeights.of(tensors)
-        fraction = self.schedule.fractions[index]
+        before = FlatWeights.of(tensors) if is_first() else None
+        result = self._clustered(index, tensors, before)
+        cluster_seconds = time.perf_counter() - started
+        self.on_status("testing")
+        clustered = self.runner.test()
+        described = None
+        if before is not None:
+            rows = stats.cluster_rows(before.mu, before.sigma, result.assignment, result.codebook, self.codebook.b)
+            record = RoundRecord(
+                round=index,
+                fraction=self.schedule.fractions[index],
+                epochs=epochs,
+                steps=self.runner.steps,
+                trained=trained,
+                clustered=clustered,
+                train_seconds=train_seconds,
+                cluster_seconds=cluster_seconds,
+                **_figures(before, result, rows),
+            )
+            described = (record, rows)
+        return RoundOutcome(*agree(described), result)
+
+    def _clustered(self, index: int, tensors: list[QuantisedTensor], before: FlatWeights | None) -> ClusterResult:
+        """The clustering of one round, written into the network."""
         try:
-            result = cluster_network(
+            return cluster_network(
                 tensors,
                 before,
-                fraction=fraction,
+                fraction=self.schedule.fractions[index],
                 threshold=self.clustering.threshold(index, self.schedule.rounds),
                 inc=self.clustering.inc,
                 zero_fix=self.clustering.zero_fix,
@@ -148,32 +172,23 @@ class RoundLoop:
             raise TrainingDiverged(
                 f"the weights cannot be clustered in round {index + 1}/{self.schedule.rounds}: {error}{advice}"
             ) from error
-        cluster_seconds = time.perf_counter() - started
-        sigma = result.sigma.clamp(min=MIN_SIGMA)
-        self.on_status("testing")
-        clustered = self.runner.test()
-        values, counts = stats.network_values(result.mu, result.assignment, result.codebook)
-        rows = stats.cluster_rows(before.mu, before.sigma, result.assignment, result.codebook, self.codebook.b)
-        record = RoundRecord(
-            round=index,
-            fraction=fraction,
-            epochs=epochs,
-            steps=self.runner.steps,
-            codebook_size=result.codebook.numel(),
-            unique_weights=values.numel(),
-            entropy_bits=stats.entropy_bits(counts),
-            trained=trained,
-            clustered=clustered,
-            threshold=result.threshold,
-            order_share=stats.order_shares(rows, before.mu.numel()),
-            sigma_mean=sigma.double().mean().item(),
-            sigma_median=sigma.median().item(),
-            sigma_max=sigma.max().item(),
-            moved=_moved(before, result),
-            train_seconds=train_seconds,
-            cluster_seconds=cluster_seconds,
-        )
-        return RoundOutcome(record, rows, result)
+
+
+def _figures(before: FlatWeights, result: ClusterResult, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a record tells of the clustering; `rows` has a row for every centroid."""
+    values, counts = stats.network_values(result.mu, result.assignment, result.codebook)
+    sigma = result.sigma.clamp(min=MIN_SIGMA)
+    return {
+        "codebook_size": result.codebook.numel(),
+        "unique_weights": values.numel(),
+        "entropy_bits": stats.entropy_bits(counts),
+        "threshold": result.threshold,
+        "order_share": stats.order_shares(rows, before.mu.numel()),
+        "sigma_mean": sigma.double().mean().item(),
+        "sigma_median": sigma.median().item(),
+        "sigma_max": sigma.max().item(),
+        "moved": _moved(before, result),
+    }
 
 
 def _moved(before: FlatWeights, result: ClusterResult) -> int:

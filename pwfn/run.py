@@ -101,7 +101,7 @@ def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: 
             reporter = RunReporter(folder, trainer.logger, console) if first else None
             if reporter:
                 reporter.start(baseline)
-            before = FlatWeights.of(quantised_tensors(network)).mu.cpu()
+                before = FlatWeights.of(quantised_tensors(network)).mu.cpu()
             records = _rounds(settings, plain, baseline, runner, network, progress, reporter, folder)
         if reporter:
             after = FlatWeights.of(quantised_tensors(network)).mu.cpu()
