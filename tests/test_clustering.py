@@ -136,24 +136,6 @@ def float32_case(n: int = 4000) -> tuple[Tensor, Tensor]:
     return mu, Pow2Distance()(mu)
 
 
-@pytest.mark.parametrize("fraction", [0.2, 0.7, 1.0])
-def test_float32_differs_only_where_the_threshold_is_met_to_rounding(fraction: float) -> None:
-    mu, sigma = float32_case()
-    options: dict[str, Any] = {
-        "fraction": fraction, "threshold": 1.0, "inc": 2.0, "b": 7, "max_order": 4, "zero_fix": True
-    }  # fmt: skip
-    result = run(mu, sigma, **options)
-    wide_mu, wide_sigma = mu.double().numpy(), sigma.double().numpy()
-    new_mu, _, _, codebook, k = oracles.cluster_round(wide_mu, wide_sigma, **options, rule="std_mu")
-    assert result.threshold == k and result.codebook.tolist() == codebook
-    differing = np.flatnonzero(result.mu.numpy() != new_mu.astype(np.float32))
-    assert len(differing) <= 2e-3 * len(mu)
-    ks = 2.0 ** np.arange(math.log2(k) + 1)
-    for i in differing:
-        ratio = np.abs(wide_mu[i] - np.array(codebook))[:, None] / (ks * max(wide_sigma[i], 2.0**-20))
-        assert np.abs(ratio - 1).min() < 1e-4
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_dtype_is_kept_and_inputs_are_not_touched(dtype: torch.dtype) -> None:
     mu, sigma = (x.to(dtype) for x in float32_case(501))
