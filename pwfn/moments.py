@@ -25,16 +25,17 @@ def grouped_moments(group: Tensor, groups: int, values: Callable[[slice], Tensor
     lanes = LANES if groups < FEW else 1
     lane = torch.arange(parts[0].stop, dtype=torch.int32, device=group.device) % lanes + lanes  # group -1 begins at 0
     size = (groups + 1) * lanes
-    moments = []
+    # Made before the first chunk: a result of each chunk, kept among its temporaries, would leave the heap in pieces.
+    moments = torch.empty(3, len(parts), size, dtype=torch.float64, device=group.device)
     with _in_fixed_order(group.device):
-        for part in parts:
+        for number, part in enumerate(parts):
             x = values(part)
             slot = torch.add(lane[: x.numel()], group[part], alpha=lanes).to(torch.int64)
             count = x.new_zeros(size).scatter_add_(0, slot, torch.ones_like(x))
             mean = x.new_zeros(size).scatter_add_(0, slot, x).div_(count.clamp(min=1))
             squares = x.new_zeros(size).scatter_add_(0, slot, x.sub(look_up(mean, slot)).square_())
-            moments.append(torch.stack([count, mean, squares]))
-    count, mean, squares = torch.stack(moments, dim=1).view(3, len(parts), groups + 1, lanes)[:, :, 1:]
+            torch.stack([count, mean, squares], out=moments[:, number])
+    count, mean, squares = moments.view(3, len(parts), groups + 1, lanes)[:, :, 1:]
     total = count.sum((0, 2)).clamp(min=1)
     overall = (count * mean).sum((0, 2)) / total
     return overall, (squares + count * (mean - overall[:, None]).square()).sum((0, 2)) / total

@@ -57,8 +57,10 @@ class Reach:
 
     def __init__(self, weights: FreeWeights, grid: Grid, largest_sigma: float) -> None:
         self.weights, self.grid = weights, grid
-        largest = [weights.of(weights.mu, part).abs().amax() for part in weights.parts]
-        self._largest: list[float] = torch.stack(largest).tolist()
+        largest = weights.mu.new_empty(len(weights.parts))  # filled in place, as in `grouped_moments`
+        for number, part in enumerate(weights.parts):
+            largest[number] = weights.of(weights.mu, part).abs().amax()
+        self._largest: list[float] = largest.tolist()
         self.limit = int(max(self._largest) / grid.step)
         farthest = grid.k * max(largest_sigma, MIN_REACH_SIGMA) / grid.step
         # Three more than the widest interval has steps: its ends both count, so does emptiness, and one for rounding.
