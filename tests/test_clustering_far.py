@@ -24,15 +24,15 @@ def normal(n: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("rule", sorted(oracles.SIGMA_JOINS))
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("dense_codes", [0, reach.DENSE_CODES])
 def test_the_outcome_is_that_of_the_cpu_and_stays_where_it_was_computed(
     rule: str, dtype: torch.dtype, dense_codes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(passes, "CHUNK", CHUNK)
     monkeypatch.setattr(reach, "DENSE_CODES", dense_codes)
-    mu, sigma = (x.to(dtype) for x in normal(5000))
-    mu[[3, 4000]] = -2.5
+    mu, sigma = (x.to(dtype) for x in normal(3000))
+    mu[[3, 2000]] = -2.5
     for fraction in (0.3, 1.0):
         options = {"fraction": fraction, "sigma_join": getattr(sigma_join, rule)}
         expected = cluster_round(mu, sigma, **options)
