@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pwfn.passes import chunks
+from pwfn.passes import chunks, in_one_thread
 from pwfn.reach import MIN_REACH_SIGMA
 
 PERCENT = 99  # of many moves, the one that so many do not exceed is told
@@ -66,6 +66,7 @@ class Moves:
         ]
 
 
+@in_one_thread()
 def spread(moves: Callable[[slice], Tensor], n: int) -> Spread:
     """Of `moves(part)`, float32 from 0 up, over all parts of n weights; all zero where there is not one.
 
@@ -105,6 +106,7 @@ def mean(moves: Callable[[slice], Tensor], n: int) -> float:
     return total / max(count, 1)
 
 
+@in_one_thread()
 def tensor_moves(moves: Moves, names: list[str], sizes: list[int]) -> list[TensorMove]:
     """Tensor by tensor, the one moved farthest by `l2` first, those without such a number last."""
     rows = []

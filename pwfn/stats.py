@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pwfn.codebook import order_of
-from pwfn.passes import chunks
+from pwfn.passes import chunks, in_one_thread
 
 _INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
@@ -37,6 +37,7 @@ def entropy_bits(counts: Tensor) -> float:
     return max(0.0, float(-(p * p.log2()).sum()))
 
 
+@in_one_thread()
 def network_values(mu: Tensor, assignment: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
     """`value_counts(mu)` of a clustered network: the fixed weights are counted by their codebook index, not sorted."""
     counts = torch.bincount(assignment + 1, minlength=codebook.numel() + 1)[1:]
@@ -65,6 +66,7 @@ def order_shares(rows: list[dict[str, float]], weights: int) -> tuple[float, flo
     return tally[0], tally[1], tally[2], tally[3], tally[4]
 
 
+@in_one_thread()
 def cluster_rows(mu: Tensor, sigma: Tensor, assignment: Tensor, codebook: Tensor, b: int) -> list[dict[str, float]]:
     """One row per centroid in use: value, order, count, spread of its members' mu and their sigmas before the move.
 
