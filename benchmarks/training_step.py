@@ -36,7 +36,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from benchmarks.peak import peak_of
+from benchmarks.memory import peak
 from pwfn.module import decay
 from pwfn.optimizer import SGD
 from pwfn.posterior import quantised_tensors, sampled, set_sigma, to_bayesian
@@ -129,7 +129,7 @@ def peak_extra_bytes(case: Case, kind: str) -> tuple[int, int]:
     for parameter in model.parameters():
         parameter.grad = None
     weights = sum(tensor.mu.numel() for tensor in quantised_tensors(model))
-    return peak_of(step), 4 * weights
+    return int(peak(step)["bytes"]), 4 * weights
 
 
 def memory(case: Case) -> dict[str, Any]:
