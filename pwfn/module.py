@@ -11,14 +11,13 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
 
 from pwfn.faults import RunError
 from pwfn.optimizer import OptimizerSpec
 from pwfn.posterior import at_mean, quantised_tensors, sampled
 from pwfn.record import Scores
 from pwfn.regularizer import Regularizer
+from pwfn.scoring import RunningScores
 
 
 class TrainingDiverged(RunError):
@@ -46,7 +45,6 @@ class BayesianClassifier(LightningModule):
         network: nn.Module,
         regularizer: Regularizer,
         *,
-        num_classes: int,
         label_smoothing: float = 0.0,
         compiled: bool = False,
     ) -> None:
@@ -59,9 +57,7 @@ class BayesianClassifier(LightningModule):
         self.label_smoothing = label_smoothing
         self.phase: Phase | None = None
         self.scores: Scores | None = None
-        self.top1 = MulticlassAccuracy(num_classes, top_k=1, average="micro")
-        self.top5 = MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro")
-        self.cross_entropy = MeanMetric().set_dtype(torch.float64)
+        self.running = RunningScores()
         # Every rank has the same assignments by construction: DDP need not send them at each forward pass.
         self._ddp_params_and_buffers_to_ignore = [
             name for name, _ in self.named_buffers() if name.endswith((".assignment", ".retrain_sigma"))
@@ -101,38 +97,27 @@ class BayesianClassifier(LightningModule):
         return {"loss": loss, **parts}
 
     def on_validation_epoch_start(self) -> None:
-        self._reset()
+        self.running.reset()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._update(batch)
 
     def on_validation_epoch_end(self) -> None:
-        scores = self._compute()
+        scores = self.running.scores()
         self.log_dict({"val/top1": scores.top1, "val/top5": scores.top5, "val/loss": scores.loss})
 
     def on_test_epoch_start(self) -> None:
-        self._reset()
+        self.running.reset()
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._update(batch)
 
     def on_test_epoch_end(self) -> None:
-        self.scores = self._compute()
-
-    def _reset(self) -> None:
-        for metric in (self.top1, self.top5, self.cross_entropy):
-            metric.reset()
+        self.scores = self.running.scores()
 
     def _update(self, batch: tuple[Tensor, Tensor]) -> None:
         images, labels = batch
-        logits = self.network(images)
-        self.top1.update(logits, labels)
-        self.top5.update(logits, labels)
-        self.cross_entropy.update(F.cross_entropy(logits, labels, reduction="none").double())
-
-    def _compute(self) -> Scores:
-        top1, top5 = (100.0 * m.compute().double().item() for m in (self.top1, self.top5))
-        return Scores(top1=top1, top5=top5, loss=self.cross_entropy.compute().item())
+        self.running.update(self.network(images), labels)
 
     def configure_optimizers(self) -> Any:
         phase = self.current_phase

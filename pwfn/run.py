@@ -76,7 +76,6 @@ def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: 
     module = BayesianClassifier(
         network,
         settings.regularizer,
-        num_classes=settings.data.num_classes,
         label_smoothing=settings.label_smoothing,
         compiled=settings.compile,
     )

@@ -94,7 +94,7 @@ def prepare(folder: Path, rule: str = "std_mu", regularizer: Regularizer | None 
     )
     fixed = result.assignment >= 0
     assert 0.6 <= fixed.double().mean() < 0.61
-    module = BayesianClassifier(model, regularizer or Linear(0.1), num_classes=4)
+    module = BayesianClassifier(model, regularizer or Linear(0.1))
     return Run(module, fixed, result.codebook, folder)
 
 

@@ -41,7 +41,7 @@ def classifier(strength: float = 2.0**-11) -> BayesianClassifier:
     network = nn.Sequential(nn.Flatten(), nn.Linear(9, 3))
     to_bayesian(network)
     set_sigma(network, Constant(1e-3))
-    return BayesianClassifier(network, Linear(strength=strength), num_classes=3)
+    return BayesianClassifier(network, Linear(strength=strength))
 
 
 def trainer(folder: Path, *callbacks: Callback, **options: Any) -> Trainer:

@@ -85,7 +85,7 @@ def measured(
     settings: EvaluateSettings, network: nn.Module, data: ImageDataModule, recorded: Scores | None, *, samples: int
 ) -> dict[str, Scores]:
     """Scores at the mean and, for `samples` above 0, of an ensemble, after those that were recorded, if any were."""
-    module = BayesianClassifier(network, NoRegularizer(), num_classes=data.spec.num_classes)
+    module = BayesianClassifier(network, NoRegularizer())
     trainer = settings.trainer.build(folder=".", callbacks=[], logger=None)
     rows = {"recorded": recorded} if recorded is not None else {}
     rows["mean"] = LightningRunner(trainer, module, data).test()
