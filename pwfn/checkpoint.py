@@ -1,4 +1,4 @@
-"""What of a run has to survive it: the resolved config and the network after its last round.
+"""What of a run has to survive it: the resolved config and the network, before compression and in the end.
 
 Nothing is pickled: the network is a safetensors file, the config is YAML.
 """
@@ -6,21 +6,26 @@ Nothing is pickled: the network is a safetensors file, the config is YAML.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 from yaml import YAMLError
 
+from pwfn.artifact.network import plain_state
 from pwfn.faults import RunError
 from pwfn.record import RECORDS, RoundRecord, read_records, write_atomically
 
 CONFIG = "config.yaml"
-NETWORK = "network.safetensors"
+NETWORK = "network.safetensors"  # after the last clustering so far
+TRAINED = "trained.safetensors"  # after the last training, before the last clustering
+PRETRAINED = "pretrained.safetensors"  # before any round: the plain model's state dict
 
 
 class NotAFinishedRun(ValueError):
@@ -45,13 +50,23 @@ def write_config(folder: Path, plain: Any) -> None:
     write_atomically(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(plain)))
 
 
-def save(folder: Path, network: nn.Module, round_index: int) -> None:
-    """Replace the saved network by the present one: means, sigmas, assignments, and everything that is not quantised."""
-    part = folder / f".{NETWORK}.part"
-    save_model(network, str(part), metadata={"round": str(round_index)})
+def save(folder: Path, network: nn.Module, round_index: int, file: str = NETWORK) -> None:
+    """Replace a saved network by the present one: means, sigmas, assignments, and everything that is not quantised."""
+    _replace(folder / file, lambda part: save_model(network, part, metadata={"round": str(round_index)}))
+
+
+def save_pretrained(folder: Path, network: nn.Module) -> None:
+    """Keep the network that everything is compared with as a plain state dict, which timm and `model.checkpoint` read."""
+    state = {name: tensor.detach().contiguous().clone() for name, tensor in plain_state(network).items()}
+    _replace(folder / PRETRAINED, lambda part: save_file(state, part, metadata={"format": "pt"}))
+
+
+def _replace(path: Path, write: Callable[[str], None]) -> None:
+    part = path.with_name(f".{path.name}.part")
+    write(str(part))
     with part.open("rb") as file:
         os.fsync(file.fileno())
-    part.replace(folder / NETWORK)
+    part.replace(path)
 
 
 def read_config(folder: Path) -> DictConfig:
@@ -84,14 +99,28 @@ def finished_record(folder: Path) -> RoundRecord:
     return records[-1]
 
 
-def load(folder: Path, network: nn.Module, round_index: int) -> None:
-    """Read the network saved after round `round_index` into `network`; raises NotAFinishedRun."""
-    path = folder / NETWORK
+def load(folder: Path, network: nn.Module, round_index: int, file: str = NETWORK) -> None:
+    """Read a network saved in round `round_index` into `network`; raises NotAFinishedRun."""
+    path = folder / file
     try:
-        with safe_open(path, framework="pt") as file:
-            saved = (file.metadata() or {}).get("round")
+        with safe_open(path, framework="pt") as content:
+            saved = (content.metadata() or {}).get("round")
         if saved != str(round_index):
             raise NotAFinishedRun(f"{path} was saved after round {saved}, the records end with round {round_index}")
         load_model(network, str(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise NotAFinishedRun(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+
+
+def load_pretrained(folder: Path, network: nn.Module) -> None:
+    """Read what `save_pretrained` kept into the means of a Bayesian network; raises NotAFinishedRun."""
+    path = folder / PRETRAINED
+    try:
+        saved, state = load_file(path), plain_state(network)
+        if wrong := saved.keys() ^ state.keys():
+            raise NotAFinishedRun(f"{path} does not fit the run's config: {sorted(wrong)[0]} is in one of them only")
+        with torch.no_grad():
+            for name, tensor in state.items():
+                tensor.copy_(saved[name])
     except (OSError, SafetensorError, RuntimeError) as error:
         raise NotAFinishedRun(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error

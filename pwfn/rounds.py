@@ -95,6 +95,7 @@ class RoundLoop:
     optimizer: OptimizerSpec
     on_phase: Callable[[Phase], None] = lambda phase: None
     on_status: Callable[[str], None] = lambda text: None
+    on_trained: Callable[[int], None] = lambda index: None  # between the training of a round and its clustering
 
     def rounds(self) -> Iterator[RoundOutcome]:
         """Run the rounds one by one; after the last, every quantised weight is a codebook entry."""
@@ -130,6 +131,7 @@ class RoundLoop:
         tensors = quantised_tensors(self.network)
         self.on_status("testing")
         trained = self.runner.test()
+        self.on_trained(index)
         self.on_status("clustering")
         started = time.perf_counter()
         before = FlatWeights.of(tensors) if is_first() else None

@@ -100,6 +100,7 @@ def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: 
             reporter = RunReporter(folder, trainer.logger, console) if first else None
             if reporter:
                 reporter.start(baseline)
+                checkpoint.save_pretrained(folder, network)
                 before = FlatWeights.of(quantised_tensors(network)).mu.cpu()
             records = _rounds(settings, plain, baseline, runner, network, progress, reporter, folder)
         if reporter:
@@ -159,6 +160,10 @@ def _rounds(
     reporter: RunReporter | None,
     folder: Path,
 ) -> list[RoundRecord]:
+    def keep_trained(index: int) -> None:
+        if reporter and index == settings.schedule.rounds - 1:
+            checkpoint.save(folder, network, index, checkpoint.TRAINED)
+
     loop = RoundLoop(
         runner,
         network,
@@ -169,6 +174,7 @@ def _rounds(
         settings.optimizer,
         on_phase=lambda phase: progress.start_phase(phase.label, phase.epochs),
         on_status=progress.status,
+        on_trained=keep_trained,
     )
     records = []
     for outcome in loop.rounds():

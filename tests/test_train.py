@@ -29,11 +29,13 @@ FILES = [
     "config.yaml",
     "model.pwfn",
     "network.safetensors",
+    "pretrained.safetensors",
     "result.json",
     "rounds.csv",
     "rounds.json",
     "rounds.png",
     "summary.json",
+    "trained.safetensors",
     "weights.png",
 ]
 MU = ".original"  # how torch's parametrize calls the plain parameter of a parametrized weight
