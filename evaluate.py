@@ -13,14 +13,14 @@ CONF = Path(__file__).parent / "conf"
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
-    from pwfn.run import evaluate
+    from pwfn.evaluation.task import evaluate
 
     evaluate(cfg)
 
 
 if __name__ == "__main__":
     resolvers.register()
-    from pwfn.settings import EvaluateSettings
+    from pwfn.evaluation.settings import EvaluateSettings
 
     preflight.preflight(EvaluateSettings, CONF, "evaluate", sys.argv[1:])
     main()

@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from pwfn.record import RoundRecord, Scores
 
 # From the palette of Okabe and Ito, which colour-blind readers can tell apart.
-_BLUE, _ORANGE, _GREEN, _GREY, _INK = "#0072B2", "#D55E00", "#007A5A", "#8A8A8A", "#333333"
+BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#007A5A", "#8A8A8A", "#333333"
 _MOST_STEMS = 512  # more values than that cannot be told apart on the paper anyway
 _BINS = 240
 _LABEL = 0.15  # room for a label below the axis, as a share of half the axis
@@ -24,7 +24,7 @@ _LABEL = 0.15  # room for a label below the axis, as a share of half the axis
 
 def draw_rounds(records: Sequence[RoundRecord], baseline: Scores, path: Path) -> None:
     """Accuracy and bits per weight over the share of weights that are fixed, as a PNG of 1200 x 900 pixels."""
-    _save(rounds_figure(records, baseline), path)
+    save(rounds_figure(records, baseline), path)
 
 
 def draw_weights(before: torch.Tensor, after: torch.Tensor, path: Path) -> None:
@@ -32,7 +32,7 @@ def draw_weights(before: torch.Tensor, after: torch.Tensor, path: Path) -> None:
 
     Both hold the same weights, in any shape, all finite. A stem is as high as the number of weights at its value.
     """
-    _save(weights_figure(before, after), path)
+    save(weights_figure(before, after), path)
 
 
 def rounds_figure(records: Sequence[RoundRecord], baseline: Scores) -> Figure:
@@ -41,16 +41,16 @@ def rounds_figure(records: Sequence[RoundRecord], baseline: Scores) -> Figure:
     fixed = [100 * one.fraction for one in records]
     trained, clustered = [one.trained.top1 for one in records], [one.clustered.top1 for one in records]
     bits = [one.entropy_bits for one in records]
-    top.axhline(baseline.top1, color=_GREY, linestyle=(0, (5, 3)), linewidth=1.5, label="pretrained")
-    top.plot(fixed, trained, color=_BLUE, marker="o", markersize=5, linewidth=1.8, label="trained")
-    top.plot(fixed, clustered, color=_ORANGE, marker="s", markersize=5, linewidth=1.8, label="clustered")
-    bottom.plot(fixed, bits, color=_GREEN, marker="o", markersize=5, linewidth=1.8, label="entropy")
-    top.set_title("Top-1 accuracy on the test split, %", loc="left", fontsize=11, color=_INK)
-    bottom.set_title("Entropy of the weights, bits per weight", loc="left", fontsize=11, color=_INK)
+    top.axhline(baseline.top1, color=GREY, linestyle=(0, (5, 3)), linewidth=1.5, label="pretrained")
+    top.plot(fixed, trained, color=BLUE, marker="o", markersize=5, linewidth=1.8, label="trained")
+    top.plot(fixed, clustered, color=ORANGE, marker="s", markersize=5, linewidth=1.8, label="clustered")
+    bottom.plot(fixed, bits, color=GREEN, marker="o", markersize=5, linewidth=1.8, label="entropy")
+    top.set_title("Top-1 accuracy on the test split, %", loc="left", fontsize=11, color=INK)
+    bottom.set_title("Entropy of the weights, bits per weight", loc="left", fontsize=11, color=INK)
     bottom.set_xlabel("weights fixed, %")
     bottom.set_ylim(bottom=0, top=max(bits, default=1.0) * 1.12)
     for axes in (top, bottom):
-        _tidy(axes)
+        tidy(axes)
     top.set_xlim(min([*fixed, 100.0]) - 4, 103)
     accuracies = [baseline.top1, *trained, *clustered]
     # At least one point of accuracy high: less would blow the noise of the test split up to a result.
@@ -60,9 +60,9 @@ def rounds_figure(records: Sequence[RoundRecord], baseline: Scores) -> Figure:
         names = ("trained", "clustered", "pretrained")
         heights = (trained[-1], clustered[-1], baseline.top1)
         labels = [f"{name} {height:.2f}" for name, height in zip(names, heights, strict=True)]
-        _label_ends(top, heights, labels, (_BLUE, _ORANGE, "#666666"))
+        _label_ends(top, heights, labels, (BLUE, ORANGE, "#666666"))
         final = f"{bits[-1]:.2f} bits,\n{records[-1].unique_weights:,} values"
-        _label_ends(bottom, (bits[-1],), (final,), (_GREEN,))
+        _label_ends(bottom, (bits[-1],), (final,), (GREEN,))
     return figure
 
 
@@ -121,14 +121,14 @@ def weights_figure(before: torch.Tensor, after: torch.Tensor) -> Figure:
         f", the {_MOST_STEMS} most frequent shown" if distinct > _MOST_STEMS else ""
     )
     thin = distinct > 128
-    axes.vlines(values.numpy(), 0.5, counts.numpy(), color=_ORANGE, linewidth=0.7 if thin else 1.1, label=shown)
-    axes.plot(values.numpy(), counts.numpy(), ".", color=_ORANGE, markersize=2.5 if thin else 4.5)
+    axes.vlines(values.numpy(), 0.5, counts.numpy(), color=ORANGE, linewidth=0.7 if thin else 1.1, label=shown)
+    axes.plot(values.numpy(), counts.numpy(), ".", color=ORANGE, markersize=2.5 if thin else 4.5)
     axes.set_ylim(0.5, max(int(heights.max()), int(counts.max())) * 6)  # headroom for the legend
     axes.set_xlim(-reach, reach)
     _tick_powers(axes, width, reach)
-    axes.set_title("Number of weights, per bin before and per value after", loc="left", fontsize=11, color=_INK)
+    axes.set_title("Number of weights, per bin before and per value after", loc="left", fontsize=11, color=INK)
     axes.set_xlabel("weight (linear near zero, logarithmic further out)")
-    _tidy(axes)
+    tidy(axes)
     axes.legend(frameon=False, loc="upper left", ncols=2, fontsize=10, handlelength=1.2, borderaxespad=0.2)
     return figure
 
@@ -155,15 +155,15 @@ def _as_fraction(value: float, _position: Any = None) -> str:
     return f"{sign}{size:g}" if size == 0 or size >= 1 else f"{sign}1/{round(1 / size)}"
 
 
-def _tidy(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_GREY)
-    axes.tick_params(colors=_INK)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(colors=INK)
     axes.grid(axis="y", color="#E6E6E6", linewidth=0.8)
     axes.set_axisbelow(True)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure)

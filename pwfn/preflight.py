@@ -117,7 +117,9 @@ class _Jobs:
             reason = reason_of(error)
         for index, line in enumerate(lines):
             try:
-                return self.compose(lines[:index] + lines[index + 1 :]), [f"{line}: {reason}"]
+                group, _, option = line.lstrip("+~").partition("=")
+                why = self.overrides.hint(group, option) or reason
+                return self.compose(lines[:index] + lines[index + 1 :]), [f"{line}: {why}"]
             except COMPOSE_ERRORS:
                 continue  # this one was not (alone) to blame; the reason is reported either way
         return None, [reason]

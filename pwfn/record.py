@@ -15,6 +15,7 @@ from pwfn.faults import require
 
 RECORDS = "rounds.json"
 RESULT = "result.json"
+SUMMARY_FILE = "summary.json"
 
 
 @dataclass(frozen=True)

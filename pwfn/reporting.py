@@ -18,6 +18,7 @@ from pwfn.record import (
     CLUSTER_COLUMNS,
     COLUMNS,
     RECORDS,
+    SUMMARY_FILE,
     RoundRecord,
     Scores,
     csv_text,
@@ -92,17 +93,6 @@ def sentence(record: RoundRecord, baseline: Scores, weights: int | None) -> str:
     return f"{who}, {size}; top1 {record.clustered.top1:.2f} % (pretrained {baseline.top1:.2f} %, {change:+.2f} points)"
 
 
-def scores_table(title: str, rows: Mapping[str, Scores]) -> Table:
-    """Scores side by side, with all their digits."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("weights", no_wrap=True)
-    for heading in ("top1 %", "top5 %", "loss (nats)"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name, scores in rows.items():
-        table.add_row(name, f"{scores.top1:.4f}", f"{scores.top5:.4f}", f"{scores.loss:.6f}")
-    return table
-
-
 class RunReporter:
     """Writes a run's files and rows; made and called on rank 0 only.
 
@@ -170,7 +160,7 @@ class RunReporter:
             "run": dict(extra),
         }
         # default=str: a path or a version object among the extras must not cost a finished run its summary
-        write_atomically(self.folder / "summary.json", json.dumps(summary, indent=1, default=str) + "\n")
+        write_atomically(self.folder / SUMMARY_FILE, json.dumps(summary, indent=1, default=str) + "\n")
         if final:
             figures = final.flat()
             write_result(self.folder, final.clustered.top1, {key: figures[key] for key in SUMMARY})

@@ -1,4 +1,4 @@
-"""One run from its configuration to its final table, and the measuring again of a finished one."""
+"""One run from its configuration to its final table."""
 
 from __future__ import annotations
 
@@ -14,17 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pwfn import checkpoint, config
+from pwfn import checkpoint
 from pwfn.artifact.of_run import recipe_warnings, write_for_run
 from pwfn.coverage import Coverage, coverage
 from pwfn.data.module import ImageDataModule
-from pwfn.evaluation.measure import measure_artifact, measured
 from pwfn.faults import RunError
 from pwfn.model import build_bayesian, data_config, warn_if_new_head, warn_if_random
 from pwfn.module import BayesianClassifier, Phase
@@ -33,10 +30,10 @@ from pwfn.pictures import draw_rounds, draw_weights
 from pwfn.posterior import quantised_tensors, set_sigma
 from pwfn.progress import RunProgress
 from pwfn.record import RoundRecord, Scores
-from pwfn.reporting import RunReporter, scores_table
+from pwfn.reporting import RunReporter
 from pwfn.rounds import LightningRunner, RoundLoop
 from pwfn.seeding import seed_rank, seed_run
-from pwfn.settings import EvaluateSettings, TrainSettings
+from pwfn.settings import TrainSettings
 
 PACKAGES = ("pwfn", "torch", "timm", "pytorch-lightning", "hydra-core", "wandb")
 
@@ -117,16 +114,12 @@ def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: 
     return Finished(network, baseline, records, folder)
 
 
-def build_network(settings: TrainSettings, *, load_weights: bool = True) -> nn.Module:
-    """The Bayesian network of a run, with its starting weights (or random ones, if they are read later)."""
-    if load_weights:
-        warn_if_random(settings.model, settings.pretrain.epochs)
+def build_network(settings: TrainSettings) -> nn.Module:
+    """The Bayesian network of a run, with its starting weights."""
+    warn_if_random(settings.model, settings.pretrain.epochs)
     data = settings.data
-    network = build_bayesian(
-        settings.model, num_classes=data.num_classes, in_chans=data.channels, load_weights=load_weights
-    )
-    if load_weights:
-        warn_if_new_head(settings.model, network, settings.pretrain.epochs)
+    network = build_bayesian(settings.model, num_classes=data.num_classes, in_chans=data.channels)
+    warn_if_new_head(settings.model, network, settings.pretrain.epochs)
     return network
 
 
@@ -201,50 +194,3 @@ def _facts(settings: TrainSettings, cover: Coverage, started: float) -> dict[str
         "processes": int(os.environ.get("WORLD_SIZE", settings.trainer.devices * settings.trainer.num_nodes)),
         "versions": {package: version(package) for package in PACKAGES},
     }
-
-
-def evaluate(cfg: DictConfig) -> None:
-    """Print the scores of a finished run or an artifact, measured again, beside those that were recorded."""
-    settings = config.load(EvaluateSettings, cfg)
-    try:
-        if settings.artifact is None:
-            measure(settings, Console())
-        else:
-            _quiet_lightning()
-            seed_run(settings.seed)
-            measure_artifact(settings, Console())
-    except (checkpoint.NotAFinishedRun, config.ConfigError, RunError) as error:
-        print(f"pwfn: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-
-
-def measure(settings: EvaluateSettings, console: Console) -> dict[str, Scores]:
-    """Rebuild a finished run's network and data from its own config; scores by row of the table that is printed."""
-    _quiet_lightning()
-    folder = Path(str(settings.run))
-    record = checkpoint.finished_record(folder)
-    saved = rebuilt_settings(folder)
-    seed_run(settings.seed)
-    network = build_network(saved, load_weights=False)
-    checkpoint.load(folder, network, record.round)
-    data = ImageDataModule(saved.data, data_config(network), saved.seed)
-    rows = measured(settings, network, data, record.clustered, samples=settings.samples)
-    console.print(scores_table(str(folder), rows))
-    same = rows["mean"] == rows["recorded"]
-    said = "equal the run's last record" if same else "DIFFER from the run's last record (other machine or threads?)"
-    console.print(f"The scores at the mean weights {said}.", soft_wrap=True)
-    return rows
-
-
-def rebuilt_settings(folder: Path) -> TrainSettings:
-    """A run's settings from its saved config, without what only training needs: starting weights, logger, trainer."""
-    cfg = checkpoint.read_config(folder)
-    try:
-        OmegaConf.update(cfg, "model.pretrained", False)
-        OmegaConf.update(cfg, "model.checkpoint", None)
-        OmegaConf.update(cfg, "logger", {"_target_": "pwfn.logger.NoLogger"}, merge=False)
-        OmegaConf.update(cfg, "trainer", {}, merge=False)
-        OmegaConf.update(cfg, "artifact", {"every_round": False, "sigma": False}, merge=False)
-        return config.load(TrainSettings, cfg)
-    except (OmegaConfBaseException, config.ConfigError) as error:
-        raise checkpoint.NotAFinishedRun(f"{folder / checkpoint.CONFIG}: {error}") from error

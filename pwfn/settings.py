@@ -1,11 +1,10 @@
-"""The whole configuration of a run as types: what `conf/train.yaml` and `conf/evaluate.yaml` must add up to."""
+"""The whole configuration of a run as types: what `conf/train.yaml` must add up to."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -178,36 +177,3 @@ class TrainSettings:
                 f"at least the prior's largest sigma, {start}: sigmas above the ceiling are never held up",
             ),
         ]
-
-
-@dataclass(frozen=True)
-class EvaluateSettings:
-    """One run of `evaluate.py`: the folder of a finished run, or an artifact and the data to measure it on.
-
-    `samples` says how many samples the ensemble averages.
-    """
-
-    run: str | None
-    samples: int
-    seed: int
-    quiet: bool
-    trainer: TrainerSpec
-    artifact: str | None = None
-    data: ImageData | None = None
-
-    def __post_init__(self) -> None:
-        one = (self.run is None) != (self.artifact is None)
-        data = self.data and type(self.data).__name__
-        rules: list[tuple[str, Any, bool, str]] = [
-            ("run", self.run, one, "the folder of a finished run, or null where artifact is given: one of the two"),
-            ("artifact", self.artifact, self.artifact is None or Path(self.artifact).is_file(), "a file model.pwfn"),
-            ("data", data, self.artifact is None or data is not None, "given with an artifact, as in data=digits"),
-            ("data", data, self.run is None or data is None, "null with a run, which knows its own data"),
-        ]
-        if faults := [Fault(name, value, allowed) for name, value, holds, allowed in rules if not holds]:
-            raise InvalidValueError(faults)
-        require(
-            self,
-            samples=(self.samples >= 0, "an integer from 0 (0 = no ensemble)"),
-            seed=(0 <= self.seed < 2**32, "an integer from 0 to 4294967295"),
-        )

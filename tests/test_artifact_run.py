@@ -11,18 +11,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 import pwfn
 from pwfn import export
 from pwfn.artifact.of_run import write_for_run
 from pwfn.data import DataError, Digits, ImageData, Synthetic
-from pwfn.evaluation.measure import measure_artifact
+from pwfn.evaluation.settings import EvaluateSettings
+from pwfn.evaluation.subject import rebuilt_settings, subject_of
+from pwfn.evaluation.task import evaluate
 from pwfn.preflight import preflight
-from pwfn.run import Finished, evaluate, rebuilt_settings
-from pwfn.settings import EvaluateSettings, TrainerSpec
+from pwfn.run import Finished
 from tests.conftest import PROJECT, Compose, Program
 from tests.documents import commands_of
+from tests.evaluation import measured, settings
 
 SmallRun = Callable[..., Finished]
 IMAGES = Synthetic(
@@ -35,10 +36,6 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def finished(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return small_run(tmp_path_factory.mktemp("run"), "artifact.every_round=true", "artifact.sigma=true")
-
-
-def settings(artifact: Path, data: ImageData, samples: int = 0) -> EvaluateSettings:
-    return EvaluateSettings(None, samples, 0, True, TrainerSpec(accelerator="cpu"), str(artifact), data)
 
 
 def test_a_run_ends_with_its_final_network_in_one_file(finished: Finished) -> None:
@@ -75,9 +72,11 @@ def test_every_round_leaves_one_on_request(finished: Finished) -> None:
 def test_its_scores_equal_the_record_where_nothing_else_of_the_run_is(finished: Finished, tmp_path: Path) -> None:
     path = tmp_path / "taken.home"
     path.write_bytes((finished.folder / "model.pwfn").read_bytes())
-    rows = measure_artifact(settings(path, IMAGES, samples=2), Console(quiet=True))
-    assert rows["mean"] == rows["recorded"] == finished.records[-1].clustered
-    assert rows["ensemble of 2"] != rows["mean"]
+    again = measured(artifact=str(path), data=IMAGES, samples=2, output=str(tmp_path / "out"))
+    assert again.at_mean == {"clustered": finished.records[-1].clustered}
+    assert {row.mode: row.figures["nll"] for row in again.rows}.keys() == {"mean", "sample", "ensemble"}
+    written = json.loads((tmp_path / "out/evaluation.json").read_text())
+    assert written["recorded"]["clustered"]["equal"]
 
 
 @pytest.mark.parametrize(
@@ -90,13 +89,11 @@ def test_its_scores_equal_the_record_where_nothing_else_of_the_run_is(finished: 
 )
 def test_images_that_do_not_fit_are_refused(data: ImageData, said: str, finished: Finished) -> None:
     with pytest.raises(DataError, match=said):
-        measure_artifact(settings(finished.folder / "model.pwfn", data), Console(quiet=True))
+        subject_of(settings(artifact=str(finished.folder / "model.pwfn"), data=data))
 
 
-def test_other_classes_are_refused_and_another_size_is_said(
-    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = rebuilt_settings(finished.folder)
+def test_other_classes_are_refused_and_another_size_is_said(finished: Finished, tmp_path: Path) -> None:
+    run, _ = rebuilt_settings(finished.folder)
     digits = Digits(image_size=32, test_images=50)
     run = replace(run, data=digits)
     receipt = write_for_run(
@@ -106,10 +103,10 @@ def test_other_classes_are_refused_and_another_size_is_said(
     text = json.dumps(pwfn.describe(tmp_path / "model.pwfn"))
     assert "hush" not in text and '"api_key": "***"' in text
     with pytest.raises(DataError, match=r"classes a, b, c, d, e .*, the network of .* 0, 1, 2, 3, 4") as error:
-        measure_artifact(settings(tmp_path / "model.pwfn", OtherNames(image_size=32)), Console(quiet=True))
+        subject_of(settings(artifact=str(tmp_path / "model.pwfn"), data=OtherNames(image_size=32)))
     assert "\n" not in str(error.value)
-    rows = measure_artifact(settings(tmp_path / "model.pwfn", replace(digits, image_size=64)), Console())
-    assert "at 32 x 32 pixels" in capsys.readouterr().out and rows["mean"] != rows["recorded"]
+    other = subject_of(settings(artifact=str(tmp_path / "model.pwfn"), data=replace(digits, image_size=64)))
+    assert other.notes == ["Images are prepared as the artifact says, at 32 x 32 pixels."]
 
 
 class OtherNames(Digits):
@@ -124,7 +121,7 @@ def test_a_model_that_an_artifact_cannot_name_is_said_at_once(
     console = capsys.readouterr().out
     assert "warning: model.pwfn will not say how to build the model: model argument 'block_reduce_first'" in console
     assert console.index("will not say") < console.index("round 1")
-    model = rebuilt_settings(tmp_path).model.build(num_classes=10, in_chans=1, load_weights=False)
+    model = rebuilt_settings(tmp_path)[0].model.build(num_classes=10, in_chans=1, load_weights=False)
     loaded = pwfn.load(tmp_path / "model.pwfn", model=model)
     images = torch.randn(2, 1, 32, 32)
     with torch.no_grad():
@@ -156,7 +153,7 @@ def test_evaluate_measures_an_artifact(program: Program, smoke: Path, tmp_path: 
     assert done.returncode == 0, done.stderr
     assert "equal the artifact's record" in done.stdout and "written without sigmas" in done.stdout
     assert "entropy bound of the whole network" in (smoke / "console.txt").read_text()
-    assert [path.name for path in tmp_path.iterdir()] == ["model.pwfn"]
+    assert {path.name for path in tmp_path.iterdir()} == {"model.pwfn", "evaluation"}
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,10 @@ import yaml
 
 from pwfn import config
 from pwfn.data import Mix
+from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.model import ModelSpec, Quantize
 from pwfn.schedule import Greedy
-from pwfn.settings import EvaluateSettings, Pretraining, TrainerSpec, TrainSettings
+from pwfn.settings import Pretraining, TrainerSpec, TrainSettings
 from tests.conftest import Compose
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -153,6 +154,9 @@ def test_every_parameter_can_be_overridden_without_a_plus(path: Path) -> None:
 def test_top_level_keys_are_the_settings(composed: Compose) -> None:
     assert set(composed()) == {field.name for field in fields(TrainSettings)}
     assert all(field.default is MISSING for field in fields(TrainSettings))  # conf/train.yaml holds the defaults
+    evaluate = {field.name for field in fields(EvaluateSettings)}
+    assert set(composed(name="evaluate")) == evaluate - {"data"}  # a group that nothing is chosen of
+    assert all(field.default is MISSING for field in fields(EvaluateSettings) if field.name != "data")
 
 
 def test_reading_an_option_is_reading_its_file(composed: Compose) -> None:

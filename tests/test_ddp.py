@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from pwfn.record import read_records
 from tests.conftest import PROJECT, SMALL, Program
+from tests.evaluation import measured
 from tests.wandb_offline import find_runs, read_run
 
 # train.py, watched from outside: what each rank draws in training, and the network it ends with
@@ -106,14 +108,10 @@ def test_one_folder_and_one_wandb_run(folder: Path) -> None:
 @pytest.mark.slow
 def test_the_run_of_two_is_evaluated_by_one_to_the_same_scores(folder: Path) -> None:
     """Both ranks tested the very network that was saved."""
-    from rich.console import Console
-
-    from pwfn.run import measure
-    from pwfn.settings import EvaluateSettings, TrainerSpec
-
-    rows = measure(EvaluateSettings(str(folder / "run"), 0, 0, True, TrainerSpec("cpu")), Console(quiet=True))
-    assert rows["mean"].top1 == rows["recorded"].top1
-    assert rows["mean"].loss == pytest.approx(rows["recorded"].loss, rel=1e-6)
+    recorded = read_records(folder / "run")[-1].clustered
+    again = measured(run=str(folder / "run")).at_mean["clustered"]
+    assert again.top1 == recorded.top1
+    assert again.loss == pytest.approx(recorded.loss, rel=1e-6)
 
 
 @pytest.mark.slow

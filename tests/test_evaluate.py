@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from rich.console import Console
+import yaml
+from matplotlib.image import imread
+from torch import nn
 
 from pwfn.checkpoint import NotAFinishedRun
-from pwfn.evaluation.predict import ensemble_probabilities, score
-from pwfn.posterior import sampled
-from pwfn.run import Finished, measure
-from pwfn.settings import EvaluateSettings, TrainerSpec
+from pwfn.data import DataError
+from pwfn.evaluation.predict import Computing, LabelledImages, drawn, predict, predict_draws
+from pwfn.evaluation.subject import subject_of
+from pwfn.posterior import quantised_tensors, sampled
+from pwfn.prior import Pow2Distance
+from pwfn.run import Finished
+from tests.evaluation import measured, settings
 
 SmallRun = Callable[..., Finished]
+ON = Computing(torch.device("cpu"), "32-true")
 
 
 @pytest.fixture(scope="module")
@@ -25,41 +33,156 @@ def finished(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> F
     return small_run(tmp_path_factory.mktemp("finished"))
 
 
-def settings(folder: Path, samples: int = 0) -> EvaluateSettings:
-    return EvaluateSettings(str(folder), samples, 0, True, TrainerSpec(accelerator="cpu"))
+def test_all_three_networks_equal_their_records_to_the_last_digit(finished: Finished) -> None:
+    again = measured(run=str(finished.folder), samples=3, resamples=100)
+    last = finished.records[-1]
+    assert again.at_mean == {"pretrained": finished.baseline, "trained": last.trained, "clustered": last.clustered}
+    of_networks = ["pretrained"] + 3 * ["trained"] + 3 * ["clustered"]
+    assert [row.network for row in again.rows] == of_networks
+    for name, scores in again.at_mean.items():
+        figures = again.row(name, "mean").figures
+        assert (figures["top1"], figures["top5"]) == (scores.top1, scores.top5)
+        assert figures["nll"] == pytest.approx(scores.loss, rel=1e-13)
+    for change in again.changes:
+        before, after = (again.row(name, "mean").figures[change.metric] for name in ("pretrained", change.network))
+        assert change.value == after - before
+    written = json.loads((finished.folder / "evaluation/evaluation.json").read_text())
+    assert [row["nll"] for row in written["rows"]] == [row.figures["nll"] for row in again.rows]
+    assert all(one["equal"] for one in written["recorded"].values()) and len(written["recorded"]) == 3
 
 
-def test_evaluation_equals_the_last_record_to_the_last_digit(finished: Finished) -> None:
-    rows = measure(settings(finished.folder, samples=3), Console(quiet=True))
-    assert rows["mean"] == finished.records[-1].clustered
-    assert rows["recorded"] == finished.records[-1].clustered
-    assert rows["ensemble of 3"] != rows["mean"]
+def test_bf16_runs_equal_their_record_too(small_run: SmallRun, tmp_path: Path) -> None:
+    finished = small_run(tmp_path, "trainer.precision=bf16-mixed")
+    again = measured(run=str(tmp_path)).at_mean
+    assert again["clustered"] == finished.records[-1].clustered and again["pretrained"] == finished.baseline
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    config["trainer"]["precision"] = "32-true"
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    assert measured(run=str(tmp_path)).at_mean["clustered"].loss != again["clustered"].loss
 
 
-def test_the_ensemble_averages_probabilities_and_never_sees_a_label(finished: Finished) -> None:
+def test_nothing_depends_on_batches_or_workers(finished: Finished, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    rows = {}
+    for size, workers in ((256, 0), (7, 0), (7, 2)):
+        config["data"] |= {"eval_batch_size": size, "num_workers": workers}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        rows[size, workers] = measured(run=str(folder), samples=2, resamples=100).rows
+    for first, batched, shared in zip(*rows.values(), strict=True):
+        assert batched.flat() == shared.flat()
+        assert first.figures["top1"] == batched.figures["top1"]
+        for name, value in first.figures.items():  # a convolution of other images at once rounds differently
+            if value is None:
+                assert batched.figures[name] is None
+            else:
+                assert batched.figures[name] == pytest.approx(value, rel=1e-3, abs=1e-6), name
+
+
+def test_an_ensemble_averages_probabilities_and_never_sees_a_label(finished: Finished) -> None:
     images = torch.randn(30, 1, 32, 32, generator=torch.Generator().manual_seed(1))
     labels = torch.arange(30) % 10
-    one = [(images, labels)]
-    many = [(images[i : i + 7], labels[i : i + 7].flip(0)) for i in range(0, 30, 7)]
     network = finished.network.eval()
-    result = ensemble_probabilities(network, one, samples=4, seed=3)
-    torch.manual_seed(3)
-    naive = torch.zeros(30, 10, dtype=torch.float64)
+    first, together = predict_draws(network, LabelledImages([(images, labels)]), ON, samples=4, seed=3)
+    members = []
+    for draw in range(4):
+        with torch.no_grad(), drawn(network, 3, draw):
+            members.append(network(images).double().softmax(1))
+    torch.testing.assert_close(together.log_probabilities.exp(), torch.stack(members).mean(0), rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(first.log_probabilities.exp(), members[0], rtol=1e-12, atol=1e-15)
+    assert torch.equal(together.member_choice, torch.stack(members).argmax(2))
+    other = [(images[i : i + 7], labels[i : i + 7].flip(0)) for i in range(0, 30, 7)]
+    again = predict_draws(network, LabelledImages(other), ON, samples=4, seed=3)[1]
+    torch.testing.assert_close(again.log_probabilities, together.log_probabilities, rtol=1e-4, atol=1e-5)
+
+
+def test_draws_are_gaussian_around_the_mean_and_leave_the_random_state(finished: Finished) -> None:
+    before = torch.get_rng_state()
+    tensor = max(quantised_tensors(finished.network), key=lambda one: one.mu.numel())
+    with drawn(finished.network, 0, 0):
+        one = tensor.gaussian(tensor.mu).clone()
+    with drawn(finished.network, 0, 1):
+        assert not torch.equal(tensor.gaussian(tensor.mu), one)
+    assert torch.equal(tensor.gaussian(tensor.mu), tensor.mu)
+    sigma = tensor.gaussian.effective_sigma
+    wide = sigma > 1e-3 * tensor.mu.abs().max()  # of a weight far larger than its sigma, float32 rounds the draw away
+    assert wide.sum() > 10_000
+    standard = ((one - tensor.mu) / sigma).detach().double()[wide]
+    assert abs(standard.mean()) < 4 / standard.numel() ** 0.5 and abs(standard.std() - 1) < 0.02
+    assert torch.equal(torch.get_rng_state(), before)
+    with sampled(finished.network):
+        assert not torch.equal(torch.get_rng_state(), before)
+
+
+def test_labels_that_come_in_another_order_are_noticed() -> None:
+    class Restless:
+        passes = 0
+
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            self.passes += 1
+            yield torch.zeros(2, 1), torch.tensor([0, 1] if self.passes == 1 else [1, 0])
+
+    images = LabelledImages(Restless())
+    predict(nn.Linear(1, 2), images, ON)
+    with pytest.raises(DataError, match="another order"):
+        predict(nn.Linear(1, 2), images, ON)
+
+
+def test_the_pretrained_network_is_kept_as_timm_reads_it(finished: Finished) -> None:
+    subject = subject_of(settings(run=str(finished.folder)))
+    network = subject.networks["pretrained"]()
+    import timm
+    from safetensors.torch import load_file
+
+    state = load_file(finished.folder / "pretrained.safetensors")
+    plain = timm.create_model("test_resnet.r160_in1k", num_classes=10, in_chans=1)
+    plain.load_state_dict(state)
+    images = torch.randn(4, 1, 32, 32)
     with torch.no_grad():
-        for _ in range(4):
-            with sampled(network):
-                naive += network(images).double().softmax(1) / 4
-    torch.testing.assert_close(result, naive, rtol=1e-12, atol=1e-15)
-    other = ensemble_probabilities(network, many, samples=4, seed=3)
-    torch.testing.assert_close(other, result, rtol=1e-4, atol=1e-6)  # float32 convolutions of another batch size
+        assert torch.equal(network.eval()(images), plain.eval()(images))
+    for tensor in quantised_tensors(network):
+        assert torch.equal(tensor.gaussian.sigma, Pow2Distance()(tensor.mu))
 
 
-def test_scores_of_probabilities_known_by_hand() -> None:
-    probabilities = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]], dtype=torch.float64)
-    scores = score(probabilities, torch.tensor([0, 2]))
-    assert scores.top1 == 50.0
-    assert scores.top5 == 100.0
-    assert scores.loss == pytest.approx(-(torch.tensor([0.7, 0.3], dtype=torch.float64).log().mean()).item())
+def test_the_pictures_and_tables_are_there(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    from pwfn.evaluation.task import run
+
+    run(settings(run=str(finished.folder), samples=2, resamples=100), Console())
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines()[1:24])) <= 80 and "…" not in said
+    assert "ensembles of 2" in said and "equal the run's last record to the last digit" in said
+    assert "top1 clustered less pretrained" in said
+    for name in ("reliability", "risk_coverage", "confusion"):
+        image = np.asarray(imread(finished.folder / f"evaluation/{name}.png"))[..., :3]
+        assert image.shape[0] > 400 and (image < 0.9).any(axis=2).mean() > 0.01
+    classes = (finished.folder / "evaluation/classes.csv").read_text().splitlines()
+    assert len(classes) == 1 + 10 * 7
+
+
+def test_images_that_moved_are_found(finished: Finished, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    for split in ("train", "val"):
+        for name in ("a", "b"):
+            (tmp_path / "new" / split / name).mkdir(parents=True)
+    config["data"] = {"_target_": "pwfn.data.ImageFolder", "root": "/gone"}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    assert subject_of(settings(run=str(folder), data_root=str(tmp_path / "new"))).data.spec.root == str(
+        tmp_path / "new"
+    )
+    with pytest.raises(NotAFinishedRun, match="images are in no folder"):
+        subject_of(settings(run=str(finished.folder), data_root="/data"))
+
+
+def test_older_runs_without_the_networks_for_comparison(finished: Finished, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    (folder / "pretrained.safetensors").unlink()
+    (folder / "trained.safetensors").unlink()
+    subject = subject_of(settings(run=str(folder)))
+    assert list(subject.networks) == ["clustered"] and len(subject.notes) == 2
+    assert measured(run=str(folder)).at_mean == {"clustered": finished.records[-1].clustered}
 
 
 def _no_config(folder: Path) -> None:
@@ -76,6 +199,15 @@ def _truncated(folder: Path) -> None:
     (folder / "network.safetensors").write_bytes(content[: len(content) // 2])
 
 
+def _truncated_before(folder: Path) -> None:
+    content = (folder / "pretrained.safetensors").read_bytes()
+    (folder / "pretrained.safetensors").write_bytes(content[: len(content) // 2])
+
+
+def _other_network(folder: Path) -> None:
+    shutil.copy(folder / "trained.safetensors", folder / "pretrained.safetensors")
+
+
 def _hostile(folder: Path) -> None:
     path = folder / "config.yaml"
     path.write_text(path.read_text().replace("pwfn.prior.Pow2Distance", "os.system"))
@@ -85,15 +217,27 @@ def _garbage(folder: Path) -> None:
     (folder / "config.yaml").write_text("a: [1")
 
 
-@pytest.mark.parametrize("damage", [_no_config, _unfinished, _truncated, _hostile, _garbage])
+def _summary(folder: Path) -> None:
+    (folder / "summary.json").write_text('{"pretrained": 3}')
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [_no_config, _unfinished, _truncated, _truncated_before, _other_network, _hostile, _garbage, _summary],
+)
 def test_what_is_no_finished_run_is_refused(finished: Finished, tmp_path: Path, damage: Callable[[Path], None]) -> None:
     folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
     damage(folder)
     with pytest.raises(NotAFinishedRun, match="run") as error:
-        measure(settings(folder), Console(quiet=True))
+        measured(run=str(folder))
     assert "\n" not in str(error.value)
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotAFinishedRun, match="nowhere"):
-        measure(settings(tmp_path / "nowhere"), Console(quiet=True))
+        measured(run=str(tmp_path / "nowhere"))
+
+
+def test_settings_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match="resamples = 3: must be an integer from 100"):
+        replace(settings(run="x"), resamples=3)

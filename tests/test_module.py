@@ -115,7 +115,7 @@ def test_compiled_training_draws_the_same_noise_and_names_nothing_anew(tmp_path:
     states = []
     for compiled in (False, True):
         plain = classifier()
-        module = BayesianClassifier(plain.network, plain.regularizer, num_classes=3, compiled=compiled)
+        module = BayesianClassifier(plain.network, plain.regularizer, compiled=compiled)
         module.begin(Phase("phase", 2, SGD(lr=0.5)))
         trainer_ = trainer(tmp_path, Reseeded())
         trainer_.fit_loop.max_epochs = 2

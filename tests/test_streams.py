@@ -316,11 +316,11 @@ def test_shards_that_are_not_there_are_said(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("webdataset")
 def test_a_whole_run_on_shards_is_evaluated_to_the_same_scores(composed: Compose, tmp_path: Path) -> None:
     from omegaconf import OmegaConf
-    from rich.console import Console
 
     from pwfn import config
-    from pwfn.run import measure, run
-    from pwfn.settings import EvaluateSettings, TrainerSpec, TrainSettings
+    from pwfn.run import run
+    from pwfn.settings import TrainSettings
+    from tests.evaluation import measured
 
     write_shards(tmp_path / "shards")
     cfg = composed(
@@ -332,8 +332,8 @@ def test_a_whole_run_on_shards_is_evaluated_to_the_same_scores(composed: Compose
     settings = config.load(TrainSettings, cfg)
     finished = run(settings, OmegaConf.to_container(cfg, resolve=True), tmp_path / "run", name="test")
     assert finished.records[-1].steps == 3  # ten images in batches of four
-    again = measure(EvaluateSettings(str(tmp_path / "run"), 2, 0, True, TrainerSpec("cpu")), Console(quiet=True))
-    assert again["mean"] == again["recorded"]
+    again = measured(run=str(tmp_path / "run"), samples=2)
+    assert again.at_mean["clustered"] == finished.records[-1].clustered
 
 
 # -------- streamed Hugging Face sets

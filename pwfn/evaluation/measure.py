@@ -1,97 +1,139 @@
-"""Scores of a network that has been read again; an artifact is measured on a machine that never saw its run."""
+"""All figures of a subject: every network in every mode, with intervals and what a run recorded of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import nn
 
-from pwfn.artifact import ArtifactError, describe, load
-from pwfn.data import DataError, ImageData
-from pwfn.data.module import ImageDataModule
-from pwfn.evaluation.predict import ensemble_probabilities, score
-from pwfn.module import BayesianClassifier
-from pwfn.record import RoundRecord, Scores
-from pwfn.regularizer import NoRegularizer
-from pwfn.reporting import scores_table
-from pwfn.rounds import LightningRunner
-from pwfn.settings import EvaluateSettings
+from pwfn.evaluation.answers import METRICS, Answers, judge, summary
+from pwfn.evaluation.bootstrap import bootstrap, interval
+from pwfn.evaluation.predict import Computing, LabelledImages, Prediction, predict, predict_draws
+from pwfn.evaluation.settings import EvaluateSettings
+from pwfn.evaluation.subject import Subject
+from pwfn.record import Scores
+from pwfn.scoring import RunningScores
+
+Say = Callable[[str], None]
+MEAN, SAMPLE, ENSEMBLE = "mean", "sample", "ensemble"
 
 
-def measure_artifact(settings: EvaluateSettings, console: Console) -> dict[str, Scores]:
-    """Measure an artifact on the data of the settings; scores by row of the table that is printed."""
-    assert settings.artifact is not None and settings.data is not None
-    said = describe(settings.artifact)
-    data, notes = artifact_data(settings.artifact, said, settings.data)
-    ensemble = settings.samples > 0 and said["sigma"] is not None
-    if settings.samples > 0 and not ensemble:
-        notes.append("No ensemble: the artifact was written without sigmas (artifact.sigma=true in the run).")
-    network = load(settings.artifact, posterior=ensemble)
-    recorded = recorded_scores(settings.artifact, said)
-    rows = measured(settings, network, data, recorded, samples=settings.samples if ensemble else 0)
-    console.print(scores_table(settings.artifact, rows))
-    if recorded is not None:
-        same = rows["mean"] == recorded
-        notes.append(f"The scores at the mean weights {'equal' if same else 'DIFFER from'} the artifact's record.")
-    for note in notes:
-        console.print(note, soft_wrap=True)
-    return rows
+@dataclass(frozen=True)
+class Row:
+    """One network in one mode. `figures` are the metrics of `answers.METRICS` and aurc; `intervals` of the metrics."""
+
+    network: str
+    mode: str
+    answers: Answers
+    figures: dict[str, float | None]
+    intervals: dict[str, tuple[float, float]]
+
+    def flat(self) -> dict[str, Any]:
+        """Plain values for evaluation.json."""
+        members = self.answers.member_top1
+        of_members = {} if members is None else {"top1_of_members": members.tolist()}
+        return {"network": self.network, "mode": self.mode, **self.figures, "intervals": self.intervals, **of_members}
 
 
-def artifact_data(path: str, said: Mapping[str, Any], data: ImageData) -> tuple[ImageDataModule, list[str]]:
-    """The images of `data`, prepared as the artifact says, and what the user should know about that.
+@dataclass(frozen=True)
+class Change:
+    """How much a metric of one network at its mean weights is above that of the pretrained one, with its interval."""
 
-    `said` is what `pwfn.describe` says of `path`. Raises DataError for images the network was not made for.
-    """
-    recipe, preprocessing, names = said["model"], said["data"], said["class_names"]
-    if recipe is None or preprocessing is None:
-        raise ArtifactError(f"{path} does not say how to build its model or how to prepare its images")
-    if data.num_classes != recipe["num_classes"]:
-        raise DataError(f"data has {data.num_classes} classes, the network of {path} {recipe['num_classes']}")
-    if data.channels != recipe["in_chans"]:
-        raise DataError(
-            f"data has images of {data.channels} channels, the network of {path} takes {recipe['in_chans']}"
+    network: str
+    metric: str
+    value: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Measured:
+    rows: list[Row]
+    changes: list[Change]
+    at_mean: dict[str, Scores]  # counted exactly as a run counts
+    images: int
+
+    def row(self, network: str, mode: str) -> Row:
+        return next(row for row in self.rows if (row.network, row.mode) == (network, mode))
+
+
+def computing(settings: EvaluateSettings, subject: Subject) -> Computing:
+    """The run's precision on the device of the settings; a precision that it cannot compute in is noted down."""
+    gpu = settings.device == "gpu" or (settings.device == "auto" and torch.cuda.is_available())
+    precision = subject.precision
+    if precision == "16-mixed" and not gpu:
+        precision = "32-true"
+        subject.notes.append("The run computed in 16-mixed, which the CPU cannot: measured in 32-true.")
+    return Computing(torch.device("cuda" if gpu else "cpu"), precision)
+
+
+def measure(
+    settings: EvaluateSettings, subject: Subject, images: LabelledImages, on: Computing, say: Say = lambda text: None
+) -> Measured:
+    """Predict, then hold the predictions against the labels, which no predictor is given."""
+    answers: dict[tuple[str, str], Answers] = {}
+    at_mean: dict[str, Scores] = {}
+    for name, build in subject.networks.items():
+        network = build().to(on.device)
+        say(f"{name}: at the mean weights")
+        said, at_mean[name] = at_the_mean(network, images, on)
+        answers[name, MEAN] = judge(said, torch.cat(images.labels))
+        if name in subject.learned and settings.samples:
+            first, together = predict_draws(
+                network,
+                images,
+                on,
+                samples=settings.samples,
+                seed=settings.seed,
+                on_draw=partial(_say_draw, say, name, settings.samples),
+            )
+            answers[name, SAMPLE] = judge(first, torch.cat(images.labels))
+            answers[name, ENSEMBLE] = judge(together, torch.cat(images.labels))
+    say("resampling the test images")
+    return _summed_up(settings, answers, at_mean)
+
+
+def at_the_mean(network: nn.Module, images: LabelledImages, on: Computing) -> tuple[Prediction, Scores]:
+    """The prediction, and its scores counted batch by batch as a run counts them: the same to the last bit."""
+    labels, running = iter(images.labels), RunningScores().to(on.device)
+    said = predict(network, images, on, lambda logits: running.update(logits, next(labels).to(on.device)))
+    return said, running.scores()
+
+
+def _say_draw(say: Say, name: str, samples: int, draw: int) -> None:
+    say(f"{name}: draw {draw + 1} of {samples}")
+
+
+def _summed_up(
+    settings: EvaluateSettings, answers: dict[tuple[str, str], Answers], at_mean: dict[str, Scores]
+) -> Measured:
+    resampled = {}
+    if settings.resamples:
+        named = {f"{network} {mode}": one for (network, mode), one in answers.items()}
+        resampled = bootstrap(named, resamples=settings.resamples, seed=settings.seed, bins=settings.bins)
+    rows = [
+        Row(
+            network,
+            mode,
+            one,
+            summary(one, settings.bins),
+            {metric: interval(values) for metric, values in resampled.get(f"{network} {mode}", {}).items()},
         )
-    if names is not None and data.class_names is not None and list(data.class_names) != names:
-        raise DataError(f"data has the classes {_some(data.class_names)}, the network of {path} {_some(names)}")
-    notes = []
-    side = preprocessing["input_size"][1:]
-    if data.image_size is not None and side != [data.image_size] * 2:
-        notes.append(f"Images are prepared as the artifact says, at {side[0]} x {side[1]} pixels.")
-    return ImageDataModule(replace(data, image_size=None), preprocessing, seed=0), notes
+        for (network, mode), one in answers.items()
+    ]
+    return Measured(rows, list(_changes(rows, resampled)), at_mean, len(rows[0].answers))
 
 
-def recorded_scores(path: str, said: Mapping[str, Any]) -> Scores | None:
-    """The scores after the clustering that the artifact was written after; None where it was not written by a run."""
-    row = (said["metrics"] or {}).get("final")
-    if row is None:
-        return None
-    try:
-        return RoundRecord.from_flat(row).clustered
-    except (ValueError, TypeError) as error:
-        raise ArtifactError(f"{path}: its record cannot be read: {error}") from error
-
-
-def _some(names: Any) -> str:
-    listed = ", ".join(map(str, names[:5]))
-    return f"{listed} ..." if len(names) > 5 else listed
-
-
-def measured(
-    settings: EvaluateSettings, network: nn.Module, data: ImageDataModule, recorded: Scores | None, *, samples: int
-) -> dict[str, Scores]:
-    """Scores at the mean and, for `samples` above 0, of an ensemble, after those that were recorded, if any were."""
-    module = BayesianClassifier(network, NoRegularizer())
-    trainer = settings.trainer.build(folder=".", callbacks=[], logger=None)
-    rows = {"recorded": recorded} if recorded is not None else {}
-    rows["mean"] = LightningRunner(trainer, module, data).test()
-    if samples:
-        loader = data.test_dataloader()
-        labels = torch.cat([labels for _, labels in loader])
-        probabilities = ensemble_probabilities(network, loader, samples=samples, seed=settings.seed)
-        rows[f"ensemble of {samples}"] = score(probabilities, labels)
-    return rows
+def _changes(rows: list[Row], resampled: dict[str, Any]) -> Iterator[Change]:
+    """Against the first network, at the mean weights; the intervals are those of differences on the same images."""
+    at_mean = [row for row in rows if row.mode == MEAN]
+    first = at_mean[0]
+    for row in at_mean[1:] if resampled else ():
+        for metric in METRICS:
+            before, after = first.figures[metric.name], row.figures[metric.name]
+            if before is not None and after is not None:
+                both = [resampled[f"{one.network} {MEAN}"][metric.name] for one in (row, first)]
+                yield Change(row.network, metric.name, after - before, interval(both[0] - both[1]))

@@ -1,47 +1,149 @@
-"""Predictions of a Bayesian network: class probabilities from images alone."""
+"""Predictions of a Bayesian network from images alone: at the mean weights, of one draw, of an ensemble of draws."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pwfn.data import DataError
+from pwfn.data.streams import mixed_seed
 from pwfn.posterior import sampled
-from pwfn.record import Scores
 
-Batches = Iterable[tuple[Tensor, Tensor]]
+AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+@dataclass(frozen=True)
+class Computing:
+    """Where and in which precision (as a Trainer calls it) networks are run."""
+
+    device: torch.device
+    precision: str
+
+    def context(self) -> AbstractContextManager[Any]:
+        dtype = AUTOCAST.get(self.precision)
+        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype=dtype)
+
+
+class LabelledImages:
+    """A split that is gone through many times: iterating gives images alone, the labels are kept apart.
+
+    Predictors are given this and nothing else. `labels` are those of the batches, in their order. Raises DataError if a
+    later pass brings other labels, for then the images came in another order too.
+    """
+
+    def __init__(self, loader: Iterable[tuple[Tensor, Tensor]]) -> None:
+        self._loader = loader
+        self._labels: list[Tensor] | None = None
+
+    def __iter__(self) -> Iterator[Tensor]:
+        seen = []
+        for images, labels in self._loader:
+            seen.append(labels)
+            yield images
+        if self._labels is None:
+            self._labels = seen
+        if not torch.equal(torch.cat(self._labels), torch.cat(seen)):
+            raise DataError("the test images came in another order than before: nothing can be said of single images")
+
+    @property
+    def labels(self) -> list[Tensor]:
+        if self._labels is None:
+            for _ in self:
+                pass
+        assert self._labels is not None
+        return self._labels
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was said of each image: `log_probabilities` float64 [images, classes] on the CPU.
+
+    Of an ensemble also the mean entropy of its members (nats) [images], and the class each of them chose
+    [members, images].
+    """
+
+    log_probabilities: Tensor
+    member_entropy: Tensor | None = None
+    member_choice: Tensor | None = None
 
 
 @torch.no_grad()
-def ensemble_probabilities(network: nn.Module, batches: Batches, *, samples: int, seed: int) -> Tensor:
-    """Mean class probabilities [images, classes] (float64, on the CPU) over `samples` networks drawn from the posterior.
-
-    Each draw sees every image, so the result does not depend on the batch size; `batches` is iterated `samples` times
-    and its labels are not looked at. The global random state is left as it was.
-    """
+def logits(network: nn.Module, images: Iterable[Tensor], on: Computing) -> Iterator[Tensor]:
+    """The network's logits batch by batch, on its device; it is put into evaluation mode."""
     network.eval()
-    device = next(network.parameters()).device
-    total: Tensor | float = 0.0
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        for _ in range(samples):
-            with sampled(network):
-                logits = [network(images.to(device)).double() for images, _ in batches]
-            total = total + F.softmax(torch.cat(logits), dim=1).cpu()
-    if isinstance(total, float):
+    for batch in images:
+        with on.context():
+            result: Tensor = network(batch.to(on.device, non_blocking=True))
+        yield result
+
+
+@torch.no_grad()
+def predict(
+    network: nn.Module, images: Iterable[Tensor], on: Computing, watch: Callable[[Tensor], None] | None = None
+) -> Prediction:
+    """The prediction at the weights that the network has now; `watch` is shown the logits of every batch."""
+    rows = []
+    for batch in logits(network, images, on):
+        if watch is not None:
+            watch(batch)
+        rows.append(F.log_softmax(batch.double(), dim=1).cpu())
+    return Prediction(torch.cat(rows))
+
+
+def predict_draws(
+    network: nn.Module,
+    images: Iterable[Tensor],
+    on: Computing,
+    *,
+    samples: int,
+    seed: int,
+    on_draw: Callable[[int], None] = lambda draw: None,
+) -> tuple[Prediction, Prediction]:
+    """The predictions of the first of `samples` networks drawn from the posterior, and of all of them together.
+
+    An ensemble averages probabilities. Each draw sees every image, so the result does not depend on the batch size, and
+    is a function of (seed, its number) alone. The global random state is left as it was.
+    """
+    if samples < 1:
         raise ValueError(f"samples = {samples}: must be at least 1")
-    return total / samples
+    total = first = member_entropy = None
+    choices = []
+    for draw in range(samples):
+        on_draw(draw)
+        with drawn(network, seed, draw):
+            said = predict(network, images, on).log_probabilities
+        first = said if first is None else first
+        total = said if total is None else torch.logaddexp(total, said)
+        own = entropy(said)
+        member_entropy = own if member_entropy is None else member_entropy + own
+        choices.append(first_choice(said))
+    assert first is not None and total is not None and member_entropy is not None
+    count = torch.tensor(samples, dtype=torch.float64)
+    return Prediction(first), Prediction(total - count.log(), member_entropy / samples, torch.stack(choices))
 
 
-def score(probabilities: Tensor, labels: Tensor) -> Scores:
-    """Accuracy in percent and mean cross entropy (nats) of class probabilities [images, classes]."""
-    ranked = probabilities.argsort(dim=1, descending=True, stable=True)
-    hits = ranked == labels[:, None]
-    loss = F.nll_loss(probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log(), labels)
-    return Scores(
-        top1=100.0 * hits[:, :1].any(1).double().mean().item(),
-        top5=100.0 * hits[:, :5].any(1).double().mean().item(),
-        loss=loss.item(),
-    )
+@contextmanager
+def drawn(network: nn.Module, seed: int, draw: int) -> Iterator[None]:
+    """Inside the block the network is draw number `draw` of its posterior; the global random state is left as it was."""
+    with ExitStack() as block:
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(mixed_seed(seed, draw))
+            block.enter_context(sampled(network))
+        yield
+
+
+def entropy(log_probabilities: Tensor) -> Tensor:
+    """-sum p ln p over the classes, in nats [images]."""
+    result: Tensor = torch.special.entr(log_probabilities.exp()).sum(1)
+    return result
+
+
+def first_choice(log_probabilities: Tensor) -> Tensor:
+    """The most probable class of each image, of equals the one of smaller number (torch's argmax may take any)."""
+    return torch.from_numpy(log_probabilities.numpy().argmax(1))

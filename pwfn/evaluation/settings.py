@@ -1,0 +1,60 @@
+"""The whole configuration of an evaluation as types: what `conf/evaluate.yaml` must add up to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from pwfn.data import ImageData
+from pwfn.faults import Fault, InvalidValueError, require
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """One run of `evaluate.py`: the folder of a finished run, or an artifact and the data to measure it on.
+
+    `conf/evaluate.yaml` says what each value means.
+    """
+
+    run: str | None
+    artifact: str | None
+    data_root: str | None
+    output: str | None
+    device: Literal["cpu", "gpu", "auto"]
+    seed: int
+    quiet: bool
+    samples: int
+    bins: int
+    resamples: int
+    data: ImageData | None = None
+
+    @staticmethod
+    def option_hint(group: str, option: str) -> str | None:
+        """How to write what was meant by an option that evaluation does not have."""
+        if group == "trainer":
+            return "an evaluation is one process, on device=cpu, gpu or auto, in the precision of the run"
+        return None
+
+    def __post_init__(self) -> None:
+        one = (self.run is None) != (self.artifact is None)
+        data = self.data and type(self.data).__name__
+        rules: list[tuple[str, Any, bool, str]] = [
+            ("run", self.run, one, "the folder of a finished run, or null where artifact is given: one of the two"),
+            ("artifact", self.artifact, self.artifact is None or Path(self.artifact).is_file(), "a file model.pwfn"),
+            ("data", data, self.artifact is None or data is not None, "given with an artifact, as in data=digits"),
+            ("data", data, self.run is None or data is None, "null with a run, which knows its own data"),
+            ("data_root", self.data_root, self.data_root is None or data is None, "null with data: write data.root"),
+        ]
+        if faults := [Fault(name, value, allowed) for name, value, holds, allowed in rules if not holds]:
+            raise InvalidValueError(faults)
+        require(
+            self,
+            device=(self.device != "gpu" or torch.cuda.is_available(), "cpu or auto: this machine has no CUDA device"),
+            seed=(0 <= self.seed < 2**32, "an integer from 0 to 4294967295"),
+            samples=(self.samples >= 0, "an integer from 0 (0 = no ensemble)"),
+            bins=(self.bins >= 1, "an integer from 1"),
+            resamples=(self.resamples == 0 or self.resamples >= 100, "an integer from 100, or 0 (no intervals)"),
+        )

@@ -1,0 +1,194 @@
+"""What is evaluated: the networks of a finished run, or the one of an artifact, with images and recorded scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import nn
+
+from pwfn import checkpoint, config
+from pwfn.artifact import ArtifactError, describe, load
+from pwfn.data import DataError, ImageData
+from pwfn.data.module import ImageDataModule
+from pwfn.evaluation.settings import EvaluateSettings
+from pwfn.model import build_bayesian, data_config
+from pwfn.posterior import set_sigma
+from pwfn.record import SUMMARY_FILE, RoundRecord, Scores
+from pwfn.settings import TrainSettings
+
+FOLDER = "evaluation"
+PRETRAINED, TRAINED, CLUSTERED = "pretrained", "trained", "clustered"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """`networks` are built when they are called for, `learned` are those whose sigmas were learned, so that draws mean
+    something. `recorded` are scores at the mean weights, `precision` is the one they were computed in."""
+
+    title: str
+    of: str
+    folder: Path
+    data: ImageDataModule
+    networks: Mapping[str, Callable[[], nn.Module]]
+    learned: tuple[str, ...]
+    recorded: Mapping[str, Scores]
+    precision: str
+    notes: list[str] = field(default_factory=list)
+
+
+def subject_of(settings: EvaluateSettings) -> Subject:
+    """Raises NotAFinishedRun, ConfigError, ArtifactError or DataError."""
+    return _of_run(settings) if settings.run is not None else _of_artifact(settings)
+
+
+def _of_run(settings: EvaluateSettings) -> Subject:
+    folder = Path(str(settings.run))
+    record = checkpoint.finished_record(folder)
+    saved, precision = rebuilt_settings(folder, settings.data_root)
+    networks: dict[str, Callable[[], nn.Module]] = {
+        PRETRAINED: lambda: _pretrained(folder, saved),
+        TRAINED: lambda: _saved(folder, saved, record.round, checkpoint.TRAINED),
+        CLUSTERED: lambda: _saved(folder, saved, record.round, checkpoint.NETWORK),
+    }
+    recorded = {TRAINED: record.trained, CLUSTERED: record.clustered}
+    if (before := _recorded_pretrained(folder)) is not None:
+        recorded[PRETRAINED] = before
+    notes = []
+    for name, file in ((PRETRAINED, checkpoint.PRETRAINED), (TRAINED, checkpoint.TRAINED)):
+        if not (folder / file).is_file():
+            del networks[name]
+            notes.append(f"The run has no {file}: its {name} network is not measured.")
+    return Subject(
+        title=str(folder),
+        of="the run's last record",
+        folder=Path(settings.output or folder / FOLDER),
+        data=ImageDataModule(saved.data, data_config(_network(saved, "meta")), saved.seed),
+        networks=networks,
+        learned=tuple(name for name in (TRAINED, CLUSTERED) if name in networks),
+        recorded=recorded,
+        precision=precision,
+        notes=notes,
+    )
+
+
+def _recorded_pretrained(folder: Path) -> Scores | None:
+    path = folder / SUMMARY_FILE
+    if not path.is_file():
+        return None
+    try:
+        return Scores(**json.loads(path.read_text(encoding="utf-8"))["pretrained"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise checkpoint.NotAFinishedRun(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+
+
+def _network(saved: TrainSettings, device: str = "cpu") -> nn.Module:
+    data = saved.data
+    return build_bayesian(
+        saved.model, num_classes=data.num_classes, in_chans=data.channels, load_weights=False, device=device
+    )
+
+
+def _saved(folder: Path, saved: TrainSettings, round_index: int, file: str) -> nn.Module:
+    network = _network(saved)
+    checkpoint.load(folder, network, round_index, file)
+    return network
+
+
+def _pretrained(folder: Path, saved: TrainSettings) -> nn.Module:
+    """The network before any round, with the sigmas that the prior gave it."""
+    network = _network(saved)
+    checkpoint.load_pretrained(folder, network)
+    set_sigma(network, saved.prior)
+    return network
+
+
+def rebuilt_settings(folder: Path, data_root: str | None = None) -> tuple[TrainSettings, str]:
+    """A run's settings from its saved config, without what only training needs (starting weights, logger, trainer), and
+    the precision it computed in. `data_root` takes the place of `data.root`, for images that have moved."""
+    cfg = checkpoint.read_config(folder)
+    try:
+        precision = str(OmegaConf.select(cfg, "trainer.precision", default="32-true"))
+        if data_root is not None:
+            _move_data(cfg, data_root)
+        OmegaConf.update(cfg, "model.pretrained", False)
+        OmegaConf.update(cfg, "model.checkpoint", None)
+        OmegaConf.update(cfg, "compile", False)
+        OmegaConf.update(cfg, "logger", {"_target_": "pwfn.logger.NoLogger"}, merge=False)
+        OmegaConf.update(cfg, "trainer", {}, merge=False)
+        OmegaConf.update(cfg, "artifact", {"every_round": False, "sigma": False}, merge=False)
+        return config.load(TrainSettings, cfg), precision
+    except (OmegaConfBaseException, config.ConfigError) as error:
+        raise checkpoint.NotAFinishedRun(f"{folder / checkpoint.CONFIG}: {error}") from error
+
+
+def _move_data(cfg: DictConfig, root: str) -> None:
+    if "root" not in (OmegaConf.select(cfg, "data") or {}):
+        raise config.ConfigError([f"data_root = {root!r}: must be null, the run's images are in no folder"])
+    OmegaConf.update(cfg, "data.root", root)
+
+
+def _of_artifact(settings: EvaluateSettings) -> Subject:
+    path, data = settings.artifact, settings.data
+    assert path is not None and data is not None
+    said = describe(path)
+    images, notes = artifact_data(path, said, data)
+    posterior = said["sigma"] is not None
+    if settings.samples > 0 and not posterior:
+        notes.append("No ensemble: the artifact was written without sigmas (artifact.sigma=true in the run).")
+    recorded = recorded_scores(path, said)
+    return Subject(
+        title=path,
+        of="the artifact's record",
+        folder=Path(settings.output or FOLDER),
+        data=images,
+        networks={CLUSTERED: lambda: load(path, posterior=posterior)},
+        learned=(CLUSTERED,) if posterior else (),
+        recorded={} if recorded is None else {CLUSTERED: recorded},
+        precision=str(OmegaConf.select(OmegaConf.create(said["config"] or {}), "trainer.precision", default="32-true")),
+        notes=notes,
+    )
+
+
+def artifact_data(path: str, said: Mapping[str, Any], data: ImageData) -> tuple[ImageDataModule, list[str]]:
+    """The images of `data`, prepared as the artifact says, and what the user should know about that.
+
+    `said` is what `pwfn.describe` says of `path`. Raises DataError for images the network was not made for.
+    """
+    recipe, preprocessing, names = said["model"], said["data"], said["class_names"]
+    if recipe is None or preprocessing is None:
+        raise ArtifactError(f"{path} does not say how to build its model or how to prepare its images")
+    if data.num_classes != recipe["num_classes"]:
+        raise DataError(f"data has {data.num_classes} classes, the network of {path} {recipe['num_classes']}")
+    if data.channels != recipe["in_chans"]:
+        raise DataError(
+            f"data has images of {data.channels} channels, the network of {path} takes {recipe['in_chans']}"
+        )
+    if names is not None and data.class_names is not None and list(data.class_names) != names:
+        raise DataError(f"data has the classes {_some(data.class_names)}, the network of {path} {_some(names)}")
+    notes = []
+    side = preprocessing["input_size"][1:]
+    if data.image_size is not None and side != [data.image_size] * 2:
+        notes.append(f"Images are prepared as the artifact says, at {side[0]} x {side[1]} pixels.")
+    return ImageDataModule(replace(data, image_size=None), preprocessing, seed=0), notes
+
+
+def recorded_scores(path: str, said: Mapping[str, Any]) -> Scores | None:
+    """The scores after the clustering that the artifact was written after; None where it was not written by a run."""
+    row = (said["metrics"] or {}).get("final")
+    if row is None:
+        return None
+    try:
+        return RoundRecord.from_flat(row).clustered
+    except (ValueError, TypeError) as error:
+        raise ArtifactError(f"{path}: its record cannot be read: {error}") from error
+
+
+def _some(names: Any) -> str:
+    listed = ", ".join(map(str, names[:5]))
+    return f"{listed} ..." if len(names) > 5 else listed

@@ -1,0 +1,80 @@
+"""One call of evaluate.py: measure a finished run or an artifact, print the tables, leave files and pictures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from omegaconf import DictConfig
+from rich.console import Console
+
+from pwfn import checkpoint, config
+from pwfn.console import show
+from pwfn.evaluation import report
+from pwfn.evaluation.answers import by_class
+from pwfn.evaluation.measure import MEAN, Measured, computing, measure
+from pwfn.evaluation.pictures import draw_confusion, draw_reliability, draw_risk_coverage
+from pwfn.evaluation.predict import LabelledImages
+from pwfn.evaluation.settings import EvaluateSettings
+from pwfn.evaluation.subject import CLUSTERED, Subject, subject_of
+from pwfn.faults import RunError
+
+
+def evaluate(cfg: DictConfig) -> None:
+    """Do what `cfg` says; a fault that only shows on the way ends the program with one line."""
+    settings = config.load(EvaluateSettings, cfg)
+    try:
+        run(settings, Console())
+    except (checkpoint.NotAFinishedRun, config.ConfigError, RunError) as error:
+        print(f"pwfn: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def run(settings: EvaluateSettings, console: Console) -> Measured:
+    """Measure what the settings name; everything is printed and left in the evaluation's folder."""
+    subject = subject_of(settings)
+    on = computing(settings, subject)
+    images = LabelledImages(subject.data.test_dataloader())
+    with _progress(console, settings.quiet) as say:
+        say("reading the images")
+        measured = measure(settings, subject, images, on, say)
+    names = _class_names(subject)
+    subject.folder.mkdir(parents=True, exist_ok=True)
+    facts = {"seed": settings.seed, "bins": settings.bins, "resamples": settings.resamples, "precision": on.precision}
+    report.write_json(subject.folder / "evaluation.json", report.as_json(subject, measured, facts))
+    report.write_classes(subject.folder / "classes.csv", measured, names)
+    draw_reliability(measured, settings.bins, subject.folder / "reliability.png")
+    draw_risk_coverage(measured, subject.folder / "risk_coverage.png")
+    draw_confusion(measured.row(CLUSTERED, MEAN), names, subject.folder / "confusion.png")
+    _print(console, settings, subject, measured, names)
+    return measured
+
+
+def _print(
+    console: Console, settings: EvaluateSettings, subject: Subject, measured: Measured, names: list[str]
+) -> None:
+    final = measured.row(CLUSTERED, MEAN)
+    show(console, subject.title, "bold")
+    show(console, report.metrics_table(measured))
+    if settings.resamples:
+        show(console, report.intervals_table(measured))
+    show(console, report.classes_table(final, names, by_class(final.answers, len(names))))
+    lines = [*report.change_lines(measured), *report.recorded_lines(subject, measured), *subject.notes]
+    for line in (*lines, f"Files in {subject.folder}: {', '.join(sorted(p.name for p in subject.folder.iterdir()))}"):
+        show(console, line)
+
+
+def _class_names(subject: Subject) -> list[str]:
+    spec = subject.data.spec
+    return list(map(str, spec.class_names or range(spec.num_classes)))
+
+
+@contextmanager
+def _progress(console: Console, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A changing line in a terminal, and nothing anywhere else or when quiet."""
+    if quiet or not console.is_terminal:
+        yield lambda text: None
+        return
+    with console.status("") as status:
+        yield lambda text: status.update(text)

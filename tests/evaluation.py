@@ -1,0 +1,34 @@
+"""Settings of quick evaluations, and measuring with them, for the tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from rich.console import Console
+
+from pwfn import config, resolvers
+from pwfn.evaluation.measure import Measured
+from pwfn.evaluation.settings import EvaluateSettings
+from pwfn.evaluation.task import run
+
+CONF = Path(__file__).parent.parent / "conf"
+
+
+@lru_cache(maxsize=1)
+def _defaults() -> EvaluateSettings:
+    resolvers.register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        return config.load(EvaluateSettings, compose("evaluate", ["run=nowhere"]))
+
+
+def settings(**changes: Any) -> EvaluateSettings:
+    """What `python evaluate.py` would do, without an ensemble and intervals unless `changes` ask for them."""
+    return replace(_defaults(), **{"run": None, "quiet": True, "samples": 0, "resamples": 0, **changes})
+
+
+def measured(**changes: Any) -> Measured:
+    return run(settings(**changes), Console(quiet=True))
