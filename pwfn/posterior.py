@@ -7,7 +7,7 @@ their subclass. The plain parameter becomes the mean mu and the network computes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -207,6 +207,19 @@ def sampled(model: nn.Module, regularizer: Regularizer | None = None) -> Iterato
             gaussian._draw = weight
             penalties.append(penalty)
         yield torch.stack(penalties).sum()
+    finally:
+        for tensor in tensors:
+            tensor.gaussian._draw = None
+
+
+@contextmanager
+def replaced(model: nn.Module, weights: Callable[[QuantisedTensor], Tensor]) -> Iterator[None]:
+    """Inside the block every quantised tensor is what `weights` makes of it, asked once, in the order of the tensors."""
+    tensors = quantised_tensors(model)
+    try:
+        for tensor in tensors:
+            tensor.gaussian._draw = weights(tensor)
+        yield
     finally:
         for tensor in tensors:
             tensor.gaussian._draw = None

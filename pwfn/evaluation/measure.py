@@ -12,7 +12,7 @@ from torch import nn
 
 from pwfn.evaluation.answers import METRICS, Answers, judge, summary
 from pwfn.evaluation.bootstrap import bootstrap, interval
-from pwfn.evaluation.predict import Computing, LabelledImages, Prediction, predict, predict_draws
+from pwfn.evaluation.predict import Computing, LabelledImages, Prediction, logits, predict, predict_draws
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import Subject
 from pwfn.record import Scores
@@ -20,6 +20,26 @@ from pwfn.scoring import RunningScores
 
 Say = Callable[[str], None]
 MEAN, SAMPLE, ENSEMBLE = "mean", "sample", "ensemble"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every part of an evaluation works with. `say` shows what goes on."""
+
+    settings: EvaluateSettings
+    subject: Subject
+    images: LabelledImages
+    on: Computing
+    say: Say = lambda text: None
+
+    @classmethod
+    def of(cls, settings: EvaluateSettings, subject: Subject, say: Say = lambda text: None) -> Setup:
+        images = LabelledImages(subject.data.test_dataloader())
+        return cls(settings, subject, images, computing(settings, subject), say)
+
+    def network(self, name: str) -> nn.Module:
+        """One of the subject's networks on the device, in evaluation mode."""
+        return self.subject.networks[name]().to(self.on.device).eval()
 
 
 @dataclass(frozen=True)
@@ -70,37 +90,44 @@ def computing(settings: EvaluateSettings, subject: Subject) -> Computing:
     return Computing(torch.device("cuda" if gpu else "cpu"), precision)
 
 
-def measure(
-    settings: EvaluateSettings, subject: Subject, images: LabelledImages, on: Computing, say: Say = lambda text: None
-) -> Measured:
+def measure(setup: Setup) -> Measured:
     """Predict, then hold the predictions against the labels, which no predictor is given."""
+    settings, images, on = setup.settings, setup.images, setup.on
     answers: dict[tuple[str, str], Answers] = {}
     at_mean: dict[str, Scores] = {}
-    for name, build in subject.networks.items():
-        network = build().to(on.device)
-        say(f"{name}: at the mean weights")
+    for name in setup.subject.networks:
+        network = setup.network(name)
+        setup.say(f"{name}: at the mean weights")
         said, at_mean[name] = at_the_mean(network, images, on)
         answers[name, MEAN] = judge(said, torch.cat(images.labels))
-        if name in subject.learned and settings.samples:
+        if name in setup.subject.learned and settings.samples:
             first, together = predict_draws(
                 network,
                 images,
                 on,
                 samples=settings.samples,
                 seed=settings.seed,
-                on_draw=partial(_say_draw, say, name, settings.samples),
+                on_draw=partial(_say_draw, setup.say, name, settings.samples),
             )
             answers[name, SAMPLE] = judge(first, torch.cat(images.labels))
             answers[name, ENSEMBLE] = judge(together, torch.cat(images.labels))
-    say("resampling the test images")
+    setup.say("resampling the test images")
     return _summed_up(settings, answers, at_mean)
 
 
 def at_the_mean(network: nn.Module, images: LabelledImages, on: Computing) -> tuple[Prediction, Scores]:
     """The prediction, and its scores counted batch by batch as a run counts them: the same to the last bit."""
     labels, running = iter(images.labels), RunningScores().to(on.device)
-    said = predict(network, images, on, lambda logits: running.update(logits, next(labels).to(on.device)))
+    said = predict(network, images, on, lambda batch: running.update(batch, next(labels).to(on.device)))
     return said, running.scores()
+
+
+def scores_of(network: nn.Module, images: LabelledImages, on: Computing) -> Scores:
+    """The scores alone, of the weights that the network has now."""
+    running = RunningScores().to(on.device)
+    for labels, batch in zip(images.labels, logits(network, images, on), strict=True):
+        running.update(batch, labels.to(on.device))
+    return running.scores()
 
 
 def _say_draw(say: Say, name: str, samples: int, draw: int) -> None:

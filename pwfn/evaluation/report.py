@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,15 @@ from pwfn.record import write_atomically
 
 MOST_CLASSES = 12  # that the console shows; classes.csv has all
 WITH_INTERVAL = ("top1", "nll", "brier", "ece")
+
+
+@dataclass(frozen=True)
+class Section:
+    """An optional part of an evaluation: its key and content in evaluation.json, and what the console shows of it."""
+
+    name: str
+    content: Any
+    shown: tuple[Table | str, ...]
 
 
 def plain_table(*headings: str, left: int = 1, title: str | None = None) -> Table:
@@ -140,7 +149,9 @@ def write_classes(path: Path, measured: Measured, names: Sequence[str]) -> None:
     write_atomically(path, text.getvalue())
 
 
-def as_json(subject: Subject, measured: Measured, facts: Mapping[str, Any]) -> dict[str, Any]:
+def as_json(
+    subject: Subject, measured: Measured, facts: Mapping[str, Any], sections: Sequence[Section]
+) -> dict[str, Any]:
     """The content of evaluation.json."""
     return {
         "subject": subject.title,
@@ -153,6 +164,7 @@ def as_json(subject: Subject, measured: Measured, facts: Mapping[str, Any]) -> d
             for name, recorded in subject.recorded.items()
             if name in measured.at_mean
         },
+        **{section.name: section.content for section in sections},
         "notes": list(subject.notes),
     }
 

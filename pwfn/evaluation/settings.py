@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,29 @@ import torch
 
 from pwfn.data import ImageData
 from pwfn.faults import Fault, InvalidValueError, require
+
+NOISE_KINDS = ("absolute", "relative", "sigma")
+
+
+@dataclass(frozen=True)
+class NoiseLevels:
+    """Standard deviations of the noise on weights, in three units; `draws` noisy networks for each, 0 = none."""
+
+    draws: int
+    absolute: tuple[float, ...]
+    relative: tuple[float, ...]
+    sigma: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        enough = self.draws == 0 or (self.draws >= 2 and any(getattr(self, kind) for kind in NOISE_KINDS))
+        allowed = "an integer from 2 (one network has no band) with at least one level, or 0 (not measured)"
+        require(
+            self,
+            draws=(enough, allowed),
+            **{
+                kind: (all(0 < level < inf for level in getattr(self, kind)), "numbers above 0") for kind in NOISE_KINDS
+            },
+        )
 
 
 @dataclass(frozen=True)
@@ -29,6 +53,8 @@ class EvaluateSettings:
     samples: int
     bins: int
     resamples: int
+    noise: NoiseLevels
+    compare: tuple[str, ...]
     data: ImageData | None = None
 
     @staticmethod
@@ -46,6 +72,7 @@ class EvaluateSettings:
             ("artifact", self.artifact, self.artifact is None or Path(self.artifact).is_file(), "a file model.pwfn"),
             ("data", data, self.artifact is None or data is not None, "given with an artifact, as in data=digits"),
             ("data", data, self.run is None or data is None, "null with a run, which knows its own data"),
+            ("compare", list(self.compare), not self.compare or self.noise.draws > 0, "[] where noise.draws is 0"),
             ("data_root", self.data_root, self.data_root is None or data is None, "null with data: write data.root"),
         ]
         if faults := [Fault(name, value, allowed) for name, value, holds, allowed in rules if not holds]:

@@ -18,7 +18,7 @@ from pwfn.data import DataError, ImageData
 from pwfn.data.module import ImageDataModule
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.model import build_bayesian, data_config
-from pwfn.posterior import set_sigma
+from pwfn.posterior import set_sigma, to_bayesian
 from pwfn.record import SUMMARY_FILE, RoundRecord, Scores
 from pwfn.settings import TrainSettings
 
@@ -147,12 +147,23 @@ def _of_artifact(settings: EvaluateSettings) -> Subject:
         of="the artifact's record",
         folder=Path(settings.output or FOLDER),
         data=images,
-        networks={CLUSTERED: lambda: load(path, posterior=posterior)},
+        networks={CLUSTERED: lambda: _artifact_network(path, said)},
         learned=(CLUSTERED,) if posterior else (),
         recorded={} if recorded is None else {CLUSTERED: recorded},
         precision=str(OmegaConf.select(OmegaConf.create(said["config"] or {}), "trainer.precision", default="32-true")),
         notes=notes,
     )
+
+
+def _artifact_network(path: str, said: Mapping[str, Any]) -> nn.Module:
+    """A Bayesian network in any case; without sigmas in the file it has only means."""
+    if said["sigma"] is not None:
+        return load(path, posterior=True)
+    network = load(path)
+    coded = {name for one in said["coded"] for name in one["names"]}
+    others = {name for name, _ in network.named_parameters(remove_duplicate=False)} - coded
+    to_bayesian(network, include=tuple(sorted(coded)), exclude=tuple(sorted(others)))
+    return network.eval()
 
 
 def artifact_data(path: str, said: Mapping[str, Any], data: ImageData) -> tuple[ImageDataModule, list[str]]:

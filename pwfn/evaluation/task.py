@@ -13,9 +13,10 @@ from pwfn import checkpoint, config
 from pwfn.console import show
 from pwfn.evaluation import report
 from pwfn.evaluation.answers import by_class
-from pwfn.evaluation.measure import MEAN, Measured, computing, measure
+from pwfn.evaluation.measure import MEAN, Measured, Setup, measure
+from pwfn.evaluation.noise_report import noise_section
 from pwfn.evaluation.pictures import draw_confusion, draw_reliability, draw_risk_coverage
-from pwfn.evaluation.predict import LabelledImages
+from pwfn.evaluation.report import Section
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import CLUSTERED, Subject, subject_of
 from pwfn.faults import RunError
@@ -34,25 +35,41 @@ def evaluate(cfg: DictConfig) -> None:
 def run(settings: EvaluateSettings, console: Console) -> Measured:
     """Measure what the settings name; everything is printed and left in the evaluation's folder."""
     subject = subject_of(settings)
-    on = computing(settings, subject)
-    images = LabelledImages(subject.data.test_dataloader())
+    subject.folder.mkdir(parents=True, exist_ok=True)
     with _progress(console, settings.quiet) as say:
         say("reading the images")
-        measured = measure(settings, subject, images, on, say)
+        setup = Setup.of(settings, subject, say)
+        measured = measure(setup)
+        sections = list(_sections(setup, measured))
     names = _class_names(subject)
-    subject.folder.mkdir(parents=True, exist_ok=True)
-    facts = {"seed": settings.seed, "bins": settings.bins, "resamples": settings.resamples, "precision": on.precision}
-    report.write_json(subject.folder / "evaluation.json", report.as_json(subject, measured, facts))
+    facts = {
+        "seed": settings.seed,
+        "bins": settings.bins,
+        "resamples": settings.resamples,
+        "precision": setup.on.precision,
+    }
+    report.write_json(subject.folder / "evaluation.json", report.as_json(subject, measured, facts, sections))
     report.write_classes(subject.folder / "classes.csv", measured, names)
     draw_reliability(measured, settings.bins, subject.folder / "reliability.png")
     draw_risk_coverage(measured, subject.folder / "risk_coverage.png")
     draw_confusion(measured.row(CLUSTERED, MEAN), names, subject.folder / "confusion.png")
-    _print(console, settings, subject, measured, names)
+    _print(console, settings, subject, measured, names, sections)
     return measured
 
 
+def _sections(setup: Setup, measured: Measured) -> Iterator[Section]:
+    """The parts that were asked for."""
+    if setup.settings.noise.draws:
+        yield noise_section(setup, {name: scores.top1 for name, scores in measured.at_mean.items()})
+
+
 def _print(
-    console: Console, settings: EvaluateSettings, subject: Subject, measured: Measured, names: list[str]
+    console: Console,
+    settings: EvaluateSettings,
+    subject: Subject,
+    measured: Measured,
+    names: list[str],
+    sections: list[Section],
 ) -> None:
     final = measured.row(CLUSTERED, MEAN)
     show(console, subject.title, "bold")
@@ -60,6 +77,8 @@ def _print(
     if settings.resamples:
         show(console, report.intervals_table(measured))
     show(console, report.classes_table(final, names, by_class(final.answers, len(names))))
+    for shown in (part for section in sections for part in section.shown):
+        show(console, shown)
     lines = [*report.change_lines(measured), *report.recorded_lines(subject, measured), *subject.notes]
     for line in (*lines, f"Files in {subject.folder}: {', '.join(sorted(p.name for p in subject.folder.iterdir()))}"):
         show(console, line)

@@ -1,0 +1,122 @@
+"""Accuracy under noise on the weights, against networks whose weights were changed by hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+
+from pwfn.data.streams import mixed_seed
+from pwfn.evaluation.measure import Setup
+from pwfn.evaluation.noise import NoisePoint, noisy, scales
+from pwfn.evaluation.noise_report import noise_section
+from pwfn.evaluation.settings import NoiseLevels
+from pwfn.evaluation.subject import subject_of
+from pwfn.posterior import quantised_tensors
+from pwfn.record import Scores
+from pwfn.run import Finished
+from tests.evaluation import settings
+
+LEVELS = NoiseLevels(2, (0.01, 0.5), (0.3,), (2.0,))
+
+
+@pytest.fixture(scope="module")
+def setup(small_run: Callable[..., Finished], tmp_path_factory: pytest.TempPathFactory) -> Setup:
+    folder = tmp_path_factory.mktemp("run")
+    small_run(folder)
+    out = tmp_path_factory.mktemp("evaluation")
+    one = settings(run=str(folder), noise=LEVELS, compare=(str(folder),), output=str(out))
+    return Setup.of(one, subject_of(one))
+
+
+def naive_top1(setup: Setup, name: str, kind: str, level: float, draw: int) -> float:
+    """Accuracy of a network whose means were replaced, tensor by tensor."""
+    network, clustered = setup.network(name), setup.network("clustered")
+    torch.manual_seed(mixed_seed(0, draw))
+    for tensor, other in zip(quantised_tensors(network), quantised_tensors(clustered), strict=True):
+        deviation = {"absolute": 1.0, "relative": tensor.mu.detach().abs(), "sigma": other.gaussian.effective_sigma}
+        tensor.mu.data = tensor.mu.data + level * deviation[kind] * torch.randn(tensor.mu.shape)
+    right = total = 0
+    with torch.no_grad():
+        for images, labels in setup.subject.data.test_dataloader():
+            right += int((network(images).argmax(1) == labels).sum())
+            total += len(labels)
+    return 100 * (right / total)
+
+
+@pytest.mark.slow
+def test_the_curves_are_those_of_networks_changed_by_hand(setup: Setup) -> None:
+    section = noise_section(setup, {"pretrained": 50.0, "clustered": 50.0})
+    folder = setup.subject.folder
+    with (folder / "noise.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    runs = str(setup.settings.run)
+    assert [(row["network"], row["unit"], float(row["level"]), int(row["draw"])) for row in rows] == [
+        (network, unit, level, draw)
+        for network in ("pretrained", "clustered", runs)
+        for unit, levels in (("absolute", (0.01, 0.5)), ("relative", (0.3,)), ("sigma", (2.0,)))
+        for level in levels
+        for draw in range(2)
+    ]
+    found = {(r["network"], r["unit"], float(r["level"]), int(r["draw"])): float(r["top1"]) for r in rows}
+    for network, unit, level in (
+        ("pretrained", "absolute", 0.01),
+        ("pretrained", "sigma", 2.0),
+        ("clustered", "relative", 0.3),
+    ):
+        expected = [naive_top1(setup, network, unit, level, draw) for draw in range(2)]
+        assert [found[network, unit, level, draw] for draw in range(2)] == expected
+    for key, value in found.items():
+        if key[0] == runs:  # the same network, given for comparison
+            assert value == found["clustered", *key[1:]]
+    assert json.dumps(section.content) and len(section.content) == 3 * 4
+    assert np.asarray(imread(folder / "noise.png")).shape[:2] == (660, 1620)
+
+
+def test_noise_is_gaussian_in_each_unit_and_goes_away(setup: Setup) -> None:
+    network = setup.network("clustered")
+    tensor = max(quantised_tensors(network), key=lambda one: one.mu.numel())
+    mu, sigma = tensor.mu.detach().double(), tensor.gaussian.effective_sigma.double()
+    expected = {"absolute": torch.full_like(mu, 0.5), "relative": 0.5 * mu.abs(), "sigma": 0.5 * sigma}
+    draws = {}
+    for kind, deviation in expected.items():
+        with noisy(network, scales(network, kind, 0.5, network), 7, 1):
+            change = tensor.gaussian(tensor.mu).detach().double() - mu
+        wide = deviation > 1e-3 * mu.abs().max()
+        draws[kind] = torch.where(wide, change / deviation, torch.nan)
+        standard = draws[kind][wide]
+        assert abs(standard.mean()) < 5 / standard.numel() ** 0.5 and abs(standard.std() - 1) < 0.03
+    both = ~draws["absolute"].isnan() & ~draws["relative"].isnan()
+    torch.testing.assert_close(draws["absolute"][both], draws["relative"][both], rtol=1e-2, atol=1e-3)  # the same eps
+    assert torch.equal(tensor.gaussian(tensor.mu), tensor.mu)
+
+
+def test_the_band_is_students() -> None:
+    values = [70.0, 72.0, 71.0, 69.0, 74.0]
+    point = NoisePoint("x", "sigma", 1.0, [Scores(value, 100.0, 0.0) for value in values])
+    assert point.top1 == pytest.approx(71.2)
+    assert point.half_width == pytest.approx(2.776445 * np.std(values, ddof=1) / 5**0.5, rel=1e-6)  # t(0.975, 4)
+
+
+@pytest.mark.parametrize(
+    ("levels", "said"),
+    [
+        ((1, (0.1,), (), ()), "draws = 1: must be an integer from 2"),
+        ((2, (), (), ()), "at least one level"),
+        ((2, (0.1, -1.0), (), ()), "absolute = (0.1, -1.0): must be numbers above 0"),
+    ],
+)
+def test_levels_out_of_range_are_refused(levels: tuple[object, ...], said: str) -> None:
+    with pytest.raises(ValueError) as error:
+        NoiseLevels(*levels)  # type: ignore[arg-type]
+    assert said in str(error.value)
+
+
+def test_comparing_needs_noise() -> None:
+    with pytest.raises(ValueError, match=r"compare = \['x'\]: must be \[\] where noise.draws is 0"):
+        settings(run="y", compare=("x",))
