@@ -16,7 +16,7 @@ from pwfn.data.samplers import EachOnce, ShuffledShare
 from pwfn.data.spec import ImageData, Partition, is_integer
 from pwfn.data.stream_loader import Streamed, StreamedEpoch, StreamLoader, images_per_rank
 from pwfn.data.streams import ImageStream, mixed_seed
-from pwfn.data.transforms import Config, build_transforms
+from pwfn.data.transforms import Config, build_transforms, transform_config
 from pwfn.faults import require
 
 
@@ -24,7 +24,7 @@ class ImageDataModule(LightningDataModule):
     """The loaders of one run. The Trainer needs `use_distributed_sampler=False`: the samplers here know their rank.
 
     `data_config` comes from `timm.data.resolve_data_config({}, model=model)`; `seed` is the run's, and orders the
-    training images (the splits depend on `spec.split_seed` alone). `train_share`, above 0 to 1, may be set between
+    training images (the splits depend on `spec.split_seed` alone). `config` says how images are prepared. `train_share`, above 0 to 1, may be set between
     fits: each epoch then sees only so much of its shuffled order.
     """
 
@@ -36,6 +36,7 @@ class ImageDataModule(LightningDataModule):
         self.seed = seed
         require(self, seed=(is_integer(seed, 0), "an integer from 0"))
         self.train_steps, self.eval_steps = build_transforms(spec, data_config, spec.channels)
+        self.config = transform_config(spec, data_config, spec.channels)
         self.partition = None
         self.train_share = 1.0
         self._feeds: dict[str, Transformed | Cached] = {}

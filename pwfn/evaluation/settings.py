@@ -37,6 +37,27 @@ class NoiseLevels:
 
 
 @dataclass(frozen=True)
+class Corruptions:
+    """Which corruptions of the test images are measured, and how strong each is; `conf/evaluate.yaml` has the units."""
+
+    kinds: tuple[Literal["noise", "blur", "contrast", "rotation"], ...]
+    noise: tuple[float, ...]
+    blur: tuple[float, ...]
+    contrast: tuple[float, ...]
+    rotation: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            kinds=(len(set(self.kinds)) == len(self.kinds), "a list of different kinds"),
+            noise=(all(0 < s < inf for s in self.noise), "numbers above 0"),
+            blur=(all(0 < s <= 0.5 for s in self.blur), "numbers above 0, at most 0.5"),
+            contrast=(all(0 <= s < 1 for s in self.contrast), "numbers from 0 to below 1"),
+            rotation=(all(0 < s < 360 for s in self.rotation), "numbers between 0 and 360"),
+        )
+
+
+@dataclass(frozen=True)
 class EvaluateSettings:
     """One run of `evaluate.py`: the folder of a finished run, or an artifact and the data to measure it on.
 
@@ -55,6 +76,7 @@ class EvaluateSettings:
     resamples: int
     noise: NoiseLevels
     compare: tuple[str, ...]
+    corruptions: Corruptions
     data: ImageData | None = None
 
     @staticmethod

@@ -13,6 +13,7 @@ from pwfn import checkpoint, config
 from pwfn.console import show
 from pwfn.evaluation import report
 from pwfn.evaluation.answers import by_class
+from pwfn.evaluation.corruptions_report import corruptions_section
 from pwfn.evaluation.measure import MEAN, Measured, Setup, measure
 from pwfn.evaluation.noise_report import noise_section
 from pwfn.evaluation.pictures import draw_confusion, draw_reliability, draw_risk_coverage
@@ -61,6 +62,8 @@ def _sections(setup: Setup, measured: Measured) -> Iterator[Section]:
     """The parts that were asked for."""
     if setup.settings.noise.draws:
         yield noise_section(setup, {name: scores.top1 for name, scores in measured.at_mean.items()})
+    if setup.settings.corruptions.kinds:
+        yield corruptions_section(setup, measured)
 
 
 def _print(
