@@ -43,7 +43,7 @@ def noise_section(setup: Setup, at_mean: dict[str, float]) -> Section:
 def noise_table(points: Sequence[NoisePoint]) -> Table:
     """A row for each level, a column for each network."""
     names = list(dict.fromkeys(point.network for point in points))
-    title = f"top1 % under noise on the weights (mean of {len(points[0].draws)} draws, 95 % band)"
+    title = f"top1 % under weight noise: mean of {len(points[0].draws)}, 95 % band"
     table = plain_table("unit", "level", *(_short(name) for name in names), title=title)
     last = ""
     for (kind, level), here in by_level(points).items():

@@ -77,6 +77,8 @@ class EvaluateSettings:
     noise: NoiseLevels
     compare: tuple[str, ...]
     corruptions: Corruptions
+    batchnorm_images: int
+    frontier: bool
     data: ImageData | None = None
 
     @staticmethod
@@ -95,6 +97,7 @@ class EvaluateSettings:
             ("data", data, self.artifact is None or data is not None, "given with an artifact, as in data=digits"),
             ("data", data, self.run is None or data is None, "null with a run, which knows its own data"),
             ("compare", list(self.compare), not self.compare or self.noise.draws > 0, "[] where noise.draws is 0"),
+            ("frontier", self.frontier, not self.frontier or self.artifact is None, "false with an artifact"),
             ("data_root", self.data_root, self.data_root is None or data is None, "null with data: write data.root"),
         ]
         if faults := [Fault(name, value, allowed) for name, value, holds, allowed in rules if not holds]:
@@ -104,6 +107,7 @@ class EvaluateSettings:
             device=(self.device != "gpu" or torch.cuda.is_available(), "cpu or auto: this machine has no CUDA device"),
             seed=(0 <= self.seed < 2**32, "an integer from 0 to 4294967295"),
             samples=(self.samples >= 0, "an integer from 0 (0 = no ensemble)"),
+            batchnorm_images=(self.batchnorm_images >= 0, "an integer from 0 (0 = not re-estimated)"),
             bins=(self.bins >= 1, "an integer from 1"),
             resamples=(self.resamples == 0 or self.resamples >= 100, "an integer from 100, or 0 (no intervals)"),
         )

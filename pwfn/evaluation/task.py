@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
@@ -13,7 +14,9 @@ from pwfn import checkpoint, config
 from pwfn.console import show
 from pwfn.evaluation import report
 from pwfn.evaluation.answers import by_class
+from pwfn.evaluation.batchnorm import with_new_statistics
 from pwfn.evaluation.corruptions_report import corruptions_section
+from pwfn.evaluation.frontier import frontier_section, saved_rounds
 from pwfn.evaluation.measure import MEAN, Measured, Setup, measure
 from pwfn.evaluation.noise_report import noise_section
 from pwfn.evaluation.pictures import draw_confusion, draw_reliability, draw_risk_coverage
@@ -36,11 +39,14 @@ def evaluate(cfg: DictConfig) -> None:
 def run(settings: EvaluateSettings, console: Console) -> Measured:
     """Measure what the settings name; everything is printed and left in the evaluation's folder."""
     subject = subject_of(settings)
+    if settings.frontier:
+        saved_rounds(Path(str(settings.run)))  # what is missing is said before anything is measured
     subject.folder.mkdir(parents=True, exist_ok=True)
+    before = _files(subject.folder)
     with _progress(console, settings.quiet) as say:
         say("reading the images")
         setup = Setup.of(settings, subject, say)
-        measured = measure(setup)
+        measured = measure(with_new_statistics(setup) if settings.batchnorm_images else setup)
         sections = list(_sections(setup, measured))
     names = _class_names(subject)
     facts = {
@@ -55,7 +61,14 @@ def run(settings: EvaluateSettings, console: Console) -> Measured:
     draw_risk_coverage(measured, subject.folder / "risk_coverage.png")
     draw_confusion(measured.row(CLUSTERED, MEAN), names, subject.folder / "confusion.png")
     _print(console, settings, subject, measured, names, sections)
+    written = sorted(name for name, time in _files(subject.folder).items() if time != before.get(name))
+    show(console, f"Written to {subject.folder}: {', '.join(written)}")
     return measured
+
+
+def _files(folder: Path) -> dict[str, int]:
+    """The files of a folder, and when each was written."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
 def _sections(setup: Setup, measured: Measured) -> Iterator[Section]:
@@ -64,6 +77,8 @@ def _sections(setup: Setup, measured: Measured) -> Iterator[Section]:
         yield noise_section(setup, {name: scores.top1 for name, scores in measured.at_mean.items()})
     if setup.settings.corruptions.kinds:
         yield corruptions_section(setup, measured)
+    if setup.settings.frontier:
+        yield frontier_section(setup)
 
 
 def _print(
@@ -82,8 +97,7 @@ def _print(
     show(console, report.classes_table(final, names, by_class(final.answers, len(names))))
     for shown in (part for section in sections for part in section.shown):
         show(console, shown)
-    lines = [*report.change_lines(measured), *report.recorded_lines(subject, measured), *subject.notes]
-    for line in (*lines, f"Files in {subject.folder}: {', '.join(sorted(p.name for p in subject.folder.iterdir()))}"):
+    for line in (*report.change_lines(measured), *report.recorded_lines(subject, measured), *subject.notes):
         show(console, line)
 
 

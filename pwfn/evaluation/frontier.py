@@ -1,0 +1,167 @@
+"""Stop here: what accuracy and size every round of a run would have had, if it had been the last."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from matplotlib.figure import Figure
+from rich.table import Table
+from torch import nn
+
+from pwfn.artifact import ArtifactError, describe, load
+from pwfn.artifact.network import take_apart
+from pwfn.artifact.write import write
+from pwfn.evaluation.measure import Setup, scores_of
+from pwfn.evaluation.report import Section, plain_table
+from pwfn.evaluation.subject import CLUSTERED, rebuilt_settings
+from pwfn.faults import RunError
+from pwfn.network import FlatWeights, cluster_network
+from pwfn.pictures import GREY, INK, ORANGE, save, tidy
+from pwfn.posterior import FREE, quantised_tensors
+from pwfn.record import RoundRecord, read_records, write_atomically
+from pwfn.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A copy of the network after one round (counted from 1), clustered to 100 %."""
+
+    round: int
+    fraction: float  # of the weights that were fixed when the round ended
+    epochs: float  # of training until then
+    top1: float  # percent, of the copy
+    loss: float  # nats
+    codebook_size: int
+    entropy_bits: float  # per weight
+    file_mb: float  # of the copy's artifact without the run's config, 10^6 bytes
+
+
+def saved_rounds(folder: Path) -> list[tuple[RoundRecord, Path | None]]:
+    """Every round with the file of its network, None for the last. Raises RunError where one is missing or has no
+    sigmas, without which it cannot be clustered."""
+    found: list[tuple[RoundRecord, Path | None]] = []
+    for record in read_records(folder):
+        if record.fraction == 1:
+            found.append((record, None))
+            continue
+        path = folder / f"round_{record.round + 1}.pwfn"
+        try:
+            complete = path.is_file() and describe(path)["sigma"] is not None
+        except ArtifactError as error:
+            raise RunError(str(error)) from error
+        if not complete:
+            raise RunError(
+                f"frontier: {path} is missing or has no sigmas: it needs a run with artifact.every_round=true "
+                "artifact.sigma=true"
+            )
+        found.append((record, path))
+    return found
+
+
+def frontier(setup: Setup) -> list[Stop]:
+    """Cluster a copy of every saved round to the end, and measure it."""
+    folder = Path(str(setup.settings.run))
+    saved, _ = rebuilt_settings(folder, setup.settings.data_root)
+    stops = []
+    for record, path in saved_rounds(folder):
+        setup.say(f"stop here: round {record.round + 1}")
+        network = setup.network(CLUSTERED) if path is None else load(path, posterior=True).eval()
+        if path is not None:
+            cluster_to_the_end(network, saved, record.round)
+        with TemporaryDirectory() as place:
+            receipt = write(Path(place) / "copy.pwfn", take_apart(network), None, {})
+        scores = scores_of(network.to(setup.on.device), setup.images, setup.on)
+        assert receipt.file is not None
+        stops.append(
+            Stop(
+                record.round + 1,
+                record.fraction,
+                record.epochs,
+                scores.top1,
+                scores.loss,
+                receipt.codebook,
+                receipt.entropy_bits,
+                receipt.file / 1e6,
+            )
+        )
+    return stops
+
+
+def cluster_to_the_end(network: nn.Module, saved: TrainSettings, round_index: int) -> None:
+    """One clustering of all weights, in place, with the settings of the run and the reach of that round."""
+    tensors = quantised_tensors(network)
+    with torch.no_grad():
+        cluster_network(
+            tensors,
+            FlatWeights.of(tensors),
+            fraction=1.0,
+            threshold=saved.clustering.threshold(round_index, saved.schedule.rounds),
+            inc=saved.clustering.inc,
+            zero_fix=saved.clustering.zero_fix,
+            codebook=saved.codebook,
+            sigma_join=saved.sigma_join,
+        )
+    assert not any((tensor.gaussian.assignment == FREE).any() for tensor in tensors)
+
+
+def frontier_section(setup: Setup) -> Section:
+    """Measure, draw and write."""
+    stops = frontier(setup)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([field.name for field in fields(Stop)])
+    writer.writerows(asdict(stop).values() for stop in stops)
+    write_atomically(setup.subject.folder / "frontier.csv", text.getvalue())
+    draw_frontier(stops, setup.subject.folder / "frontier.png")
+    return Section("frontier", [asdict(stop) for stop in stops], (frontier_table(stops),))
+
+
+def frontier_table(stops: Sequence[Stop]) -> Table:
+    title = "stop here: each round, clustered to 100 %"
+    headings = ("round", "fixed\n%", "epochs", "top1\n%", "loss\nnats", "values", "bits per\nweight", "file\nMB")
+    table = plain_table(*headings, left=0, title=title)
+    for one in stops:
+        table.add_row(
+            str(one.round),
+            f"{100 * one.fraction:.1f}",
+            f"{one.epochs:.2f}",
+            f"{one.top1:.2f}",
+            f"{one.loss:.4f}",
+            f"{one.codebook_size:,}",
+            f"{one.entropy_bits:.3f}",
+            f"{one.file_mb:.3f}",
+        )
+    return table
+
+
+def draw_frontier(stops: Sequence[Stop], path: Path) -> None:
+    """Accuracy over size, the rounds joined in their order."""
+    figure = Figure(figsize=(8, 4.8), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    size, top1 = [one.file_mb for one in stops], [one.top1 for one in stops]
+    axes.plot(size, top1, color=GREY, linewidth=1.0)
+    axes.plot(size, top1, color=ORANGE, linestyle="", marker="o", markersize=7)
+    for one in stops:
+        axes.annotate(
+            str(one.round),
+            (one.file_mb, one.top1),
+            textcoords="offset points",
+            xytext=(0, 8),
+            ha="center",
+            fontsize=9,
+            color=INK,
+        )
+    axes.set_title("Top-1 accuracy of each round's network, clustered to 100 %", loc="left", fontsize=11, color=INK)
+    axes.set_xlabel("compressed file, MB")
+    for values, limits, least in ((size, axes.set_xlim, 0.1 * max(size)), (top1, axes.set_ylim, 1.0)):
+        middle, half = (max(values) + min(values)) / 2, max(0.65 * (max(values) - min(values)), least / 2)
+        limits(middle - half, middle + half)  # smaller differences would be blown up to a result
+    axes.ticklabel_format(useOffset=False)
+    tidy(axes)
+    save(figure, path)
