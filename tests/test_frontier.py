@@ -71,7 +71,7 @@ def test_every_round_is_clustered_to_the_end_and_measured(finished: Finished, tm
     assert last["file_mb"] < whole and first["file_mb"] > 0.5 * whole
     written = json.loads((tmp_path / "evaluation.json").read_text())
     assert written["frontier"][0]["top1"] == first["top1"] and again.images == total
-    assert np.asarray(imread(tmp_path / "frontier.png")).shape[:2] == (720, 1200)
+    assert np.asarray(imread(tmp_path / "frontier.png")).shape[:2] == (810, 1200)
 
 
 @pytest.mark.slow

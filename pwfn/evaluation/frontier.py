@@ -22,7 +22,7 @@ from pwfn.evaluation.report import Section, plain_table
 from pwfn.evaluation.subject import CLUSTERED, rebuilt_settings
 from pwfn.faults import RunError
 from pwfn.network import FlatWeights, cluster_network
-from pwfn.pictures import GREY, INK, ORANGE, save, tidy
+from pwfn.pictures import GREEN, INK, ORANGE, save, tidy
 from pwfn.posterior import FREE, quantised_tensors
 from pwfn.record import RoundRecord, read_records, write_atomically
 from pwfn.settings import TrainSettings
@@ -141,27 +141,21 @@ def frontier_table(stops: Sequence[Stop]) -> Table:
 
 
 def draw_frontier(stops: Sequence[Stop], path: Path) -> None:
-    """Accuracy over size, the rounds joined in their order."""
-    figure = Figure(figsize=(8, 4.8), dpi=150, layout="constrained")
-    axes = figure.subplots()
-    size, top1 = [one.file_mb for one in stops], [one.top1 for one in stops]
-    axes.plot(size, top1, color=GREY, linewidth=1.0)
-    axes.plot(size, top1, color=ORANGE, linestyle="", marker="o", markersize=7)
-    for one in stops:
-        axes.annotate(
-            str(one.round),
-            (one.file_mb, one.top1),
-            textcoords="offset points",
-            xytext=(0, 8),
-            ha="center",
-            fontsize=9,
-            color=INK,
-        )
-    axes.set_title("Top-1 accuracy of each round's network, clustered to 100 %", loc="left", fontsize=11, color=INK)
-    axes.set_xlabel("compressed file, MB")
-    for values, limits, least in ((size, axes.set_xlim, 0.1 * max(size)), (top1, axes.set_ylim, 1.0)):
-        middle, half = (max(values) + min(values)) / 2, max(0.65 * (max(values) - min(values)), least / 2)
-        limits(middle - half, middle + half)  # smaller differences would be blown up to a result
-    axes.ticklabel_format(useOffset=False)
-    tidy(axes)
+    """Accuracy and size over the rounds, as a PNG."""
+    figure = Figure(figsize=(8, 5.4), dpi=150, layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    rounds, top1, size = [one.round for one in stops], [one.top1 for one in stops], [one.file_mb for one in stops]
+    top.plot(rounds, top1, color=ORANGE, marker="o", markersize=5, linewidth=1.8)
+    bottom.plot(rounds, size, color=GREEN, marker="o", markersize=5, linewidth=1.8)
+    top.set_title("Top-1 accuracy of each round's network, clustered to 100 %", loc="left", fontsize=11, color=INK)
+    bottom.set_title("Its compressed file, MB", loc="left", fontsize=11, color=INK)
+    bottom.set_xlabel("round (share of weights that were fixed)")
+    bottom.set_xticks(rounds, [f"{one.round}\n{100 * one.fraction:g} %" for one in stops], fontsize=8)
+    middle, half = (max(top1) + min(top1)) / 2, max(0.65 * (max(top1) - min(top1)), 0.5)
+    top.set_ylim(
+        middle - half, middle + half
+    )  # less than a point would blow the noise of the test split up to a result
+    bottom.set_ylim(0, 1.15 * max(size))
+    for axes in (top, bottom):
+        tidy(axes)
     save(figure, path)

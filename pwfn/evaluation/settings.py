@@ -79,6 +79,7 @@ class EvaluateSettings:
     corruptions: Corruptions
     batchnorm_images: int
     frontier: bool
+    bill: bool
     data: ImageData | None = None
 
     @staticmethod

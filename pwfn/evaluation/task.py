@@ -15,6 +15,7 @@ from pwfn.console import show
 from pwfn.evaluation import report
 from pwfn.evaluation.answers import by_class
 from pwfn.evaluation.batchnorm import with_new_statistics
+from pwfn.evaluation.bill_report import bill_section
 from pwfn.evaluation.corruptions_report import corruptions_section
 from pwfn.evaluation.frontier import frontier_section, saved_rounds
 from pwfn.evaluation.measure import MEAN, Measured, Setup, measure
@@ -79,6 +80,8 @@ def _sections(setup: Setup, measured: Measured) -> Iterator[Section]:
         yield corruptions_section(setup, measured)
     if setup.settings.frontier:
         yield frontier_section(setup)
+    if setup.settings.bill:
+        yield bill_section(setup)
 
 
 def _print(
