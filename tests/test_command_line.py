@@ -14,6 +14,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from pwfn import resolvers
+from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.preflight import preflight
 from pwfn.settings import TrainSettings
 from tests.conftest import PROJECT, SMALL, Program
@@ -165,6 +166,42 @@ def test_the_train_commands_of_the_docs_pass_every_check(
         preflight(TrainSettings, PROJECT / "conf", "train", arguments)
         OverridesParser.create().parse_overrides([a for a in arguments if not a.startswith("-")])
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("document", "least"), [("README.md", 1), ("docs/evaluation.md", 9)])
+def test_the_evaluate_commands_of_the_docs_pass_every_check(
+    document: str, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resolvers.register()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.pwfn").touch()
+    commands = commands_of(PROJECT / document, "python evaluate.py")
+    assert len(commands) >= least
+    for command in commands:
+        preflight(EvaluateSettings, PROJECT / "conf", "evaluate", command[2:])
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["trainer=ddp"], "trainer=ddp: an evaluation is one process, on device=cpu, gpu or auto, in the precision of"),
+        (["trainer.devices=2"], "trainer.devices = 2: unknown key; the nearest is device"),
+        (
+            ["corruptions.kinds=[fog]"],
+            "corruptions.kinds = ['fog']: must be a list, each entry one of noise, blur, contrast",
+        ),
+        (["noise.draws=1"], "noise.draws = 1: must be an integer from 2"),
+        (["prune_codebook.max_size=0"], "prune_codebook.max_size = 0: must be an integer from 1, or null"),
+        (["noise.sigma=[1,x]"], "noise.sigma = [1, 'x']: must be a list of numbers"),
+    ],
+)
+def test_faults_of_an_evaluation_are_one_line(
+    overrides: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        preflight(EvaluateSettings, PROJECT / "conf", "evaluate", ["run=x", *overrides])
+    assert [said for said in capsys.readouterr().err.splitlines()[1:] if line in said]
 
 
 @pytest.mark.slow

@@ -58,6 +58,28 @@ class Corruptions:
 
 
 @dataclass(frozen=True)
+class CodebookSpec:
+    """Whether the use of the codebook is reported, which entries count as rare, and in which unit a merge is priced."""
+
+    show: bool
+    rare: int
+    cost: Literal["sigma", "distance"]
+
+    def __post_init__(self) -> None:
+        require(self, rare=(self.rare >= 0, "an integer from 0"))
+
+
+@dataclass(frozen=True)
+class PruneCodebook:
+    """How many entries are left after the cheapest merges; None: nothing is merged."""
+
+    max_size: int | None
+
+    def __post_init__(self) -> None:
+        require(self, max_size=(self.max_size is None or self.max_size >= 1, "an integer from 1, or null"))
+
+
+@dataclass(frozen=True)
 class EvaluateSettings:
     """One run of `evaluate.py`: the folder of a finished run, or an artifact and the data to measure it on.
 
@@ -80,6 +102,8 @@ class EvaluateSettings:
     batchnorm_images: int
     frontier: bool
     bill: bool
+    codebook: CodebookSpec
+    prune_codebook: PruneCodebook
     data: ImageData | None = None
 
     @staticmethod

@@ -16,11 +16,13 @@ from pwfn.evaluation import report
 from pwfn.evaluation.answers import by_class
 from pwfn.evaluation.batchnorm import with_new_statistics
 from pwfn.evaluation.bill_report import bill_section
+from pwfn.evaluation.codebook_report import codebook_section
 from pwfn.evaluation.corruptions_report import corruptions_section
 from pwfn.evaluation.frontier import frontier_section, saved_rounds
 from pwfn.evaluation.measure import MEAN, Measured, Setup, measure
 from pwfn.evaluation.noise_report import noise_section
 from pwfn.evaluation.pictures import draw_confusion, draw_reliability, draw_risk_coverage
+from pwfn.evaluation.prune import prune, prune_section
 from pwfn.evaluation.report import Section
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import CLUSTERED, Subject, subject_of
@@ -47,8 +49,11 @@ def run(settings: EvaluateSettings, console: Console) -> Measured:
     with _progress(console, settings.quiet) as say:
         say("reading the images")
         setup = Setup.of(settings, subject, say)
+        setup, pruned = prune(setup) if settings.prune_codebook.max_size else (setup, None)
         measured = measure(with_new_statistics(setup) if settings.batchnorm_images else setup)
         sections = list(_sections(setup, measured))
+        if pruned is not None:
+            sections.append(prune_section(setup, pruned, measured))
     names = _class_names(subject)
     facts = {
         "seed": settings.seed,
@@ -82,6 +87,8 @@ def _sections(setup: Setup, measured: Measured) -> Iterator[Section]:
         yield frontier_section(setup)
     if setup.settings.bill:
         yield bill_section(setup)
+    if setup.settings.codebook.show:
+        yield codebook_section(setup)
 
 
 def _print(
