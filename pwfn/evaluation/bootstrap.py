@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from pwfn.evaluation.answers import METRICS, Answers, Numbers, Whole, bin_of, equal_counts
+from pwfn.evaluation.answers import METRICS, Answers, Numbers, bin_of, equal_counts
 
 BLOCK = 1 << 21  # numbers that are worked on at once
 LEVEL = 0.95
@@ -33,44 +33,43 @@ def interval(values: Numbers) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _splits(count: int, resamples: int, seed: int) -> Iterator[Whole]:
+def _splits(count: int, resamples: int, seed: int) -> Iterator[Numbers]:
     """How often each image is in each split, [a few splits, count]."""
     rng = np.random.default_rng(seed)
     at_once = max(1, BLOCK // count)
     for start in range(0, resamples, at_once):
         number = min(at_once, resamples - start)
         drawn = rng.integers(count, size=(number, count)) + count * np.arange(number)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=number * count).reshape(number, count)
+        times = np.bincount(drawn.ravel(), minlength=number * count).reshape(number, count)
+        yield times.astype(np.float64)  # once, and not in each of the products to come
 
 
-def _resampled(answers: Answers, times: Whole, bins: int) -> dict[str, Numbers]:
+def _resampled(answers: Answers, times: Numbers, bins: int) -> dict[str, Numbers]:
     count = len(answers)
     gap = answers.hit1 - answers.confidence
-    one_hot = np.zeros((count, bins))
-    one_hot[np.arange(count), bin_of(answers.confidence, bins)] = gap
+    in_bin = np.zeros((count, bins))
+    in_bin[np.arange(count), bin_of(answers.confidence, bins)] = gap
+    averaged = [m for m in METRICS if m.column is not None and getattr(answers, m.column) is not None]
+    columns = [metric.scale * getattr(answers, str(metric.column)) for metric in averaged]
+    sums = times @ np.column_stack([in_bin, *columns]) / count
+    order = np.argsort(answers.confidence, kind="stable")
     special = {
-        "ece": np.abs(times @ one_hot).sum(1) / count,
-        "adaptive_ece": _adaptive(gap[order := np.argsort(answers.confidence, kind="stable")], times[:, order], bins),
+        "ece": np.abs(sums[:, :bins]).sum(1),
+        "adaptive_ece": _adaptive(gap[order], times[:, order], bins),
     }
-    values = {}
-    for metric in METRICS:
-        column = None if metric.column is None else getattr(answers, metric.column)
-        if column is not None:
-            values[metric.name] = metric.scale * (times @ column) / count
-        elif metric.name in special:
-            values[metric.name] = metric.scale * special[metric.name]
-    return values
+    means = {metric.name: sums[:, bins + index] for index, metric in enumerate(averaged)}
+    errors = {metric.name: metric.scale * special[metric.name] for metric in METRICS if metric.name in special}
+    return means | errors
 
 
-def _adaptive(gap: Numbers, times: Whole, bins: int) -> Numbers:
+def _adaptive(gap: Numbers, times: Numbers, bins: int) -> Numbers:
     """The adaptive calibration error of each split, for images sorted by confidence."""
     count = len(gap)
-    borders = equal_counts(count, bins)
-    before = np.concatenate([np.zeros((len(times), 1)), np.cumsum(times * gap, axis=1)], axis=1)
+    borders = equal_counts(count, bins)[1:]
+    ends, sums = np.cumsum(times, axis=1), np.cumsum(times * gap, axis=1)
     result = np.empty(len(times))
-    for row, own in enumerate(times):
-        ends = np.cumsum(own)
-        last = np.searchsorted(ends, borders[1:], side="left")  # the image in which each group ends
-        sums = before[row, last] + (borders[1:] - (ends[last] - own[last])) * gap[last]
-        result[row] = np.abs(np.diff(sums, prepend=0.0)).sum() / count
+    for row in range(len(times)):
+        last = np.searchsorted(ends[row], borders, side="left")  # the image in which each group ends
+        up_to = sums[row, last] - (ends[row, last] - borders) * gap[last]
+        result[row] = np.abs(np.diff(up_to, prepend=0.0)).sum() / count
     return result
