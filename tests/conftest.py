@@ -66,6 +66,12 @@ def small_run(composed: Compose):  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture(scope="session")
+def finished_run(small_run, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    """A finished small run that kept the network of every round and all sigmas. Read only."""
+    return small_run(tmp_path_factory.mktemp("finished_run"), "artifact.every_round=true", "artifact.sigma=true")
+
+
+@pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
     """`program(folder, "train.py", *overrides)`: an entry point in a process of its own, started in `folder`."""
 

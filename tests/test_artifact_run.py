@@ -34,8 +34,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def finished(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    return small_run(tmp_path_factory.mktemp("run"), "artifact.every_round=true", "artifact.sigma=true")
+def finished(finished_run: Finished) -> Finished:
+    return finished_run
 
 
 def test_a_run_ends_with_its_final_network_in_one_file(finished: Finished) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
@@ -128,14 +127,12 @@ def test_layers_that_compute_with_other_weights_are_said() -> None:
 
 
 @pytest.mark.slow
-def test_the_bill_of_a_run(small_run: Callable[..., Finished], tmp_path: Path) -> None:
-    small_run(tmp_path)
-    measured(run=str(tmp_path), bill=True)
-    folder = tmp_path / "evaluation"
-    written = json.loads((folder / "evaluation.json").read_text())["bill"]
-    rows = list(csv.DictReader((folder / "bill.csv").open()))
+def test_the_bill_of_a_run(finished_run: Finished, tmp_path: Path) -> None:
+    measured(run=str(finished_run.folder), bill=True, output=str(tmp_path))
+    written = json.loads((tmp_path / "evaluation.json").read_text())["bill"]
+    rows = list(csv.DictReader((tmp_path / "bill.csv").open()))
     assert int(rows[-1]["shifts"]) == written["total"]["shifts"] > 0
-    record = json.loads((tmp_path / "rounds.json").read_text())[-1]
-    assert written["total"]["bits_entropy"] / int(rows[-1]["weights"]) == pytest.approx(record["entropy_bits"])
-    image = np.asarray(imread(folder / "bill.png"))
+    bits = written["total"]["bits_entropy"] / int(rows[-1]["weights"])
+    assert bits == pytest.approx(finished_run.records[-1].entropy_bits)
+    image = np.asarray(imread(tmp_path / "bill.png"))
     assert image.shape[:2] == (750, 1500) and (image[..., :3] < 0.9).any(axis=2).mean() > 0.05

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,17 +74,13 @@ def test_images_are_corrupted_before_they_are_normalised_whatever_the_batches() 
 
 
 @pytest.mark.slow
-def test_the_table_is_that_of_a_loop(
-    small_run: Callable[..., Finished], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = tmp_path_factory.mktemp("run")
-    small_run(folder)
+def test_the_table_is_that_of_a_loop(finished_run: Finished, tmp_path: Path) -> None:
     chosen = Corruptions(("noise", "rotation"), (0.1, 0.3), (), (), (30.0,))
-    one = settings(run=str(folder), corruptions=chosen, samples=2, output=str(folder))
+    one = settings(run=str(finished_run.folder), corruptions=chosen, samples=2, output=str(tmp_path))
     setup = Setup.of(one, subject_of(one))
     measured = measure(setup)
     section = corruptions_section(setup, measured)
-    with (folder / "corruptions.csv").open() as file:
+    with (tmp_path / "corruptions.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 3 * 3 == len(section.content) and json.dumps(section.content)
     network = setup.network("clustered")
@@ -108,7 +104,7 @@ def test_the_table_is_that_of_a_loop(
     assert float(row["confidence"]) == pytest.approx(100 * sure / count, rel=1e-3)
     ensemble = [r for r in rows if r["weights"] == "ensemble"]
     assert len(ensemble) == 3 and all(float(r["mutual_information"]) >= 0 for r in ensemble)
-    assert np.asarray(imread(folder / "corruptions.png")).shape[:2] == (630, 1020)
+    assert np.asarray(imread(tmp_path / "corruptions.png")).shape[:2] == (630, 1020)
 
 
 @pytest.mark.parametrize(

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 import yaml
 from matplotlib.image import imread
+from rich.console import Console
+from safetensors.torch import load_file
 from torch import nn
 
 from pwfn.checkpoint import NotAFinishedRun
 from pwfn.data import DataError
 from pwfn.evaluation.predict import Computing, LabelledImages, drawn, predict, predict_draws
 from pwfn.evaluation.subject import subject_of
+from pwfn.evaluation.task import run
+from pwfn.logger import Csv, Wandb
 from pwfn.posterior import quantised_tensors, sampled
 from pwfn.prior import Pow2Distance
 from pwfn.run import Finished
 from tests.evaluation import measured, settings
+from tests.wandb_offline import find_runs, read_run
 
 SmallRun = Callable[..., Finished]
 ON = Computing(torch.device("cpu"), "32-true")
@@ -131,9 +138,6 @@ def test_labels_that_come_in_another_order_are_noticed() -> None:
 def test_the_pretrained_network_is_kept_as_timm_reads_it(finished: Finished) -> None:
     subject = subject_of(settings(run=str(finished.folder)))
     network = subject.networks["pretrained"]()
-    import timm
-    from safetensors.torch import load_file
-
     state = load_file(finished.folder / "pretrained.safetensors")
     plain = timm.create_model("test_resnet.r160_in1k", num_classes=10, in_chans=1)
     plain.load_state_dict(state)
@@ -145,10 +149,6 @@ def test_the_pretrained_network_is_kept_as_timm_reads_it(finished: Finished) -> 
 
 
 def test_the_pictures_and_tables_are_there(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:
-    from rich.console import Console
-
-    from pwfn.evaluation.task import run
-
     run(settings(run=str(finished.folder), samples=2, resamples=100), Console())
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines()[1:24])) <= 80 and "…" not in said
@@ -159,6 +159,33 @@ def test_the_pictures_and_tables_are_there(finished: Finished, capsys: pytest.Ca
         assert image.shape[0] > 400 and (image < 0.9).any(axis=2).mean() > 0.01
     classes = (finished.folder / "evaluation/classes.csv").read_text().splitlines()
     assert len(classes) == 1 + 10 * 7
+
+
+@pytest.mark.slow
+def test_a_logger_gets_every_figure_and_picture(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    again = measured(
+        run=str(finished.folder), bill=True, output=str(tmp_path / "out"), logger=Wandb(save_dir=str(tmp_path))
+    )
+    (path,) = find_runs(tmp_path)
+    deadline = time.monotonic() + 20
+    while (run_ := read_run(path)).exit_code is None and time.monotonic() < deadline:
+        time.sleep(0.1)  # W&B's helper process writes images and the end of the run in its own time
+    assert run_.job_type == "evaluate" and run_.exit_code == 0 and str(finished.folder) in run_.name
+    for name in ("pretrained", "trained", "clustered"):
+        assert run_.summary[f"{name}/mean/nll"] == again.row(name, "mean").figures["nll"]
+    written = json.loads((tmp_path / "out/evaluation.json").read_text())
+    assert run_.summary["bill/total/shifts"] == written["bill"]["total"]["shifts"]
+    shown = {key for row in run_.history for key in row if key.startswith("evaluation/")}
+    assert {key.split(".")[0] for key in shown} >= {
+        f"evaluation/{name}" for name in ("bill", "confusion", "reliability", "risk_coverage")
+    }
+    measured(run=str(finished.folder), output=str(tmp_path / "csv"), logger=Csv())
+    (table,) = (tmp_path / "csv").rglob("metrics.csv")
+    assert "clustered/mean/nll" in table.read_text().splitlines()[0]
 
 
 def test_images_that_moved_are_found(finished: Finished, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from pwfn.clustering import cluster_round
 from pwfn.evaluation.batchnorm import reestimate
 from pwfn.evaluation.frontier import saved_rounds
 from pwfn.evaluation.predict import Computing
-from pwfn.evaluation.subject import rebuilt_settings
+from pwfn.evaluation.subject import rebuilt_settings, subject_of
 from pwfn.faults import RunError
 from pwfn.network import FlatWeights
 from pwfn.posterior import quantised_tensors
@@ -29,12 +28,11 @@ from pwfn.run import Finished
 from tests.evaluation import measured, settings
 
 ON = Computing(torch.device("cpu"), "32-true")
-SmallRun = Callable[..., Finished]
 
 
 @pytest.fixture(scope="module")
-def finished(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    return small_run(tmp_path_factory.mktemp("run"), "artifact.every_round=true", "artifact.sigma=true")
+def finished(finished_run: Finished) -> Finished:
+    return finished_run
 
 
 @pytest.mark.slow
@@ -56,8 +54,6 @@ def test_every_round_is_clustered_to_the_end_and_measured(finished: Finished, tm
     assert first["entropy_bits"] == pytest.approx(entropy(counts, base=2), rel=1e-12)
     for tensor, piece in zip(tensors, result.mu.split([t.mu.numel() for t in tensors]), strict=True):
         tensor.mu.data = piece.view_as(tensor.mu)
-    from pwfn.evaluation.subject import subject_of
-
     right = total = 0
     with torch.no_grad():
         for images, labels in subject_of(settings(run=str(finished.folder))).data.test_dataloader():

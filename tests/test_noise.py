@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -26,9 +25,8 @@ LEVELS = NoiseLevels(2, (0.01, 0.5), (0.3,), (2.0,))
 
 
 @pytest.fixture(scope="module")
-def setup(small_run: Callable[..., Finished], tmp_path_factory: pytest.TempPathFactory) -> Setup:
-    folder = tmp_path_factory.mktemp("run")
-    small_run(folder)
+def setup(finished_run: Finished, tmp_path_factory: pytest.TempPathFactory) -> Setup:
+    folder = finished_run.folder
     out = tmp_path_factory.mktemp("evaluation")
     one = settings(run=str(folder), noise=LEVELS, compare=(str(folder),), output=str(out))
     return Setup.of(one, subject_of(one))

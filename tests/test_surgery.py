@@ -15,6 +15,7 @@ from torch import nn
 
 import pwfn
 from pwfn.data import Synthetic
+from pwfn.evaluation.settings import CodebookSpec, NoiseLevels, PruneCodebook
 from pwfn.evaluation.surgery import apply_merges, merges_down_to, usage
 from pwfn.faults import RunError
 from pwfn.posterior import quantised_tensors, to_bayesian
@@ -118,8 +119,6 @@ def finished(small_run: Callable[..., Finished], tmp_path_factory: pytest.TempPa
 
 @pytest.mark.slow
 def test_a_pruned_run_is_measured_and_written(finished: Finished, tmp_path: Path) -> None:
-    from pwfn.evaluation.settings import CodebookSpec, PruneCodebook
-
     entries = finished.records[-1].codebook_size
     again = measured(
         run=str(finished.folder),
@@ -157,8 +156,6 @@ def all_weights(path: Path) -> np.ndarray:
 
 @pytest.mark.slow
 def test_an_artifact_without_sigmas_is_priced_in_weight_units(finished: Finished, tmp_path: Path) -> None:
-    from pwfn.evaluation.settings import NoiseLevels, PruneCodebook
-
     measured(
         artifact=str(finished.folder / "model.pwfn"),
         data=IMAGES,
@@ -180,8 +177,6 @@ def test_an_artifact_without_sigmas_is_priced_in_weight_units(finished: Finished
 
 
 def test_values_out_of_range_are_refused() -> None:
-    from pwfn.evaluation.settings import CodebookSpec, PruneCodebook
-
     with pytest.raises(ValueError, match="max_size = 0: must be an integer from 1, or null"):
         settings(run="x", prune_codebook=PruneCodebook(0))
     with pytest.raises(ValueError, match="rare = -1"):

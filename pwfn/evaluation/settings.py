@@ -11,6 +11,7 @@ import torch
 
 from pwfn.data import ImageData
 from pwfn.faults import Fault, InvalidValueError, require
+from pwfn.logger import LoggerSpec
 
 NOISE_KINDS = ("absolute", "relative", "sigma")
 
@@ -104,6 +105,7 @@ class EvaluateSettings:
     bill: bool
     codebook: CodebookSpec
     prune_codebook: PruneCodebook
+    logger: LoggerSpec
     data: ImageData | None = None
 
     @staticmethod

@@ -19,6 +19,7 @@ from pwfn.evaluation.bill_report import bill_section
 from pwfn.evaluation.codebook_report import codebook_section
 from pwfn.evaluation.corruptions_report import corruptions_section
 from pwfn.evaluation.frontier import frontier_section, saved_rounds
+from pwfn.evaluation.log import log_evaluation
 from pwfn.evaluation.measure import MEAN, Measured, Setup, measure
 from pwfn.evaluation.noise_report import noise_section
 from pwfn.evaluation.pictures import draw_confusion, draw_reliability, draw_risk_coverage
@@ -69,6 +70,8 @@ def run(settings: EvaluateSettings, console: Console) -> Measured:
     _print(console, settings, subject, measured, names, sections)
     written = sorted(name for name, time in _files(subject.folder).items() if time != before.get(name))
     show(console, f"Written to {subject.folder}: {', '.join(written)}")
+    pictures = [subject.folder / name for name in written if name.endswith(".png")]
+    log_evaluation(settings, subject, measured, sections, pictures)
     return measured
 
 

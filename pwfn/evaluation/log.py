@@ -1,0 +1,56 @@
+"""The figures and pictures of an evaluation, sent to a logger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from pwfn.evaluation.measure import Measured
+from pwfn.evaluation.report import Section
+from pwfn.evaluation.settings import EvaluateSettings
+from pwfn.evaluation.subject import Subject
+from pwfn.logger import RoundLogger, Wandb, report_summary
+
+
+def log_evaluation(
+    settings: EvaluateSettings, subject: Subject, measured: Measured, sections: Sequence[Section], pictures: list[Path]
+) -> None:
+    """Log every figure as `<network>/<weights>/<metric>` and `<part>/<figure>`, and the pictures where a logger can."""
+    spec = settings.logger
+    if isinstance(spec, Wandb) and spec.job_type == "train":  # conf/logger/wandb.yaml speaks of training
+        spec = replace(spec, job_type="evaluate")
+    name = f"evaluation of {subject.title}"
+    logger = spec.build(config=asdict(settings), name=name, folder=subject.folder, group=None)
+    if logger is None:
+        return
+    exit_code = 1
+    try:
+        values = {
+            f"{row.network}/{row.mode}/{key}": value
+            for row in measured.rows
+            for key, value in row.figures.items()
+            if value is not None
+        }
+        for section in sections:
+            values |= dict(_numbers(section.name, section.content))
+        if isinstance(logger, RoundLogger):
+            report_summary(logger, values)
+        else:
+            logger.log_metrics(values, step=0)
+        if hasattr(logger, "log_image"):
+            for picture in pictures:
+                logger.log_image(key=f"evaluation/{picture.stem}", images=[str(picture)])
+        exit_code = 0
+    finally:
+        spec.close(logger, exit_code)
+
+
+def _numbers(key: str, content: Any) -> Iterator[tuple[str, float]]:
+    """The single numbers in nested mappings; the rows of lists are in the files."""
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            yield from _numbers(f"{key}/{name}", value)
+    elif isinstance(content, int | float):
+        yield key, content
