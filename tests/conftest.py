@@ -79,7 +79,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
 
     def start(folder: Path, script: str, *overrides: str) -> subprocess.CompletedProcess[str]:
         quiet = {"WANDB_DATA_DIR": staging, "WANDB_CACHE_DIR": staging, "WANDB_CONFIG_DIR": staging}
-        environment = {**os.environ, **quiet, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+        # without the address of the W&B helper of this process, whose working directory is another
+        inherited = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+        environment = {**inherited, **quiet, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
         command = [sys.executable, str(PROJECT / script), *overrides]
         return subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False

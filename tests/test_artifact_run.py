@@ -97,7 +97,12 @@ def test_other_classes_are_refused_and_another_size_is_said(finished: Finished, 
     digits = Digits(image_size=32, test_images=50)
     run = replace(run, data=digits)
     receipt = write_for_run(
-        tmp_path, finished.network, run, {"api_key": "hush", "seed": 1}, finished.baseline, finished.records[-1]
+        tmp_path,
+        finished.network,
+        run,
+        {"api_key": "hush", "trainer": {"precision": "bf16-mixed"}},
+        finished.baseline,
+        finished.records[-1],
     )
     assert receipt.zip is not None
     text = json.dumps(pwfn.describe(tmp_path / "model.pwfn"))
@@ -106,6 +111,7 @@ def test_other_classes_are_refused_and_another_size_is_said(finished: Finished, 
         subject_of(settings(artifact=str(tmp_path / "model.pwfn"), data=OtherNames(image_size=32)))
     assert "\n" not in str(error.value)
     other = subject_of(settings(artifact=str(tmp_path / "model.pwfn"), data=replace(digits, image_size=64)))
+    assert other.precision == "bf16-mixed"
     assert other.notes == ["Images are prepared as the artifact says, at 32 x 32 pixels."]
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from matplotlib.image import imread
 
+from pwfn.checkpoint import NotAFinishedRun
 from pwfn.data.streams import mixed_seed
 from pwfn.evaluation.measure import Setup
 from pwfn.evaluation.noise import NoisePoint, noisy, scales
@@ -19,7 +20,7 @@ from pwfn.evaluation.subject import subject_of
 from pwfn.posterior import quantised_tensors
 from pwfn.record import Scores
 from pwfn.run import Finished
-from tests.evaluation import settings
+from tests.evaluation import measured, settings
 
 LEVELS = NoiseLevels(2, (0.01, 0.5), (0.3,), (2.0,))
 
@@ -115,6 +116,8 @@ def test_levels_out_of_range_are_refused(levels: tuple[object, ...], said: str) 
     assert said in str(error.value)
 
 
-def test_comparing_needs_noise() -> None:
+def test_comparing_needs_noise_and_finished_runs(setup: Setup) -> None:
+    with pytest.raises(NotAFinishedRun, match="nowhere is not a finished run"):
+        measured(run=str(setup.settings.run), compare=("nowhere",), noise=LEVELS)
     with pytest.raises(ValueError, match=r"compare = \['x'\]: must be \[\] where noise.draws is 0"):
         settings(run="y", compare=("x",))

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from pwfn.data.streams import mixed_seed
 from pwfn.evaluation.bootstrap import LEVEL
 from pwfn.evaluation.measure import Setup, scores_of
-from pwfn.evaluation.settings import NOISE_KINDS
-from pwfn.evaluation.subject import CLUSTERED, PRETRAINED, subject_of
+from pwfn.evaluation.settings import NOISE_KINDS, EvaluateSettings
+from pwfn.evaluation.subject import CLUSTERED, PRETRAINED, Subject, subject_of
 from pwfn.posterior import QuantisedTensor, quantised_tensors, replaced
 from pwfn.record import Scores
 
@@ -68,6 +68,12 @@ def scales(network: nn.Module, kind: str, level: float, sigma_of: nn.Module) -> 
     return lambda tensor: level * sigmas[tensor.name]
 
 
+def compared(settings: EvaluateSettings) -> list[tuple[EvaluateSettings, Subject]]:
+    """The runs given for comparison, each on its own images; raises what `subject_of` raises."""
+    others = [replace(settings, run=run, artifact=None, data=None, data_root=None) for run in settings.compare]
+    return [(other, subject_of(other)) for other in others]
+
+
 def noise_curves(setup: Setup) -> list[NoisePoint]:
     """Every level of every unit: first the pretrained and the clustered network, then those of the runs to compare.
 
@@ -81,11 +87,10 @@ def noise_curves(setup: Setup) -> list[NoisePoint]:
             points += list(_curves(setup, name, network, clustered))
     if CLUSTERED not in setup.subject.learned and setup.settings.noise.sigma:
         setup.subject.notes.append("No noise in units of sigma: the artifact was written without sigmas.")
-    for folder in setup.settings.compare:
-        other = replace(setup.settings, run=folder, artifact=None, data=None, data_root=None)
-        setup_of_other = Setup.of(other, subject_of(other), setup.say)
+    for other, subject in compared(setup.settings):
+        setup_of_other = Setup.of(other, subject, setup.say)
         network = setup_of_other.network(CLUSTERED)
-        points += list(_curves(setup_of_other, folder, network, network))
+        points += list(_curves(setup_of_other, subject.title, network, network))
     return points
 
 

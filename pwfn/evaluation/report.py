@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -97,12 +98,17 @@ def classes_table(row: Row, names: Sequence[str], classes: Sequence[Mapping[str,
         table.add_row(
             names[int(one["class"])],
             f"{one['images']:,}",
-            f"{one['recall']:.2f}",
+            _percent(one["recall"]),
             f"{one['chosen']:,}",
-            f"{one['precision']:.2f}",
-            f"{100 * one['confidence']:.2f}",
+            _percent(one["precision"]),
+            _percent(100 * one["confidence"]),
         )
     return table
+
+
+def _percent(value: float) -> str:
+    """Nothing where a class has no images, or was never the answer."""
+    return "" if math.isnan(value) else f"{value:.2f}"
 
 
 def recorded_lines(subject: Subject, measured: Measured) -> list[str]:
@@ -118,7 +124,7 @@ def recorded_lines(subject: Subject, measured: Measured) -> list[str]:
     if subject.recorded and not differ:
         lines.append(f"The scores at the mean weights equal {subject.of} to the last digit.")
     elif differ:
-        lines.append(f"The scores at the mean weights DIFFER from {subject.of} (other machine or threads?).")
+        lines.append(f"The scores at the mean weights DIFFER from {subject.of} (other images, machine or threads?).")
     return lines
 
 

@@ -16,6 +16,7 @@ from pwfn import checkpoint, config
 from pwfn.artifact import ArtifactError, describe, load
 from pwfn.data import DataError, ImageData
 from pwfn.data.module import ImageDataModule
+from pwfn.evaluation.predict import AUTOCAST
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.model import build_bayesian, data_config
 from pwfn.posterior import set_sigma, to_bayesian
@@ -150,9 +151,16 @@ def _of_artifact(settings: EvaluateSettings) -> Subject:
         networks={CLUSTERED: lambda: _artifact_network(path, said)},
         learned=(CLUSTERED,) if posterior else (),
         recorded={} if recorded is None else {CLUSTERED: recorded},
-        precision=str(OmegaConf.select(OmegaConf.create(said["config"] or {}), "trainer.precision", default="32-true")),
+        precision=_precision(said["config"]),
         notes=notes,
     )
+
+
+def _precision(config: Any) -> str:
+    """What a run's config, read from a file that may be a stranger's, says it computed in; 32-true if it says nothing."""
+    trainer = config.get("trainer") if isinstance(config, dict) else None
+    precision = trainer.get("precision") if isinstance(trainer, dict) else None
+    return precision if isinstance(precision, str) and precision in AUTOCAST else "32-true"
 
 
 def _artifact_network(path: str, said: Mapping[str, Any]) -> nn.Module:

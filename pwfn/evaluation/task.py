@@ -21,6 +21,7 @@ from pwfn.evaluation.corruptions_report import corruptions_section
 from pwfn.evaluation.frontier import frontier_section, saved_rounds
 from pwfn.evaluation.log import log_evaluation
 from pwfn.evaluation.measure import MEAN, Measured, Setup, measure
+from pwfn.evaluation.noise import compared
 from pwfn.evaluation.noise_report import noise_section
 from pwfn.evaluation.pictures import draw_confusion, draw_reliability, draw_risk_coverage
 from pwfn.evaluation.prune import prune, prune_section
@@ -43,8 +44,9 @@ def evaluate(cfg: DictConfig) -> None:
 def run(settings: EvaluateSettings, console: Console) -> Measured:
     """Measure what the settings name; everything is printed and left in the evaluation's folder."""
     subject = subject_of(settings)
+    compared(settings)  # what is missing is said before anything is measured
     if settings.frontier:
-        saved_rounds(Path(str(settings.run)))  # what is missing is said before anything is measured
+        saved_rounds(Path(str(settings.run)))
     subject.folder.mkdir(parents=True, exist_ok=True)
     before = _files(subject.folder)
     with _progress(console, settings.quiet) as say:
