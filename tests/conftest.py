@@ -79,7 +79,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
 
     def start(folder: Path, script: str, *overrides: str) -> subprocess.CompletedProcess[str]:
         quiet = {"WANDB_DATA_DIR": staging, "WANDB_CACHE_DIR": staging, "WANDB_CONFIG_DIR": staging}
-        # without the address of the W&B helper of this process, whose working directory is another
+        # without the address of the W&B process of this one, whose working directory is another
         inherited = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
         environment = {**inherited, **quiet, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
         command = [sys.executable, str(PROJECT / script), *overrides]

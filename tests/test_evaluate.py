@@ -173,7 +173,7 @@ def test_a_logger_gets_every_figure_and_picture(
     (path,) = find_runs(tmp_path)
     deadline = time.monotonic() + 20
     while (run_ := read_run(path)).exit_code is None and time.monotonic() < deadline:
-        time.sleep(0.1)  # W&B's helper process writes images and the end of the run in its own time
+        time.sleep(0.1)  # W&B's own process writes images and the end of the run in its own time
     assert run_.job_type == "evaluate" and run_.exit_code == 0 and str(finished.folder) in run_.name
     for name in ("pretrained", "trained", "clustered"):
         assert run_.summary[f"{name}/mean/nll"] == again.row(name, "mean").figures["nll"]

@@ -61,9 +61,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Change:
-    """How much a metric of one network at its mean weights is above that of the pretrained one, with its interval."""
+    """How much a metric of one network at its mean weights is above that of the network `before`, with its interval."""
 
     network: str
+    before: str
     metric: str
     value: float
     interval: tuple[float, float]
@@ -163,4 +164,4 @@ def _changes(rows: list[Row], resampled: dict[str, Any]) -> Iterator[Change]:
             before, after = first.figures[metric.name], row.figures[metric.name]
             if before is not None and after is not None:
                 both = [resampled[f"{one.network} {MEAN}"][metric.name] for one in (row, first)]
-                yield Change(row.network, metric.name, after - before, interval(both[0] - both[1]))
+                yield Change(row.network, first.network, metric.name, after - before, interval(both[0] - both[1]))

@@ -17,7 +17,7 @@ from rich.table import Table
 from pwfn.evaluation.answers import METRICS, by_class
 from pwfn.evaluation.bootstrap import LEVEL
 from pwfn.evaluation.measure import Measured, Row
-from pwfn.evaluation.subject import PRETRAINED, Subject
+from pwfn.evaluation.subject import Subject
 from pwfn.record import write_atomically
 
 MOST_CLASSES = 12  # that the console shows; classes.csv has all
@@ -133,13 +133,13 @@ def _scores(scores: Any) -> str:
 
 
 def change_lines(measured: Measured) -> list[str]:
-    """How much top1 changed from the pretrained network on, in words."""
+    """How much top1 changed from the first network on, in words."""
     lines = []
     for change in measured.changes:
-        if change.metric == "top1" and measured.rows[0].network == PRETRAINED:
+        if change.metric == "top1":
             low, high = change.interval
             lines.append(
-                f"top1 {change.network} less pretrained: {change.value:+.2f} points ({100 * LEVEL:g} %: {low:+.2f} to {high:+.2f})"
+                f"top1 {change.network} less {change.before}: {change.value:+.2f} points ({100 * LEVEL:g} %: {low:+.2f} to {high:+.2f})"
             )
     return lines
 
