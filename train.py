@@ -1,4 +1,4 @@
-"""Compress a model: `python train.py`, `python train.py experiment=smoke`, `python train.py -m seed=0,1 ...`."""
+"""Compress a model: `python train.py experiment=smoke`, `... -m seed=0,1`, `... resume=<folder of a run>`."""
 
 import sys
 from pathlib import Path
@@ -20,7 +20,11 @@ def main(cfg: DictConfig) -> float:
 
 if __name__ == "__main__":
     resolvers.register()
+    from pwfn import resume
     from pwfn.settings import TrainSettings
 
-    preflight.preflight(TrainSettings, CONF, "train", sys.argv[1:])
-    main()
+    if resume.is_asked(sys.argv[1:]):
+        resume.resume(CONF, "train", sys.argv[1:])
+    else:
+        preflight.preflight(TrainSettings, CONF, "train", sys.argv[1:])
+        main()

@@ -18,9 +18,10 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 from yaml import YAMLError
 
+from pwfn import state_file
 from pwfn.artifact.network import plain_state
 from pwfn.faults import RunError
-from pwfn.record import RECORDS, RoundRecord, read_records, write_atomically
+from pwfn.record import RECORDS, RESULT, RoundRecord, read_records, write_atomically
 
 CONFIG = "config.yaml"
 NETWORK = "network.safetensors"  # after the last clustering so far
@@ -37,11 +38,18 @@ class FolderInUse(RunError):
 
 
 def refuse_used(folder: Path) -> None:
-    """Raise FolderInUse if a run has left rounds in `folder`."""
-    if (folder / RECORDS).exists():
+    """Raise FolderInUse if a run has left rounds or checkpoints in `folder`."""
+    found = RECORDS if (folder / RECORDS).exists() else next((path.name for path in state_file.files(folder)), None)
+    if found:
         raise FolderInUse(
-            f"{folder} holds a run already ({RECORDS}): choose another hydra.run.dir or move that run away"
+            f"{folder} holds a run already ({found}): go on with it (resume={folder}), choose another hydra.run.dir or "
+            "move that run away"
         )
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run in `folder` has written all it had to write: its result is the last."""
+    return (folder / RESULT).is_file()
 
 
 def write_config(folder: Path, plain: Any) -> None:

@@ -23,11 +23,14 @@ class RunError(RuntimeError):
 
 
 class Stopped(RuntimeError):
-    """Somebody ended the run: Ctrl-C or a signal. `exit_code` is what a shell expects of a program so ended."""
+    """Somebody ended the run: Ctrl-C or a signal. `exit_code` is what a shell expects of a program so ended.
 
-    def __init__(self, reason: str, exit_code: int) -> None:
+    `saved` says that the run was saved for this, so that nothing is lost; `preempted` that a scheduler ended it.
+    """
+
+    def __init__(self, reason: str, exit_code: int, *, saved: bool = False, preempted: bool = False) -> None:
         super().__init__(f"stopped by {reason}")
-        self.exit_code = exit_code
+        self.exit_code, self.saved, self.preempted = exit_code, saved, preempted
 
 
 class InvalidValueError(ValueError):

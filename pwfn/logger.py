@@ -39,6 +39,8 @@ class RoundLogger(Protocol):
 
     def start_rounds(self, keys: Iterable[str]) -> None: ...
     def report_round(self, flat: Mapping[str, float | int]) -> None: ...
+    def report_again(self, rows: Sequence[Mapping[str, float | int]]) -> None: ...
+    def mark_preempting(self) -> None: ...
     def report_summary(self, values: Mapping[str, float | int]) -> None: ...
 
 
@@ -57,6 +59,18 @@ def report_round(logger: Logger | None, flat: Mapping[str, float | int]) -> None
         logger.save()
 
 
+def report_again(logger: Logger | None, rows: Sequence[Mapping[str, float | int]]) -> None:
+    """In a resumed run: the rounds that were finished before it, for loggers that may have lost some."""
+    if isinstance(logger, RoundLogger):
+        logger.report_again(rows)
+
+
+def mark_preempting(logger: Logger | None) -> None:
+    """Say that the machine is taken away and the run will go on elsewhere, for loggers that have such a thing."""
+    if isinstance(logger, RoundLogger):
+        logger.mark_preempting()
+
+
 def report_summary(logger: Logger | None, values: Mapping[str, float | int]) -> None:
     """Set single values of the whole run, for loggers that have such a thing."""
     if isinstance(logger, RoundLogger):
@@ -68,11 +82,13 @@ class LoggerSpec(ABC):
     """Describes a logger. Cheap to make: Lightning and W&B are imported by `build`."""
 
     @abstractmethod
-    def build(self, *, config: dict[str, Any], name: str, folder: Path, group: str | None) -> Logger | None:
+    def build(
+        self, *, config: dict[str, Any], name: str, folder: Path, group: str | None, run_id: str | None = None
+    ) -> Logger | None:
         """Make the logger of one run.
 
         `config` is the resolved config as plain nested dicts, `folder` the run's own folder, `group` the sweep it
-        belongs to.
+        belongs to. `run_id` is the run's name for machines, the same in every session of it; None = a new one.
         """
 
     def close(self, logger: Logger | None, exit_code: int) -> None:
@@ -85,7 +101,9 @@ class LoggerSpec(ABC):
 class NoLogger(LoggerSpec):
     """The files in the run's folder are all there is."""
 
-    def build(self, *, config: dict[str, Any], name: str, folder: Path, group: str | None) -> None:
+    def build(
+        self, *, config: dict[str, Any], name: str, folder: Path, group: str | None, run_id: str | None = None
+    ) -> None:
         return None
 
 
@@ -93,7 +111,9 @@ class NoLogger(LoggerSpec):
 class Csv(LoggerSpec):
     """Lightning's CSV logger: <folder>/training/version_<n>/metrics.csv, a new version for every resume."""
 
-    def build(self, *, config: dict[str, Any], name: str, folder: Path, group: str | None) -> Logger:
+    def build(
+        self, *, config: dict[str, Any], name: str, folder: Path, group: str | None, run_id: str | None = None
+    ) -> Logger:
         from pytorch_lightning.loggers import CSVLogger
 
         return CSVLogger(folder, name="training")
@@ -123,12 +143,15 @@ class Wandb(LoggerSpec):
         )
         object.__setattr__(self, "tags", tuple(map(str, tags)))  # a config hands over its own kind of list
 
-    def build(self, *, config: dict[str, Any], name: str, folder: Path, group: str | None) -> Logger:
+    def build(
+        self, *, config: dict[str, Any], name: str, folder: Path, group: str | None, run_id: str | None = None
+    ) -> Logger:
         import wandb
 
         logger: Logger = _wandb_logger_class()(
             online=self.mode == "online",
             name=name,
+            id=run_id,  # Lightning's logger also says resume="allow": an id that W&B knows goes on
             project=self.project,
             save_dir=self.save_dir,
             # not WandbLogger's `offline`, which would turn every later run of the process offline too
@@ -218,6 +241,18 @@ def _wandb_logger_class() -> Any:
         def report_round(self, flat: Mapping[str, float | int]) -> None:
             with self._surviving():
                 self.experiment.log(dict(flat))  # without step: W&B's own step starts again at 0 in a resumed run
+
+        def report_again(self, rows: Sequence[Mapping[str, float | int]]) -> None:
+            """Rounds W&B does not have: an offline run begins anew under its old id, and would replace the old one."""
+            with self._surviving():
+                known = self.experiment.summary.get("round", -1) if self.experiment.resumed else -1
+                for flat in rows:
+                    if flat["round"] > known:
+                        self.experiment.log(dict(flat))
+
+        def mark_preempting(self) -> None:
+            with self._surviving():
+                self.experiment.mark_preempting()
 
         def report_summary(self, values: Mapping[str, float | int]) -> None:
             with self._surviving():

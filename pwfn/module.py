@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from pwfn.faults import RunError
+from pwfn.finite import describe
 from pwfn.optimizer import OptimizerSpec
 from pwfn.posterior import at_mean, quantised_tensors, sampled
 from pwfn.record import Scores
@@ -35,6 +36,7 @@ class Phase:
     noise: bool = True
     train_mu: bool = True
     train_sigma: bool = True
+    lr_key: str = "optimizer.lr"  # the learning rate's name in the configuration
 
 
 class BayesianClassifier(LightningModule):
@@ -85,13 +87,14 @@ class BayesianClassifier(LightningModule):
         drawn = sampled(self.network, self.regularizer) if self.current_phase.noise else at_mean(self.network)
         with drawn as penalty:
             logits = self._trained[0](images)
-        cross_entropy = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        loss = cross_entropy + penalty
-        if not torch.isfinite(loss):
-            raise TrainingDiverged(
-                f"the loss is {loss.item()} in {self.current_phase.label}, step {self.global_step} "
-                f"(cross entropy {cross_entropy.item()}, regularizer {penalty.item()}): try a smaller optimizer.lr"
-            )
+            cross_entropy = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+            loss = cross_entropy + penalty
+            if not torch.isfinite(loss):
+                raise TrainingDiverged(
+                    f"the loss is {loss.item()} in {self.current_phase.label}, step {self.global_step} "
+                    f"(cross entropy {cross_entropy.item()}, regularizer {penalty.item()}): "
+                    f"{describe(self.network, images)}; try a smaller {self.current_phase.lr_key}"
+                )
         parts = {"cross_entropy": cross_entropy.detach(), "regularizer": penalty.detach()}
         self.log_dict({f"train/{name}": value for name, value in parts.items()})
         return {"loss": loss, **parts}

@@ -54,7 +54,7 @@ def preflight(schema: type[Any], config_dir: str | Path, config_name: str, argv:
     if args.config_dir is not None and not Path(args.config_dir).is_dir():
         refuse([f"--config-dir = {args.config_dir!r}: must be a folder that exists"])
     overrides = OverrideReader(
-        _loader(Path(config_dir).absolute(), args),
+        config_loader(Path(config_dir).absolute(), args),
         args.config_name or config_name,
         getattr(schema, "option_hint", None),
     )
@@ -63,7 +63,8 @@ def preflight(schema: type[Any], config_dir: str | Path, config_name: str, argv:
         refuse(faults)
 
 
-def _loader(config_dir: Path, args: Namespace) -> ConfigLoaderImpl:
+def config_loader(config_dir: Path, args: Namespace) -> ConfigLoaderImpl:
+    """What finds the YAML files, with the flags of a command line taken into account."""
     main = str(config_dir)
     if args.config_path is not None:
         is_package = args.config_path.startswith("pkg://")

@@ -60,9 +60,9 @@ class RunProgress(Callback):
             self._live.stop()
             self._live = None
 
-    def start_run(self, rounds: int) -> None:
-        """Begin the clock of the whole run of `rounds`."""
-        self._rounds = rounds
+    def start_run(self, rounds: int, rounds_done: int = 0) -> None:
+        """Begin the clock of the whole run of `rounds`, of which `rounds_done` were done in an earlier session."""
+        self._rounds, self._rounds_before = rounds, rounds_done
         self._run_started = time.monotonic()
         self._rounds_ended: list[float] = []
         self._show_run()
@@ -70,6 +70,7 @@ class RunProgress(Callback):
     def start_phase(self, label: str, epochs: int) -> None:
         """Announce the next fit, for instance ("round 3/10", 3)."""
         self._label, self._epochs, self._epoch = label, epochs, 0
+        self._epoch_running = False
         self._batches: int | None = None
         self._phase_started = self._loss_read = time.monotonic()
         self._loss_sum: torch.Tensor | None = None
@@ -91,7 +92,16 @@ class RunProgress(Callback):
         if self.active:
             self.console.print(line, soft_wrap=True, markup=False, highlight=False)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A resumed fit goes on in the middle: count the epochs that it has behind it."""
+        self._epoch = max(0, self._epochs - (int(trainer.max_epochs or 0) - trainer.current_epoch))
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if not self._epoch_running:  # Lightning does not announce an epoch that it resumes within
+            self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._epoch_running = True
         if self._epoch == 0:  # the time the trainer needs to set itself up is no measure for the batches
             self._phase_started = time.monotonic()
         self._epoch += 1
@@ -115,6 +125,7 @@ class RunProgress(Callback):
             self._show_batches(batch_idx + 1, f"loss {loss.item():.3f}")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._epoch_running = False
         mean = f" loss {self._loss_sum.item() / self._losses:.3f}" if self._loss_sum is not None else ""
         if self._live is None:
             seconds = time.monotonic() - self._epoch_started
@@ -142,11 +153,12 @@ class RunProgress(Callback):
     def _show_run(self) -> None:
         if self._live is None:
             return
-        done = len(self._rounds_ended)
+        seen = len(self._rounds_ended)
+        done = self._rounds_before + seen
         text = f"{_clock(time.monotonic() - self._run_started)} so far"
-        if done > 1:
+        if seen > 1:
             # The first round is no measure: in most schedules it is far shorter than the others.
-            each = (self._rounds_ended[-1] - self._rounds_ended[0]) / (done - 1)
+            each = (self._rounds_ended[-1] - self._rounds_ended[0]) / (seen - 1)
             text += f", about {_clock(each * (self._rounds - done))} left"
         self._live.update(
             self._run_task, total=self._rounds, completed=done, description=f"rounds {done}/{self._rounds}", text=text

@@ -1,10 +1,12 @@
-"""Several processes: what rank 0 has decided is the same on every rank, to the last bit.
+"""Several processes: what rank 0 has decided is the same on every rank, to the last bit, and what all have agreed on.
 
-With one process every function here gives back what it was given.
+With one process every function here gives back what it was given. With several each is a collective call: every rank
+makes it, in the same order.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -13,7 +15,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from pwfn.faults import RunError
+
 T = TypeVar("T")
+
+
+class RanksDiffer(RunError):
+    """The processes of one run do not have the same network any more."""
 
 
 def several() -> bool:
@@ -42,6 +50,42 @@ def agree_on_tensors(tensors: Sequence[Tensor] | None) -> list[Tensor]:
         for tensor in shared:
             dist.broadcast(tensor, 0, group=_cpu_group(dist.group.WORLD))
     return shared
+
+
+def largest(value: int) -> int:
+    """The largest `value` of any rank, on every rank: how they agree on what to do next."""
+    agreed = torch.tensor(value)
+    if several():
+        dist.all_reduce(agreed, op=dist.ReduceOp.MAX, group=_cpu_group(dist.group.WORLD))
+    return int(agreed)
+
+
+def gathered(value: T) -> list[T]:
+    """The `value` of every rank, in their order, on every rank; it must be possible to pickle them."""
+    if not several():
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value, group=_cpu_group(dist.group.WORLD))
+    return values
+
+
+def check_same(network: nn.Module, moment: str) -> None:
+    """Raise RanksDiffer, on every rank, unless each parameter and buffer of `network` has the same bits on all ranks."""
+    if not several():
+        return
+    first, *others = gathered({name: _digest(tensor) for name, tensor in network.state_dict().items()})
+    for rank, other in enumerate(others, start=1):
+        different = [name for name, digest in first.items() if other.get(name) != digest]
+        if different:
+            raise RanksDiffer(
+                f"{moment}, {len(different)} of {len(first)} tensors of rank {rank} are not those of rank 0 "
+                f"({different[0]} is the first): the run cannot go on"
+            )
+
+
+def _digest(tensor: Tensor) -> bytes:
+    plain = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
+    return hashlib.sha256(plain.numpy().tobytes()).digest()
 
 
 def share_statistics(network: nn.Module) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pwfn.console import show
-from pwfn.logger import report_round, report_summary, start_rounds
+from pwfn.logger import report_again, report_round, report_summary, start_rounds
 from pwfn.record import (
     CLUSTER_COLUMNS,
     COLUMNS,
@@ -22,8 +22,6 @@ from pwfn.record import (
     RoundRecord,
     Scores,
     csv_text,
-    read_clusters,
-    read_records,
     write_atomically,
     write_result,
 )
@@ -108,21 +106,28 @@ class RunReporter:
         self._console = console
         self._baseline: Scores | None = None
 
-    def start(self, baseline: Scores, *, first_round: int = 0) -> None:
+    def start(
+        self,
+        baseline: Scores,
+        records: Sequence[RoundRecord] = (),
+        clusters: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         """Begin with the pretrained network's scores, once the trainer exists.
 
-        A resumed run names its `first_round`: the rounds before it are read from the folder, later ones are redone.
+        A resumed run hands over the `records` of its finished rounds and the rows of their `clusters`, `round`
+        included. They replace what is in the folder: the files may be of a round that its checkpoint does not know of.
         """
         self._baseline = baseline
+        self.records, self._clusters = list(records), [dict(row) for row in clusters]
         self.folder.mkdir(parents=True, exist_ok=True)
-        if first_round > 0:
-            self.records = read_records(self.folder)[:first_round]
-            if len(self.records) < first_round:
-                have = len(self.records)
-                raise ValueError(f"first_round = {first_round}: must be at most {have}, the rounds in {self.folder}")
-            self._clusters = [row for row in read_clusters(self.folder) if row["round"] < first_round]
         start_rounds(self._logger, list(COLUMNS))
         report_summary(self._logger, {f"pretrained/{name}": value for name, value in asdict(baseline).items()})
+        if self.records:
+            self._write()
+            report_again(self._logger, [record.flat() for record in self.records])
+        else:
+            for name in (RECORDS, "rounds.csv", "clusters.csv"):
+                (self.folder / name).unlink(missing_ok=True)
 
     def add(self, record: RoundRecord, clusters: Sequence[Mapping[str, Any]]) -> str:
         """Write a finished round everywhere and return the line to show for it.
@@ -136,14 +141,16 @@ class RunReporter:
             raise ValueError(f"round = {record.round}: must be {len(self.records)}, the next one")
         self.records.append(record)
         self._clusters += [{**row, "round": record.round} for row in clusters]
-        flat = record.flat()
+        self._write()
+        report_round(self._logger, record.flat())
+        return round_line(record, self._baseline)
+
+    def _write(self) -> None:
         rows = [one.flat() for one in self.records]
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.folder / "rounds.csv", csv_text(COLUMNS, rows))
         write_atomically(self.folder / RECORDS, json.dumps(rows, indent=1) + "\n")
         write_atomically(self.folder / "clusters.csv", csv_text(CLUSTER_COLUMNS, self._clusters))
-        report_round(self._logger, flat)
-        return round_line(record, self._baseline)
 
     def finish(self, records: Sequence[RoundRecord], baseline: Scores, extra: Mapping[str, Any]) -> None:
         """Write summary.json and print the table, the result in words and the files.

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import SIGTERMException
-from torch import Tensor, nn
+from torch import nn
 
 from pwfn import stats
 from pwfn.clustering import ClusterResult
 from pwfn.codebook import AdditivePow2
+from pwfn.data.module import ImageDataModule
 from pwfn.faults import Stopped
 from pwfn.module import BayesianClassifier, Phase, TrainingDiverged
 from pwfn.network import FlatWeights, check_fixed, cluster_network
 from pwfn.optimizer import OptimizerSpec
 from pwfn.posterior import FREE, QuantisedTensor, quantised_tensors
 from pwfn.prior import MIN_SIGMA
-from pwfn.ranks import agree, is_first, share_statistics
+from pwfn.ranks import agree, check_same, is_first, share_statistics
 from pwfn.record import RoundRecord, Scores
+from pwfn.run_state import Place
+from pwfn.saver import Saver
 from pwfn.schedule import Greedy, Schedule
 from pwfn.sigma_join import SigmaJoin
 
@@ -38,8 +41,10 @@ class Runner(Protocol):
 class LightningRunner:
     """One Trainer, one fit per phase: a fresh optimizer each time, epochs and steps that count on."""
 
-    def __init__(self, trainer: Trainer, module: BayesianClassifier, data: LightningDataModule) -> None:
-        self.trainer, self.module, self.data = trainer, module, data
+    def __init__(
+        self, trainer: Trainer, module: BayesianClassifier, data: ImageDataModule, saver: Saver | None = None
+    ) -> None:
+        self.trainer, self.module, self.data, self.saver = trainer, module, data, saver
 
     @property
     def steps(self) -> int:
@@ -48,11 +53,18 @@ class LightningRunner:
     def fit(self, phase: Phase) -> None:
         if phase.epochs == 0:
             return
-        self.module.begin(phase)
-        self.data.train_share = phase.share  # type: ignore[attr-defined]
-        self.trainer.fit_loop.max_epochs = self.trainer.current_epoch + phase.epochs
-        self._call(self.trainer.fit)
-        share_statistics(self.module.network)
+        first = self.trainer.current_epoch if self.saver is None else self.saver.begin_fit()
+        if self.trainer.current_epoch < first + phase.epochs:  # a resumed fit may have been at its end
+            self.module.begin(phase)
+            self.data.train_share = phase.share
+            self.data.batches_done = 0 if self.saver is None else self.saver.batches_done
+            self.trainer.fit_loop.max_epochs = first + phase.epochs
+            self._call(self.trainer.fit)
+            share_statistics(self.module.network)
+            # at once: testing, clustering and the next fit begin by giving every rank what rank 0 has
+            check_same(self.module.network, f"after the training of {phase.label}")
+        if self.saver is not None:
+            self.saver.end_fit()
 
     def test(self) -> Scores:
         """Scores on the test split, at the mean weights."""
@@ -93,26 +105,34 @@ class RoundLoop:
     codebook: AdditivePow2
     sigma_join: SigmaJoin
     optimizer: OptimizerSpec
+    place: Place = field(default_factory=lambda: Place(round=0))
     on_phase: Callable[[Phase], None] = lambda phase: None
     on_status: Callable[[str], None] = lambda text: None
     on_trained: Callable[[int], None] = lambda index: None  # between the training of a round and its clustering
 
     def rounds(self) -> Iterator[RoundOutcome]:
-        """Run the rounds one by one; after the last, every quantised weight is a codebook entry."""
-        epochs = 0.0
-        entries: Tensor | None = None
-        for index in range(self.schedule.rounds):
-            started = time.perf_counter()
-            for phase in self.phases(index):
-                self.on_phase(phase)
-                self.runner.fit(phase)
-                epochs += phase.epochs * phase.share
-            if entries is not None and self.schedule.epochs(index):  # on every rank: each trains a copy of its own
-                check_fixed(quantised_tensors(self.network), entries)
-            train_seconds = time.perf_counter() - started
-            outcome = self._cluster(index, epochs=epochs, train_seconds=train_seconds)
-            entries = outcome.result.codebook
+        """Run the rounds one by one, from `place` on; after the last, every quantised weight is a codebook entry.
+
+        `place` moves along: when a round is handed over, it says that the next one is about to begin.
+        """
+        place = self.place
+        for index in range(place.round, self.schedule.rounds):
+            self._train(index)
+            outcome = self._cluster(index, epochs=place.epochs, train_seconds=place.train_seconds)
+            place.next_round(outcome.result.codebook)
             yield outcome
+
+    def _train(self, index: int) -> None:
+        place = self.place
+        for phase in self.phases(index)[place.phase :]:
+            started = time.perf_counter()
+            self.on_phase(phase)
+            self.runner.fit(phase)
+            place.phase += 1
+            place.epochs += phase.epochs * phase.share
+            place.train_seconds += time.perf_counter() - started
+        if place.codebook is not None and self.schedule.epochs(index):  # on every rank: each trains a copy of its own
+            check_fixed(quantised_tensors(self.network), place.codebook)
 
     def phases(self, index: int) -> list[Phase]:
         """The fits of one round."""

@@ -6,7 +6,6 @@ import logging
 import os
 import shlex
 import sys
-import time
 import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,13 +17,15 @@ from rich.console import Console
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pwfn import checkpoint
+from pwfn import checkpoint, ranks, state_file
 from pwfn.artifact.of_run import recipe_warnings, write_for_run
 from pwfn.coverage import Coverage, coverage
 from pwfn.data.module import ImageDataModule
-from pwfn.faults import RunError
+from pwfn.faults import RunError, Stopped
+from pwfn.identity import Identity
+from pwfn.logger import mark_preempting
 from pwfn.model import build_bayesian, data_config, warn_if_new_head, warn_if_random
-from pwfn.module import BayesianClassifier, Phase
+from pwfn.module import BayesianClassifier, Phase, TrainingDiverged
 from pwfn.network import FlatWeights
 from pwfn.pictures import draw_rounds, draw_weights
 from pwfn.posterior import quantised_tensors, set_sigma
@@ -32,8 +33,11 @@ from pwfn.progress import RunProgress
 from pwfn.record import RoundRecord, Scores
 from pwfn.reporting import RunReporter
 from pwfn.rounds import LightningRunner, RoundLoop
+from pwfn.run_state import PRETRAINING, RunState
+from pwfn.saver import Saver, read_checkpoint
 from pwfn.seeding import seed_rank, seed_run
 from pwfn.settings import TrainSettings
+from pwfn.stopping import StopRequest
 
 PACKAGES = ("pwfn", "torch", "timm", "pytorch-lightning", "hydra-core", "wandb")
 
@@ -55,19 +59,29 @@ def _quiet_lightning() -> None:
         "The number of training batches.*",
         "Total length of .* across ranks is zero.*",
         "Your `IterableDataset` has .*",
+        "You're resuming from a checkpoint that ended before the epoch ended.*",  # the samplers know where to go on
     )
     for message in (".*LeafSpec.*", *known):
         warnings.filterwarnings("ignore", message)
 
 
-def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: str | None = None) -> Finished:
-    """Build everything, train, and leave the folder complete. `plain` is the resolved config that is saved with it."""
-    started = time.perf_counter()
+def run(
+    settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: str | None = None, resume: bool = False
+) -> Finished:
+    """Build everything, train, and leave the folder complete. `plain` is the resolved config that is saved with it.
+
+    With `resume` the run in `folder` goes on from its newest checkpoint, under the name it has.
+    """
     _quiet_lightning()
     settings.data.check()
     seed_run(settings.seed)
     console = Console(stderr=False)
-    network = build_network(settings)
+    saved = read_checkpoint(folder) if resume else None
+    state = RunState.from_dict(saved["state"]) if saved else RunState()
+    network = build_network(settings, load_weights=saved is None)
+    if saved:
+        network.load_state_dict(saved.pop("network"))
+    identity = Identity.of(folder) if resume else Identity.new(name, group)
     progress = RunProgress(console, quiet=settings.quiet)
     cover = coverage(network)
     module = BayesianClassifier(
@@ -78,48 +92,62 @@ def run(settings: TrainSettings, plain: Any, folder: Path, *, name: str, group: 
     )
     _refuse_single_images(settings, network)
     data = ImageDataModule(settings.data, data_config(network), settings.seed)
-    logger = settings.logger.build(config=plain, name=name, folder=folder, group=group)
+    logger = settings.logger.build(
+        config=plain, name=identity.name, folder=folder, group=identity.group, run_id=identity.run_id
+    )
     exit_code = 1
     try:
-        trainer = settings.trainer.build(folder=str(folder), callbacks=[progress], logger=logger)
-        first = trainer.is_global_zero
-        if trainer.world_size > 1:
-            seed_rank(settings.seed, trainer.global_rank)
-        if first:
-            checkpoint.refuse_used(folder)
-            checkpoint.write_config(folder, plain)
-            for warning in (*cover.warnings(), *recipe_warnings(settings, network)):  # quiet or not
-                console.print(f"warning: {warning}", soft_wrap=True, markup=False, highlight=False)
-        with progress:
-            progress.say(f"{settings.model.name}: {cover.sentence()}")
-            runner = LightningRunner(trainer, module, data)
-            baseline = _pretrain(settings, runner, network, progress)
-            reporter = RunReporter(folder, trainer.logger, console) if first else None
-            if reporter:
-                reporter.start(baseline)
-                checkpoint.save_pretrained(folder, network)
-                before = FlatWeights.of(quantised_tensors(network)).mu.cpu()
-            records = _rounds(settings, plain, baseline, runner, network, progress, reporter, folder)
+        with StopRequest() as stop:
+            saver = Saver(folder, settings.checkpoint, settings.seed, state, network, stop, saved)
+            trainer = settings.trainer.build(folder=str(folder), callbacks=[progress, saver], logger=logger)
+            first = trainer.is_global_zero
+            if trainer.world_size > 1:
+                seed_rank(settings.seed, trainer.global_rank)
+            saver.attach(trainer)
+            if first:
+                if not resume:
+                    checkpoint.refuse_used(folder)
+                identity.write(folder)
+                checkpoint.write_config(folder, plain)
+                for warning in (*cover.warnings(), *recipe_warnings(settings, network)):  # quiet or not
+                    console.print(f"warning: {warning}", soft_wrap=True, markup=False, highlight=False)
+            with progress:
+                progress.say(f"{settings.model.name}: {cover.sentence()}")
+                if saved:
+                    done = f"{len(state.records)} of {settings.schedule.rounds} rounds done"
+                    progress.say(f"resumed after step {trainer.global_step}, with {done}")
+                runner = LightningRunner(trainer, module, data, saver)
+                _pretrain(settings, runner, saver, progress)
+                reporter = RunReporter(folder, trainer.logger, console) if first else None
+                if reporter:
+                    reporter.start(_scores(state.baseline), state.records, state.clusters)
+                _rounds(settings, plain, runner, saver, progress, reporter)
         if reporter:
-            after = FlatWeights.of(quantised_tensors(network)).mu.cpu()
-            draw_rounds(records, baseline, folder / "rounds.png")
-            draw_weights(before, after, folder / "weights.png")
-            receipt = write_for_run(folder, network, settings, plain, baseline, records[-1])
-            facts = _facts(settings, cover, started) | {"artifact": receipt.as_dict()}
-            reporter.finish(records, baseline, facts)
-            console.print(receipt.table())
+            _finish(settings, plain, saver, reporter, cover, console)
         exit_code = 0
+    except TrainingDiverged as error:
+        made = state_file.files(folder)
+        raise TrainingDiverged(f"{error} (the last good checkpoint is {made[-1]})" if made else str(error)) from error
+    except Stopped as stopped:
+        exit_code = stopped.exit_code
+        if stopped.preempted:
+            mark_preempting(logger)
+        raise
     finally:
         settings.logger.close(logger, exit_code)
-    return Finished(network, baseline, records, folder)
+    return Finished(network, _scores(state.baseline), state.records, folder)
 
 
-def build_network(settings: TrainSettings) -> nn.Module:
-    """The Bayesian network of a run, with its starting weights."""
-    warn_if_random(settings.model, settings.pretrain.epochs)
+def build_network(settings: TrainSettings, *, load_weights: bool = True) -> nn.Module:
+    """The Bayesian network of a run, with its starting weights (or random ones, where a checkpoint has better ones)."""
     data = settings.data
-    network = build_bayesian(settings.model, num_classes=data.num_classes, in_chans=data.channels)
-    warn_if_new_head(settings.model, network, settings.pretrain.epochs)
+    if load_weights:
+        warn_if_random(settings.model, settings.pretrain.epochs)
+    network = build_bayesian(
+        settings.model, num_classes=data.num_classes, in_chans=data.channels, load_weights=load_weights
+    )
+    if load_weights:
+        warn_if_new_head(settings.model, network, settings.pretrain.epochs)
     return network
 
 
@@ -130,32 +158,52 @@ def _refuse_single_images(settings: TrainSettings, network: nn.Module) -> None:
         raise RunError("data.batch_size = 1: must be from 2, because this model normalises over the batch (BatchNorm)")
 
 
-def _pretrain(settings: TrainSettings, runner: LightningRunner, network: nn.Module, progress: RunProgress) -> Scores:
+def _pretrain(settings: TrainSettings, runner: LightningRunner, saver: Saver, progress: RunProgress) -> None:
     """The ordinary training, if any; then the scores everything is compared with, and the starting sigmas."""
-    pretrain = settings.pretrain
-    progress.start_run(settings.schedule.rounds)
-    progress.start_phase("pretraining", pretrain.epochs)
-    runner.fit(Phase("pretraining", pretrain.epochs, pretrain.optimizer, noise=False, train_sigma=False))
+    pretrain, state, place = settings.pretrain, saver.state, saver.state.place
+    progress.start_run(settings.schedule.rounds, rounds_done=len(state.records))
+    if place.round != PRETRAINING:
+        return
+    if place.phase == 0:
+        progress.start_phase("pretraining", pretrain.epochs)
+        runner.fit(
+            Phase(
+                "pretraining",
+                pretrain.epochs,
+                pretrain.optimizer,
+                noise=False,
+                train_sigma=False,
+                lr_key="pretrain.optimizer.lr",
+            )
+        )
+        place.phase = 1
     progress.status("testing")
-    baseline = runner.test()
-    progress.say(f"before compression: top1 {baseline.top1:.2f} %, loss {baseline.loss:.4f}")
-    set_sigma(network, settings.prior)
-    return baseline
+    state.baseline = runner.test()
+    saver.between_fits()
+    progress.say(f"before compression: top1 {state.baseline.top1:.2f} %, loss {state.baseline.loss:.4f}")
+    set_sigma(saver.network, settings.prior)
+    if ranks.is_first():
+        state.before = FlatWeights.of(quantised_tensors(saver.network)).mu.cpu()
+        checkpoint.save_pretrained(saver.folder, saver.network)
+    place.next_round(None)
+    saver.between_fits(always=True)
 
 
 def _rounds(
     settings: TrainSettings,
     plain: Any,
-    baseline: Scores,
     runner: LightningRunner,
-    network: nn.Module,
+    saver: Saver,
     progress: RunProgress,
     reporter: RunReporter | None,
-    folder: Path,
-) -> list[RoundRecord]:
+) -> None:
+    """What is left of the rounds. A round's files are written before its checkpoint, which has all that they say."""
+    state, network, folder = saver.state, saver.network, saver.folder
+
     def keep_trained(index: int) -> None:
         if reporter and index == settings.schedule.rounds - 1:
             checkpoint.save(folder, network, index, checkpoint.TRAINED)
+        saver.between_fits()
 
     loop = RoundLoop(
         runner,
@@ -165,23 +213,47 @@ def _rounds(
         settings.codebook,
         settings.sigma_join,
         settings.optimizer,
+        place=state.place,
         on_phase=lambda phase: progress.start_phase(phase.label, phase.epochs),
         on_status=progress.status,
         on_trained=keep_trained,
     )
-    records = []
     for outcome in loop.rounds():
-        records.append(outcome.record)
+        record = outcome.record
+        ranks.check_same(network, f"after the clustering of round {record.round + 1}")
+        state.add(record, outcome.clusters)
         if reporter:
-            checkpoint.save(folder, network, outcome.record.round)
-            if settings.artifact.every_round and outcome.record.fraction < 1:
-                file = f"round_{outcome.record.round + 1}.pwfn"
-                write_for_run(folder, network, settings, plain, baseline, outcome.record, file=file, last=False)
-            progress.finish_round(reporter.add(outcome.record, outcome.clusters))
-    return records
+            checkpoint.save(folder, network, record.round)
+            if settings.artifact.every_round and record.fraction < 1:
+                file = f"round_{record.round + 1}.pwfn"
+                baseline = _scores(state.baseline)
+                write_for_run(folder, network, settings, plain, baseline, record, file=file, last=False)
+            progress.finish_round(reporter.add(record, outcome.clusters))
+        saver.between_fits(always=True)
 
 
-def _facts(settings: TrainSettings, cover: Coverage, started: float) -> dict[str, Any]:
+def _finish(
+    settings: TrainSettings, plain: Any, saver: Saver, reporter: RunReporter, cover: Coverage, console: Console
+) -> None:
+    """The pictures, the artifact and the summary; then the checkpoints have served."""
+    state, network, folder = saver.state, saver.network, saver.folder
+    baseline = _scores(state.baseline)
+    assert state.before is not None
+    draw_rounds(state.records, baseline, folder / "rounds.png")
+    draw_weights(state.before, FlatWeights.of(quantised_tensors(network)).mu.cpu(), folder / "weights.png")
+    receipt = write_for_run(folder, network, settings, plain, baseline, state.records[-1])
+    facts = _facts(settings, cover, saver.seconds) | {"artifact": receipt.as_dict()}
+    reporter.finish(state.records, baseline, facts)
+    console.print(receipt.table())
+    state_file.remove(folder)
+
+
+def _scores(scores: Scores | None) -> Scores:
+    assert scores is not None  # known from the end of the pretraining on
+    return scores
+
+
+def _facts(settings: TrainSettings, cover: Coverage, seconds: float) -> dict[str, Any]:
     """What has to be known to repeat a run, and how much of the network its figures speak of."""
     return {
         "weights": cover.covered,
@@ -189,7 +261,7 @@ def _facts(settings: TrainSettings, cover: Coverage, started: float) -> dict[str
         "in_floating_point": {reason: size for reason, _, size in cover.left_out_by_reason()},
         "seed": settings.seed,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "seconds": time.perf_counter() - started,
+        "seconds": seconds,
         "threads": torch.get_num_threads(),
         "processes": int(os.environ.get("WORLD_SIZE", settings.trainer.devices * settings.trainer.num_nodes)),
         "versions": {package: version(package) for package in PACKAGES},

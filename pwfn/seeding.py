@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +18,32 @@ def seed_run(seed: int) -> None:
     os.environ.pop("PL_GLOBAL_SEED", None)
 
 
-def seed_rank(seed: int, rank: int) -> None:
+def seed_rank(seed: int, rank: int, *more: int) -> None:
     """A random state of its own for each rank of several: each draws its own noise."""
-    numbers = np.random.SeedSequence([seed, rank]).generate_state(3)
+    numbers = np.random.SeedSequence([seed, rank, *more]).generate_state(3)
     random.seed(int(numbers[0]))
     np.random.seed(int(numbers[1]))
     torch.manual_seed(int(numbers[2]))
+
+
+def random_state() -> dict[str, Any]:
+    """The state of every global random stream of this process, as plain values and tensors."""
+    drawn: Any = np.random.get_state()
+    _, keys, position, has_gauss, gauss = drawn
+    return {
+        "python": random.getstate(),
+        "numpy": [keys.tolist(), int(position), int(has_gauss), float(gauss)],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,  # of this rank's own device
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Go back to what `random_state` gave."""
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    keys, *rest = state["numpy"]
+    np.random.set_state(("MT19937", np.array(keys, dtype=np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -111,6 +112,26 @@ class ArtifactSpec:
 
 
 @dataclass(frozen=True)
+class CheckpointSpec:
+    """How often a run is saved beside the end of every round, and how many checkpoints are kept."""
+
+    every_minutes: float | None
+    every_steps: int | None
+    keep: int
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            every_minutes=(
+                self.every_minutes is None or 0 < self.every_minutes < math.inf,
+                "a number above 0, or null",
+            ),
+            every_steps=(self.every_steps is None or self.every_steps >= 1, "an integer from 1, or null"),
+            keep=(self.keep >= 1, "an integer from 1"),
+        )
+
+
+@dataclass(frozen=True)
 class TrainSettings:
     """One run of `train.py`; the fields are the config groups, in the order of `conf/train.yaml`."""
 
@@ -134,6 +155,7 @@ class TrainSettings:
     trainer: TrainerSpec
     logger: LoggerSpec
     artifact: ArtifactSpec
+    checkpoint: CheckpointSpec
 
     @staticmethod
     def option_hint(group: str, option: str) -> str | None:

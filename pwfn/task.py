@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from hydra_plugins.pwfn_process.process_launcher import SWEEP
 from pwfn import config
 from pwfn.faults import RunError, Stopped
 from pwfn.settings import TrainSettings
+from pwfn.state_file import FOLDER as CHECKPOINTS
 
 SHARED_PROCESS = ("BasicLauncher", "JoblibLauncher")  # launchers whose jobs share a process, or its command line
 
@@ -26,14 +30,36 @@ def train(cfg: DictConfig) -> float:
     hydra = HydraConfig.get()
     settings = config.load(TrainSettings, cfg)
     folder = Path(hydra.runtime.output_dir)
-    try:
+    with _ended_in_one_line(folder):
         return _do(settings, OmegaConf.to_container(cfg, resolve=True), folder, hydra)
+
+
+def go_on(settings: TrainSettings, plain: Any, folder: Path) -> None:
+    """Resume the run in `folder`, whose configuration this is."""
+    from pwfn.run import run
+
+    with _ended_in_one_line(folder):
+        run(settings, plain, folder, name=folder.name, resume=True)
+
+
+@contextmanager
+def _ended_in_one_line(folder: Path) -> Iterator[None]:
+    """What ends a run before its time is said in one line, and by an exit code."""
+    try:
+        yield
     except RunError as error:
         print(f"pwfn: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except (Stopped, KeyboardInterrupt) as stop:
         stopped = stop if isinstance(stop, Stopped) else Stopped("Ctrl-C", 130)
-        print(f"pwfn: {stopped}; what was finished is in {folder}", file=sys.stderr)
+        from pytorch_lightning.utilities import rank_zero_only
+
+        if getattr(rank_zero_only, "rank", 0) > 0:
+            # all ranks have stopped together and rank 0 says so; Lightning kills it if another one seems to fail
+            raise SystemExit(0 if stopped.saved else stopped.exit_code) from None
+        begun = (folder / CHECKPOINTS).is_dir()
+        more = f"; resume with: python train.py resume={shlex.quote(str(folder))}" if begun else ""
+        print(f"pwfn: {stopped}{more}", file=sys.stderr)
         raise SystemExit(stopped.exit_code) from None
 
 

@@ -35,6 +35,13 @@ SMOKE = [
     "logger.save_dir=logs",
 ]
 
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """For a program of its own: one thread, and not the W&B helper process of this one, which has another folder."""
+    kept = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    return {**kept, "OMP_NUM_THREADS": "1", **more}
+
+
 Compose = Callable[..., DictConfig]
 Program = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -79,9 +86,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
 
     def start(folder: Path, script: str, *overrides: str) -> subprocess.CompletedProcess[str]:
         quiet = {"WANDB_DATA_DIR": staging, "WANDB_CACHE_DIR": staging, "WANDB_CONFIG_DIR": staging}
-        # without the address of the W&B process of this one, whose working directory is another
-        inherited = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
-        environment = {**inherited, **quiet, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+        environment = clean_environment(**quiet, COLUMNS="200")
         command = [sys.executable, str(PROJECT / script), *overrides]
         return subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False

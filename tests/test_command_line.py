@@ -125,7 +125,7 @@ def test_a_stopped_run_says_so_and_keeps_its_rounds(number: int, says: str, code
     run.send_signal(number)
     _, errors = run.communicate(timeout=60)
     assert run.returncode == code
-    assert f"pwfn: stopped by {says}; what was finished is in {tmp_path / 'run'}\n" in errors
+    assert f"pwfn: stopped by {says}; resume with: python train.py resume={tmp_path / 'run'}\n" in errors
     assert "Traceback" not in errors
     assert len(json.loads((tmp_path / "run/rounds.json").read_text())) == 1
 
@@ -209,7 +209,10 @@ def test_a_folder_with_a_run_is_not_used_again(smoke: Path, program: Program) ->
     before = {path: path.read_bytes() for path in (smoke / "run").iterdir() if path.is_file()}
     done = program(smoke, "train.py", *SMALL, "hydra.run.dir=run")
     assert done.returncode == 1
-    assert f"pwfn: {smoke / 'run'} holds a run already (rounds.json): choose another hydra.run.dir" in done.stderr
+    assert (
+        f"pwfn: {smoke / 'run'} holds a run already (rounds.json): go on with it (resume={smoke / 'run'})"
+        in done.stderr
+    )
     del before[smoke / "run/train.log"]  # Hydra has opened it by then
     assert all(path.read_bytes() == content for path, content in before.items())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 import struct
 import subprocess
 import sys
@@ -33,7 +34,7 @@ from pwfn.data import (
 from pwfn.data.feed import CACHE_BYTES, Cached, Transformed, feed
 from pwfn.data.images import ArrayImages, stratified_split
 from pwfn.data.module import ImageDataModule
-from pwfn.data.samplers import EachOnce, ShuffledShare
+from pwfn.data.samplers import EachOnce, NumberedShare, ShuffledShare
 from pwfn.data.transforms import build_transforms
 from pwfn.faults import InvalidValueError
 from tests.image_data import CONFIG, TINY, message
@@ -328,6 +329,23 @@ def test_ranks_share_the_training_images(count: int) -> None:
     assert set(ranks[0]) | set(ranks[1]) == set(range(count))
 
 
+def test_a_resumed_epoch_passes_over_what_it_has_seen() -> None:
+    whole, resumed = ShuffledShare(20, 1, rank=1, world_size=2), ShuffledShare(20, 1, rank=1, world_size=2)
+    resumed.skip(3, 4)
+    for epoch, seen in ((3, 4), (4, 0), (2, 0)):
+        whole.set_epoch(epoch)
+        resumed.set_epoch(epoch)
+        assert list(resumed) == list(whole)[seen:] and len(resumed) == len(whole) == 10
+
+
+def test_numbers_name_the_image_and_the_epoch() -> None:
+    plain, numbered = ShuffledShare(7, 0), NumberedShare(7, 0)
+    for epoch in (0, 2):
+        plain.set_epoch(epoch)
+        numbered.set_epoch(epoch)
+        assert [(number // 7, number % 7) for number in numbered] == [(epoch, index) for index in plain]
+
+
 @pytest.mark.parametrize("count", [0, 1, 7, 8])
 def test_each_test_image_is_seen_once_over_the_ranks(count: int) -> None:
     ranks = [EachOnce(count, rank, 2) for rank in range(2)]
@@ -347,15 +365,40 @@ def test_keeping_tensors_changes_no_bit(spec: ImageData, augment: Augment) -> No
     kept, fresh = feed(images, steps, CACHE_BYTES), feed(images, steps, cache_bytes=0)
     assert isinstance(kept, Cached) and isinstance(fresh, Transformed) and len(kept) == len(fresh)
     order = list(range(len(images)))[::-1]
-    torch.manual_seed(5)
     tensors, labels = kept.__getitems__(order)
-    torch.manual_seed(5)
     singles = [fresh[index] for index in order]
-    torch.manual_seed(5)
     items = [kept[index] for index in order]
     assert torch.equal(tensors, torch.stack([image for image, _ in singles]))
     assert torch.equal(tensors, torch.stack([image for image, _ in items]))
     assert labels.tolist() == [label for _, label in singles] == [label for _, label in items]
+
+
+@pytest.mark.parametrize("augment", [CropFlip(), TimmAugment(auto_augment="rand-m9-mstd0.5-inc1", re_prob=0.5)])
+def test_augmentation_is_a_function_of_seed_epoch_and_image(augment: Augment) -> None:
+    """Neither workers, nor other draws, nor a resumed epoch change it; and it leaves the streams of others alone."""
+    spec = replace(TINY, augment=augment, batch_size=8)
+
+    def epoch(number: int, seed: int = 0, **changed: int) -> list[torch.Tensor]:
+        loader = module(replace(spec, **changed), seed).train_dataloader()
+        loader.sampler.set_epoch(number)
+        return [images for images, _ in loader]
+
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    once = epoch(1)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before[1:]
+    torch.rand(3)
+    random.random()
+    for again in (epoch(1), epoch(1, num_workers=2)):
+        assert all(torch.equal(*pair) for pair in zip(once, again, strict=True))
+    data = module(spec)
+    data.batches_done = 2  # of epoch 0, as far as a module without a trainer knows
+    rest = [images for images, _ in data.train_dataloader()]
+    assert all(torch.equal(*pair) for pair in zip(epoch(0)[2:], rest, strict=True))
+    image = spec.partition().train.pick(np.array([3]))
+    steps = build_transforms(spec, CONFIG, 1)[0]
+    draws = [feed(image, steps, CACHE_BYTES, seed)[number][0] for seed in (0, 1) for number in range(4)]
+    assert len({draw.numpy().tobytes() for draw in draws}) > 4
 
 
 def test_only_small_sets_with_a_fixed_part_are_kept() -> None:

@@ -17,7 +17,16 @@ from pytorch_lightning.loggers import CSVLogger
 from rich.console import Console
 
 from pwfn.faults import InvalidValueError
-from pwfn.logger import Csv, NoLogger, Wandb, report_round, report_summary, start_rounds, without_secrets
+from pwfn.logger import (
+    Csv,
+    NoLogger,
+    Wandb,
+    mark_preempting,
+    report_round,
+    report_summary,
+    start_rounds,
+    without_secrets,
+)
 from pwfn.record import COLUMNS
 from pwfn.reporting import RunReporter
 from tests.test_reporting import BASELINE, record
@@ -132,6 +141,17 @@ def test_a_failed_run_is_marked_as_failed(tmp_path: Path) -> None:
     start_rounds(logger, COLUMNS)
     spec.close(logger, 1)
     assert read_run(find_runs(tmp_path)[0]).exit_code == 1
+
+
+def test_a_run_that_a_scheduler_ends_is_marked_as_preempting_and_keeps_its_id(tmp_path: Path) -> None:
+    spec = Wandb(save_dir=str(tmp_path))
+    logger = spec.build(config={}, name="first", folder=tmp_path, group=None, run_id="0123abcd")
+    start_rounds(logger, COLUMNS)
+    mark_preempting(logger)
+    spec.close(logger, 143)
+    (path,) = find_runs(tmp_path)
+    run = read_run(path)
+    assert path.name == "run-0123abcd.wandb" and run.preempting and run.exit_code == 143
 
 
 def test_closing_a_run_that_never_began_starts_none(tmp_path: Path) -> None:

@@ -176,12 +176,18 @@ def test_a_resumed_run_keeps_the_rounds_before_and_redoes_the_others(tmp_path: P
     for n in range(3):
         made.add(record(n), [cluster(n)])
     again = RunReporter(tmp_path, None, Console(file=io.StringIO()))
-    again.start(BASELINE, first_round=1)
+    again.start(BASELINE, [record(0)], [{**cluster(0), "round": 0}])
+    assert read_records(tmp_path) == [record(0)] and len(read_clusters(tmp_path)) == 1
     again.add(record(1, steps=999), [cluster(0.125)])
     assert read_records(tmp_path) == [record(0), record(1, steps=999)]
     assert [row["value"] for row in read_clusters(tmp_path)] == [0.0, 0.125]
-    with pytest.raises(ValueError, match="first_round = 3: must be at most 2"):
-        RunReporter(tmp_path, None, Console(file=io.StringIO())).start(BASELINE, first_round=3)
+
+
+def test_a_run_resumed_within_its_first_round_starts_with_no_rounds(tmp_path: Path) -> None:
+    made, _ = reporter(tmp_path)
+    made.add(record(0), [cluster(0)])
+    RunReporter(tmp_path, None, Console(file=io.StringIO())).start(BASELINE)
+    assert not list(tmp_path.iterdir())
 
 
 def rendered(records: list[RoundRecord], width: int) -> list[str]:

@@ -121,6 +121,23 @@ def test_the_order_is_a_function_of_seed_epoch_and_part() -> None:
     assert [values(loader), values(loader)] == [order(0, 0, 2), order(0, 1, 2)]  # workers hear of the new epoch
 
 
+@pytest.mark.parametrize(("workers", "count"), [(0, 22), (2, 22), (2, 40)])
+@pytest.mark.parametrize("skipped", [1, 2, 4])
+def test_a_resumed_epoch_goes_on_with_the_next_batch(workers: int, count: int, skipped: int) -> None:
+    """24 images, so that an epoch of 40 begins again; each part of the stream stays with the batches it had."""
+
+    def loader() -> Any:
+        return epoch_loader(counting(24), 0, 1, workers, count, epoch=3)
+
+    whole = [images.flatten().tolist() for images, _ in loader()]
+    resumed, other = loader(), loader()
+    resumed.dataset.skip(3, skipped)
+    other.dataset.skip(2, skipped)  # of another epoch
+    assert [images.flatten().tolist() for images, _ in resumed] == whole[skipped:]
+    assert [images.flatten().tolist() for images, _ in other] == whole
+    assert len(resumed) == len(whole)
+
+
 def test_a_part_with_too_few_images_begins_again_and_one_with_none_is_an_error() -> None:
     assert Counter(values(epoch_loader(counting(5), 0, 1, 0, 12))).most_common()[-1][1] == 2
     with pytest.raises(DataError) as error:

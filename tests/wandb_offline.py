@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import struct
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from wandb.proto import wandb_internal_pb2
 
+WRITING_SECONDS = 20
 _BLOCK = 32768  # the file is a LevelDB log: records cut into fragments that never cross a block's border
 _HEADER = 7  # of the file, and of each fragment: crc, length, type
 
@@ -26,14 +30,40 @@ class OfflineRun:
     history: list[dict[str, Any]] = field(default_factory=list)
     step_metrics: dict[str, str] = field(default_factory=dict)  # metric or glob -> its x-axis
     exit_code: int | None = None
+    preempting: bool = False
 
 
 def find_runs(save_dir: Path) -> list[Path]:
     """The .wandb files below a logger's save_dir, oldest first."""
+    folders = list(Path(save_dir).glob("wandb/offline-run-*"))
+    _wait(lambda: all(any(folder.glob("run-*.wandb")) for folder in folders))
     return sorted(Path(save_dir).glob("wandb/offline-run-*/run-*.wandb"), key=lambda path: path.stat().st_mtime_ns)
 
 
+def _wait(until: Callable[[], bool]) -> None:
+    """W&B's helper process goes on writing for a while after `finish`, longer on a busy machine."""
+    deadline = time.monotonic() + WRITING_SECONDS
+    while not until() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
 def read_run(path: Path) -> OfflineRun:
+    """What is in the file of a run that was finished."""
+    run = OfflineRun()
+
+    def complete() -> bool:
+        nonlocal run
+        try:
+            run = _read(path)
+        except DecodeError:  # the last record is half written
+            return False
+        return run.exit_code is not None
+
+    _wait(complete)
+    return run
+
+
+def _read(path: Path) -> OfflineRun:
     run = OfflineRun()
     for payload in _records(Path(path).read_bytes()):
         record = wandb_internal_pb2.Record()
@@ -51,6 +81,8 @@ def read_run(path: Path) -> OfflineRun:
             run.summary.update(_items(record.summary.update))
         elif kind == "metric":
             run.step_metrics[record.metric.name or record.metric.glob_name] = record.metric.step_metric
+        elif kind == "preempting":
+            run.preempting = True
         elif kind == "exit":
             run.exit_code = record.exit.exit_code
     return run

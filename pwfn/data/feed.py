@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pwfn.data.draws import own_streams, seed_streams
 from pwfn.data.images import ImageSet
 from pwfn.data.transforms import Steps, Transform
 
@@ -18,54 +19,76 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Transformed(Dataset[tuple[Tensor, int]]):
-    """Images that are transformed each time they are asked for."""
+    """Images that are transformed each time they are asked for, by number: see `NumberedShare`.
 
-    def __init__(self, images: ImageSet, steps: Steps) -> None:
+    What a random step draws is a function of `seed` and the number: the same in whichever process and session.
+    """
+
+    def __init__(self, images: ImageSet, steps: Steps, seed: int = 0) -> None:
         self.images = images
         self.steps = steps
+        self.seed = seed
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image, label = self.images[index]
-        return self.steps(image), label
+    def __getitem__(self, number: int) -> tuple[Tensor, int]:
+        image, label = self.images[number % len(self)]
+        if self.steps.random is None:
+            return self.steps(image), label
+        with own_streams():
+            seed_streams(self.seed, number)
+            return self.steps(image), label
 
 
 class Cached(Dataset[tuple[Tensor, int]]):
-    """Images whose fixed transform was done once: `images` float32 [n, C, H, W], `labels` int64 [n]."""
+    """Images whose fixed transform was done once: `images` float32 [n, C, H, W], `labels` int64 [n].
 
-    def __init__(self, images: Tensor, labels: Tensor, random: Transform | None) -> None:
+    They are asked for by number, and drawn for, as those of `Transformed` are.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, random: Transform | None, seed: int = 0) -> None:
         self.images = images
         self.labels = labels
         self.random = random
+        self.seed = seed
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = self.images[index]
-        return image if self.random is None else self.random(image), int(self.labels[index])
+    def __getitem__(self, number: int) -> tuple[Tensor, int]:
+        images, labels = self.__getitems__([number])
+        return images[0], int(labels[0])
 
-    def __getitems__(self, indices: list[int]) -> Batch:
+    def __getitems__(self, numbers: list[int]) -> Batch:
         """A whole batch with one indexing: the DataLoader prefers this method where a dataset has it."""
+        indices = [number % len(self) for number in numbers]
         images = self.images[indices]
         if self.random is not None:
-            images = torch.stack([self.random(image) for image in images])
+            images = torch.stack(self._augmented(images, numbers))
         return images, self.labels[indices]
 
+    def _augmented(self, images: Tensor, numbers: list[int]) -> list[Tensor]:
+        assert self.random is not None
+        augmented = []
+        with own_streams():
+            for image, number in zip(images, numbers, strict=True):
+                seed_streams(self.seed, number)
+                augmented.append(self.random(image))
+        return augmented
 
-def feed(images: ImageSet, steps: Steps, cache_bytes: int) -> Transformed | Cached:
+
+def feed(images: ImageSet, steps: Steps, cache_bytes: int, seed: int = 0) -> Transformed | Cached:
     """What a loader reads from: `Cached` if the transformed images need less than `cache_bytes`, else `Transformed`."""
     if steps.fixed is None:
-        return Transformed(images, steps)
+        return Transformed(images, steps, seed)
     first: Tensor = steps.fixed(images[0][0])
     if len(images) * first.numel() * first.element_size() >= cache_bytes:
-        return Transformed(images, steps)
+        return Transformed(images, steps, seed)
     kept = torch.empty((len(images), *first.shape), dtype=first.dtype)
     for index in range(len(images)):
         kept[index] = steps.fixed(images[index][0])
-    return Cached(kept, torch.from_numpy(images.labels.astype(np.int64)), steps.random)
+    return Cached(kept, torch.from_numpy(images.labels.astype(np.int64)), steps.random, seed)
 
 
 def as_is(batch: Batch) -> Batch:

@@ -12,7 +12,7 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from pwfn.data.feed import CACHE_BYTES, Batch, Cached, Transformed, as_is, feed
-from pwfn.data.samplers import EachOnce, ShuffledShare
+from pwfn.data.samplers import EachOnce, NumberedShare
 from pwfn.data.spec import ImageData, Partition, is_integer
 from pwfn.data.stream_loader import Streamed, StreamedEpoch, StreamLoader, images_per_rank
 from pwfn.data.streams import ImageStream, mixed_seed
@@ -24,8 +24,11 @@ class ImageDataModule(LightningDataModule):
     """The loaders of one run. The Trainer needs `use_distributed_sampler=False`: the samplers here know their rank.
 
     `data_config` comes from `timm.data.resolve_data_config({}, model=model)`; `seed` is the run's, and orders the
-    training images (the splits depend on `spec.split_seed` alone). `config` says how images are prepared. `train_share`, above 0 to 1, may be set between
-    fits: each epoch then sees only so much of its shuffled order.
+    training images (the splits depend on `spec.split_seed` alone). `config` says how images are prepared.
+    `train_share`, above 0 to 1, may be set between fits: each epoch then sees only so much of its shuffled order.
+    `batches_done` says how many batches of its first epoch a resumed fit has behind it.
+
+    Which image comes when, and how it is augmented and mixed, are functions of the seed, the epoch and the rank alone.
     """
 
     partition: Partition | None
@@ -39,6 +42,7 @@ class ImageDataModule(LightningDataModule):
         self.config = transform_config(spec, data_config, spec.channels)
         self.partition = None
         self.train_share = 1.0
+        self.batches_done = 0
         self._feeds: dict[str, Transformed | Cached] = {}
 
     def prepare_data(self) -> None:
@@ -58,10 +62,11 @@ class ImageDataModule(LightningDataModule):
         if isinstance(self._loaded().train, ImageStream):
             return self._stream_epochs(rank, world_size)
         source = self._feed("train")
-        sampler = ShuffledShare(len(source), self.seed, self.train_share, rank, world_size)
+        sampler = NumberedShare(len(source), self.seed, self.train_share, rank, world_size)
         # Lightning fetches the first batch before it calls set_epoch, so a resumed fit would start with epoch 0's
         sampler.set_epoch(self._epoch())
         size = self.spec.batch_size
+        sampler.skip(self._epoch(), self.batches_done * size)
         return self._loader(
             source,
             sampler,
@@ -112,6 +117,7 @@ class ImageDataModule(LightningDataModule):
         assert isinstance(stream, ImageStream)
         count = images_per_rank(stream, self.train_share, world_size, size)
         epoch = StreamedEpoch(stream, self.train_steps, rank, world_size, count=count, batch_size=size, seed=self.seed)
+        epoch.skip(self._epoch(), self.batches_done)
         return self._stream_loader(epoch, size, (self.seed, rank, self._epoch()))
 
     def _stream_loader(self, images: Streamed, batch_size: int, worker_seed: tuple[int, ...]) -> StreamLoader:
@@ -173,16 +179,15 @@ class ImageDataModule(LightningDataModule):
         """Made when first asked for, then kept over all rounds."""
         if split not in self._feeds:
             steps = self.train_steps if split == "train" else self.eval_steps
-            self._feeds[split] = feed(getattr(self._loaded(), split), steps, CACHE_BYTES)
+            self._feeds[split] = feed(getattr(self._loaded(), split), steps, CACHE_BYTES, self.seed)
         return self._feeds[split]
 
 
 def _generator(seeds: tuple[int, ...]) -> torch.Generator:
-    """What a loader seeds its workers from, so that augmentation differs by rank and from one fit to the next.
+    """What a loader seeds its workers from.
 
     Without one, a loader takes a number from the global stream each time it is iterated, and an evaluation more or
-    less would shift the noise of the weights. Lightning iterates a loader once more in a new fit than in a resumed one,
-    so a resumed run repeats the order of the images exactly, but not what workers draw for their augmentation.
+    less would shift the noise of the weights.
     """
     return torch.Generator().manual_seed(mixed_seed(*seeds))
 

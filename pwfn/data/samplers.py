@@ -15,6 +15,9 @@ class ShuffledShare(Sampler[int]):
     Ranks get equally many, because a process with a batch less would leave the others waiting: a few images are
     repeated if need be. torch's DistributedSampler knows no share and seeds with `seed + epoch`, so that epoch 1 of
     seed 0 would be epoch 0 of seed 1.
+
+    A resumed run has seen some of an epoch: `skip(epoch, images)` passes over those; the length stays that of the whole
+    epoch.
     """
 
     def __init__(self, count: int, seed: int, share: float = 1.0, rank: int = 0, world_size: int = 1) -> None:
@@ -22,10 +25,14 @@ class ShuffledShare(Sampler[int]):
         # rounded first, or 0.07 of 100 would be 8: the product is 7.000000000000001
         self.used = math.ceil(round(share * count, 6))
         self.epoch = 0
+        self._skipped = (0, 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before each training epoch, on every sampler that has it."""
         self.epoch = epoch
+
+    def skip(self, epoch: int, images: int) -> None:
+        self._skipped = (epoch, images)
 
     def __len__(self) -> int:
         return math.ceil(self.used / self.world_size)
@@ -33,7 +40,16 @@ class ShuffledShare(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)[: self.used]
         padded = np.resize(order, len(self) * self.world_size)
-        return iter(padded[self.rank :: self.world_size].tolist())
+        epoch, images = self._skipped
+        return iter(padded[self.rank :: self.world_size][images if epoch == self.epoch else 0 :].tolist())
+
+
+class NumberedShare(ShuffledShare):
+    """Image i of epoch e is called `e * count + i`, so that whoever augments it knows in which epoch: see `Seeded`."""
+
+    def __iter__(self) -> Iterator[int]:
+        first = self.epoch * self.count
+        return (first + index for index in super().__iter__())
 
 
 class EachOnce(Sampler[int]):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from pwfn.data.draws import own_streams, seed_streams
 from pwfn.data.images import DataError
-from pwfn.data.streams import ImageStream, Part, mixed_seed
+from pwfn.data.streams import ImageStream, Part, Raw, mixed_seed
 from pwfn.data.transforms import Steps
 
 
@@ -35,7 +37,10 @@ class StreamedEpoch(Streamed):
 
     Equally many on every rank, because a process with a batch less would leave the others waiting. A worker whose
     shards hold fewer than its turns ask for begins again, so within one epoch a few images may come twice and as many
-    not at all; shards are dealt out anew in each epoch. The order is a function of (seed, epoch, part).
+    not at all; shards are dealt out anew in each epoch. The order is a function of (seed, epoch, part), and what is drawn
+    for an image one of its place in that order.
+
+    A resumed run has `batches` of `epoch` behind it (`skip`): those are read but not decoded.
     """
 
     def __init__(
@@ -44,6 +49,10 @@ class StreamedEpoch(Streamed):
         super().__init__(stream, steps, rank, world_size)
         self.count, self.batch_size, self.seed = count, batch_size, seed
         self.epoch = 0
+        self._skipped = (0, 0)
+
+    def skip(self, epoch: int, batches: int) -> None:
+        self._skipped = (epoch, batches)
 
     def turns(self, worker: int, workers: int) -> int:
         """How many images `worker` of `workers` gives: those of every `workers`-th batch."""
@@ -51,20 +60,36 @@ class StreamedEpoch(Streamed):
         return sum(min(self.batch_size, self.count - start) for start in starts)
 
     def __iter__(self) -> Iterator[tuple[Tensor, int]]:
-        part = self.part
-        left, passes = self.turns(part.worker, part.workers), 0
-        while left > 0:
-            left_before = left
-            for image, label in self.stream.images(part, mixed_seed(self.seed, self.epoch, passes)):
-                yield self.steps(image), label
-                left -= 1
-                if left == 0:
+        epoch, batches = self._skipped
+        skipped = batches if epoch == self.epoch else 0
+        # torch asks worker 0 for the first batch, which is the one that another's turn would be
+        part = replace(self.part, worker=(self.part.worker + skipped) % self.part.workers)
+        behind = len(range(part.worker, skipped, part.workers)) * self.batch_size  # images of this part
+        turns = self.turns(part.worker, part.workers)
+        place, passes = 0, 0
+        while place < turns:
+            place_before = place
+            for raw in self.stream.raw(part, mixed_seed(self.seed, self.epoch, passes)):
+                if place < behind:
+                    raw.file.close()
+                else:
+                    yield self._transformed(raw, (self.epoch, part.index, place))
+                place += 1
+                if place == turns:
                     return
-            if left == left_before:
+            if place == place_before:
                 raise DataError(
                     f"{self.stream.title}: part {part.index} of {part.count} has no images; fewer data.num_workers"
                 )
             passes += 1
+
+    def _transformed(self, raw: Raw, at: tuple[int, ...]) -> tuple[Tensor, int]:
+        image, label = self.stream.image(raw)
+        if self.steps.random is None:
+            return self.steps(image), label
+        with own_streams():
+            seed_streams(self.seed, *at)
+            return self.steps(image), label
 
 
 class StreamLoader(DataLoader[Any]):

@@ -66,8 +66,12 @@ class ImageStream(ABC):
         `shuffle_buffer` of them. Raises `DataError`.
         """
         for raw in self.raw(part, seed):
-            with raw.file as file:
-                yield decoded(file, raw.name), self._label(raw)
+            yield self.image(raw)
+
+    def image(self, raw: Raw) -> tuple[Image, int]:
+        """Decoded, with its label; the file is closed."""
+        with raw.file as file:
+            return decoded(file, raw.name), self._label(raw)
 
     def _label(self, raw: Raw) -> int:
         try:

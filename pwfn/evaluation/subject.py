@@ -123,6 +123,7 @@ def rebuilt_settings(folder: Path, data_root: str | None = None) -> tuple[TrainS
         OmegaConf.update(cfg, "logger", {"_target_": "pwfn.logger.NoLogger"}, merge=False)
         OmegaConf.update(cfg, "trainer", {}, merge=False)
         OmegaConf.update(cfg, "artifact", {"every_round": False, "sigma": False}, merge=False)
+        OmegaConf.update(cfg, "checkpoint", {"every_minutes": None, "every_steps": None, "keep": 1}, merge=False)
         return config.load(TrainSettings, cfg), precision
     except (OmegaConfBaseException, config.ConfigError) as error:
         raise checkpoint.NotAFinishedRun(f"{folder / checkpoint.CONFIG}: {error}") from error

@@ -1,0 +1,155 @@
+"""Kill a run at random moments, resume it, and compare what it leaves with what a run left alone leaves: bit for bit.
+
+    python benchmarks/kill_and_resume.py [--kills 30] [--processes 1] [--seed 0] [overrides of train.py ...]
+
+A small run on real digits, with augmentation and mixup, is made once without a break. Then one run after the other is
+killed (SIGKILL, all of its processes) at a random moment between its first file and its last, resumed with
+`python train.py resume=<folder>`, and compared: weights, sigmas, assignments and norm statistics, the clusters of every
+round with the codebook, and all numbers of all rounds but wall times. Each kill is one line; exit code 1 if any differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parent.parent
+SMALL_DIGITS = [
+    "model=test_resnet",
+    "data=digits",
+    "data/augment=crop",
+    "data/mix=mixup",
+    "data.train_images=600",
+    "data.test_images=200",
+    "data.batch_size=32",
+    "pretrain.epochs=3",
+    "schedule=three_rounds",
+    "optimizer=sgd_small_data",
+    "logger=none",
+    "checkpoint.every_steps=3",
+]
+WALL_TIMES = ("train_seconds", "cluster_seconds")
+BEGUN = "config.yaml"  # a run that has not got so far has nothing to lose
+DONE = "result.json"  # and one that has got here has nothing left to do
+SAME_FILES = ("network.safetensors", "clusters.csv")
+
+
+def start(folder: Path, overrides: Sequence[str], *, resume: bool = False) -> subprocess.Popen[bytes]:
+    """A run of train.py in a session of its own, so that it can be killed with all its ranks."""
+    said = (folder.parent / f"{folder.name}.log").open("ab")
+    where = [f"resume={folder}"] if resume else [*overrides, f"hydra.run.dir={folder}"]
+    command = [sys.executable, str(PROJECT / "train.py"), *where]
+    environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    with said:
+        return subprocess.Popen(command, stdout=said, stderr=said, env=environment, start_new_session=True)
+
+
+def kill(process: subprocess.Popen[bytes]) -> bool:
+    """SIGKILL to all of its processes; False if it had ended by itself."""
+    if process.poll() is not None:
+        return False
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return True
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """What is not the same in the folders of two finished runs."""
+    different = [name for name in SAME_FILES if (one / name).read_bytes() != (other / name).read_bytes()]
+    rows, others = (_rows(folder) for folder in (one, other))
+    if len(rows) != len(others):
+        return [*different, f"{len(rows)} and {len(others)} rounds"]
+    for number, (row, another) in enumerate(zip(rows, others, strict=True), start=1):
+        different += [f"round {number}: {key}" for key in row if row[key] != another[key]]
+    summaries = [json.loads((folder / "summary.json").read_text())["pretrained"] for folder in (one, other)]
+    return different + ([] if summaries[0] == summaries[1] else ["pretrained scores"])
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    rows = json.loads((folder / "rounds.json").read_text())
+    return [{key: value for key, value in row.items() if key not in WALL_TIMES} for row in rows]
+
+
+def finished(process: subprocess.Popen[bytes], folder: Path) -> None:
+    if process.wait() != 0:
+        raise SystemExit(f"a run failed:\n{(folder.parent / f'{folder.name}.log').read_text()[-3000:]}")
+
+
+def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    while not path.exists() and process.poll() is None:
+        time.sleep(0.01)
+
+
+def moment(folder: Path) -> str:
+    """Where a killed run was."""
+    files = folder / "checkpoints"
+    found = sorted(path.name for path in files.glob("0*.ckpt")) if files.is_dir() else []
+    while_writing = ", while a checkpoint was written" if (files / ".unfinished.ckpt").exists() else ""
+    rounds = len(json.loads((folder / "rounds.json").read_text())) if (folder / "rounds.json").exists() else 0
+    newest = f"checkpoint {int(found[-1].partition('-')[0])}" if found else "no checkpoint"
+    return f"{rounds} rounds on disk, {newest}{while_writing}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("overrides", nargs="*")
+    args = parser.parse_args()
+    overrides = [*SMALL_DIGITS, *args.overrides]
+    if args.processes > 1:
+        overrides += ["trainer=ddp_cpu", f"trainer.devices={args.processes}"]
+    with tempfile.TemporaryDirectory() as scratch:
+        raise SystemExit(1 if _tally(Path(scratch), overrides, args.kills, random.Random(args.seed)) else 0)
+
+
+def _tally(scratch: Path, overrides: list[str], kills: int, rng: random.Random) -> int:
+    """Kill, resume and compare; how many differed."""
+    whole = scratch / "whole"
+    process = start(whole, overrides)
+    wait_for(whole / BEGUN, process)
+    began = time.monotonic()
+    wait_for(whole / DONE, process)
+    seconds = time.monotonic() - began
+    finished(process, whole)
+    print(f"the run left alone took {seconds:.1f} s from its first file to its last", flush=True)
+    tally: Counter[str] = Counter()
+    while tally["killed"] < kills:
+        folder = scratch / f"run{tally['started']}"
+        tally["started"] += 1
+        process = start(folder, overrides)
+        wait_for(folder / BEGUN, process)
+        after = rng.uniform(0, seconds)
+        time.sleep(after)
+        done = (folder / DONE).exists()
+        if not kill(process) or done:
+            continue  # it was faster this time
+        tally["killed"] += 1
+        was = moment(folder)
+        finished(start(folder, overrides, resume=True), folder)
+        different = differences(whole, folder)
+        tally["different" if different else "identical"] += 1
+        tally["while writing"] += "while a checkpoint" in was
+        outcome = f"DIFFERENT: {', '.join(different)}" if different else "identical"
+        print(f"kill {tally['killed']:2d} after {after:5.1f} s ({was}): {outcome}", flush=True)
+    print(
+        f"{tally['killed']} kills, {tally['while writing']} of them while a checkpoint was written: "
+        f"{tally['identical']} resumed runs identical, {tally['different']} different"
+    )
+    return tally["different"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Where in a network numbers stopped being numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pwfn.posterior import quantised_tensors
+
+
+def weights_not_finite(network: nn.Module) -> str | None:
+    """The first parameter or buffer with a NaN or an infinity, by the name it has in the plain network; None if all are finite."""
+    quantised = [(t.name, t.mu) for t in quantised_tensors(network)]
+    quantised += [(f"sigma of {t.name}", t.gaussian.sigma) for t in quantised_tensors(network)]
+    seen = {id(tensor) for _, tensor in quantised}
+    others = [*network.named_parameters(), *network.named_buffers()]
+    for name, tensor in [*quantised, *((name, tensor) for name, tensor in others if id(tensor) not in seen)]:
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            return name
+    return None
+
+
+def layer_not_finite(network: nn.Module, images: Tensor) -> str | None:
+    """The first layer whose output is not finite when `network` is given `images` [n, C, H, W] as it is now."""
+    found: list[str] = []
+
+    def watch(name: str) -> Any:
+        def hook(module: nn.Module, given: Any, output: Any) -> None:
+            if not found and isinstance(output, Tensor) and not bool(torch.isfinite(output).all()):
+                found.append(name)
+
+        return hook
+
+    leaves = [(name, module) for name, module in network.named_modules() if not any(module.children())]
+    # a parametrized layer has children, its parametrizations, but is a layer all the same
+    layers = [(n, m) for n, m in network.named_modules() if hasattr(m, "parametrizations")] + leaves
+    handles = [m.register_forward_hook(watch(n)) for n, m in layers if n and "parametrizations" not in n]
+    try:
+        with torch.no_grad():
+            network(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else None
+
+
+def describe(network: nn.Module, images: Tensor) -> str:
+    """What is not finite, in a few words, for a network whose loss on `images` is not."""
+    if not bool(torch.isfinite(images).all()):
+        return "the images of the batch are not finite"
+    if name := weights_not_finite(network):
+        return f"{name} is not finite"
+    if layer := layer_not_finite(network, images):
+        return f"the output of {layer} is not finite, its weights are"
+    return "all weights and outputs are finite"

@@ -1,0 +1,155 @@
+"""`train.py resume=<folder>`: the run in that folder goes on, with the configuration it was started with.
+
+That configuration is in the folder. Whatever else is on the command line must agree with it, so that the command that
+started the run may be repeated with `resume=` added; only what cannot change a result may be given anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from hydra import version
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import setup_globals
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from pwfn import checkpoint
+from pwfn.config import ConfigError, load, refuse
+from pwfn.overrides import OverrideReader, apply, reason_of
+from pwfn.preflight import COMPOSE_ERRORS, config_loader
+from pwfn.settings import TrainSettings
+
+KEY = "resume="
+MAY_CHANGE = (
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.log_every_n_steps",
+    "logger.*",
+    "checkpoint.*",
+    "data.root",
+    "data.num_workers",
+    "model.checkpoint",
+    "quiet",
+    "name",
+)
+_ABSENT = object()
+
+
+def is_asked(argv: Sequence[str]) -> bool:
+    """Whether a command line (without the program's name) is one that resumes."""
+    return any(line.startswith(KEY) for line in argv)
+
+
+def resume(config_dir: Path, config_name: str, argv: Sequence[str]) -> None:
+    """Go on with the run that `argv` names, or say why not: exit code 2 for what is wrong with the command line."""
+    folder, cfg = resumed_config(config_dir, config_name, argv)
+    if checkpoint.is_finished(folder):
+        print(f"pwfn: the run in {folder} is finished, there is nothing to resume")
+        return
+    from pwfn.task import go_on  # Lightning takes seconds to import
+
+    go_on(load(TrainSettings, cfg), OmegaConf.to_container(cfg), folder)
+
+
+def resumed_config(config_dir: Path, config_name: str, argv: Sequence[str]) -> tuple[Path, DictConfig]:
+    """The folder of the run, and its configuration with what may change put in; ends the program if anything is wrong."""
+    args = get_args_parser().parse_args(list(argv))
+    folder = Path(next(line for line in reversed(args.overrides) if line.startswith(KEY)).removeprefix(KEY))
+    try:
+        saved = checkpoint.read_config(folder)
+    except checkpoint.NotAFinishedRun as error:
+        refuse([f"resume = {str(folder)!r}: must be the folder of a run ({error})"])
+    if args.multirun:
+        refuse([f"resume = {str(folder)!r}: must be without -m: it goes on with one run"])
+    if version.getbase() is None:
+        version.setbase("1.3")
+    setup_globals()
+    reader = OverrideReader(config_loader(config_dir.absolute(), args), args.config_name or config_name)
+    lines = [line for line in args.overrides if not line.startswith(KEY)]
+    parsed = [right for line in lines for o in reader.parse(line) for right in reader.alternatives(o, multirun=False)]
+    asked, faults = _asked(saved, [o for o in parsed if not o.is_hydra_override()], reader)
+    faults += [fault for o in parsed if o.is_hydra_override() for fault in _other_folder(o, folder)]
+    try:
+        load(TrainSettings, asked)
+    except ConfigError as error:
+        faults += error.faults
+    faults = reader.faults + faults
+    if faults := faults or _differences(saved, asked):
+        refuse(faults)
+    return folder, asked
+
+
+def _asked(saved: DictConfig, overrides: list[Override], reader: OverrideReader) -> tuple[DictConfig, list[str]]:
+    """`saved` with everything that the overrides say put in, and what is wrong with them."""
+    asked = deepcopy(saved)
+    groups = [o for o in overrides if reader.is_group(o)]
+    faults = []
+    try:
+        plain, chosen = _composed(reader, []), _composed(reader, [str(o.input_line) for o in groups])
+    except COMPOSE_ERRORS as error:
+        return asked, [reason_of(error)]
+    for path, value in _changes(plain, chosen):  # what a preset says
+        OmegaConf.update(asked, path, value, merge=False, force_add=True)
+    for path in [o.key_or_group.replace("/", ".") for o in groups]:
+        section = OmegaConf.select(OmegaConf.create(chosen), path)
+        if section is not None:  # a preset has no section of its own
+            OmegaConf.update(asked, path, section, merge=False)
+    for override in overrides:
+        if override not in groups:
+            faults += apply(asked, override)
+    return asked, faults
+
+
+def _composed(reader: OverrideReader, lines: list[str]) -> dict[str, Any]:
+    cfg = reader.loader.load_configuration(reader.config_name, lines, RunMode.RUN, validate_sweep_overrides=False)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """What is not the same, each with its path; a section of another class as a whole, for its keys are others."""
+    for key, value in after.items():
+        here, old = f"{path}.{key}" if path else key, before.get(key, _ABSENT)
+        if isinstance(old, dict) and isinstance(value, dict) and old.get("_target_") == value.get("_target_"):
+            yield from _changes(old, value, here)
+        elif old != value:
+            yield here, value
+
+
+def _differences(saved: DictConfig, asked: DictConfig) -> list[str]:
+    """A line for each value that is not the run's and may not change."""
+    had, has = dict(_leaves(OmegaConf.to_container(saved))), dict(_leaves(OmegaConf.to_container(asked)))
+    lines = []
+    for key in [*had, *(key for key in has if key not in had)]:
+        old, new = had.get(key, _ABSENT), has.get(key, _ABSENT)
+        if old == new or any(fnmatchcase(key, pattern) for pattern in MAY_CHANGE):
+            continue
+        given = f"{key} is left out" if new is _ABSENT else f"{key} = {new!r}"
+        lines.append(f"{given}: must be {'left out' if old is _ABSENT else repr(old)}, as in the run that is resumed")
+    return lines
+
+
+def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict) and node:
+        for key, value in node.items():
+            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, node
+
+
+def _other_folder(override: Override, folder: Path) -> list[str]:
+    """A repeated command line may name the folder once more; Hydra itself has no part in a resumed run."""
+    value = override.value()
+    if override.key_or_group != "hydra.run.dir" or Path(str(value)).absolute() == folder.absolute():
+        return []
+    return [f"hydra.run.dir = {value!r}: must be left out, or the folder that is resumed"]

@@ -1,0 +1,203 @@
+"""Saves a run while it goes on, and lets another process go on from there.
+
+A checkpoint inside an epoch is made right after an optimizer step. What comes next depends on the saved state alone:
+which image comes when and how it is augmented are functions of seed and epoch, and noise comes from the random streams
+of the ranks, which are saved. Lightning's own checkpoints are not used: they know neither rounds nor the random streams
+of other ranks, and none can be made between two fits.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities import rank_zero_only
+from torch import nn
+
+from pwfn import ranks, state_file
+from pwfn.counters import counters, place_trainer
+from pwfn.finite import weights_not_finite
+from pwfn.module import TrainingDiverged
+from pwfn.run_state import RunState
+from pwfn.seeding import random_state, seed_rank, set_random_state
+from pwfn.stopping import StopRequest, stopped_by
+
+if TYPE_CHECKING:
+    from pwfn.settings import CheckpointSpec
+
+FORMAT = 1
+_SAVE = 1  # what ranks agree on after a step: 0 nothing, 1 save, anything above: save and stop for that signal
+
+
+class Saver(Callback):
+    """A callback of the run's one trainer. Whoever runs the rounds keeps `state` up to date.
+
+    `resumed` is the content of a checkpoint whose network and state have been read; the rest of it is put back here.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        spec: CheckpointSpec,
+        seed: int,
+        state: RunState,
+        network: nn.Module,
+        stop: StopRequest,
+        resumed: dict[str, Any] | None = None,
+    ) -> None:
+        self.folder, self.spec, self.seed, self.stop = folder, spec, seed, stop
+        self.state, self.network = state, network
+        self._resumed = resumed
+        self._trainer: Trainer | None = None
+        self._started = self._saved = time.monotonic()
+        self._seconds_before = state.seconds
+        self._first_epoch = 0
+        self._fit_started: float | None = None
+
+    def attach(self, trainer: Trainer) -> None:
+        """Take the trainer, and put its counters and this rank's random streams where the checkpoint has them."""
+        self._trainer = trainer
+        # Lightning's handlers would replace those of `stop`; with several ranks they wait for each other while a signal
+        # is handled, and under SLURM they save checkpoints of their own
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        if self._resumed is not None:
+            if self._fit_done and self._resumed["ranks"] != trainer.world_size:
+                _share_among(trainer, self._fit_done, self._resumed["ranks"])
+            place_trainer(trainer, self._resumed["trainer"], batches=self.batches_done)
+            self._restore_random()
+
+    @property
+    def batches_done(self) -> int:
+        """How many batches the next fit has to pass over in its first epoch."""
+        return int(self._fit_done["batches"]) if self._fit_done else 0
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the run, earlier sessions included."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    def begin_fit(self) -> int:
+        """The trainer's epoch in which the next fit begins, or had begun before the run was interrupted."""
+        assert self._trainer is not None
+        self._first_epoch = self._fit_done["first_epoch"] if self._fit_done else self._trainer.current_epoch
+        return self._first_epoch
+
+    def end_fit(self) -> None:
+        """A fit is over; what a checkpoint said of one is used up, even if there was nothing left to do in it."""
+        self._fit_started = None
+        if self._resumed is not None:
+            self._resumed["fit"] = None
+
+    def between_fits(self, *, always: bool = False) -> None:
+        """Save, `always` or if the run is asked to stop, and then stop it."""
+        asked = ranks.largest(self.stop.signal)
+        if asked or always:
+            self.save()
+        if asked:
+            raise stopped_by(asked)
+
+    def save(self, batches: int | None = None) -> None:
+        """Write a checkpoint: between two fits, or with `batches` of the present epoch done."""
+        trainer = self._trainer
+        assert trainer is not None
+        if name := weights_not_finite(self.network):  # the last good checkpoint must not make way for this
+            raise TrainingDiverged(f"{name} is not finite after step {trainer.global_step}: try a smaller optimizer.lr")
+        streams = ranks.gathered(random_state())
+        if trainer.is_global_zero:
+            self.state.seconds = self.seconds
+            state = self.state.as_dict()
+            if self._fit_started is not None:
+                state["place"]["train_seconds"] += time.monotonic() - self._fit_started
+            content = {
+                "format": FORMAT,
+                "state": state,
+                "network": self.network.state_dict(),
+                "ranks": trainer.world_size,
+                "random": streams,
+                "trainer": counters(trainer),
+                "fit": None if batches is None else self._fit(trainer, batches),
+            }
+            state_file.write(self.folder, content, self.spec.keep)
+        self._saved = time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._fit_started = time.monotonic()
+        if self._resumed is None:
+            return
+        if fit := self._fit_done:
+            trainer.optimizers[0].load_state_dict(fit["optimizer"])
+            trainer.lr_scheduler_configs[0].scheduler.load_state_dict(fit["scheduler"])
+            trainer.precision_plugin.load_state_dict(fit["precision"])
+        self._restore_random()  # once more, in case that setting up the fit has drawn
+        self._resumed = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        done = batch_idx + 1
+        # inside an accumulation the gradients would have to be saved; an epoch ends with its validation
+        if done % trainer.accumulate_grad_batches == 0 and done != trainer.num_training_batches:
+            self._after_step(trainer, done)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._after_step(trainer, 0)
+
+    def _after_step(self, trainer: Trainer, batches: int) -> None:
+        every = self.spec.every_steps
+        due = every is not None and trainer.global_step % every == 0
+        if self.spec.every_minutes is not None and trainer.is_global_zero:  # other ranks have clocks of their own
+            due |= time.monotonic() - self._saved >= 60 * self.spec.every_minutes
+        agreed = ranks.largest(self.stop.signal or (_SAVE if due else 0))
+        if agreed:
+            self.save(batches)
+        if agreed > _SAVE:
+            raise stopped_by(agreed)
+
+    def _fit(self, trainer: Trainer, batches: int) -> dict[str, Any]:
+        return {
+            "batches": batches,
+            "first_epoch": self._first_epoch,
+            "optimizer": trainer.optimizers[0].state_dict(),
+            "scheduler": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
+            "precision": trainer.precision_plugin.state_dict(),
+        }
+
+    @property
+    def _fit_done(self) -> dict[str, Any] | None:
+        """What the checkpoint says of the fit it was made in, None if it was made between two."""
+        fit: dict[str, Any] | None = self._resumed["fit"] if self._resumed is not None else None
+        return fit
+
+    def _restore_random(self) -> None:
+        assert self._resumed is not None and self._trainer is not None
+        streams, rank = self._resumed["random"], self._trainer.global_rank
+        if len(streams) == self._trainer.world_size:
+            set_random_state(streams[rank])
+        else:
+            seed_rank(self.seed, rank, self._trainer.global_step)
+
+
+def read_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """The newest intact checkpoint of the run in `folder`, None if it was ended before its first one."""
+    content = state_file.newest(folder, say=_say_on_rank_0)
+    if content is not None and content.get("format") != FORMAT:
+        raise state_file.CheckpointError(
+            f"{folder / state_file.FOLDER} was written by another version of this program (format "
+            f"{content.get('format')}, here {FORMAT}): resume with that version"
+        )
+    return content
+
+
+def _say_on_rank_0(line: str) -> None:
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        print(f"pwfn: {line}", file=sys.stderr, flush=True)
+
+
+def _share_among(trainer: Trainer, fit: dict[str, Any], ranks_before: int) -> None:
+    """Another number of ranks takes over: about the same images of the epoch and steps of the schedule are done."""
+    batches = fit["batches"] * ranks_before // trainer.world_size
+    fit["batches"] = batches - batches % trainer.accumulate_grad_batches
+    fit["scheduler"]["last_epoch"] = fit["scheduler"]["last_epoch"] * ranks_before // trainer.world_size

@@ -1,0 +1,149 @@
+"""Checkpoint files: written whole or not at all, checked before they are believed, the last few kept.
+
+A file is called `<number>-<first 16 hex digits of its SHA-256>.ckpt`: one rename makes content and checksum appear
+together. It is read with torch's weights_only unpickler, which makes tensors and plain values and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from pwfn.faults import RunError
+
+FOLDER = "checkpoints"
+_NAME = re.compile(r"(\d{6,})-([0-9a-f]{16})\.ckpt")
+_UNFINISHED = ".unfinished.ckpt"
+_CHUNK = 1 << 20
+
+
+class CheckpointError(RunError):
+    """A checkpoint cannot be written, or none can be read; the message says which and why."""
+
+
+class _Hashing:
+    """Passes what is written on to `file` and hashes it on the way: the content is never read again."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.digest = file, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def files(run: Path) -> list[Path]:
+    """The checkpoints of the run in folder `run`, oldest first."""
+    found = [path for path in (run / FOLDER).glob("*.ckpt") if _NAME.fullmatch(path.name)]
+    return sorted(found, key=_number)
+
+
+def write(run: Path, content: dict[str, Any], keep: int) -> Path:
+    """Save `content` as the newest checkpoint and leave the `keep` newest; raises CheckpointError.
+
+    Whatever happens on the way, disk full included, the checkpoints that were there before stay as they were.
+    """
+    folder = run / FOLDER
+    unfinished = folder / _UNFINISHED
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        before = files(run)
+        with unfinished.open("wb") as file:
+            hashing = _Hashing(file)
+            torch.save(content, hashing)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        number = _number(before[-1]) + 1 if before else 1
+        path = folder / f"{number:06d}-{hashing.digest.hexdigest()[:16]}.ckpt"
+        unfinished.replace(path)
+        _sync_folder(folder)
+        for old in files(run)[:-keep]:
+            old.unlink()
+    except (OSError, RuntimeError) as error:  # torch turns an OSError of its writer into a RuntimeError
+        _discard(unfinished)
+        raise CheckpointError(
+            f"no checkpoint can be written to {folder} ({_reason(error)}); those in there are as they were"
+        ) from error
+    return path
+
+
+def newest(run: Path, say: Callable[[str], None] = lambda line: None) -> dict[str, Any] | None:
+    """The content of the newest intact checkpoint, None if there is no checkpoint at all.
+
+    `say` is given a line for each damaged one that is passed over. Raises CheckpointError if all are damaged.
+    """
+    found = files(run)
+    for path in reversed(found):
+        fault = _fault(path)
+        if fault is None:
+            return _read(path)
+        older = [other for other in found if _number(other) < _number(path)]
+        instead = f"going back to {older[-1].name}" if older else "and there is none before it"
+        say(f"{path} is damaged ({fault}): {instead}")
+    if found:
+        raise CheckpointError(f"every checkpoint in {run / FOLDER} is damaged: this run cannot be resumed")
+    return None
+
+
+def remove(run: Path) -> None:
+    """Take the checkpoints of a finished run away, and what lies beside them: its network is in a file of its own."""
+    shutil.rmtree(run / FOLDER)
+
+
+def _number(path: Path) -> int:
+    return int(path.name.partition("-")[0])
+
+
+def _fault(path: Path) -> str | None:
+    match = _NAME.fullmatch(path.name)
+    assert match is not None
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    except OSError as error:
+        return _reason(error)
+    return None if digest.hexdigest()[:16] == match[2] else "its content does not have the checksum of its name"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path} is no checkpoint of this program: {_reason(error)}") from error
+    return content
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is safe from a power cut once the folder itself is on disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _discard(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # on a full or lost disk nothing can be tidied up; the next checkpoint overwrites it
+        return
+
+
+def _reason(error: BaseException) -> str:
+    cause = error if isinstance(error, OSError) else error.__cause__ or error.__context__ or error
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return " ".join(str(cause).split())[:200]
