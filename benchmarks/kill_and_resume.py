@@ -42,7 +42,7 @@ SMALL_DIGITS = [
 WALL_TIMES = ("train_seconds", "cluster_seconds")
 BEGUN = "config.yaml"  # a run that has not got so far has nothing to lose
 DONE = "result.json"  # and one that has got here has nothing left to do
-SAME_FILES = ("network.safetensors", "clusters.csv")
+SAME_FILES = ("network.safetensors", "pretrained.safetensors", "trained.safetensors", "clusters.csv")
 
 
 def start(folder: Path, overrides: Sequence[str], *, resume: bool = False) -> subprocess.Popen[bytes]:
