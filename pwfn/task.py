@@ -19,7 +19,7 @@ from pwfn.faults import RunError, Stopped
 from pwfn.settings import TrainSettings
 from pwfn.state_file import FOLDER as CHECKPOINTS
 
-SHARED_PROCESS = ("BasicLauncher", "JoblibLauncher")  # launchers whose jobs share a process, or its command line
+SHARED_PROCESS = ("BasicLauncher", "JoblibLauncher", ".LocalLauncher")  # whose jobs share a process or command line
 
 
 def train(cfg: DictConfig) -> float:

@@ -1,0 +1,47 @@
+"""Sweeps through submitit: its local executor for real, its SLURM option composed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pwfn import resolvers
+from pwfn.preflight import preflight
+from pwfn.settings import TrainSettings
+from tests.conftest import PROJECT, SMALL, Program
+from tests.documents import commands_of
+
+pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="the extra slurm is not installed")
+
+
+@pytest.mark.slow
+def test_jobs_of_the_local_executor_are_whole_runs(program: Program, tmp_path: Path) -> None:
+    submitit = ("hydra/launcher=submitit_local", "hydra.sweep.dir=sweep")
+    done = program(tmp_path, "train.py", "-m", *SMALL, *submitit, "seed=0,1")
+    assert done.returncode == 0, done.stderr
+    results = [json.loads((tmp_path / "sweep" / job / "summary.json").read_text()) for job in "01"]
+    assert [result["run"]["seed"] for result in results] == [0, 1]
+    assert all(result["final"]["unique_weights"] == result["final"]["codebook_size"] for result in results)
+
+
+@pytest.mark.slow
+def test_ranks_are_not_started_within_a_local_job(program: Program, tmp_path: Path) -> None:
+    """Lightning would start them with the command line of submitit."""
+    submitit = ("hydra/launcher=submitit_local", "hydra.sweep.dir=sweep", "trainer=ddp_cpu")
+    done = program(tmp_path, "train.py", "-m", *SMALL, *submitit, "seed=0,1")
+    assert done.returncode != 0
+    assert "hydra/launcher = 'submitit_local': must be process" in done.stdout + done.stderr
+    assert not list((tmp_path / "sweep").rglob("rounds.json"))
+
+
+def test_the_documented_slurm_sweep_passes_every_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (command,) = [c for c in commands_of(PROJECT / "docs/scaling.md") if "hydra/launcher=submitit_slurm" in c]
+    resolvers.register()
+    arguments = [f"data.root={tmp_path}" if a.startswith("data.root=") else a for a in command[2:]]
+    preflight(TrainSettings, PROJECT / "conf", "train", arguments)
+    assert capsys.readouterr().err == ""
+    with pytest.raises(SystemExit):
+        preflight(TrainSettings, PROJECT / "conf", "train", [*arguments, "hydra.launcher.gpus_per_nod=1"])
+    assert "gpus_per_nod" in capsys.readouterr().err
