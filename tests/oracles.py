@@ -119,3 +119,14 @@ def order_of(value: float, b: int) -> int:
             power *= 2
         rest, terms = rest - power, terms + 1
     return terms
+
+
+def signed_digits(number: int) -> int:
+    """The fewest powers of two, added or subtracted, that make up `number`."""
+    count = 0
+    while number:
+        if number % 2:
+            number -= 2 - number % 4
+            count += 1
+        number //= 2
+    return count

@@ -19,19 +19,13 @@ from pwfn.evaluation.bill import bill, signed_digits, weight_uses
 from pwfn.evaluation.bill_report import bill_csv, bill_sentence
 from pwfn.posterior import quantised_tensors, to_bayesian
 from pwfn.run import Finished
+from tests import oracles
 from tests.clustered import clustered
 from tests.evaluation import measured
 
 
 def naive_digits(value: float) -> int:
-    """Non-adjacent form, digit by digit."""
-    number, count = int(abs(value) * 2**40), 0
-    while number:
-        if number % 2:
-            number -= 2 - number % 4
-            count += 1
-        number //= 2
-    return count
+    return oracles.signed_digits(int(abs(value) * 2**40))
 
 
 def test_signed_digits_are_those_of_a_loop() -> None:

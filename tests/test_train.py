@@ -21,6 +21,7 @@ from scipy.stats import entropy
 from pwfn.model import ModelSpec, warn_if_random
 from pwfn.record import COLUMNS
 from pwfn.run import Finished
+from tests import oracles
 from tests.wandb_offline import find_runs, read_run
 
 SmallRun = Callable[..., Finished]
@@ -86,23 +87,12 @@ def test_smoke_fixes_every_weight_to_a_codebook_entry(smoke: Path) -> None:
     assert math.isclose(last["entropy_bits"], entropy(counts, base=2), rel_tol=1e-12)
     for value in values.tolist():  # each a sum of at most four powers of two from 2^-7 on
         steps = abs(value) * 2**7
-        assert steps == int(steps) and signed_digits(int(steps)) <= 4
+        assert steps == int(steps) and oracles.signed_digits(int(steps)) <= 4
     summary = json.loads((smoke / "run/summary.json").read_text())
     assert summary["final"] == last and summary["run"]["weights"] == weights.size and summary["rounds"] == 3
     rest = sum(summary["run"]["in_floating_point"].values())
     assert 0 < rest == summary["run"]["parameters"] - weights.size
     assert summary["top1_change"] == last["clustered/top1"] - summary["pretrained"]["top1"]
-
-
-def signed_digits(number: int) -> int:
-    """The fewest powers of two, added or subtracted, that make up `number`."""
-    count = 0
-    while number:
-        if number % 2:
-            number -= 2 - number % 4
-            count += 1
-        number //= 2
-    return count
 
 
 @pytest.mark.slow
