@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pwfn import posterior
+from pwfn import draw, posterior
 from pwfn.posterior import FREE, at_mean, quantised_tensors, sampled, set_sigma, to_bayesian, to_deterministic
 from pwfn.prior import MIN_SIGMA, Constant, Pow2Distance
 
@@ -124,7 +124,7 @@ def test_the_seed_decides_the_draw() -> None:
 
 @pytest.mark.parametrize("block", [1 << 17, 1000])
 def test_draws_are_normal_with_mean_mu_and_deviation_sigma(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(posterior, "BLOCK", block)
+    monkeypatch.setattr(draw, "BLOCK", block)
     n = 300 * 1000
     model = nn.Linear(300, 1000)
     (weight, _) = to_bayesian(model)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pwfn import posterior
+from pwfn import draw
 from pwfn.faults import InvalidValueError
 from pwfn.posterior import quantised_tensors, sampled, to_bayesian
 from pwfn.regularizer import Exponential, Linear, LinearOnGrad, NoRegularizer, Regularizer
@@ -165,7 +165,7 @@ RULES = [NoRegularizer(), Linear(0.3, 0.05), Exponential(0.3, 0.05), LinearOnGra
 def test_sampled_backward_equals_the_graph_written_out(
     rule: Regularizer, retrain: bool, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(posterior, "BLOCK", block)
+    monkeypatch.setattr(draw, "BLOCK", block)
     model = network()
     twin = copy.deepcopy(model)
     torch.manual_seed(11)
