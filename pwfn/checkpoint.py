@@ -28,6 +28,11 @@ NETWORK = "network.safetensors"  # after the last clustering so far
 TRAINED = "trained.safetensors"  # after the last training, before the last clustering
 PRETRAINED = "pretrained.safetensors"  # before any round: the plain model's state dict
 
+EARLIER: dict[str, Any] = {  # what versions without these keys did, so that their runs can still be evaluated
+    "noise": True,
+    "tolerance": {"_target_": "pwfn.tolerance.Sigma"},
+}
+
 
 class NotAFinishedRun(ValueError):
     """The folder holds no finished run; the message says what is missing."""
@@ -88,6 +93,7 @@ def read_config(folder: Path) -> DictConfig:
         raise NotAFinishedRun(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(cfg, DictConfig):
         raise NotAFinishedRun(f"{path} is not a config: it is not a mapping")
+    cfg.update({key: value for key, value in EARLIER.items() if key not in cfg})
     return cfg
 
 

@@ -30,7 +30,7 @@ class ClusterResult:
     """What a round did to N weights; `mu` and `sigma` in the dtype and on the device of the input.
 
     `assignment` [N] int32 holds indices into `codebook` (the sorted values in use), -1 = free. `threshold` is the final
-    k: how many sigmas the last weights were allowed to move.
+    k: how many sigmas (or tolerances) the last weights were allowed to move.
     """
 
     mu: Tensor
@@ -69,21 +69,27 @@ def cluster_round(
     max_order: int = 4,
     zero_fix: bool = True,
     sigma_join: SigmaJoin = std_mu,
+    tolerance: Tensor | None = None,
 ) -> ClusterResult:
     """Move exactly `ceil(fraction * N)` of N weights onto sums of at most `max_order` powers of two.
 
     `mu` and `sigma` are flat, equally long, of one floating dtype (half types are computed in float32), and are not
-    changed. The threshold starts at `threshold` sigmas and grows by the factor `inc` when nothing more can be reached.
+    changed. The threshold starts at `threshold` and grows by the factor `inc` when nothing more can be reached; it counts
+    sigmas or, where `tolerance` (like sigma) is given, tolerances. Sigma is then only joined.
     Deterministic: ties go to the smaller centroid and, in the cluster that is cut short, to the smaller index.
     Raises ValueError for NaN, infinite or all-zero mu, for mu of magnitude 2^(30 - b) or more, for NaN, infinite or
-    negative sigma, and for settings out of range.
+    negative sigma or tolerance, and for settings out of range.
     """
     settings = _Round(fraction, threshold, inc, zero_fix)
     codebook = AdditivePow2(b, max_order)
-    largest_sigma = check_weights(mu, sigma, b)
+    largest_unit = check_weights(mu, sigma, b)
+    if tolerance is None or tolerance is sigma:
+        tolerance = sigma
+    else:
+        largest_unit = _check_tolerance(mu, tolerance)
     with in_one_thread():
-        mu, sigma = mu.detach(), sigma.detach()
-        clusters, values, k = _assign(FreeWeights(mu, sigma), largest_sigma, settings, codebook)
+        mu, sigma, tolerance = mu.detach(), sigma.detach(), tolerance.detach()
+        clusters, values, k = _assign(FreeWeights(mu, tolerance), largest_unit, settings, codebook)
         new_mu, new_sigma, in_use = _move(mu, sigma, clusters, values.to(mu.dtype), sigma_join)
     return ClusterResult(new_mu, new_sigma, clusters, in_use, k)
 
@@ -111,8 +117,19 @@ def check_weights(mu: Tensor, sigma: Tensor, b: int) -> float:
     return high_sigma
 
 
+def _check_tolerance(mu: Tensor, tolerance: Tensor) -> float:
+    """The largest tolerance. Raises ValueError for one that no weight could be measured by."""
+    if tolerance.shape != mu.shape or tolerance.dtype != mu.dtype:
+        given, expected = (f"{tuple(t.shape)} of {t.dtype}" for t in (tolerance, mu))
+        raise ValueError(f"the tolerance must have the shape and dtype of mu, {expected}; it is {given}")
+    low, high = map(float, torch.stack(tolerance.detach().aminmax()).tolist())
+    if not (low >= 0 and math.isfinite(high)):
+        raise ValueError(f"the tolerance must be finite and not negative, its smallest is {low} and its largest {high}")
+    return high
+
+
 def _assign(
-    weights: FreeWeights, largest_sigma: float, settings: _Round, codebook: AdditivePow2
+    weights: FreeWeights, largest_unit: float, settings: _Round, codebook: AdditivePow2
 ) -> tuple[Tensor, Tensor, float]:
     """The greedy passes: the cluster of every weight [N] int32, the clusters' values (float64), the final k."""
     clusters = torch.full(weights.mu.shape, FREE, dtype=torch.int32, device=weights.mu.device)
@@ -120,7 +137,7 @@ def _assign(
     todo = math.ceil(settings.fraction * len(weights))
     k, order, tick = settings.threshold, 1, 1
     while True:
-        reach = Reach(weights, Grid(codebook.step, k, settings.zero_fix), largest_sigma)
+        reach = Reach(weights, Grid(codebook.step, k, settings.zero_fix), largest_unit)
         limit = reach.limit
         while True:  # the passes at this k: at most two orders share it
             taken, todo = reach.cover.take(codebook.numerators(order, limit), todo, len(numerators))

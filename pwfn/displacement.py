@@ -1,4 +1,4 @@
-"""How far weights have moved from where they started: as a share of themselves, and in sigmas."""
+"""How far weights have moved from where they started: as a share of themselves, and in tolerances."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ class TensorMove:
     """How far one tensor of weights was moved.
 
     `l2` is the Euclidean norm of the move over that of the starting weights (NaN for a tensor that started all zero);
-    `relative` and `sigmas` are means over its weights, as in `Moves`.
+    `relative` and `tolerances` are means over its weights, as in `Moves`.
     """
 
     name: str
     weights: int
     l2: float
     relative: float
-    sigmas: float
+    tolerances: float
 
 
 @dataclass(frozen=True)
 class Moves:
-    """N weights before and after: `start`, `sigma` (of the start) and `now` are flat float32 tensors."""
+    """N weights before and after: `start`, `tolerance` (at the start) and `now` are flat float32 tensors."""
 
     start: Tensor
-    sigma: Tensor
+    tolerance: Tensor
     now: Tensor
 
     def relative(self, part: slice) -> Tensor:
@@ -55,15 +55,14 @@ class Moves:
         nonzero = start != 0
         return moves if bool(nonzero.all()) else moves[nonzero]
 
-    def in_sigmas(self, part: slice) -> Tensor:
-        """`|now - start| / max(sigma, 2^-20)`: the floor is that of the clustering."""
-        return (self.now[part] - self.start[part]).abs_().div_(self.sigma[part].clamp(min=MIN_REACH_SIGMA))
+    def in_tolerances(self, part: slice) -> Tensor:
+        """`|now - start| / max(tolerance, 2^-20)`: the floor is that of the clustering."""
+        return (self.now[part] - self.start[part]).abs_().div_(self.tolerance[part].clamp(min=MIN_REACH_SIGMA))
 
     def split(self, sizes: list[int]) -> list[Moves]:
         """The same for each of the tensors that the flat ones are made of."""
-        return [
-            Moves(*pieces) for pieces in zip(*(t.split(sizes) for t in (self.start, self.sigma, self.now)), strict=True)
-        ]
+        flat = (self.start, self.tolerance, self.now)
+        return [Moves(*pieces) for pieces in zip(*(t.split(sizes) for t in flat), strict=True)]
 
 
 @in_one_thread()
@@ -114,5 +113,5 @@ def tensor_moves(moves: Moves, names: list[str], sizes: list[int]) -> list[Tenso
         length = torch.linalg.vector_norm(own.start, dtype=torch.float64).item()
         way = torch.linalg.vector_norm(own.now - own.start, dtype=torch.float64).item()
         l2 = way / length if length else math.nan
-        rows.append(TensorMove(name, n, l2, mean(own.relative, n), mean(own.in_sigmas, n)))
+        rows.append(TensorMove(name, n, l2, mean(own.relative, n), mean(own.in_tolerances, n)))
     return sorted(rows, key=lambda row: math.inf if math.isnan(row.l2) else -row.l2)

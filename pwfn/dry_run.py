@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from pwfn.displacement import Moves, Spread, TensorMove, spread, tensor_moves
 from pwfn.module import Phase
@@ -17,6 +17,7 @@ from pwfn.record import Column, Record, Scores, order_shares, real, whole
 from pwfn.rounds import RoundLoop, RoundOutcome
 from pwfn.settings import TrainSettings
 from pwfn.size import ExpectedSize, expected_size, other_bytes
+from pwfn.tolerance import Gradients
 
 
 def _spread(key: str, what: str, unit: str) -> dict[str, Any]:
@@ -44,16 +45,24 @@ class DryRunRecord(Record):
     entropy_bits: float = real("entropy_bits", "entropy of the exact values of all quantised weights", "bits/weight")
     size: ExpectedSize = field(metadata=_size())
     order_share: tuple[float, ...] = field(metadata=order_shares())
-    threshold: float = real("threshold", "farthest a weight could move at the end of the clustering", "sigmas")
+    threshold: float = real("threshold", "farthest a weight could move at the end of the clustering", "tolerances")
     relative: Spread = field(metadata=_spread("relative", "|move| / |starting weight|, if that is not 0", "share"))
-    sigmas: Spread = field(metadata=_spread("sigmas", "|move| / starting sigma, at least 2^-20", "sigmas"))
+    tolerances: Spread = field(
+        metadata=_spread("tolerances", "|move| / starting tolerance (a sigma by default), at least 2^-20", "tolerances")
+    )
     cluster_seconds: float = real("cluster_seconds", "wall time of this round's clustering", "seconds")
 
 
 class Untrained:
-    """Stands where the trainer does in a real run: trains nothing, and has no scores."""
+    """Stands where the trainer does in a real run: trains nothing, and has no scores.
+
+    `gradients` looks at training images, for a tolerance that has to.
+    """
 
     steps = 0
+
+    def __init__(self, gradients: Gradients | None = None) -> None:
+        self._gradients = gradients
 
     def fit(self, phase: Phase) -> None:
         pass
@@ -61,24 +70,30 @@ class Untrained:
     def test(self) -> Scores:
         return Scores(math.nan, math.nan, math.nan)
 
+    def squared_gradients(self, batches: int) -> Tensor:
+        if self._gradients is None:
+            raise RuntimeError("a dry run with a tolerance that is made of gradients needs images")
+        return self._gradients(batches)
+
 
 class DryRun:
     """The rounds of `settings` on a Bayesian network whose sigmas have been set; remembers where it started."""
 
-    def __init__(self, network: nn.Module, settings: TrainSettings) -> None:
+    def __init__(self, network: nn.Module, settings: TrainSettings, gradients: Gradients | None = None) -> None:
         self.tensors = quantised_tensors(network)
         self.start = FlatWeights.of(self.tensors)
-        self.moves = Moves(self.start.mu, self.start.sigma, self.start.mu)
         self.other_bytes = other_bytes(network)
         self.loop = RoundLoop(
-            Untrained(),
+            Untrained(gradients),
             network,
             replace(settings.schedule, first_epochs=0, rest_epochs=0),
             settings.clustering,
             settings.codebook,
             settings.sigma_join,
             settings.optimizer,
+            settings.tolerance,
         )
+        self.moves = Moves(self.start.mu, self.loop.tolerance_of(self.start), self.start.mu)
 
     @property
     def zeros(self) -> int:
@@ -86,9 +101,9 @@ class DryRun:
         return int((self.start.mu == 0).sum())
 
     def rounds(self) -> Iterator[DryRunRecord]:
-        """Cluster round by round; moves are always from the starting weights, in starting sigmas."""
+        """Cluster round by round; moves are always from the starting weights, in starting tolerances."""
         for outcome in self.loop.rounds():
-            self.moves = Moves(self.start.mu, self.start.sigma, outcome.result.mu)
+            self.moves = replace(self.moves, now=outcome.result.mu)
             yield self._record(outcome)
 
     def _record(self, outcome: RoundOutcome) -> DryRunRecord:
@@ -102,7 +117,7 @@ class DryRun:
             order_share=one.order_share,
             threshold=one.threshold,
             relative=spread(self.moves.relative, weights),
-            sigmas=spread(self.moves.in_sigmas, weights),
+            tolerances=spread(self.moves.in_tolerances, weights),
             cluster_seconds=one.cluster_seconds,
         )
 

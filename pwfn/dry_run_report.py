@@ -16,18 +16,21 @@ from torch import nn
 from pwfn import checkpoint
 from pwfn.console import show
 from pwfn.coverage import coverage
+from pwfn.data.module import ImageDataModule
 from pwfn.displacement import TensorMove
 from pwfn.dry_run import DryRun, DryRunRecord
 from pwfn.inspection import headline, show_coverage, write_coverage
-from pwfn.model import build_bayesian
+from pwfn.model import build_bayesian, data_config
 from pwfn.posterior import set_sigma
 from pwfn.record import Column, csv_text, write_atomically, write_result
 from pwfn.seeding import seed_run
+from pwfn.sensitivity import squared_gradients
 from pwfn.settings import TrainSettings
+from pwfn.tolerance import Gradients
 
 ALARM = "bold red"
 DISPLACED = 10  # tensors that are listed by name
-FIGURES = ("codebook_size", "entropy_bits", "entropy_mb", "relative_mean", "sigmas_mean", "threshold")
+FIGURES = ("codebook_size", "entropy_bits", "entropy_mb", "relative_mean", "tolerances_mean", "threshold")
 
 LAYER_COLUMNS: dict[str, Column] = {
     column.key: column
@@ -36,7 +39,7 @@ LAYER_COLUMNS: dict[str, Column] = {
         Column("weights", "its elements", "weights", int),
         Column("l2", "Euclidean norm of its move over that of its starting weights; nan if these are all 0", "share"),
         Column("relative", "mean of |move| / |starting weight| over its weights that do not start at 0", "share"),
-        Column("sigmas", "mean of |move| / starting sigma", "sigmas"),
+        Column("tolerances", "mean of |move| / starting tolerance (a sigma by default)", "tolerances"),
     )
 }
 
@@ -56,7 +59,8 @@ def dry_run(settings: TrainSettings, plain: Any, folder: Path, console: Console 
             show(console, alarm, ALARM)
         show_coverage(cover, headline(settings, network), console)
     set_sigma(network, settings.prior)
-    run = DryRun(network, settings)
+    run = DryRun(network, settings, _gradients(settings, network))
+    unit = settings.tolerance.unit
     records: list[DryRunRecord] = []
     for record in run.rounds():
         records.append(record)
@@ -67,14 +71,23 @@ def dry_run(settings: TrainSettings, plain: Any, folder: Path, console: Console 
     write_atomically(folder / "layers.csv", csv_text(LAYER_COLUMNS, map(asdict, layers)))
     last = records[-1].flat()
     write_result(folder, records[-1].size.entropy_mb, {key: last[key] for key in FIGURES})
-    for part in (size_table(records), distance_table(records), layers_table(layers[:DISPLACED])):
+    for part in (size_table(records), distance_table(records, unit), layers_table(layers[:DISPLACED], unit)):
         show(console, "")
         show(console, part)
-    show(console, "\n" + conclusion(records[-1], cover.covered, run.zeros))
+    show(console, "\n" + conclusion(records[-1], cover.covered, run.zeros, unit))
     for alarm in alarms:
         show(console, alarm, ALARM)
     show(console, f"Files in {folder}: {', '.join(sorted(p.name for p in folder.iterdir() if p.is_file()))}")
     return records
+
+
+def _gradients(settings: TrainSettings, network: nn.Module) -> Gradients | None:
+    """What a tolerance made of gradients asks for; no image is read for any other."""
+    if not settings.tolerance.gradient_batches:
+        return None
+    settings.data.check()
+    data = ImageDataModule(settings.data, data_config(network), settings.seed)
+    return lambda count: squared_gradients(network, data.batches_outside_fits(), count)
 
 
 def _alarms(settings: TrainSettings, network: nn.Module) -> list[str]:
@@ -135,13 +148,13 @@ def size_table(records: Sequence[DryRunRecord]) -> Table:
     return table
 
 
-def distance_table(records: Sequence[DryRunRecord]) -> Table:
+def distance_table(records: Sequence[DryRunRecord], unit: str) -> Table:
     """How far each round's weights are from where they started."""
     relative = ("moved by % of\nitself: mean", "\n99 %", "\nmax")
-    table = _table("round", "limit\nsigmas", *relative, "in sigmas\nmean", "\n99 %", "\nmax", "\nsec")
+    table = _table("round", f"limit\n{unit}", *relative, f"in {unit}\nmean", "\n99 %", "\nmax", "\nsec")
     for one in records:
         spreads = [100 * value for value in (one.relative.mean, one.relative.p99, one.relative.largest)]
-        spreads += [one.sigmas.mean, one.sigmas.p99, one.sigmas.largest]
+        spreads += [one.tolerances.mean, one.tolerances.p99, one.tolerances.largest]
         table.add_row(
             str(one.round + 1),
             f"{one.threshold:,.4g}",
@@ -151,12 +164,12 @@ def distance_table(records: Sequence[DryRunRecord]) -> Table:
     return table
 
 
-def layers_table(layers: Sequence[TensorMove]) -> Table:
+def layers_table(layers: Sequence[TensorMove], unit: str) -> Table:
     """The most displaced tensors after the last round."""
-    table = _table("most displaced layers", "weights", "L2\n%", "moved by\nmean %", "in sigmas\nmean")
+    table = _table("most displaced layers", "weights", "L2\n%", "moved by\nmean %", f"in {unit}\nmean")
     for one in layers:
         table.add_row(
-            one.name, f"{one.weights:,}", _number(100 * one.l2), _number(100 * one.relative), _number(one.sigmas)
+            one.name, f"{one.weights:,}", _number(100 * one.l2), _number(100 * one.relative), _number(one.tolerances)
         )
     return table
 
@@ -166,15 +179,15 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if 1000 <= value < 1e7 else f"{value:.3g}"
 
 
-def conclusion(last: DryRunRecord, weights: int, zeros: int) -> str:
+def conclusion(last: DryRunRecord, weights: int, zeros: int, unit: str) -> str:
     """The outcome in words."""
     size, values = last.size, "values" if last.codebook_size > 1 else "value"
     lines = [
         f"{weights:,} weights on {last.codebook_size:,} {values}: {last.entropy_bits:.2f} bits each, "
         f"{size.entropy_mb:.2f} MB at the entropy, {size.fixed_mb:.2f} MB at {size.index_bits} bits, instead of "
         f"{size.fp32_mb:.2f} MB ({size.fp32_mb / size.entropy_mb:.1f} and {size.fp32_mb / size.fixed_mb:.1f} times smaller).",
-        f"The last weights could move {last.threshold:,.6g} sigmas. In the mean a weight moved by "
-        f"{100 * last.relative.mean:.3g} % of itself, {last.sigmas.mean:.3g} of its starting sigmas.",
+        f"The last weights could move {last.threshold:,.6g} {unit}. In the mean a weight moved by "
+        f"{100 * last.relative.mean:.3g} % of itself, {last.tolerances.mean:.3g} of its starting {unit}.",
     ]
     if zeros:
         lines.append(f"{zeros:,} weights start at exactly 0: they have no share of themselves and are left out there.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -42,10 +42,11 @@ def cluster_network(
     zero_fix: bool,
     codebook: AdditivePow2,
     sigma_join: SigmaJoin,
+    tolerance: Callable[[FlatWeights], Tensor] = lambda weights: weights.sigma,
 ) -> ClusterResult:
     """Cluster `before`, the weights of `tensors`, and write the outcome into the network.
 
-    Afterwards the network's mu, sigma and assignment equal the result's. Raises ValueError for weights that cannot be
+    Afterwards the network's mu, sigma and assignment equal the result's. `tolerance` is asked once, on rank 0. Raises ValueError for weights that cannot be
     clustered.
 
     With several processes rank 0 alone clusters and sends the outcome; on the others `before` is None. So every rank
@@ -67,6 +68,7 @@ def cluster_network(
                 max_order=codebook.max_order,
                 zero_fix=zero_fix,
                 sigma_join=sigma_join,
+                tolerance=tolerance(before),
             )
         except ValueError as error:
             agree(str(error))  # the others wait to hear how it went

@@ -123,7 +123,7 @@ class RoundRecord(Record):
     entropy_bits: float = real("entropy_bits", "entropy of the exact values of all quantised weights", "bits/weight")
     trained: Scores = field(metadata=_scores("trained", "mean weights, after training, before clustering"))
     clustered: Scores = field(metadata=_scores("clustered", "mean weights, after clustering"))
-    threshold: float = real("threshold", "farthest a weight could move at the end of the clustering", "sigmas")
+    threshold: float = real("threshold", "farthest a weight could move at the end of the clustering", "tolerances")
     order_share: tuple[float, ...] = field(metadata=order_shares())
     sigma_mean: float = real("sigma_mean", "mean sigma of quantised weights, after clustering", "weight units")
     sigma_median: float = real("sigma_median", "median sigma of quantised weights, after clustering", "weight units")

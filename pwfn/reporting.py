@@ -54,11 +54,14 @@ def round_line(record: RoundRecord, baseline: Scores) -> str:
     )
 
 
-def rounds_table(records: Sequence[RoundRecord], baseline: Scores) -> Table:
-    """The whole run, 80 columns wide: first the pretrained network, then a row for each round, counted from 1."""
+def rounds_table(records: Sequence[RoundRecord], baseline: Scores, unit: str = "sigmas") -> Table:
+    """The whole run, 80 columns wide: first the pretrained network, then a row for each round, counted from 1.
+
+    `unit` is what one tolerance is called.
+    """
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, header_style="bold")
     headings = ("round", "fixed\n%", "code\nbook", "unique", "bits", "trained\ntop1 %", "clustered\ntop1 %")
-    for heading in (*headings, "change\npoints", "limit\nsigmas", "moved", "sec"):
+    for heading in (*headings, "change\npoints", f"limit\n{unit}", "moved", "sec"):
         table.add_column(heading, justify="left" if heading == "round" else "right", no_wrap=True)
     table.add_row("pretrained", *[""] * 4, f"{baseline.top1:.2f}")
     for one in records:
@@ -98,8 +101,9 @@ class RunReporter:
     and clusters.csv (a row for each centroid of each round, see `CLUSTER_COLUMNS`). `finish` adds summary.json.
     """
 
-    def __init__(self, folder: Path, logger: Logger | None, console: Console) -> None:
+    def __init__(self, folder: Path, logger: Logger | None, console: Console, unit: str = "sigmas") -> None:
         self.folder = Path(folder)
+        self._unit = unit
         self.records: list[RoundRecord] = []
         self._clusters: list[dict[str, Any]] = []
         self._logger = logger
@@ -172,7 +176,7 @@ class RunReporter:
             figures = final.flat()
             write_result(self.folder, final.clustered.top1, {key: figures[key] for key in SUMMARY})
             report_summary(self._logger, {"top1_change": final.clustered.top1 - baseline.top1})
-        show(self._console, rounds_table(records, baseline))
+        show(self._console, rounds_table(records, baseline, self._unit))
         show(
             self._console,
             "\n" + (sentence(final, baseline, extra.get("weights")) if final else "No round was finished."),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import SIGTERMException
-from torch import nn
+from torch import Tensor, nn
 
 from pwfn import stats
 from pwfn.clustering import ClusterResult
@@ -26,7 +28,9 @@ from pwfn.record import RoundRecord, Scores
 from pwfn.run_state import Place
 from pwfn.saver import Saver
 from pwfn.schedule import Greedy, Schedule
+from pwfn.sensitivity import squared_gradients
 from pwfn.sigma_join import SigmaJoin
+from pwfn.tolerance import Sigma, Tolerance
 
 
 class Runner(Protocol):
@@ -36,6 +40,7 @@ class Runner(Protocol):
     def steps(self) -> int: ...
     def fit(self, phase: Phase) -> None: ...
     def test(self) -> Scores: ...
+    def squared_gradients(self, batches: int) -> Tensor: ...
 
 
 class LightningRunner:
@@ -73,6 +78,23 @@ class LightningRunner:
             raise RuntimeError("the test split was not run")
         return self.module.scores
 
+    def squared_gradients(self, batches: int) -> Tensor:
+        """Those of each quantised weight over as many batches of this rank's training images, on the CPU."""
+        with self._placed() as device:
+            loaded = ((images.to(device), labels.to(device)) for images, labels in self.data.batches_outside_fits())
+            return squared_gradients(self.module.network, loaded, batches).cpu()
+
+    @contextmanager
+    def _placed(self) -> Iterator[torch.device]:
+        """The network where it is trained: Lightning ends each fit and each test by moving it to the CPU."""
+        network, device = self.module.network, self.trainer.strategy.root_device
+        before = next(network.parameters()).device
+        network.to(device)
+        try:
+            yield device
+        finally:
+            network.to(before)
+
     def _call(self, part: Callable[..., Any], **options: Any) -> None:
         """Lightning ends the program by itself after a signal, after SIGTERM even as if all had gone well."""
         try:
@@ -105,6 +127,8 @@ class RoundLoop:
     codebook: AdditivePow2
     sigma_join: SigmaJoin
     optimizer: OptimizerSpec
+    tolerance: Tolerance = field(default_factory=Sigma)
+    noise: bool = True  # while training; without it sigma is not trained either
     place: Place = field(default_factory=lambda: Place(round=0))
     on_phase: Callable[[Phase], None] = lambda phase: None
     on_status: Callable[[str], None] = lambda text: None
@@ -140,11 +164,15 @@ class RoundLoop:
         share = self.schedule.share(index)
         epochs = self.schedule.epochs(index)
         if self.schedule.training == "joint":
-            return [Phase(label, epochs, self.optimizer, share)]
+            return [Phase(label, epochs, self.optimizer, share, noise=self.noise, train_sigma=self.noise)]
         return [
             Phase(f"{label} mu", epochs, self.optimizer, share, noise=False, train_sigma=False),
             Phase(f"{label} sigma", epochs, self.optimizer, share, train_mu=False),
         ]
+
+    def tolerance_of(self, weights: FlatWeights) -> Tensor:
+        """The unit in which a clustering of the network, whose weights these are, would count moves now."""
+        return self.tolerance(weights.mu, weights.sigma, self.runner.squared_gradients)
 
     def _cluster(self, index: int, *, epochs: float, train_seconds: float) -> RoundOutcome:
         """Test, cluster, test, describe. Every rank tests its share of the images; rank 0 alone does the rest."""
@@ -188,6 +216,7 @@ class RoundLoop:
                 zero_fix=self.clustering.zero_fix,
                 codebook=self.codebook,
                 sigma_join=self.sigma_join,
+                tolerance=self.tolerance_of,
             )
         except ValueError as error:
             advice = "; try a smaller optimizer.lr" if self.schedule.epochs(index) else ""

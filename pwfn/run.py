@@ -118,7 +118,7 @@ def run(
                     progress.say(f"resumed after step {trainer.global_step}, with {done}")
                 runner = LightningRunner(trainer, module, data, saver)
                 _pretrain(settings, runner, saver, progress)
-                reporter = RunReporter(folder, trainer.logger, console) if first else None
+                reporter = RunReporter(folder, trainer.logger, console, settings.tolerance.unit) if first else None
                 if reporter:
                     reporter.start(_scores(state.baseline), state.records, state.clusters)
                 _rounds(settings, plain, runner, saver, progress, reporter)
@@ -213,6 +213,8 @@ def _rounds(
         settings.codebook,
         settings.sigma_join,
         settings.optimizer,
+        settings.tolerance,
+        settings.noise,
         place=state.place,
         on_phase=lambda phase: progress.start_phase(phase.label, phase.epochs),
         on_status=progress.status,

@@ -20,6 +20,7 @@ from pwfn.prior import Prior
 from pwfn.regularizer import Regularizer
 from pwfn.schedule import Greedy, Schedule
 from pwfn.sigma_join import SigmaJoin
+from pwfn.tolerance import Tolerance
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, Trainer
@@ -150,6 +151,8 @@ class TrainSettings:
     codebook: AdditivePow2
     clustering: Greedy
     sigma_join: SigmaJoin
+    tolerance: Tolerance
+    noise: bool
     schedule: Schedule
     optimizer: OptimizerSpec
     trainer: TrainerSpec
@@ -197,5 +200,11 @@ class TrainSettings:
                 ceiling,
                 ceiling is None or ceiling >= start,
                 f"at least the prior's largest sigma, {start}: sigmas above the ceiling are never held up",
+            ),
+            (
+                "schedule.training",
+                self.schedule.training,
+                self.noise or self.schedule.training == "joint",
+                "joint where noise is false: the other way trains sigma alone, and only noise can",
             ),
         ]

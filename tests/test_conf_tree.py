@@ -65,6 +65,7 @@ def test_all_groups_of_the_design_are_there() -> None:
         "codebook",
         "clustering",
         "sigma_join",
+        "tolerance",
         "schedule",
     }
     assert {group for group, _ in OPTIONS} == groups | {"optimizer", "trainer", "logger", "experiment"}

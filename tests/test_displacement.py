@@ -36,7 +36,7 @@ def rank_99(values: np.ndarray) -> float:
 
 
 def whole(moves: Moves) -> tuple[np.ndarray, np.ndarray]:
-    start, sigma, now = (t.numpy() for t in (moves.start, moves.sigma, moves.now))
+    start, sigma, now = (t.numpy() for t in (moves.start, moves.tolerance, moves.now))
     moved, kept = np.abs(now - start), start != 0
     return moved[kept] / np.abs(start[kept]), moved / np.maximum(sigma, np.float32(2.0**-20))
 
@@ -45,7 +45,7 @@ def test_moves_and_their_spread_are_those_of_numpy(moves: Moves) -> None:
     assert MIN_REACH_SIGMA == 2.0**-20
     relative, sigmas = whole(moves)
     assert len(relative) == N - len(range(0, N, 1000))
-    for measure, expected in ((moves.relative, relative), (moves.in_sigmas, sigmas)):
+    for measure, expected in ((moves.relative, relative), (moves.in_tolerances, sigmas)):
         made = spread(measure, N)
         assert made.mean == pytest.approx(expected.mean(dtype=np.float64), rel=1e-12)
         assert made.mean == pytest.approx(mean(measure, N), rel=1e-12)
@@ -70,7 +70,7 @@ def test_no_number_at_all_is_no_move() -> None:
     zeros = torch.zeros(5)
     moves = Moves(zeros, zeros, zeros + 1)
     assert spread(moves.relative, 5) == Spread(0.0, 0.0, 0.0) and mean(moves.relative, 5) == 0
-    assert spread(moves.in_sigmas, 5) == Spread(2.0**20, 2.0**20, 2.0**20)
+    assert spread(moves.in_tolerances, 5) == Spread(2.0**20, 2.0**20, 2.0**20)
 
 
 def test_tensors_come_farthest_first_and_all_zero_ones_last(moves: Moves) -> None:
@@ -80,9 +80,9 @@ def test_tensors_come_farthest_first_and_all_zero_ones_last(moves: Moves) -> Non
     rows = tensor_moves(Moves(start, sigma, now), ["a", "zero", "b"], [3, 2, 2])
     assert [(row.name, row.weights) for row in rows] == [("a", 3), ("b", 2), ("zero", 2)]
     a, b, zero = rows
-    assert (a.l2, a.relative, a.sigmas) == (1.0, 0.5, 2.0)
-    assert (b.l2, b.sigmas) == (0.2, 2.0) and b.relative == pytest.approx(1 / 6)
-    assert math.isnan(zero.l2) and (zero.relative, zero.sigmas) == (0.0, 5.0)
+    assert (a.l2, a.relative, a.tolerances) == (1.0, 0.5, 2.0)
+    assert (b.l2, b.tolerances) == (0.2, 2.0) and b.relative == pytest.approx(1 / 6)
+    assert math.isnan(zero.l2) and (zero.relative, zero.tolerances) == (0.0, 5.0)
     sizes = [1000, N - 1000]
     by_hand = {}
     pieces: list[tuple[Tensor, Tensor]] = list(zip(moves.start.split(sizes), moves.now.split(sizes), strict=True))

@@ -104,7 +104,7 @@ def test_rounds_are_those_of_the_clustering_counted_by_hand(finished: tuple) -> 
         assert record.order_share == pytest.approx([orders[n] / len(mu) for n in range(5)], rel=1e-12)
         moved = np.abs(mu - mu0)
         relative, sigmas = moved[mu0 != 0] / np.abs(mu0[mu0 != 0]), moved / sigma0
-        for spread, expected in ((record.relative, relative), (record.sigmas, sigmas)):
+        for spread, expected in ((record.relative, relative), (record.tolerances, sigmas)):
             assert spread.mean == pytest.approx(expected.mean(), rel=1e-6)
             assert spread.largest == pytest.approx(expected.max(), rel=1e-6)
             assert spread.p99 == pytest.approx(np.sort(expected)[math.ceil(0.99 * len(expected)) - 1], rel=1e-6)
@@ -170,7 +170,9 @@ def test_the_folder_holds_the_rounds_the_layers_and_no_training(finished: tuple)
     l2 = [row["l2"] for row in layers]
     assert l2 == sorted(l2, reverse=True)
     weights = sum(row["weights"] for row in layers)
-    assert sum(row["weights"] * row["sigmas"] for row in layers) / weights == pytest.approx(records[-1].sigmas.mean)
+    assert sum(row["weights"] * row["tolerances"] for row in layers) / weights == pytest.approx(
+        records[-1].tolerances.mean
+    )
     result = json.loads((folder / "result.json").read_text())
     assert result["objective"] == result["summary"]["entropy_mb"] == rows[-1]["entropy_mb"]
     assert all(rows[-1][key] == value for key, value in result["summary"].items()) and len(result["summary"]) == 6

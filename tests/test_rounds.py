@@ -47,6 +47,9 @@ class FakeRunner:
                 free = t.gaussian.assignment == -1
                 t.mu.add_(self.shake * torch.randn_like(t.mu) * (free | self.shake_fixed))
 
+    def squared_gradients(self, batches: int) -> Tensor:
+        return torch.cat([t.mu.detach().flatten() for t in quantised_tensors(self.network)]).square() / batches
+
     def test(self) -> Scores:
         self.seen.append(FlatWeights.of(quantised_tensors(self.network)))
         number = len(self.seen)

@@ -170,7 +170,7 @@ def test_an_artifact_without_sigmas_is_priced_in_weight_units(finished: Finished
     assert {point["unit"] for point in written["noise"]} == {"absolute"} and written["bill"]["total"]["left"] == 0
     assert [note.split(":")[0] for note in written["notes"]] == [
         "No ensemble",
-        "The artifact was written without sigmas",
+        "Merges are priced in weight units",
         "No noise in units of sigma",
     ]
     assert len(np.unique(all_weights(tmp_path / "pruned.pwfn"))) == 5

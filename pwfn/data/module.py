@@ -76,6 +76,11 @@ class ImageDataModule(LightningDataModule):
             keep_workers=True,
         )
 
+    def batches_outside_fits(self) -> DataLoader[Any]:
+        """The whole training split in the order that the next epoch will have; the images are not mixed."""
+        self.train_share, self.batches_done = 1.0, 0  # whatever the fit before had; the next one sets its own
+        return self.train_dataloader()
+
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Evaluation transform, never shuffled; an empty list when `val_fraction` is 0."""
         if self._loaded().val is None:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import torch
 from matplotlib.figure import Figure
 from rich.table import Table
-from torch import nn
+from torch import Tensor, nn
 
 from pwfn.artifact import ArtifactError, describe, load
 from pwfn.artifact.network import take_apart
@@ -25,7 +25,9 @@ from pwfn.network import FlatWeights, cluster_network
 from pwfn.pictures import GREEN, INK, ORANGE, save, tidy
 from pwfn.posterior import FREE, quantised_tensors
 from pwfn.record import RoundRecord, read_records, write_atomically
+from pwfn.sensitivity import squared_gradients
 from pwfn.settings import TrainSettings
+from pwfn.tolerance import Gradients
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def frontier(setup: Setup) -> list[Stop]:
         setup.say(f"stop here: round {record.round + 1}")
         network = setup.network(CLUSTERED) if path is None else load(path, posterior=True).eval()
         if path is not None:
-            cluster_to_the_end(network, saved, record.round)
+            cluster_to_the_end(network, saved, record.round, _gradients(setup, network))
         with TemporaryDirectory() as place:
             receipt = write(Path(place) / "copy.pwfn", take_apart(network), None, {})
         scores = scores_of(network.to(setup.on.device), setup.images, setup.on)
@@ -93,7 +95,18 @@ def frontier(setup: Setup) -> list[Stop]:
     return stops
 
 
-def cluster_to_the_end(network: nn.Module, saved: TrainSettings, round_index: int) -> None:
+def _gradients(setup: Setup, network: nn.Module) -> Gradients:
+    """What a tolerance that is made of gradients asks for."""
+
+    def measured(count: int) -> Tensor:
+        on, batches = setup.on.device, setup.subject.data.batches_outside_fits()
+        loaded = ((images.to(on), labels.to(on)) for images, labels in batches)
+        return squared_gradients(network.to(on), loaded, count)
+
+    return measured
+
+
+def cluster_to_the_end(network: nn.Module, saved: TrainSettings, round_index: int, gradients: Gradients) -> None:
     """One clustering of all weights, in place, with the settings of the run and the reach of that round."""
     tensors = quantised_tensors(network)
     with torch.no_grad():
@@ -106,6 +119,7 @@ def cluster_to_the_end(network: nn.Module, saved: TrainSettings, round_index: in
             zero_fix=saved.clustering.zero_fix,
             codebook=saved.codebook,
             sigma_join=saved.sigma_join,
+            tolerance=lambda weights: saved.tolerance(weights.mu, weights.sigma, gradients),
         )
     assert not any((tensor.gaussian.assignment == FREE).any() for tensor in tensors)
 

@@ -86,7 +86,7 @@ def noise_curves(setup: Setup) -> list[NoisePoint]:
             network = clustered if name == CLUSTERED else setup.network(name)
             points += list(_curves(setup, name, network, clustered))
     if CLUSTERED not in setup.subject.learned and setup.settings.noise.sigma:
-        setup.subject.notes.append("No noise in units of sigma: the artifact was written without sigmas.")
+        setup.subject.notes.append(f"No noise in units of sigma: {setup.subject.not_learned}.")
     for other, subject in compared(setup.settings):
         setup_of_other = Setup.of(other, subject, setup.say)
         network = setup_of_other.network(CLUSTERED)

@@ -43,10 +43,10 @@ def source(setup: Setup) -> Path:
 
 
 def in_sigmas(setup: Setup) -> bool:
-    """Whether moves are priced in sigmas: an artifact may have been written without."""
+    """Whether moves are priced in sigmas: there may be none that were learned."""
     wanted = setup.settings.codebook.cost == "sigma"
     if wanted and CLUSTERED not in setup.subject.learned:
-        note = "The artifact was written without sigmas: merges are priced in weight units."
+        note = f"Merges are priced in weight units: {setup.subject.not_learned}."
         if note not in setup.subject.notes:
             setup.subject.notes.append(note)
         return False

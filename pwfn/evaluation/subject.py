@@ -24,13 +24,15 @@ from pwfn.record import SUMMARY_FILE, RoundRecord, Scores
 from pwfn.settings import TrainSettings
 
 FOLDER = "evaluation"
+NO_NOISE = "the run trained without noise (noise=false), so no sigma was learned"
 PRETRAINED, TRAINED, CLUSTERED = "pretrained", "trained", "clustered"
 
 
 @dataclass(frozen=True)
 class Subject:
     """`networks` are built when they are called for, `learned` are those whose sigmas were learned, so that draws mean
-    something. `recorded` are scores at the mean weights, `precision` is the one they were computed in."""
+    something; where there are none, `not_learned` says why. `recorded` are scores at the mean weights, `precision` is
+    the one they were computed in."""
 
     title: str
     of: str
@@ -41,6 +43,7 @@ class Subject:
     recorded: Mapping[str, Scores]
     precision: str
     notes: list[str] = field(default_factory=list)
+    not_learned: str = ""
 
 
 def subject_of(settings: EvaluateSettings) -> Subject:
@@ -65,16 +68,20 @@ def _of_run(settings: EvaluateSettings) -> Subject:
         if not (folder / file).is_file():
             del networks[name]
             notes.append(f"The run has no {file}: its {name} network is not measured.")
+    not_learned = "" if saved.noise else NO_NOISE
+    if not_learned and settings.samples > 0:
+        notes.append(f"No ensemble: {not_learned}.")
     return Subject(
         title=str(folder),
         of="the run's last record",
         folder=Path(settings.output or folder / FOLDER),
         data=ImageDataModule(saved.data, data_config(_network(saved, "meta")), saved.seed),
         networks=networks,
-        learned=tuple(name for name in (TRAINED, CLUSTERED) if name in networks),
+        learned=() if not_learned else tuple(name for name in (TRAINED, CLUSTERED) if name in networks),
         recorded=recorded,
         precision=precision,
         notes=notes,
+        not_learned=not_learned,
     )
 
 
@@ -140,9 +147,9 @@ def _of_artifact(settings: EvaluateSettings) -> Subject:
     assert path is not None and data is not None
     said = describe(path)
     images, notes = artifact_data(path, said, data)
-    posterior = said["sigma"] is not None
-    if settings.samples > 0 and not posterior:
-        notes.append("No ensemble: the artifact was written without sigmas (artifact.sigma=true in the run).")
+    not_learned = _not_learned(said)
+    if settings.samples > 0 and not_learned:
+        notes.append(f"No ensemble: {not_learned}.")
     recorded = recorded_scores(path, said)
     return Subject(
         title=path,
@@ -150,11 +157,19 @@ def _of_artifact(settings: EvaluateSettings) -> Subject:
         folder=Path(settings.output or FOLDER),
         data=images,
         networks={CLUSTERED: lambda: _artifact_network(path, said)},
-        learned=(CLUSTERED,) if posterior else (),
+        learned=() if not_learned else (CLUSTERED,),
         recorded={} if recorded is None else {CLUSTERED: recorded},
         precision=_precision(said["config"]),
         notes=notes,
+        not_learned=not_learned,
     )
+
+
+def _not_learned(said: Mapping[str, Any]) -> str:
+    """Why no network should be drawn from an artifact, which may be a stranger's; empty where it may."""
+    if said["sigma"] is None:
+        return "the artifact was written without sigmas (artifact.sigma=true in the run)"
+    return NO_NOISE if isinstance(said["config"], dict) and said["config"].get("noise") is False else ""
 
 
 def _precision(config: Any) -> str:

@@ -1,0 +1,251 @@
+"""What one unit of movement is: each rule against its formula, and a clustering that counts in it against the oracle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pwfn import config
+from pwfn.clustering import ClusterResult, cluster_round
+from pwfn.config import ConfigError
+from pwfn.faults import InvalidValueError
+from pwfn.module import TrainingDiverged
+from pwfn.posterior import quantised_tensors
+from pwfn.settings import TrainSettings
+from pwfn.sigma_join import divide_by_10
+from pwfn.tolerance import Constant, Fisher, Relative, Sigma, Tolerance
+from tests import oracles
+from tests.conftest import Compose
+from tests.test_rounds import loop
+
+RULES: list[Tolerance] = [Sigma(), Constant(0.004), Relative(0.03), Fisher(0.004, batches=3, floor=0.01)]
+OPTIONS: dict[str, Any] = {"threshold": 1.5, "inc": 2.0, "b": 7, "max_order": 3, "zero_fix": True}
+
+
+def weights(n: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Mu, sigma and a tolerance that has nothing to do with it."""
+    numbers = torch.Generator().manual_seed(seed)
+    mu = 0.1 * torch.randn(n, generator=numbers, dtype=torch.float64)
+    sigma, tolerance = (0.01 * torch.rand(n, generator=numbers, dtype=torch.float64) for _ in range(2))
+    return mu, sigma, tolerance
+
+
+def no_gradients(count: int) -> Tensor:
+    raise AssertionError("this rule looks at no gradients")
+
+
+# the rules -----------------------------------------------------------------------------------------------------------
+
+
+def test_sigma_constant_and_relative_are_what_they_say() -> None:
+    mu, sigma, _ = weights(50)
+    mu[3] = 0
+    assert Sigma()(mu, sigma, no_gradients) is sigma
+    assert Constant(0.25)(mu, sigma, no_gradients).tolist() == [0.25] * 50
+    assert Relative(0.5)(mu, sigma, no_gradients).tolist() == [0.5 * abs(m) for m in mu.tolist()]
+    assert mu[4] < 0 or mu[5] < 0 or (mu < 0).any()  # mu itself is as it was
+    assert [rule.gradient_batches for rule in RULES] == [0, 0, 0, 3]
+
+
+@pytest.mark.parametrize("floor", [1e-4, 0.3, 1.0])
+def test_fisher_is_an_inverse_square_root_scaled_at_the_median(floor: float) -> None:
+    numbers = torch.Generator().manual_seed(1)
+    squared = torch.randn(41, generator=numbers).abs() ** 6
+    squared[:10] = 0
+    mu = torch.zeros(41)
+    asked: list[int] = []
+
+    def gradients(count: int) -> Tensor:
+        asked.append(count)
+        return squared.clone()
+
+    made = Fisher(0.002, batches=5, floor=floor)(mu, mu, gradients)
+    felt = sorted(value for value in squared.tolist() if value > 0)
+    median = felt[(len(felt) - 1) // 2]
+    expected = [0.002 * math.sqrt(median / max(value, floor * median)) for value in squared.tolist()]
+    assert asked == [5]
+    assert made.tolist() == pytest.approx(expected, rel=1e-5)
+    assert made.max().item() <= 0.002 / math.sqrt(floor) * (1 + 1e-6)
+    assert made[squared == median].item() == pytest.approx(0.002, rel=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_fisher_refuses_gradients_that_say_nothing(wrong: float) -> None:
+    mu, rule = torch.ones(4), Fisher(0.002, batches=1, floor=0.01)
+    with pytest.raises(ValueError, match="must be finite"):
+        rule(mu, mu, lambda count: torch.tensor([1.0, wrong, 2.0, 0.0]))
+    with pytest.raises(ValueError, match="other than 0"):
+        rule(mu, mu, lambda count: torch.zeros(4))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Constant(0.0),
+        lambda: Constant(math.nan),
+        lambda: Relative(math.inf),
+        lambda: Fisher(-1.0, batches=0, floor=1.5),
+    ],
+)
+def test_values_out_of_range_are_refused(build: Callable[[], Tolerance]) -> None:
+    with pytest.raises(InvalidValueError, match="must be"):
+        build()
+
+
+# the clustering ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fraction", [0.2, 0.77, 1.0])
+def test_a_clustering_counts_in_tolerances_and_joins_sigmas(fraction: float) -> None:
+    mu, sigma, tolerance = weights(700)
+    tolerance[::9] = 0
+    result = cluster_round(mu, sigma, fraction=fraction, tolerance=tolerance, sigma_join=divide_by_10, **OPTIONS)
+    new_mu, _, assignment, codebook, k = oracles.cluster_round(
+        mu.numpy(), tolerance.numpy(), fraction=fraction, rule="divide_by_10", **OPTIONS
+    )
+    assert result.mu.tolist() == new_mu.tolist()
+    assert result.assignment.tolist() == list(assignment) and result.codebook.tolist() == codebook
+    assert result.threshold == k
+    expected = np.where(result.assignment.numpy() >= 0, sigma.numpy() / 10, sigma.numpy())
+    assert result.sigma.tolist() == expected.tolist()
+
+
+def same(a: ClusterResult, b: ClusterResult) -> bool:
+    parts = ("mu", "sigma", "assignment", "codebook")
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in parts) and a.threshold == b.threshold
+
+
+def test_sigma_as_a_tolerance_changes_nothing() -> None:
+    mu, sigma, tolerance = (t.float() for t in weights(5000, seed=2))
+    plain = cluster_round(mu, sigma, fraction=0.8)
+    assert same(plain, cluster_round(mu, sigma, fraction=0.8, tolerance=sigma))
+    assert same(plain, cluster_round(mu, sigma, fraction=0.8, tolerance=sigma.clone()))
+    assert not same(plain, cluster_round(mu, sigma, fraction=0.8, tolerance=tolerance))
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "words"),
+    [
+        (torch.ones(5), "shape and dtype of mu"),
+        (torch.ones(6, dtype=torch.float64), "shape and dtype of mu"),
+        (-torch.ones(6), "not negative"),
+        (torch.tensor([1.0, 1, 1, 1, 1, math.nan]), "must be finite"),
+        (torch.full((6,), math.inf), "must be finite"),
+    ],
+)
+def test_a_tolerance_that_measures_nothing_is_refused(tolerance: Tensor, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        cluster_round(torch.ones(6), torch.ones(6), fraction=0.5, tolerance=tolerance)
+
+
+@pytest.mark.parametrize("value", [1e-30, 1e30])
+def test_extreme_tolerances_come_to_an_end(value: float) -> None:
+    mu, sigma, _ = (t.float() for t in weights(300))
+    result = cluster_round(mu, sigma, fraction=1.0, tolerance=torch.full_like(mu, value))
+    assert (result.assignment >= 0).all()
+    assert result.codebook.numel() == 1 or value < 1
+
+
+# the rounds ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_no_weight_moves_further_than_the_threshold_in_tolerances(rule: Tolerance) -> None:
+    made, runner, _ = loop()
+    made = replace(made, tolerance=rule)
+    gradients = []
+    plain = runner.squared_gradients
+
+    def watched(batches: int) -> Tensor:
+        gradients.append(plain(batches))
+        return gradients[-1].clone()
+
+    runner.squared_gradients = watched  # type: ignore[method-assign]
+    outcomes = list(made.rounds())
+    assert len(gradients) == (4 if rule.gradient_batches else 0)
+    for i, outcome in enumerate(outcomes):
+        before, after = runner.seen[2 * i], runner.seen[2 * i + 1]
+        allowed = outcome.record.threshold * rule(before.mu, before.sigma, lambda _, i=i: gradients[i]).clamp(
+            min=2.0**-20
+        )
+        moved = (after.mu - before.mu).abs()
+        tiny = before.mu.abs() < 2.0**-7  # zero_fix
+        assert (moved <= allowed * (1 + 1e-6))[~tiny].all()
+        assert (moved > allowed / 4)[~tiny].any()  # and the rule is what held them
+    assert outcomes[-1].record.fraction == 1.0 and (runner.seen[-1].assignment >= 0).all()
+
+
+def test_the_loop_gives_the_same_bits_with_sigma_named_as_without() -> None:
+    codebooks = []
+    for rule in (None, Sigma(), Constant(0.004)):
+        made, runner, _ = loop()
+        list((made if rule is None else replace(made, tolerance=rule)).rounds())
+        codebooks.append(runner.seen[-1])
+    plain, named, other = codebooks
+    assert torch.equal(plain.mu, named.mu) and torch.equal(plain.sigma, named.sigma)
+    assert not torch.equal(plain.mu, other.mu)
+
+
+def test_without_noise_sigma_is_not_trained() -> None:
+    made, runner, _ = loop()
+    list(replace(made, noise=False).rounds())
+    assert all((p.noise, p.train_mu, p.train_sigma) == (False, True, False) for p in runner.phases)
+
+
+def test_a_tolerance_that_cannot_be_made_ends_the_round_in_one_line() -> None:
+    made, runner, _ = loop()
+    runner.squared_gradients = lambda batches: torch.zeros(830)  # type: ignore[method-assign]
+    with pytest.raises(TrainingDiverged, match="cannot be clustered in round 1/4: no weight has a gradient"):
+        list(replace(made, tolerance=RULES[3]).rounds())
+
+
+# the settings --------------------------------------------------------------------------------------------------------
+
+
+def test_noise_and_tolerance_are_chosen_apart(composed: Compose) -> None:
+    for rule in ("sigma", "constant", "relative", "fisher"):
+        for noise in (True, False):
+            made = config.load(TrainSettings, composed(f"tolerance={rule}", f"noise={noise}"))
+            assert type(made.tolerance).__name__.lower() == rule and made.noise is noise
+    default = config.load(TrainSettings, composed())
+    assert isinstance(default.tolerance, Sigma) and default.noise is True
+
+
+def test_sigma_alone_cannot_be_trained_without_noise(composed: Compose) -> None:
+    with pytest.raises(ConfigError, match=r"schedule\.training = 'alternate': must be joint where noise is false"):
+        config.load(TrainSettings, composed("noise=false", "schedule.training=alternate"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("rule", "noise"), [("fisher", True), ("constant", False), ("relative", True), ("sigma", False)]
+)
+def test_one_shot_trains_nothing_at_all(
+    rule: str,
+    noise: bool,
+    small_run: Any,
+    tmp_path: Path,
+) -> None:
+    overrides = ("schedule=one_shot", "schedule.fractions=[1.0]", f"tolerance={rule}", f"noise={noise}")
+    done = small_run(tmp_path, *overrides, "pretrain.epochs=0", "pretrain.optimizer.lr=0.01")
+    (record,) = done.records
+    assert (record.steps, record.epochs, record.fraction) == (0, 0.0, 1.0)
+    assert record.trained == done.baseline
+    assert record.unique_weights == record.codebook_size < 200
+    tensors = quantised_tensors(done.network)
+    assert all((t.gaussian.assignment >= 0).all() for t in tensors)
+
+
+def test_linear_layers_of_one_weight_have_a_tolerance() -> None:
+    mu = torch.tensor([0.3])
+    for rule in RULES:
+        made = rule(mu, mu, lambda count: torch.tensor([0.01]))
+        assert made.shape == (1,) and made.item() > 0
