@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from pwfn.histogram import WeightHistogram, as_fraction
 from pwfn.record import RoundRecord, Scores
 
 # From the palette of Okabe and Ito, which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#007A5A", "#8A8A8A", "#333333"
-_MOST_STEMS = 512  # more values than that cannot be told apart on the paper anyway
-_BINS = 240
-_LABEL = 0.15  # room for a label below the axis, as a share of half the axis
 
 
 def draw_rounds(records: Sequence[RoundRecord], baseline: Scores, path: Path) -> None:
@@ -27,12 +22,12 @@ def draw_rounds(records: Sequence[RoundRecord], baseline: Scores, path: Path) ->
     save(rounds_figure(records, baseline), path)
 
 
-def draw_weights(before: torch.Tensor, after: torch.Tensor, path: Path) -> None:
+def draw_weights(spread: WeightHistogram, path: Path) -> None:
     """How the weights are spread before and after, as a PNG of 1200 x 675 pixels.
 
-    Both hold the same weights, in any shape, all finite. A stem is as high as the number of weights at its value.
+    A stem is as high as the number of weights at its value.
     """
-    save(weights_figure(before, after), path)
+    save(weights_figure(spread), path)
 
 
 def rounds_figure(records: Sequence[RoundRecord], baseline: Scores) -> Figure:
@@ -99,60 +94,28 @@ def _label_ends(axes: Axes, heights: Sequence[float], labels: Sequence[str], col
         )
 
 
-def weights_figure(before: torch.Tensor, after: torch.Tensor) -> Figure:
-    old = before.detach().flatten().float().cpu()
-    values, counts = torch.unique(after.detach().flatten().float().cpu(), return_counts=True)
-    distinct = values.numel()
-    if distinct > _MOST_STEMS:
-        counts, most = counts.topk(_MOST_STEMS)
-        values = values[most]
+def weights_figure(spread: WeightHistogram) -> Figure:
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
     axes = figure.subplots()
-    # Most weights crowd around zero and few lie far out. asinh is linear up to about `width` and logarithmic beyond.
-    sizes = old[old != 0].abs()
-    width = float(sizes.median()) if sizes.numel() else 1e-3
-    reach = 1.08 * max(width, float(old.abs().max()), float(values.abs().max()))
-    edges = width * np.sinh(np.linspace(-np.arcsinh(reach / width), np.arcsinh(reach / width), _BINS + 1))
-    heights, _ = np.histogram(old.numpy(), bins=edges)
-    axes.set_xscale("asinh", linear_width=width)
+    axes.set_xscale("asinh", linear_width=spread.width)
     axes.set_yscale("log")
-    axes.stairs(heights, edges, baseline=0.5, fill=True, color="#9CC9E6", label=f"before: {old.numel():,} weights")
-    shown = f"after: {distinct:,} values" + (
-        f", the {_MOST_STEMS} most frequent shown" if distinct > _MOST_STEMS else ""
-    )
-    thin = distinct > 128
-    axes.vlines(values.numpy(), 0.5, counts.numpy(), color=ORANGE, linewidth=0.7 if thin else 1.1, label=shown)
-    axes.plot(values.numpy(), counts.numpy(), ".", color=ORANGE, markersize=2.5 if thin else 4.5)
-    axes.set_ylim(0.5, max(int(heights.max()), int(counts.max())) * 6)  # headroom for the legend
-    axes.set_xlim(-reach, reach)
-    _tick_powers(axes, width, reach)
+    label = f"before: {spread.weights:,} weights"
+    axes.stairs(spread.before, spread.edges, baseline=0.5, fill=True, color="#9CC9E6", label=label)
+    cut = f", the {len(spread.values)} most frequent shown" if spread.distinct > len(spread.values) else ""
+    shown = f"after: {spread.distinct:,} values{cut}"
+    thin = spread.distinct > 128
+    axes.vlines(spread.values, 0.5, spread.counts, color=ORANGE, linewidth=0.7 if thin else 1.1, label=shown)
+    axes.plot(spread.values, spread.counts, ".", color=ORANGE, markersize=2.5 if thin else 4.5)
+    axes.set_ylim(0.5, max(*spread.before, *spread.counts) * 6)  # headroom for the legend
+    axes.set_xlim(-spread.reach, spread.reach)
+    axes.xaxis.set_major_locator(FixedLocator(spread.ticks()))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _position: as_fraction(value)))
     axes.set_title("Number of weights, per bin before and per value after", loc="left", fontsize=11, color=INK)
     axes.set_xlabel("weight (linear near zero, logarithmic further out)")
     tidy(axes)
     axes.legend(frameon=False, loc="upper left", ncols=2, fontsize=10, handlelength=1.2, borderaxespad=0.2)
     return figure
-
-
-def _tick_powers(axes: Axes, width: float, reach: float) -> None:
-    """Mark zero and powers of two, from the largest inwards as long as their labels find room."""
-    first, last = int(np.ceil(np.log2(width / 2))), int(np.floor(np.log2(reach)))
-    step = max(1, round((last - first) / 6))
-    powers: list[float] = []
-    outer = np.inf
-    for power in (2.0**n for n in range(last, first - 1, -step)):
-        place = np.arcsinh(power / width) / np.arcsinh(reach / width)  # 0 in the middle of the picture, 1 at its edge
-        if min(place, outer - place) < _LABEL:
-            break
-        outer = place
-        powers.append(power)
-    axes.xaxis.set_major_locator(FixedLocator([*(-p for p in powers), 0.0, *reversed(powers)]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(_as_fraction))
-
-
-def _as_fraction(value: float, _position: Any = None) -> str:
-    sign, size = "\N{MINUS SIGN}" if value < 0 else "", abs(value)
-    return f"{sign}{size:g}" if size == 0 or size >= 1 else f"{sign}1/{round(1 / size)}"
 
 
 def tidy(axes: Axes) -> None:

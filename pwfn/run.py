@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-import shlex
-import sys
 import warnings
-from dataclasses import dataclass
-from importlib.metadata import version
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -22,7 +19,9 @@ from pwfn.artifact.of_run import recipe_warnings, write_for_run
 from pwfn.coverage import Coverage, coverage
 from pwfn.data.module import ImageDataModule
 from pwfn.faults import RunError, Stopped
+from pwfn.histogram import HISTOGRAM, WeightHistogram
 from pwfn.identity import Identity
+from pwfn.layers import LAYER_COLUMNS, LAYERS, layer_rows
 from pwfn.logger import mark_preempting
 from pwfn.model import build_bayesian, data_config, warn_if_new_head, warn_if_random
 from pwfn.module import BayesianClassifier, Phase, TrainingDiverged
@@ -30,7 +29,8 @@ from pwfn.network import FlatWeights
 from pwfn.pictures import draw_rounds, draw_weights
 from pwfn.posterior import quantised_tensors, set_sigma
 from pwfn.progress import RunProgress
-from pwfn.record import RoundRecord, Scores
+from pwfn.provenance import Provenance
+from pwfn.record import RoundRecord, Scores, csv_text, write_atomically
 from pwfn.reporting import RunReporter
 from pwfn.rounds import LightningRunner, RoundLoop
 from pwfn.run_state import PRETRAINING, RunState
@@ -38,8 +38,6 @@ from pwfn.saver import Saver, read_checkpoint
 from pwfn.seeding import seed_rank, seed_run
 from pwfn.settings import TrainSettings
 from pwfn.stopping import StopRequest
-
-PACKAGES = ("pwfn", "torch", "timm", "pytorch-lightning", "hydra-core", "wandb")
 
 
 @dataclass(frozen=True)
@@ -75,6 +73,8 @@ def run(
     _quiet_lightning()
     settings.data.check()
     seed_run(settings.seed)
+    # now, because the checkout may be another by the end
+    provenance = Provenance.of_run(folder) if resume else Provenance.of_this_program()
     console = Console(stderr=False)
     saved = read_checkpoint(folder) if resume else None
     state = RunState.from_dict(saved["state"]) if saved else RunState()
@@ -108,6 +108,7 @@ def run(
                 if not resume:
                     checkpoint.refuse_used(folder)
                 identity.write(folder)
+                provenance.write(folder)
                 checkpoint.write_config(folder, plain)
                 for warning in (*cover.warnings(), *recipe_warnings(settings, network)):  # quiet or not
                     console.print(f"warning: {warning}", soft_wrap=True, markup=False, highlight=False)
@@ -123,7 +124,7 @@ def run(
                     reporter.start(_scores(state.baseline), state.records, state.clusters)
                 _rounds(settings, plain, runner, saver, progress, reporter)
         if reporter:
-            _finish(settings, plain, saver, reporter, cover, console)
+            _finish(settings, plain, saver, reporter, cover, provenance, console)
         exit_code = 0
     except TrainingDiverged as error:
         made = state_file.files(folder)
@@ -235,16 +236,25 @@ def _rounds(
 
 
 def _finish(
-    settings: TrainSettings, plain: Any, saver: Saver, reporter: RunReporter, cover: Coverage, console: Console
+    settings: TrainSettings,
+    plain: Any,
+    saver: Saver,
+    reporter: RunReporter,
+    cover: Coverage,
+    provenance: Provenance,
+    console: Console,
 ) -> None:
     """The pictures, the artifact and the summary; then the checkpoints have served."""
     state, network, folder = saver.state, saver.network, saver.folder
     baseline = _scores(state.baseline)
     assert state.before is not None
     draw_rounds(state.records, baseline, folder / "rounds.png")
-    draw_weights(state.before, FlatWeights.of(quantised_tensors(network)).mu.cpu(), folder / "weights.png")
+    spread = WeightHistogram.of(state.before, FlatWeights.of(quantised_tensors(network)).mu)
+    draw_weights(spread, folder / "weights.png")
+    write_atomically(folder / HISTOGRAM, json.dumps(spread.as_dict()) + "\n")
+    write_atomically(folder / LAYERS, csv_text(LAYER_COLUMNS, layer_rows(network, state.before, cover.kinds)))
     receipt = write_for_run(folder, network, settings, plain, baseline, state.records[-1])
-    facts = _facts(settings, cover, saver.seconds) | {"artifact": receipt.as_dict()}
+    facts = _facts(settings, cover, provenance, saver.seconds) | {"artifact": receipt.as_dict()}
     reporter.finish(state.records, baseline, facts)
     console.print(receipt.table())
     state_file.remove(folder)
@@ -255,16 +265,14 @@ def _scores(scores: Scores | None) -> Scores:
     return scores
 
 
-def _facts(settings: TrainSettings, cover: Coverage, seconds: float) -> dict[str, Any]:
+def _facts(settings: TrainSettings, cover: Coverage, provenance: Provenance, seconds: float) -> dict[str, Any]:
     """What has to be known to repeat a run, and how much of the network its figures speak of."""
     return {
         "weights": cover.covered,
         "parameters": cover.total,
         "in_floating_point": {reason: size for reason, _, size in cover.left_out_by_reason()},
         "seed": settings.seed,
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "seconds": seconds,
-        "threads": torch.get_num_threads(),
         "processes": int(os.environ.get("WORLD_SIZE", settings.trainer.devices * settings.trainer.num_nodes)),
-        "versions": {package: version(package) for package in PACKAGES},
+        **asdict(provenance),
     }

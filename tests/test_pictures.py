@@ -11,6 +11,7 @@ import torch
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
+from pwfn.histogram import WeightHistogram
 from pwfn.pictures import _apart, draw_rounds, draw_weights, rounds_figure, weights_figure
 from pwfn.record import RoundRecord, Scores
 from tests.test_reporting import BASELINE, record
@@ -82,7 +83,7 @@ def test_labels_do_not_collide_and_stay_near(heights: list[float]) -> None:
 
 def test_weights_picture_shows_both_sides(tmp_path: Path) -> None:
     path = tmp_path / "weights.png"
-    draw_weights(*weights(), path)
+    draw_weights(WeightHistogram.of(*weights()), path)
     image = pixels(path)
     assert image.shape == (675, 1200, 3)
     assert drawn(image, "#9CC9E6") > 20_000
@@ -91,7 +92,7 @@ def test_weights_picture_shows_both_sides(tmp_path: Path) -> None:
 
 def test_weights_figure_holds_every_weight_and_every_value() -> None:
     before, after = weights()
-    [axes] = weights_figure(before, after).axes
+    [axes] = weights_figure(WeightHistogram.of(before, after)).axes
     [bars] = axes.patches
     heights, edges, _ = bars.get_data()  # type: ignore[attr-defined]
     assert heights.sum() == before.numel()
@@ -109,7 +110,7 @@ def test_weights_figure_holds_every_weight_and_every_value() -> None:
 
 def test_too_many_values_are_cut_to_the_most_frequent_and_it_is_said() -> None:
     before = torch.cat([torch.linspace(-1, 1, 2000), torch.full((50,), 0.3)])
-    [axes] = weights_figure(before, before).axes
+    [axes] = weights_figure(WeightHistogram.of(before, before)).axes
     [stems] = axes.collections
     assert len(stems.get_segments()) == 512
     assert max(segment[1][1] for segment in stems.get_segments()) == 50
@@ -118,14 +119,15 @@ def test_too_many_values_are_cut_to_the_most_frequent_and_it_is_said() -> None:
 
 @pytest.mark.parametrize("before", [torch.zeros(10), torch.full((5,), 2.0**-3), torch.randn(50).half()])
 def test_degenerate_weights_can_be_drawn(tmp_path: Path, before: torch.Tensor) -> None:
-    draw_weights(before, before, tmp_path / "weights.png")
+    draw_weights(WeightHistogram.of(before, before), tmp_path / "weights.png")
     assert drawn(pixels(tmp_path / "weights.png"), "#D55E00") > 50
 
 
 def test_no_global_matplotlib_state_is_touched(tmp_path: Path) -> None:
     code = (
         "import sys, torch, pathlib; from pwfn.pictures import draw_weights;"
-        f"draw_weights(torch.randn(9), torch.zeros(9), pathlib.Path({str(tmp_path / 'w.png')!r}));"
+        "from pwfn.histogram import WeightHistogram as W; "
+        f"draw_weights(W.of(torch.randn(9), torch.zeros(9)), pathlib.Path({str(tmp_path / 'w.png')!r}));"
         "print('matplotlib.pyplot' in sys.modules)"
     )
     assert run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"

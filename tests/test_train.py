@@ -28,15 +28,18 @@ SmallRun = Callable[..., Finished]
 FILES = [
     "clusters.csv",
     "config.yaml",
+    "layers.csv",
     "model.pwfn",
     "network.safetensors",
     "pretrained.safetensors",
+    "provenance.json",
     "result.json",
     "rounds.csv",
     "rounds.json",
     "rounds.png",
     "summary.json",
     "trained.safetensors",
+    "weights.json",
     "weights.png",
 ]
 MU = ".original"  # how torch's parametrize calls the plain parameter of a parametrized weight

@@ -1,0 +1,81 @@
+"""Where a run comes from: the command, the commit and the versions that have to be known to repeat it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from pwfn.record import write_atomically
+
+PROVENANCE = "provenance.json"  # in a run's folder from its first second on
+PACKAGES = ("pwfn", "torch", "timm", "pytorch-lightning", "hydra-core", "wandb")
+CHANGED = "-dirty"  # after the commit, as `git describe` writes it, where a tracked file differs from it
+GIT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """`commit` is None where the program is in no git checkout, or git is not there."""
+
+    command: str
+    commit: str | None
+    threads: int
+    versions: dict[str, str]
+
+    @classmethod
+    def of_this_program(cls) -> Provenance:
+        program = Path(sys.argv[0])
+        return cls(
+            command=shlex.join([program.name, *sys.argv[1:]]),
+            commit=commit(program.absolute().parent),
+            threads=torch.get_num_threads(),
+            versions={"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
+        )
+
+    @classmethod
+    def of_run(cls, folder: Path) -> Provenance:
+        """What the run in `folder` was started with; of a run that has no such file, this program's."""
+        try:
+            return cls(**json.loads((folder / PROVENANCE).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return cls.of_this_program()
+
+    def write(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / PROVENANCE, json.dumps(asdict(self), indent=1) + "\n")
+
+
+def commit(folder: Path) -> str | None:
+    """The commit that is checked out in `folder`, with `CHANGED` where tracked files differ from it."""
+    head = _git(folder, "rev-parse", "--verify", "HEAD")
+    if not head:
+        return None
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return head + (CHANGED if changes else "")
+
+
+def _git(folder: Path, *command: str) -> str | None:
+    """What git says, None where it fails; it takes no lock, so that it disturbs nobody who works in the checkout."""
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=GIT_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
