@@ -31,6 +31,7 @@ PRETRAINED = "pretrained.safetensors"  # before any round: the plain model's sta
 EARLIER: dict[str, Any] = {  # what versions without these keys did, so that their runs can still be evaluated
     "noise": True,
     "tolerance": {"_target_": "pwfn.tolerance.Sigma"},
+    "costly_round": {"points": None, "against": "previous", "stop": False},
 }
 
 

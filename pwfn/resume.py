@@ -33,6 +33,7 @@ MAY_CHANGE = (
     "trainer.log_every_n_steps",
     "logger.*",
     "checkpoint.*",
+    "costly_round.*",
     "data.root",
     "data.num_workers",
     "model.checkpoint",

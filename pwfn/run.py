@@ -233,6 +233,18 @@ def _rounds(
                 write_for_run(folder, network, settings, plain, baseline, record, file=file, last=False)
             progress.finish_round(reporter.add(record, outcome.clusters))
         saver.between_fits(always=True)
+        _judge(settings, state, progress)
+
+
+def _judge(settings: TrainSettings, state: RunState, progress: RunProgress) -> None:
+    """Say what the last round cost, quiet or not, if that is much; raises Stopped where the run is to end for it."""
+    complaint = settings.costly_round.complaint(state.records, _scores(state.baseline))
+    if complaint is None:
+        return
+    if ranks.is_first():
+        progress.console.print(f"warning: {complaint}", soft_wrap=True, markup=False, highlight=False)
+    if settings.costly_round.stop and len(state.records) < settings.schedule.rounds:
+        raise settings.costly_round.stopped(complaint)
 
 
 def _finish(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from pwfn.codebook import AdditivePow2
+from pwfn.costly_round import CostlyRound
 from pwfn.data import ImageData
 from pwfn.faults import Fault, InvalidValueError, require
 from pwfn.logger import LoggerSpec
@@ -159,6 +160,7 @@ class TrainSettings:
     logger: LoggerSpec
     artifact: ArtifactSpec
     checkpoint: CheckpointSpec
+    costly_round: CostlyRound
 
     @staticmethod
     def option_hint(group: str, option: str) -> str | None:

@@ -1,0 +1,68 @@
+"""A round that costs more accuracy than a few points is said aloud when it happens, and can end the run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pwfn.faults import Stopped, require
+from pwfn.record import RoundRecord, Scores
+
+Before = Callable[[Sequence[RoundRecord], Scores], tuple[str, Scores]]
+EXIT_CODE = 1
+TRAINING = "most of it was lost while training; try a smaller optimizer.lr"
+CLUSTERING = (
+    "most of it was lost by clustering; try smaller steps (schedule.fractions), more training in between "
+    "(schedule.rest_epochs), a finer codebook or a smaller clustering.inc"
+)
+
+
+def _pretrained(records: Sequence[RoundRecord], baseline: Scores) -> tuple[str, Scores]:
+    return "the pretrained network", baseline
+
+
+def _previous(records: Sequence[RoundRecord], baseline: Scores) -> tuple[str, Scores]:
+    return ("the round before", records[-2].clustered) if len(records) > 1 else _pretrained(records, baseline)
+
+
+AGAINST: dict[str, Before] = {"previous": _previous, "pretrained": _pretrained}  # what the last round is held against
+
+
+@dataclass(frozen=True)
+class CostlyRound:
+    """A round is costly if its clustered top1 is more than `points` percentage points below that of what it is held
+    `against`: the clustered network of the round before (of the first round: the pretrained network), or always the
+    pretrained one. `points` None: no round is. With `stop` a costly round ends the run, unless it is the last.
+    """
+
+    points: float | None
+    against: Literal["previous", "pretrained"]
+    stop: bool
+
+    def __post_init__(self) -> None:
+        points = self.points
+        require(
+            self,
+            points=(points is None or 0 <= points < math.inf, "a number from 0 (percentage points), or null"),
+            stop=(not self.stop or points is not None, "false where points is null: no round is costly then"),
+        )
+
+    def complaint(self, records: Sequence[RoundRecord], baseline: Scores) -> str | None:
+        """What the last of the rounds lost and what to try, if it was costly."""
+        last = records[-1]
+        name, scores = AGAINST[self.against](records, baseline)
+        before = scores.top1
+        lost, lost_in_training = before - last.clustered.top1, before - last.trained.top1
+        if self.points is None or not lost > self.points:
+            return None
+        blame = TRAINING if lost_in_training > lost / 2 else CLUSTERING
+        return (
+            f"round {last.round + 1} ended {lost:.2f} points below {name} (top1 {before:.2f} % there, "
+            f"{last.trained.top1:.2f} % trained, {last.clustered.top1:.2f} % clustered): {blame}"
+        )
+
+    def stopped(self, complaint: str) -> Stopped:
+        """What ends the run after a costly round."""
+        return Stopped(f"costly_round.stop, as {complaint}", EXIT_CODE, saved=True)
