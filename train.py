@@ -1,4 +1,5 @@
-"""Compress a model: `python train.py experiment=smoke`, `... -m seed=0,1`, `... resume=<folder of a run>`."""
+"""Compress a model: `python train.py experiment=smoke`, `... -m seed=0,1`, `... resume=<folder of a run>`,
+`... -m resume_sweep=<folder of a sweep>`."""
 
 import sys
 from pathlib import Path
@@ -6,7 +7,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from pwfn import preflight, resolvers
+from pwfn import orphan, preflight, resolvers
 
 CONF = Path(__file__).parent / "conf"
 
@@ -19,10 +20,14 @@ def main(cfg: DictConfig) -> float:
 
 
 if __name__ == "__main__":
+    orphan.stop_with_parent()
     resolvers.register()
-    from pwfn import resume
+    from pwfn import resume, resume_sweep
     from pwfn.settings import TrainSettings
 
+    if resume_sweep.is_asked(sys.argv[1:]):
+        program = str(Path(sys.argv[0]).absolute())  # before the working directory may become that of the sweep
+        sys.argv = [program, *resume_sweep.resumed_arguments(sys.argv[1:])]
     if resume.is_asked(sys.argv[1:]):
         resume.resume(CONF, "train", sys.argv[1:])
     else:

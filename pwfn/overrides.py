@@ -140,3 +140,8 @@ def reason_of(error: BaseException) -> str:
     text = str(error) or str(error.__cause__ or type(error).__name__)
     cause = f" ({error.__cause__})" if isinstance(error.__cause__, OmegaConfBaseException) and str(error) else ""
     return one_line(text.partition("\nSearch path")[0].partition("\nConfig search path")[0] + cause.split("\n")[0])
+
+
+def quoted(text: str) -> str:
+    """`text` as a value of Hydra's override grammar, never read as a number, a list or an interpolation."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${") + "'"

@@ -1,8 +1,10 @@
-"""The one function that the YAML files of `conf/` may call: `${small_patch:...}`."""
+"""The functions that the YAML files of `conf/` may call: `${small_patch:...}`, `${moment:}`, `${job_folder:...}`."""
 
 from __future__ import annotations
 
 from omegaconf import OmegaConf
+
+from pwfn.folder_names import job_folder, moment
 
 OWN_PATCH_FROM = 112  # pixels: from here on a vision transformer keeps the patch size it was designed with
 TOKENS = 7  # at least so many tokens a side, half of what DeiT has at 224 pixels
@@ -22,3 +24,5 @@ def small_patch(image_size: int | None) -> int | None:
 
 def register() -> None:
     OmegaConf.register_new_resolver("small_patch", small_patch, replace=True)
+    OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
+    OmegaConf.register_new_resolver("moment", moment, replace=True, use_cache=True)

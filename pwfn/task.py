@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.pwfn_process.process_launcher import SWEEP
-from pwfn import config
+from pwfn import config, failure
 from pwfn.faults import RunError, Stopped
 from pwfn.settings import TrainSettings
 from pwfn.state_file import FOLDER as CHECKPOINTS
@@ -44,10 +44,12 @@ def go_on(settings: TrainSettings, plain: Any, folder: Path) -> None:
 
 @contextmanager
 def _ended_in_one_line(folder: Path) -> Iterator[None]:
-    """What ends a run before its time is said in one line, and by an exit code."""
+    """What ends a run before its time is said in one line and by an exit code, and kept in the run's folder."""
+    failure.forget(folder)
     try:
         yield
     except RunError as error:
+        failure.write(folder, str(error))
         print(f"pwfn: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except (Stopped, KeyboardInterrupt) as stop:
@@ -57,10 +59,14 @@ def _ended_in_one_line(folder: Path) -> Iterator[None]:
         if getattr(rank_zero_only, "rank", 0) > 0:
             # all ranks have stopped together and rank 0 says so; Lightning kills it if another one seems to fail
             raise SystemExit(0 if stopped.saved else stopped.exit_code) from None
+        failure.write(folder, str(stopped))
         begun = (folder / CHECKPOINTS).is_dir()
         more = f"; resume with: python train.py resume={shlex.quote(str(folder))}" if begun else ""
         print(f"pwfn: {stopped}{more}", file=sys.stderr)
         raise SystemExit(stopped.exit_code) from None
+    except Exception as error:  # nobody's typo: its traceback is wanted as well
+        failure.write(folder, f"{type(error).__name__}: {error}")
+        raise
 
 
 def _do(settings: TrainSettings, plain: Any, folder: Path, hydra: Any) -> float:

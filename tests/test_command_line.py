@@ -101,10 +101,14 @@ def test_a_sweep_of_two_jobs_leaves_two_whole_runs(program: Program, tmp_path: P
     logged = ("logger=wandb", "logger.save_dir=logs")
     done = program(tmp_path, "train.py", "-m", *SMALL, *logged, "seed=0,1", "hydra.sweep.dir=sweep")
     assert done.returncode == 0, done.stderr
-    seeds = [json.loads((tmp_path / "sweep" / job / "summary.json").read_text())["run"]["seed"] for job in "01"]
-    assert seeds == [0, 1]
-    for job, line in zip("01", done.stdout.splitlines()[-2:], strict=True):  # the table that ends the sweep
-        figures = json.loads((tmp_path / "sweep" / job / "result.json").read_text())["summary"]
+    folders = [tmp_path / f"sweep/{job}_seed-{job}" for job in (0, 1)]
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
+    assert [summary["run"]["seed"] for summary in summaries] == [0, 1]
+    plan = json.loads((tmp_path / "sweep/sweep.json").read_text())["jobs"]
+    assert [job["expected"]["steps"] for job in plan] == [summary["final"]["steps"] for summary in summaries]
+    lines = {line.split()[0]: line for line in done.stdout.splitlines()[-2:]}  # of the table that ends the sweep
+    for job, folder in zip("01", folders, strict=True):
+        line, figures = lines[job], json.loads((folder / "result.json").read_text())["summary"]
         assert list(figures) == ["clustered/top1", "entropy_bits", "unique_weights"]
         top1, bits, values = figures.values()
         assert line.split() == [job, job, f"{top1:.4g}", f"{bits:.4g}", f"{values:,}"]

@@ -274,8 +274,8 @@ def test_a_sweep_of_dry_runs_ends_with_its_table(program: Program, tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["sweep"]  # no W&B run
     last = done.stdout.splitlines()[-2:]
     for job, line in enumerate(last):
-        figures = json.loads((tmp_path / "sweep" / str(job) / "result.json").read_text())["summary"]
+        folder = tmp_path / "sweep" / f"{job}_codebook.b-{'57'[job]}"
+        figures = json.loads((folder / "result.json").read_text())["summary"]
         assert line.split()[:3] == [str(job), "57"[job], str(figures["codebook_size"])]
-        assert sorted(path.name for path in (tmp_path / "sweep" / str(job)).glob("*.*")) == sorted(
-            [*FILES, ".hydra", "train.log"]
-        )
+        made = [*FILES, ".hydra", "train.log", "console.log"]
+        assert sorted(path.name for path in folder.glob("*.*")) == sorted(made)

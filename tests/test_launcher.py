@@ -99,7 +99,9 @@ def test_each_job_has_a_process_a_folder_and_a_clean_environment(folder: Path) -
     assert table(done) == [["job", "a", "figure"], ["0", "1", "0.125"], ["1", "2", "0.25"]]
     assert done.stdout.index("job says 2") < done.stdout.index("figure")
     # one tree, and nothing beside it
-    assert sorted(path.name for path in (folder / "sweep").iterdir()) == ["job0", "job1", "multirun.yaml"]
+    assert sorted(path.name for path in (folder / "sweep").iterdir()) == sorted(
+        [".lock", "job0", "job1", "jobs.csv", "jobs.json", "multirun.yaml", "sweep.json"]
+    )
     assert not (folder / "outputs").exists() and not (folder / "multirun").exists()
 
 
@@ -107,10 +109,10 @@ def test_a_failed_job_does_not_stop_the_others(folder: Path) -> None:
     done = sweep(folder, "a=13,2")
     assert done.returncode == 1
     assert seen(folder, 1)["a"] == 2
-    assert f"pwfn: job 0 (a=13) in {folder / 'sweep/job0'} failed with exit code 1" in done.stderr.splitlines()
+    assert f"pwfn: job 0 (a=13) in {folder / 'sweep/job0'} failed: exit code 1" in done.stderr.splitlines()
     assert "pwfn: 1 of 2 jobs failed" in done.stderr
     assert "job 1 (" not in done.stderr
-    assert table(done)[1:] == [["0", "13", "FAILED,", "exit", "code", "1"], ["1", "2", "0.25"]]
+    assert table(done)[1:] == [["1", "2", "0.25"], ["0", "13", "FAILED:", "exit", "code", "1"]]
     # the one traceback is that of the job itself
     assert done.stderr.count("Traceback") == done.stderr.count("RuntimeError: unlucky") <= 1
 

@@ -21,7 +21,7 @@ def test_jobs_of_the_local_executor_are_whole_runs(program: Program, tmp_path: P
     submitit = ("hydra/launcher=submitit_local", "hydra.sweep.dir=sweep")
     done = program(tmp_path, "train.py", "-m", *SMALL, *submitit, "seed=0,1")
     assert done.returncode == 0, done.stderr
-    results = [json.loads((tmp_path / "sweep" / job / "summary.json").read_text()) for job in "01"]
+    results = [json.loads((tmp_path / f"sweep/{job}_seed-{job}/summary.json").read_text()) for job in "01"]
     assert [result["run"]["seed"] for result in results] == [0, 1]
     assert all(result["final"]["unique_weights"] == result["final"]["codebook_size"] for result in results)
 

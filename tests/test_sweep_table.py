@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from pathlib import Path
@@ -12,7 +13,6 @@ from rich.console import Console
 
 from hydra_plugins.pwfn_process import sweep_table
 from hydra_plugins.pwfn_process.sweep_table import Row, read_result
-from pwfn import record
 from pwfn.record import write_result
 
 
@@ -31,7 +31,6 @@ def shown(rows: list[Row], width: int = 120) -> list[list[str]]:
 
 
 def test_jobs_write_the_file_that_the_table_reads(tmp_path: Path) -> None:
-    assert sweep_table.RESULT == record.RESULT
     write_result(tmp_path, 97.5, {"clustered/top1": 97.5, "unique_weights": 88})
     assert read_result(tmp_path) == {"objective": 97.5, "summary": {"clustered/top1": 97.5, "unique_weights": 88}}
 
@@ -59,9 +58,9 @@ def test_failed_and_unfinished_jobs_are_marked_and_show_no_figures(tmp_path: Pat
     assert shown(rows) == [
         ["job", "a", "bits"],
         ["0", "1", "3"],
-        ["1", "2", "FAILED,", "exit", "code", "1"],
-        ["2", "3", "not", "finished"],
         ["3", "4"],
+        ["1", "2", "FAILED:", "exit", "code", "1"],
+        ["2", "3", "not", "finished"],
     ]
 
 
@@ -83,3 +82,56 @@ def test_a_pipe_gets_the_whole_width(tmp_path: Path, capsys: pytest.CaptureFixtu
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5 and all(name in lines[1] for name in figures)
     assert json.loads((tmp_path / "0/result.json").read_text())["summary"] == figures
+
+
+def result(top1: float, bits: float | None = None) -> dict[str, float]:
+    return {"clustered/top1": top1} | ({} if bits is None else {"entropy_bits": bits})
+
+
+def test_the_best_job_is_first_and_failures_are_last_with_their_reason(tmp_path: Path) -> None:
+    rows = [
+        row(tmp_path, 0, ["a=0"], code=-9)._replace(reason="killed by SIGKILL"),
+        row(tmp_path, 1, ["a=1"], **result(90.0, 3.0)),
+        row(tmp_path, 2, ["a=2"], **result(float("nan"), 0.1)),
+        row(tmp_path, 3, ["a=3"], **result(98.0, 3.5)),
+        row(tmp_path, 4, ["a=4"], code=None),
+        row(tmp_path, 5, ["a=5"], code=143)._replace(reason="stopped by SIGTERM"),
+        row(tmp_path, 6, ["a=6"], **result(98.0, 3.25)),
+    ]
+    lines = shown(rows)[2:]
+    assert [line[0] for line in lines] == ["6", "3", "1", "2", "0", "5", "4"]
+    assert lines[4:] == [
+        ["0", "0", "FAILED:", "killed", "by", "SIGKILL"],
+        ["5", "5", "INTERRUPTED:", "stopped", "by", "SIGTERM"],
+        ["4", "4", "not", "finished"],
+    ]
+
+
+def test_dry_runs_keep_the_order_of_their_grid(tmp_path: Path) -> None:
+    rows = [row(tmp_path, number, [f"a={number}"], entropy_bits=9.0 - number % 2) for number in range(4)]
+    assert [line[0] for line in shown(rows)[2:]] == ["0", "1", "2", "3"]
+
+
+def test_the_table_is_saved_for_people_and_programs(tmp_path: Path) -> None:
+    rows = [
+        row(tmp_path, 0, ["a=x,y", "b=1"], code=1)._replace(reason='says "no", twice', seconds=1.23456),
+        row(tmp_path, 1, ["a=z", "b=1"], **result(90.0, 3.1)),
+    ]
+    (tmp_path / "jobs.json").write_text(json.dumps([{"job": 1, "seconds": 7.5}]))  # of an earlier session
+    sweep_table.write_table(tmp_path, rows)
+    first, second = json.loads((tmp_path / "jobs.json").read_text())
+    assert first == {
+        "job": 1,
+        "status": "done",
+        "reason": None,
+        "exit_code": 0,
+        "seconds": 7.5,
+        "folder": "1",
+        "overrides": ["a=z", "b=1"],
+        "objective": 1.5,
+        "summary": {"clustered/top1": 90.0, "entropy_bits": 3.1},
+    }
+    assert (second["status"], second["exit_code"], second["seconds"]) == ("failed", 1, 1.235)
+    read = list(csv.DictReader(io.StringIO((tmp_path / "jobs.csv").read_text())))
+    assert [line["a"] for line in read] == ["z", "x,y"] and "b" not in read[0]
+    assert (read[0]["clustered/top1"], read[1]["reason"], read[1]["clustered/top1"]) == ("90.0", 'says "no", twice', "")

@@ -14,22 +14,26 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock, current_thread, main_thread
-from typing import NamedTuple
+from typing import Any
 
-from hydra._internal.utils import get_args_parser
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.errors import CompactHydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from hydra_plugins.pwfn_process.sweep_table import RESULT, Row, print_table, read_result
+from hydra_plugins.pwfn_process import sweep_folder
+from hydra_plugins.pwfn_process.job import CONSOLE, Job, new_job, reason
+from hydra_plugins.pwfn_process.outlook import Outlook, expected, print_plan
+from hydra_plugins.pwfn_process.sweep_table import Row, print_table, read_result, write_table
+from pwfn.orphan import PARENT
+from pwfn.record import RESULT
 
 log = logging.getLogger(__name__)
 
@@ -45,26 +49,8 @@ RANK_VARIABLES = (
     "MASTER_PORT",
     "PL_GLOBAL_SEED",
 )
-# settings that make or place a sweep; a job has its own folder and is not a sweep
-SWEEP_SETTINGS = ("hydra.mode", "hydra.sweep", "hydra.launcher", "hydra.sweeper", "hydra.run")
 SWEEP = "PWFN_SWEEP"  # tells a job the name of its sweep: the folder's, with that of the day it is in
 STOP_SECONDS = 30  # for a job to finish its step and save
-
-
-class Job(NamedTuple):
-    """One job of a sweep, composed but not started.
-
-    Not a dataclass: Hydra's plugin scanner runs this module without listing it in sys.modules, where dataclasses look.
-    """
-
-    number: int
-    overrides: list[str]
-    folder: Path
-    command: list[str]
-    config: DictConfig
-
-    def __str__(self) -> str:
-        return f"job {self.number} ({' '.join(self.overrides) or 'no overrides'}) in {self.folder}"
 
 
 class JobFailed(CompactHydraException):
@@ -72,16 +58,21 @@ class JobFailed(CompactHydraException):
 
 
 class ProcessLauncher(Launcher):
-    """Runs the jobs of a sweep, `n_jobs` at a time, and goes on when one fails; ends with a table of all of them."""
+    """Runs the jobs of a sweep, `n_jobs` at a time, and goes on when one fails; ends with a table of all of them.
 
-    def __init__(self, n_jobs: int = 1) -> None:
+    With `resume` the sweep in the folder goes on: jobs that have a result are not run again.
+    """
+
+    def __init__(self, n_jobs: int = 1, resume: bool = False) -> None:
         if isinstance(n_jobs, bool) or not isinstance(n_jobs, int) or n_jobs < 1:
             raise ValueError(f"hydra.launcher.n_jobs = {n_jobs!r}: must be a whole number from 1")
-        self.n_jobs = n_jobs
+        self.n_jobs, self.resume = n_jobs, resume
         self.running: set[subprocess.Popen[bytes]] = set()
         self.stopped = False
         self.launched: list[Job] = []
+        self.work: dict[int, dict[str, Any]] = {}
         self.codes: dict[int, int] = {}
+        self.seconds: dict[int, float] = {}
         self.lock = Lock()
         self.config: DictConfig | None = None
         self.context: HydraContext | None = None
@@ -89,6 +80,7 @@ class ProcessLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context = hydra_context
         self.config = config
+        self.sweep = Path(str(config.hydra.sweep.dir)).absolute()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run one batch. A failed job's return value raises `JobFailed`; what then happens is the sweeper's choice."""
@@ -98,16 +90,17 @@ class ProcessLauncher(Launcher):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         # all jobs are composed before the first one starts, so a wrong one stops the sweep while nothing has run
         jobs = [self._job(initial_job_idx + i, list(overrides)) for i, overrides in enumerate(job_overrides)]
-        if not self.launched:
-            atexit.register(self._print_table)  # a sweeper that searches launches many batches, and says no last one
-        self.launched += jobs
-        log.info("Launching %d jobs, each in a process of its own, %d at a time", len(jobs), self.n_jobs)
-        codes = self._run_all(jobs)
-        for job, code in zip(jobs, codes, strict=True):
-            if code != 0:
-                print(f"pwfn: {job} failed with exit code {code}", file=sys.stderr, flush=True)
-        failure = JobFailed(f"pwfn: {len(jobs) - codes.count(0)} of {len(jobs)} jobs failed")
-        return [_job_return(job, failure if code else None) for job, code in zip(jobs, codes, strict=True)]
+        self._plan(jobs)
+        todo = [job for job in jobs if not (self.resume and job.finished)]
+        self.codes |= {job.number: 0 for job in jobs if job not in todo}
+        self.outlook.add([self.work[job.number] for job in todo])
+        self._run_all(todo)
+        for job in todo:
+            if self.codes[job.number] != 0:
+                print(f"pwfn: {job} failed: {reason(job.folder, self.codes[job.number])}", file=sys.stderr, flush=True)
+        failed = sum(self.codes[job.number] != 0 for job in jobs)
+        failure = JobFailed(f"pwfn: {failed} of {len(jobs)} jobs failed")
+        return [_job_return(job, failure if self.codes[job.number] else None) for job in jobs]
 
     def _job(self, number: int, overrides: list[str]) -> Job:
         assert self.config is not None and self.context is not None  # launch has checked
@@ -116,38 +109,92 @@ class ProcessLauncher(Launcher):
             config.hydra.job.id = str(number)
             config.hydra.job.num = number
         # the folder as Hydra's own launcher would choose it, fixed here so that the job cannot choose another
-        folder = Path(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir)).absolute()
-        task = list(filter_overrides(overrides))
-        return Job(number, task, folder, _command(config, task, folder, number), config)
+        return new_job(config, number, overrides, self.sweep / str(config.hydra.sweep.subdir))
 
-    def _run_all(self, jobs: list[Job]) -> list[int]:
+    def _plan(self, jobs: list[Job]) -> None:
+        """Write and show what will be done. Further batches, of a sweeper that searches, are added."""
+        first = not self.launched
+        if first:
+            self.sweep_lock = sweep_folder.lock(self.sweep)
+            there = (self.sweep / sweep_folder.PLAN).is_file()
+            if there and not self.resume:
+                raise sweep_folder.SweepError(
+                    f"pwfn: {self.sweep} holds a sweep already: go on with it (-m resume_sweep={self.sweep}), "
+                    "or choose another hydra.sweep.dir"
+                )
+            self.earlier = sweep_folder.read_plan(self.sweep) if there else None
+            self.outlook = Outlook(self.n_jobs)
+            atexit.register(self._end)  # a sweeper that searches launches many batches, and says no last one
+        if self.earlier is not None:
+            sweep_folder.refuse_other_plan(self.earlier, jobs)
+        self.launched += jobs
+        self.work |= {job.number: expected(job.config) for job in jobs}
+        sweep_folder.write_plan(self.sweep, self.launched, self.work, self.earlier)
+        if first:
+            done = sum(job.finished for job in jobs) if self.resume else 0
+            print_plan(self.sweep, jobs, self.work, self.n_jobs, done)
+
+    def _run_all(self, jobs: list[Job]) -> None:
         environment = self._environment()
-        with ThreadPoolExecutor(self.n_jobs) as pool, _sigterm_as_exit():
-            results = [pool.submit(self._run, job, environment) for job in jobs]
+        with ThreadPoolExecutor(self.n_jobs) as pool, _sigterm_as_exit(), _parent() as descriptor:
+            results = [pool.submit(self._run, job, environment, descriptor) for job in jobs]
             try:
-                return [result.result() for result in results]
+                for result in results:
+                    result.result()
             except BaseException:  # Ctrl-C and SIGTERM above all: no job may outlive its sweep
                 self._stop()
                 raise
 
-    def _run(self, job: Job, environment: dict[str, str]) -> int:
-        with self.lock:
-            if self.stopped:
-                return 1
-            log.info("\t%s", job)
-            job.folder.mkdir(parents=True, exist_ok=True)
-            (job.folder / RESULT).unlink(missing_ok=True)  # the result of an earlier sweep is not this job's
-            process = subprocess.Popen(job.command, env={**environment, **_job_environment(job.config)})
-            self.running.add(process)
-        try:
-            self.codes[job.number] = process.wait()
-            return self.codes[job.number]
-        finally:
+    def _run(self, job: Job, environment: dict[str, str], descriptor: int) -> None:
+        goes_on = self.resume and job.begun
+        with ExitStack() as stack:
             with self.lock:
-                self.running.discard(process)
+                if self.stopped:
+                    return
+                log.info("\t%s%s", job, ", from its last checkpoint" if goes_on else "")
+                job.folder.mkdir(parents=True, exist_ok=True)
+                (job.folder / RESULT).unlink(missing_ok=True)  # the result of an earlier sweep is not this job's
+                # several jobs at a time would write into each other's lines
+                out = None if self.n_jobs == 1 else stack.enter_context((job.folder / CONSOLE).open("ab"))
+                process = subprocess.Popen(
+                    job.command_to_go_on() if goes_on else job.command,
+                    env={**environment, **job.environment, PARENT: str(descriptor)},
+                    stdout=out,
+                    stderr=None if out is None else subprocess.STDOUT,
+                    pass_fds=(descriptor, self.sweep_lock),
+                )
+                self.running.add(process)
+                began = time.monotonic()
+            try:
+                code = process.wait()
+            finally:
+                with self.lock:
+                    self.running.discard(process)
+        seconds = time.monotonic() - began
+        with self.lock:
+            self.codes[job.number] = code
+            self.seconds[job.number] = seconds
+            write_table(self.sweep, self._rows())
+            measured = seconds if code == 0 and not goes_on else None
+            self.outlook.ended(job.number, code == 0, self.work[job.number], measured)
 
-    def _print_table(self) -> None:
-        print_table([Row(job.number, job.overrides, job.folder, self.codes.get(job.number)) for job in self.launched])
+    def _rows(self) -> list[Row]:
+        return [
+            Row(
+                job.number,
+                job.overrides,
+                job.folder,
+                code := self.codes.get(job.number),
+                self.seconds.get(job.number),
+                reason(job.folder, code) if code else "",
+            )
+            for job in self.launched
+        ]
+
+    def _end(self) -> None:
+        rows = self._rows()
+        write_table(self.sweep, rows)
+        print_table(rows)
 
     def _stop(self) -> None:
         with self.lock:
@@ -162,9 +209,8 @@ class ProcessLauncher(Launcher):
                 process.kill()
 
     def _environment(self) -> dict[str, str]:
-        assert self.config is not None  # launch has checked
         environment = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES}
-        environment[SWEEP] = "/".join(Path(str(self.config.hydra.sweep.dir)).absolute().parts[-2:])
+        environment[SWEEP] = "/".join(self.sweep.parts[-2:])
         if self.n_jobs > 1:
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // self.n_jobs)))
@@ -188,35 +234,15 @@ def _sigterm_as_exit() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _command(config: DictConfig, task: list[str], folder: Path, number: int) -> list[str]:
-    """The command line of one job. No shell sees it, so only Hydra's own quoting is needed."""
-    settings = [line for line in config.hydra.overrides.hydra if not _is_sweep_setting(line)]
-    own = [f"hydra.run.dir={_quoted(str(folder))}", "hydra.mode=RUN", f"hydra.job.num={number}"]
-    given = get_args_parser().parse_known_args()[0]
-    flags = [("--config-name", config.hydra.job.config_name)]
-    flags += [("--config-path", given.config_path), ("--config-dir", given.config_dir)]
-    folders = [part for flag, value in flags if value is not None for part in (flag, str(value))]
-    return [sys.executable, *_program(), *folders, *task, *settings, *own]
-
-
-def _program() -> list[str]:
-    """How this program was started: `python train.py`, or `python -m package.train`."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return ["-m", spec.name.removesuffix(".__main__")] if spec is not None else [os.path.abspath(sys.argv[0])]
-
-
-def _is_sweep_setting(line: str) -> bool:
-    key = OverridesParser.create().parse_overrides([line])[0].key_or_group.replace("/", ".")
-    return any(key == setting or key.startswith(f"{setting}.") for setting in SWEEP_SETTINGS)
-
-
-def _quoted(text: str) -> str:
-    """`text` as a value of Hydra's override grammar, never read as a number, a list or an interpolation."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${") + "'"
-
-
-def _job_environment(config: DictConfig) -> dict[str, str]:
-    return {str(name): str(value) for name, value in config.hydra.job.env_set.items()}
+@contextmanager
+def _parent() -> Iterator[int]:
+    """A pipe of which this process alone holds the other end: whoever reads the descriptor learns of its death."""
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def _job_return(job: Job, failure: JobFailed | None) -> JobReturn:

@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hydra_plugins.pwfn_process.job import STOPPED
+from pwfn.record import RESULT, write_atomically
+
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
-RESULT = "result.json"
+JOBS = "jobs.json"
+JOBS_CSV = "jobs.csv"
+ACCURACY, ENTROPY = "clustered/top1", "entropy_bits"  # the table's order: the highest, then the lowest first
+_CSV = ("job", "status", "reason", "exit_code", "seconds", "folder")
 
 
 class Row(NamedTuple):
-    """One job of a sweep; `code` is its exit code, None if it did not end."""
+    """One job of a sweep; `code` is its exit code, None if it did not end; `seconds` what this session spent on it."""
 
     number: int
     overrides: list[str]
     folder: Path
     code: int | None
+    seconds: float | None = None
+    reason: str = ""
+
+    @property
+    def status(self) -> str:
+        if self.code is None:
+            return "not finished"
+        return "done" if self.code == 0 else "interrupted" if self.code in STOPPED else "failed"
 
     @property
     def outcome(self) -> str:
         """What the figures cannot say: nothing if the job ended well."""
-        if self.code == 0:
-            return ""
-        return "not finished" if self.code is None else f"FAILED, exit code {self.code}"
+        if self.code is None or self.code == 0:
+            return "" if self.code == 0 else self.status
+        return f"{self.status.upper()}: {self.reason or f'exit code {self.code}'}"
 
 
 def read_result(folder: Path) -> dict[str, Any]:
@@ -38,49 +57,119 @@ def read_result(folder: Path) -> dict[str, Any]:
     return result if isinstance(result, dict) else {}
 
 
+def in_order(rows: Sequence[Row]) -> list[Row]:
+    """The best first: by accuracy, then by entropy. Without accuracy (dry runs) by number; what did not end, last."""
+
+    def place(row: Row) -> tuple[float, ...]:
+        found = figures(row)
+        accuracy, entropy = (found.get(name, math.nan) for name in (ACCURACY, ENTROPY))
+        known = not math.isnan(accuracy)
+        worst = entropy if known and not math.isnan(entropy) else math.inf
+        return (row.code != 0, row.code is None, not known, -accuracy if known else 0, worst, row.number)
+
+    return sorted(rows, key=place)
+
+
 def sweep_table(rows: Sequence[Row]) -> Table:
-    """Overrides that differ between the jobs, then the figures of their summaries, a column each."""
+    """Overrides that differ between the jobs, then the figures of their summaries, a column each; the best job first."""
+    rows = in_order(rows)
+    keys, asked = differing([row.overrides for row in rows])
+    found = [figures(row) for row in rows]
+    names = _all_keys(found)
+    table = new_table(keys, names)
+    ended_well = all(row.code == 0 for row in rows)
+    if not ended_well:
+        table.add_column("", overflow="fold")
+    for row, given, one in zip(rows, asked, found, strict=True):
+        cells = [str(row.number), *(given.get(key, "") for key in keys), *(_number(one.get(name)) for name in names)]
+        table.add_row(*cells, *([] if ended_well else [row.outcome]), style="" if row.code == 0 else "red")
+    return table
+
+
+def print_table(rows: Sequence[Row]) -> None:
+    table = sweep_table(rows)
+    console = full_width(table)
+    console.print()
+    console.print(table)
+
+
+def write_table(sweep: Path, rows: Sequence[Row]) -> None:
+    """The same as jobs.json and jobs.csv in folder `sweep`, whole at any moment: also of what is not finished yet."""
+    before = _seconds_before(sweep)
+    entries = [_entry(row, sweep, before.get(row.number)) for row in in_order(rows)]
+    write_atomically(sweep / JOBS, json.dumps(entries, indent=1) + "\n")
+    keys, asked = differing([entry["overrides"] for entry in entries])
+    names = _all_keys([entry["summary"] for entry in entries])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*_CSV, *keys, *names])
+    for entry, given in zip(entries, asked, strict=True):
+        cells = [entry[name] for name in _CSV] + [given.get(key) for key in keys]
+        writer.writerow(cells + [entry["summary"].get(name) for name in names])
+    write_atomically(sweep / JOBS_CSV, text.getvalue())
+
+
+def figures(row: Row) -> dict[str, int | float]:
+    """The numbers of a finished job's summary."""
+    summary = read_result(row.folder).get("summary") if row.code == 0 else None
+    found = summary.items() if isinstance(summary, dict) else ()
+    return {str(name): value for name, value in found if isinstance(value, int | float)}
+
+
+def differing(jobs: Sequence[Sequence[str]]) -> tuple[list[str], list[dict[str, str]]]:
+    """The keys whose values differ between the overrides of jobs, and the overrides of each job by their keys."""
+    asked = [dict(_key_and_value(line) for line in lines) for lines in jobs]
+    return [key for key in _all_keys(asked) if len({job.get(key) for job in asked}) > 1], asked
+
+
+def new_table(keys: Sequence[str], names: Sequence[str]) -> Table:
+    """An empty table of jobs: number, a column for each override of `keys`, one for each figure of `names`."""
     from rich import box
     from rich.table import Table
 
-    asked = [dict(_key_and_value(line) for line in row.overrides) for row in rows]
-    figures = [_figures(row) for row in rows]
-    keys = [key for key in _in_order(asked) if len({job.get(key) for job in asked}) > 1]
-    names = _in_order(figures)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("job", justify="right", no_wrap=True)
     for key in keys:
         table.add_column(_broken(key), overflow="fold")
     for name in names:
         table.add_column(_broken(name), justify="right", overflow="fold")
-    ended_well = all(row.code == 0 for row in rows)
-    if not ended_well:
-        table.add_column("", no_wrap=True)
-    for row, given, found in zip(rows, asked, figures, strict=True):
-        cells = [str(row.number), *(given.get(key, "") for key in keys), *(_number(found.get(name)) for name in names)]
-        table.add_row(*cells, *([] if ended_well else [row.outcome]), style="" if row.code == 0 else "red")
     return table
 
 
-def print_table(rows: Sequence[Row]) -> None:
-    """Print the table; a file or pipe gets its full width, whatever rich guesses, a narrow terminal a folded one."""
+def full_width(table: Table) -> Console:
+    """Where to print it; a file or pipe gets its full width, whatever rich guesses, a narrow terminal a folded one."""
     from rich.console import Console
 
     console = Console()
-    table = sweep_table(rows)
     if not console.is_terminal:
         console.width = console.measure(table, options=console.options.update(width=10_000)).maximum
-    console.print()
-    console.print(table)
+    return console
 
 
-def _figures(row: Row) -> dict[str, int | float]:
-    summary = read_result(row.folder).get("summary") if row.code == 0 else None
-    found = summary.items() if isinstance(summary, dict) else ()
-    return {str(name): value for name, value in found if isinstance(value, int | float)}
+def _entry(row: Row, sweep: Path, seconds_before: float | None) -> dict[str, Any]:
+    return {
+        "job": row.number,
+        "status": row.status,
+        "reason": row.reason or None,
+        "exit_code": row.code,
+        "seconds": round(row.seconds, 3) if row.seconds is not None else seconds_before,
+        "folder": os.path.relpath(row.folder, sweep),
+        "overrides": row.overrides,
+        "objective": read_result(row.folder).get("objective") if row.code == 0 else None,
+        "summary": figures(row),
+    }
 
 
-def _in_order(dicts: Sequence[dict[str, Any]]) -> list[str]:
+def _seconds_before(sweep: Path) -> dict[int, float | None]:
+    """What earlier sessions took for the jobs that this one did not run."""
+    try:
+        entries = json.loads((sweep / JOBS).read_text(encoding="utf-8"))
+        return {entry["job"]: entry["seconds"] for entry in entries}
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+
+
+def _all_keys(dicts: Sequence[dict[str, Any]]) -> list[str]:
     """All keys, in the order in which they are first met."""
     return list(dict.fromkeys(key for one in dicts for key in one))
 

@@ -39,6 +39,10 @@ class CIFAR10(ImageData):
     root: str = "data"
     download: bool = False
 
+    @property
+    def known_images(self) -> int:
+        return 50_000
+
     def rules(self) -> dict[str, tuple[bool, str]]:
         return {
             "root": (isinstance(self.root, str), "a folder"),

@@ -10,6 +10,7 @@ import numpy as np
 from pwfn.data.images import ArrayImages, stratified_split
 from pwfn.data.spec import ImageData, Splits
 
+IMAGES = 1797
 TEST_SHARE = 0.2
 
 
@@ -20,6 +21,10 @@ class Digits(ImageData):
     channels: ClassVar[int] = 1
     num_classes: ClassVar[int] = 10
     class_names: ClassVar[tuple[str, ...]] = tuple("0123456789")
+
+    @property
+    def known_images(self) -> int:
+        return IMAGES - round(TEST_SHARE * IMAGES)
 
     def load(self) -> Splits:
         from sklearn.datasets import load_digits

@@ -25,6 +25,10 @@ class MNIST(ImageData):
     root: str | None = None
     download: bool = False
 
+    @property
+    def known_images(self) -> int:
+        return 60_000
+
     def rules(self) -> dict[str, tuple[bool, str]]:
         return {
             "root": (self.root is not None or not self.download, "a folder when download is true"),

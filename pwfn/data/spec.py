@@ -57,6 +57,11 @@ class ImageData(ABC):
     def num_classes(self) -> int: ...
 
     @property
+    def known_images(self) -> int | None:
+        """Training images there are before any are chosen, where that can be said without reading them."""
+        return None
+
+    @property
     def classes_if_known(self) -> int | None:
         """`num_classes`, or None where they are counted on a disk that does not hold the images."""
         try:

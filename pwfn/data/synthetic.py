@@ -29,6 +29,10 @@ class Synthetic(ImageData):
     def class_names(self) -> None:
         return None
 
+    @property
+    def known_images(self) -> int:
+        return self.train_size
+
     def rules(self) -> dict[str, tuple[bool, str]]:
         return {
             "channels": (self.channels in (1, 3), "1 or 3"),

@@ -1,0 +1,101 @@
+"""One job of a sweep as a command line of its own: a new run, or one that goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import filter_overrides
+from omegaconf import DictConfig
+
+from pwfn import failure
+from pwfn.folders import NAMED_BY
+from pwfn.overrides import quoted
+from pwfn.record import RESULT
+
+# settings that make or place a sweep; a job has its own folder and is not a sweep
+SWEEP_SETTINGS = ("hydra.mode", "hydra.sweep", "hydra.launcher", "hydra.sweeper", "hydra.run", NAMED_BY)
+CONSOLE = "console.log"  # what a job prints, where several run at a time
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGUSR1, -signal.SIGINT, -signal.SIGTERM)
+
+
+class Job(NamedTuple):
+    """Composed, but not started. `command` is that of a new run."""
+
+    number: int
+    overrides: list[str]
+    folder: Path
+    command: list[str]
+    config: DictConfig
+
+    def __str__(self) -> str:
+        return f"job {self.number} ({' '.join(self.overrides) or 'no overrides'}) in {self.folder}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {str(name): str(value) for name, value in self.config.hydra.job.env_set.items()}
+
+    @property
+    def finished(self) -> bool:
+        """Whether the job has said its result, which is the last thing a job does."""
+        return (self.folder / RESULT).is_file()
+
+    @property
+    def begun(self) -> bool:
+        """Whether it left a checkpoint from which it can go on."""
+        if not (self.folder / "config.yaml").is_file():
+            return False
+        from pwfn import state_file  # imports torch
+
+        return bool(state_file.files(self.folder))
+
+    def command_to_go_on(self) -> list[str]:
+        return [sys.executable, *_program(), *_conf(self.config), f"resume={self.folder}"]
+
+
+def new_job(config: DictConfig, number: int, overrides: list[str], folder: Path) -> Job:
+    """`config` is the job's own, `overrides` are those that make it so."""
+    task = list(filter_overrides(overrides))
+    # no shell sees the command, so only Hydra's own quoting is needed
+    settings = [line for line in config.hydra.overrides.hydra if not _is_sweep_setting(line)]
+    own = [f"hydra.run.dir={quoted(str(folder))}", "hydra.mode=RUN", f"hydra.job.num={number}"]
+    command = [sys.executable, *_program(), *_conf(config), *task, *settings, *own]
+    return Job(number, task, folder, command, config)
+
+
+def reason(folder: Path, code: int) -> str:
+    """In one line, why a job ended with an exit code other than 0."""
+    told = failure.read(folder)
+    if told is not None and code > 0:
+        return told
+    if code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        return f"killed by {name}{' (out of memory?)' if -code == signal.SIGKILL else ''}"
+    return f"exit code {code}"
+
+
+def _conf(config: DictConfig) -> list[str]:
+    """The flags that say where the configuration is."""
+    given = get_args_parser().parse_known_args()[0]
+    flags = [("--config-name", config.hydra.job.config_name)]
+    flags += [("--config-path", given.config_path), ("--config-dir", given.config_dir)]
+    return [part for flag, value in flags if value is not None for part in (flag, str(value))]
+
+
+def _program() -> list[str]:
+    """How this program was started: `python train.py`, or `python -m package.train`."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return ["-m", spec.name.removesuffix(".__main__")] if spec is not None else [os.path.abspath(sys.argv[0])]
+
+
+def _is_sweep_setting(line: str) -> bool:
+    key = OverridesParser.create().parse_overrides([line])[0].key_or_group.replace("/", ".")
+    return any(key == setting or key.startswith(f"{setting}.") for setting in SWEEP_SETTINGS)

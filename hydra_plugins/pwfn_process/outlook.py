@@ -1,0 +1,92 @@
+"""What a sweep says before and between its jobs: the plan, and how long the rest may take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from hydra_plugins.pwfn_process.job import Job
+from hydra_plugins.pwfn_process.sweep_folder import PLAN
+from hydra_plugins.pwfn_process.sweep_table import differing, full_width, new_table
+
+_SHOWN = 40  # jobs of a plan; the file has them all
+
+
+def expected(config: DictConfig) -> dict[str, Any]:
+    """The work of one job, as far as it can be told from its configuration; an empty dict where there is none."""
+    if "schedule" not in config:  # not one of train.py, whose settings are not needed then
+        return {}
+    from pwfn.workload import of_config  # imports torch
+
+    found = of_config(config)
+    return asdict(found) if found else {}
+
+
+def print_plan(sweep: Path, jobs: Sequence[Job], work: Mapping[int, dict[str, Any]], n_jobs: int, done: int) -> None:
+    """All jobs with what tells them apart and what they will take."""
+    columns = [
+        name for name in ("rounds", "epochs", "steps") if any(one.get(name) is not None for one in work.values())
+    ]
+    keys, asked = differing([job.overrides for job in jobs])
+    table = new_table(keys, columns)
+    for job, given in list(zip(jobs, asked, strict=True))[:_SHOWN]:
+        one = work[job.number]
+        cells = [f"{one[name]:,g}" if one.get(name) is not None else "" for name in columns]
+        table.add_row(str(job.number), *(given.get(key, "") for key in keys), *cells)
+    total = sum(one.get("steps") or 0 for one in work.values())
+    known = all(one.get("steps") is not None for one in work.values())
+    parts = ["1 job" if len(jobs) == 1 else f"{len(jobs)} jobs", f"{n_jobs} at a time"]
+    parts += [f"{total:,} training steps in all"] if known else []
+    parts += [f"{done} finished before"] if done else []
+    console = full_width(table)
+    console.print(f"Plan: {', '.join(parts)}; {sweep / PLAN}", soft_wrap=True, markup=False, highlight=False)
+    console.print(table)
+    if len(jobs) > _SHOWN:
+        console.print(f"... and {len(jobs) - _SHOWN} more")
+    console.file.flush()
+
+
+class Outlook:
+    """Counts jobs down; says how long the rest may take once a job has been measured from its start to its end."""
+
+    def __init__(self, n_jobs: int) -> None:
+        self.n_jobs = n_jobs
+        self.left: list[dict[str, Any]] = []
+        self.measured: list[tuple[float, dict[str, Any]]] = []
+        self.done = self.failed = 0
+
+    def add(self, work: Sequence[dict[str, Any]]) -> None:
+        self.left += work
+
+    def ended(self, number: int, well: bool, work: dict[str, Any], seconds: float | None) -> None:
+        """Count one job that has ended, `seconds` None if its time is no measure, and say so."""
+        self.left.remove(work)
+        self.done, self.failed = self.done + well, self.failed + (not well)
+        if seconds is not None:
+            self.measured.append((seconds, work))
+        if not self.left:
+            return
+        took = f" in {_clock(seconds)}" if seconds is not None else ""
+        failed = f", {self.failed} failed" if self.failed else ""
+        left = self.seconds_left()
+        about = f", about {_clock(left)} if they take as long" if left is not None else ""
+        said = f"job {number} {'done' if well else 'failed'}{took}; {self.done} done{failed}, {len(self.left)} to go{about}"
+        print(f"pwfn: {said}", flush=True)
+
+    def seconds_left(self) -> float | None:
+        """By the training steps where they are known of all, else by the number of jobs; None before any measure."""
+        if not self.measured:
+            return None
+        counted = all(one.get("steps") for one in [*self.left, *(work for _, work in self.measured)])
+        unit = [work["steps"] if counted else 1 for _, work in self.measured]
+        rest = sum(one["steps"] if counted else 1 for one in self.left)
+        return sum(seconds for seconds, _ in self.measured) / sum(unit) * rest / min(self.n_jobs, len(self.left))
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

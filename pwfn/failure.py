@@ -1,0 +1,37 @@
+"""Why a run ended before its time, in one line, for whoever comes later: the table of a sweep, a report."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+from pwfn.record import write_atomically
+
+FILE = "failure.json"
+_LONGEST = 300  # characters; some libraries say pages
+
+
+def write(folder: Path, reason: str) -> None:
+    """Keep `reason` beside what the run has left; a disk that is full must not hide it."""
+    line = " ".join(reason.split())
+    line = line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+    try:
+        write_atomically(folder / FILE, json.dumps({"reason": line}, indent=1) + "\n")
+    except OSError as error:
+        warnings.warn(f"{folder / FILE} cannot be written ({error})", RuntimeWarning, stacklevel=2)
+
+
+def read(folder: Path) -> str | None:
+    """The reason, or None where the run has left none that can be read."""
+    try:
+        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    reason = found.get("reason") if isinstance(found, dict) else None
+    return reason if isinstance(reason, str) else None
+
+
+def forget(folder: Path) -> None:
+    """A run that begins or goes on has not failed (yet)."""
+    (folder / FILE).unlink(missing_ok=True)

@@ -1,0 +1,25 @@
+"""A job of a sweep whose launcher was killed stops as it would on SIGTERM: it saves, and can be gone on with."""
+
+from __future__ import annotations
+
+import os
+import signal
+from threading import Thread
+
+PARENT = "PWFN_SWEEP_PARENT"  # the descriptor of a pipe of which only the launcher holds the other end
+
+
+def stop_with_parent() -> None:
+    """Begin to watch the launcher, where there is one; in the main process only, ranks are stopped by rank 0."""
+    descriptor = os.environ.pop(PARENT, None)  # to a process started from here the number would mean something else
+    if descriptor is not None:
+        Thread(target=_wait, args=(int(descriptor),), name="parent of this job", daemon=True).start()
+
+
+def _wait(descriptor: int) -> None:
+    try:
+        ended = os.read(descriptor, 1) == b""  # nothing is ever written: this returns when the launcher has ended
+    except OSError:
+        return
+    if ended:
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,49 @@
+"""`train.py -m resume_sweep=<folder>`: the sweep in that folder goes on, as it was planned.
+
+Its command line is in the folder. It is simply given again, with the word that jobs which have a result are not run
+again and that those which left a checkpoint go on from it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra._internal.utils import get_args_parser
+
+from hydra_plugins.pwfn_process.sweep_folder import SweepError, read_plan
+from pwfn.config import refuse
+from pwfn.overrides import quoted
+
+KEY = "resume_sweep="
+MAY_CHANGE = ("hydra.launcher.n_jobs=",)
+
+
+def is_asked(argv: Sequence[str]) -> bool:
+    """Whether a command line (without the program's name) is one that goes on with a sweep."""
+    return any(line.startswith(KEY) for line in argv)
+
+
+def resumed_arguments(argv: Sequence[str]) -> list[str]:
+    """The command line to go on with, in the folder the sweep was started in, which becomes the working directory.
+
+    Ends the program with a line if `argv` or the folder does not allow it.
+    """
+    args = get_args_parser().parse_args(list(argv))
+    given = next(line for line in reversed(args.overrides) if line.startswith(KEY)).removeprefix(KEY)
+    key = f"resume_sweep = {given!r}"
+    others = [line for line in argv if line not in ("-m", "--multirun") and not line.startswith((KEY, *MAY_CHANGE))]
+    if others:
+        refuse([f"{key}: must be alone, but for -m and hydra.launcher.n_jobs: {' '.join(others)} cannot be changed"])
+    if not args.multirun:
+        refuse([f"{key}: must be with -m; a single run goes on with resume=<folder>"])
+    sweep = Path(given).absolute()
+    try:
+        plan = read_plan(sweep)
+    except SweepError as error:
+        refuse([f"{key}: must be the folder of a sweep ({error})"])
+    if Path(plan["folder"]).is_dir():  # not where the sweep was moved together with it
+        os.chdir(plan["folder"])
+    changed = [line for line in argv if line.startswith(MAY_CHANGE)]
+    return [*plan["arguments"], *changed, f"hydra.sweep.dir={quoted(str(sweep))}", "hydra.launcher.resume=true"]
