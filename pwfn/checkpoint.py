@@ -31,6 +31,8 @@ PRETRAINED = "pretrained.safetensors"  # before any round: the plain model's sta
 EARLIER: dict[str, Any] = {  # what versions without these keys did, so that their runs can still be evaluated
     "noise": True,
     "tolerance": {"_target_": "pwfn.tolerance.Sigma"},
+    "finish": {"epochs": 0, "batchnorm_images": 0, "optimizer": {"_target_": "pwfn.optimizer.SGD"}},
+    "distillation": {"weight": 0.0, "temperature": 1.0},
     "costly_round": {"points": None, "against": "previous", "stop": False},
 }
 
@@ -75,6 +77,15 @@ def save_pretrained(folder: Path, network: nn.Module) -> None:
     _replace(folder / PRETRAINED, lambda part: save_file(state, part, metadata={"format": "pt"}))
 
 
+def read_pretrained(folder: Path) -> dict[str, torch.Tensor]:
+    """The plain state dict that `save_pretrained` kept; raises RunError."""
+    path = folder / PRETRAINED
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path}, which teaches, cannot be read: {' '.join(str(error).split())[:200]}") from error
+
+
 def _replace(path: Path, write: Callable[[str], None]) -> None:
     part = path.with_name(f".{path.name}.part")
     write(str(part))
@@ -98,8 +109,8 @@ def read_config(folder: Path) -> DictConfig:
     return cfg
 
 
-def finished_record(folder: Path) -> RoundRecord:
-    """The record of the last round; raises NotAFinishedRun unless all weights were fixed and the network was saved."""
+def finished_records(folder: Path) -> list[RoundRecord]:
+    """The records of all rounds; raises NotAFinishedRun unless all weights were fixed and the network was saved."""
     if not folder.is_dir():
         raise NotAFinishedRun(f"{folder} is not a finished run: there is no such folder")
     if not (folder / RECORDS).is_file():
@@ -111,7 +122,7 @@ def finished_record(folder: Path) -> RoundRecord:
     if not records or records[-1].fraction != 1.0:
         done = f"{len(records)} rounds done, {100 * records[-1].fraction:g} % fixed" if records else "no round is done"
         raise NotAFinishedRun(f"{folder} is not a finished run: {done}")
-    return records[-1]
+    return records
 
 
 def load(folder: Path, network: nn.Module, round_index: int, file: str = NETWORK) -> None:

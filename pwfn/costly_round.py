@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pwfn.faults import Stopped, require
-from pwfn.record import RoundRecord, Scores
+from pwfn.record import RoundRecord, Scores, is_finishing
 
 Before = Callable[[Sequence[RoundRecord], Scores], tuple[str, Scores]]
 EXIT_CODE = 1
@@ -16,6 +16,11 @@ TRAINING = "most of it was lost while training; try a smaller optimizer.lr"
 CLUSTERING = (
     "most of it was lost by clustering; try smaller steps (schedule.fractions), more training in between "
     "(schedule.rest_epochs), a finer codebook or a smaller clustering.inc"
+)
+FINISHING = (
+    "the finishing",
+    "most of it was lost while training; try a smaller finish.optimizer.lr",
+    "most of it was lost with the new statistics; try a larger finish.batchnorm_images",
 )
 
 
@@ -57,9 +62,12 @@ class CostlyRound:
         lost, lost_in_training = before - last.clustered.top1, before - last.trained.top1
         if self.points is None or not lost > self.points:
             return None
-        blame = TRAINING if lost_in_training > lost / 2 else CLUSTERING
+        what, training, other = (
+            FINISHING if is_finishing(records) else (f"round {last.round + 1}", TRAINING, CLUSTERING)
+        )
+        blame = training if lost_in_training > lost / 2 else other
         return (
-            f"round {last.round + 1} ended {lost:.2f} points below {name} (top1 {before:.2f} % there, "
+            f"{what} ended {lost:.2f} points below {name} (top1 {before:.2f} % there, "
             f"{last.trained.top1:.2f} % trained, {last.clustered.top1:.2f} % clustered): {blame}"
         )
 

@@ -70,6 +70,9 @@ class Untrained:
     def test(self) -> Scores:
         return Scores(math.nan, math.nan, math.nan)
 
+    def new_statistics(self, images: int) -> tuple[int, int]:
+        return 0, 0
+
     def squared_gradients(self, batches: int) -> Tensor:
         if self._gradients is None:
             raise RuntimeError("a dry run with a tolerance that is made of gradients needs images")

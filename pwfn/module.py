@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from pwfn.distillation import Distillation, Teacher
 from pwfn.faults import RunError
 from pwfn.finite import describe
 from pwfn.optimizer import OptimizerSpec
@@ -27,7 +28,7 @@ class TrainingDiverged(RunError):
 
 @dataclass(frozen=True)
 class Phase:
-    """What one fit trains: under noise or at the mean, mu (with everything that is not quantised), sigma, or both."""
+    """What one fit trains: under noise or at the mean, mu, sigma and the others, which are not quantised, or some of them."""
 
     label: str
     epochs: int
@@ -36,6 +37,7 @@ class Phase:
     noise: bool = True
     train_mu: bool = True
     train_sigma: bool = True
+    train_others: bool = True
     lr_key: str = "optimizer.lr"  # the learning rate's name in the configuration
 
 
@@ -49,6 +51,7 @@ class BayesianClassifier(LightningModule):
         *,
         label_smoothing: float = 0.0,
         compiled: bool = False,
+        distillation: Distillation | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -57,6 +60,8 @@ class BayesianClassifier(LightningModule):
         self._trained = (torch.compile(network) if compiled else network,)
         self.regularizer = regularizer
         self.label_smoothing = label_smoothing
+        self.distillation = distillation
+        self.teacher: Teacher | None = None  # where there is one, every fit learns from it
         self.phase: Phase | None = None
         self.scores: Scores | None = None
         self.running = RunningScores()
@@ -68,9 +73,12 @@ class BayesianClassifier(LightningModule):
     def begin(self, phase: Phase) -> None:
         """Choose what the next fit trains; to be called before the fit, since DDP looks at requires_grad when it wraps."""
         self.phase = phase
-        sigmas = {id(t.gaussian.sigma) for t in quantised_tensors(self.network)}
+        trains = {}
+        for tensor in quantised_tensors(self.network):
+            trains[id(tensor.mu)], trains[id(tensor.gaussian.sigma)] = phase.train_mu, phase.train_sigma
         for parameter in self.network.parameters():
-            parameter.requires_grad_(phase.train_sigma if id(parameter) in sigmas else phase.train_mu)
+            parameter.requires_grad_(trains.get(id(parameter), phase.train_others))
+            parameter.grad = None  # that of the fit before would be clipped, and decayed, with what trains now
 
     @property
     def current_phase(self) -> Phase:
@@ -82,20 +90,28 @@ class BayesianClassifier(LightningModule):
         logits: Tensor = self.network(images)
         return logits
 
+    def on_fit_start(self) -> None:
+        if self.teacher is not None:
+            self.teacher.to(self.device)
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         images, labels = batch
         drawn = sampled(self.network, self.regularizer) if self.current_phase.noise else at_mean(self.network)
         with drawn as penalty:
             logits = self._trained[0](images)
             cross_entropy = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-            loss = cross_entropy + penalty
+            parts, of_data = {"cross_entropy": cross_entropy, "regularizer": penalty}, cross_entropy
+            if self.teacher is not None and self.distillation is not None:
+                parts["distillation"] = self.distillation.divergence(logits, self.teacher(images))
+                of_data = self.distillation.mixed(cross_entropy, parts["distillation"])
+            loss = of_data + penalty
             if not torch.isfinite(loss):
+                said = ", ".join(f"{name.replace('_', ' ')} {value.item()}" for name, value in parts.items())
                 raise TrainingDiverged(
-                    f"the loss is {loss.item()} in {self.current_phase.label}, step {self.global_step} "
-                    f"(cross entropy {cross_entropy.item()}, regularizer {penalty.item()}): "
+                    f"the loss is {loss.item()} in {self.current_phase.label}, step {self.global_step} ({said}): "
                     f"{describe(self.network, images)}; try a smaller {self.current_phase.lr_key}"
                 )
-        parts = {"cross_entropy": cross_entropy.detach(), "regularizer": penalty.detach()}
+        parts = {name: value.detach() for name, value in parts.items()}
         self.log_dict({f"train/{name}": value for name, value in parts.items()})
         return {"loss": loss, **parts}
 

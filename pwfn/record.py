@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -114,7 +114,11 @@ class Record:
 class RoundRecord(Record):
     """All numbers of one round. `COLUMNS` gives the meaning and the unit of each."""
 
-    round: int = whole("round", "which round this is; counted from 0 here, from 1 on the console", "rounds")
+    round: int = whole(
+        "round",
+        "which round this is; counted from 0 here, from 1 on the console; one more if a finish follows",
+        "rounds",
+    )
     fraction: float = real("fraction", "quantised weights that are fixed after this round", "share")
     epochs: float = real("epochs", "passes over the training images in the rounds so far", "epochs")
     steps: int = whole("steps", "optimizer steps so far, pretraining included", "steps")
@@ -142,6 +146,17 @@ class RoundRecord(Record):
 
 
 COLUMNS: dict[str, Column] = RoundRecord.columns()
+
+
+def last_clustering(records: Sequence[RoundRecord]) -> RoundRecord | None:
+    """The round that fixed the last weights. A record after it is that of the finishing, which clusters nothing."""
+    return next((record for record in records if record.fraction == 1), None)
+
+
+def is_finishing(records: Sequence[RoundRecord]) -> bool:
+    """Whether the last of these records is not that of a round but of what followed the last clustering."""
+    return bool(records) and last_clustering(records) not in (None, records[-1])
+
 
 CLUSTER_COLUMNS: dict[str, Column] = {
     column.key: column

@@ -22,6 +22,7 @@ from pwfn.record import (
     RoundRecord,
     Scores,
     csv_text,
+    is_finishing,
     write_atomically,
     write_result,
 )
@@ -54,6 +55,15 @@ def round_line(record: RoundRecord, baseline: Scores) -> str:
     )
 
 
+def finishing_line(record: RoundRecord, baseline: Scores) -> str:
+    """The same for what followed the last clustering."""
+    change = record.clustered.top1 - baseline.top1
+    return (
+        f"finishing: top1 {record.trained.top1:.2f} % trained, {record.clustered.top1:.2f} % at the end "
+        f"({change:+.2f} points)"
+    )
+
+
 def rounds_table(records: Sequence[RoundRecord], baseline: Scores, unit: str = "sigmas") -> Table:
     """The whole run, 80 columns wide: first the pretrained network, then a row for each round, counted from 1.
 
@@ -64,9 +74,9 @@ def rounds_table(records: Sequence[RoundRecord], baseline: Scores, unit: str = "
     for heading in (*headings, "change\npoints", f"limit\n{unit}", "moved", "sec"):
         table.add_column(heading, justify="left" if heading == "round" else "right", no_wrap=True)
     table.add_row("pretrained", *[""] * 4, f"{baseline.top1:.2f}")
-    for one in records:
+    for index, one in enumerate(records):
         table.add_row(
-            str(one.round + 1),
+            "finish" if is_finishing(records[: index + 1]) else str(one.round + 1),
             f"{100 * one.fraction:.1f}",
             _short(one.codebook_size),
             _short(one.unique_weights),
@@ -147,7 +157,7 @@ class RunReporter:
         self._clusters += [{**row, "round": record.round} for row in clusters]
         self._write()
         report_round(self._logger, record.flat())
-        return round_line(record, self._baseline)
+        return (finishing_line if is_finishing(self.records) else round_line)(record, self._baseline)
 
     def _write(self) -> None:
         rows = [one.flat() for one in self.records]

@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-import torch
-from pytorch_lightning import Trainer
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
 from pwfn import stats
 from pwfn.clustering import ClusterResult
 from pwfn.codebook import AdditivePow2
-from pwfn.data.module import ImageDataModule
-from pwfn.faults import Stopped
-from pwfn.module import BayesianClassifier, Phase, TrainingDiverged
+from pwfn.finishing import Finishing
+from pwfn.module import Phase, TrainingDiverged
 from pwfn.network import FlatWeights, check_fixed, cluster_network
 from pwfn.optimizer import OptimizerSpec
 from pwfn.posterior import FREE, QuantisedTensor, quantised_tensors
 from pwfn.prior import MIN_SIGMA
-from pwfn.ranks import agree, check_same, is_first, share_statistics
+from pwfn.ranks import agree, is_first
 from pwfn.record import RoundRecord, Scores
 from pwfn.run_state import Place
-from pwfn.saver import Saver
 from pwfn.schedule import Greedy, Schedule
-from pwfn.sensitivity import squared_gradients
 from pwfn.sigma_join import SigmaJoin
 from pwfn.tolerance import Sigma, Tolerance
 
@@ -41,70 +34,7 @@ class Runner(Protocol):
     def fit(self, phase: Phase) -> None: ...
     def test(self) -> Scores: ...
     def squared_gradients(self, batches: int) -> Tensor: ...
-
-
-class LightningRunner:
-    """One Trainer, one fit per phase: a fresh optimizer each time, epochs and steps that count on."""
-
-    def __init__(
-        self, trainer: Trainer, module: BayesianClassifier, data: ImageDataModule, saver: Saver | None = None
-    ) -> None:
-        self.trainer, self.module, self.data, self.saver = trainer, module, data, saver
-
-    @property
-    def steps(self) -> int:
-        return self.trainer.global_step
-
-    def fit(self, phase: Phase) -> None:
-        if phase.epochs == 0:
-            return
-        first = self.trainer.current_epoch if self.saver is None else self.saver.begin_fit()
-        if self.trainer.current_epoch < first + phase.epochs:  # a resumed fit may have been at its end
-            self.module.begin(phase)
-            self.data.train_share = phase.share
-            self.data.batches_done = 0 if self.saver is None else self.saver.batches_done
-            self.trainer.fit_loop.max_epochs = first + phase.epochs
-            self._call(self.trainer.fit)
-            share_statistics(self.module.network)
-            # at once: testing, clustering and the next fit begin by giving every rank what rank 0 has
-            check_same(self.module.network, f"after the training of {phase.label}")
-        if self.saver is not None:
-            self.saver.end_fit()
-
-    def test(self) -> Scores:
-        """Scores on the test split, at the mean weights."""
-        self._call(self.trainer.test, verbose=False)
-        if self.module.scores is None:
-            raise RuntimeError("the test split was not run")
-        return self.module.scores
-
-    def squared_gradients(self, batches: int) -> Tensor:
-        """Those of each quantised weight over as many batches of this rank's training images, on the CPU."""
-        with self._placed() as device:
-            loaded = ((images.to(device), labels.to(device)) for images, labels in self.data.batches_outside_fits())
-            return squared_gradients(self.module.network, loaded, batches).cpu()
-
-    @contextmanager
-    def _placed(self) -> Iterator[torch.device]:
-        """The network where it is trained: Lightning ends each fit and each test by moving it to the CPU."""
-        network, device = self.module.network, self.trainer.strategy.root_device
-        before = next(network.parameters()).device
-        network.to(device)
-        try:
-            yield device
-        finally:
-            network.to(before)
-
-    def _call(self, part: Callable[..., Any], **options: Any) -> None:
-        """Lightning ends the program by itself after a signal, after SIGTERM even as if all had gone well."""
-        try:
-            part(self.module, datamodule=self.data, **options)
-        except SIGTERMException:
-            raise Stopped("SIGTERM", 143) from None
-        except SystemExit:
-            if not self.trainer.interrupted:
-                raise
-            raise Stopped("Ctrl-C", 130) from None
+    def new_statistics(self, images: int) -> tuple[int, int]: ...
 
 
 @dataclass(frozen=True)
@@ -141,21 +71,54 @@ class RoundLoop:
         """
         place = self.place
         for index in range(place.round, self.schedule.rounds):
-            self._train(index)
+            self._fit(self.phases(index))
             outcome = self._cluster(index, epochs=place.epochs, train_seconds=place.train_seconds)
             place.next_round(outcome.result.codebook)
             yield outcome
 
-    def _train(self, index: int) -> None:
+    def finish(self, spec: Finishing, last: RoundRecord) -> RoundRecord:
+        """What follows the last clustering, whose record is `last`; `place` moves on when it is done.
+
+        In the record of it `trained` is measured after the training and `clustered` at the very end, with the new
+        statistics; what it says of the weights is what the last round said, for they are the same.
+        """
         place = self.place
-        for phase in self.phases(index)[place.phase :]:
+        none = {"noise": False, "train_mu": False, "train_sigma": False}
+        self._fit([Phase("finishing", spec.epochs, spec.optimizer, lr_key="finish.optimizer.lr", **none)])
+        self.on_status("testing")
+        trained = ended = self.runner.test()
+        if spec.batchnorm_images:
+            self.on_status("gathering statistics")
+            self.runner.new_statistics(spec.batchnorm_images)
+            self.on_status("testing")
+            ended = self.runner.test()
+        record = replace(
+            last,
+            round=last.round + 1,
+            epochs=place.epochs,
+            steps=self.runner.steps,
+            trained=trained,
+            clustered=ended,
+            moved=0,
+            train_seconds=place.train_seconds,
+            cluster_seconds=0.0,
+        )
+        place.next_round(place.codebook)
+        return record
+
+    def _fit(self, phases: list[Phase]) -> None:
+        """What is left of the fits of one round; what is fixed must be where it was."""
+        place = self.place
+        for phase in phases[place.phase :]:
             started = time.perf_counter()
             self.on_phase(phase)
             self.runner.fit(phase)
             place.phase += 1
             place.epochs += phase.epochs * phase.share
             place.train_seconds += time.perf_counter() - started
-        if place.codebook is not None and self.schedule.epochs(index):  # on every rank: each trains a copy of its own
+        if place.codebook is not None and any(
+            phase.epochs for phase in phases
+        ):  # on every rank: each trains its own copy
             check_fixed(quantised_tensors(self.network), place.codebook)
 
     def phases(self, index: int) -> list[Phase]:
@@ -167,7 +130,7 @@ class RoundLoop:
             return [Phase(label, epochs, self.optimizer, share, noise=self.noise, train_sigma=self.noise)]
         return [
             Phase(f"{label} mu", epochs, self.optimizer, share, noise=False, train_sigma=False),
-            Phase(f"{label} sigma", epochs, self.optimizer, share, train_mu=False),
+            Phase(f"{label} sigma", epochs, self.optimizer, share, train_mu=False, train_others=False),
         ]
 
     def tolerance_of(self, weights: FlatWeights) -> Tensor:

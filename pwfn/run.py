@@ -14,7 +14,7 @@ from rich.console import Console
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pwfn import checkpoint, ranks, state_file
+from pwfn import checkpoint, state_file
 from pwfn.artifact.of_run import recipe_warnings, write_for_run
 from pwfn.coverage import Coverage, coverage
 from pwfn.data.module import ImageDataModule
@@ -24,19 +24,20 @@ from pwfn.identity import Identity
 from pwfn.layers import LAYER_COLUMNS, LAYERS, layer_rows
 from pwfn.logger import mark_preempting
 from pwfn.model import build_bayesian, data_config, warn_if_new_head, warn_if_random
-from pwfn.module import BayesianClassifier, Phase, TrainingDiverged
+from pwfn.module import BayesianClassifier, TrainingDiverged
 from pwfn.network import FlatWeights
 from pwfn.pictures import draw_rounds, draw_weights
-from pwfn.posterior import quantised_tensors, set_sigma
+from pwfn.posterior import quantised_tensors
 from pwfn.progress import RunProgress
 from pwfn.provenance import Provenance
 from pwfn.record import RoundRecord, Scores, csv_text, write_atomically
 from pwfn.reporting import RunReporter
-from pwfn.rounds import LightningRunner, RoundLoop
-from pwfn.run_state import PRETRAINING, RunState
+from pwfn.run_state import RunState
+from pwfn.runner import LightningRunner
 from pwfn.saver import Saver, read_checkpoint
 from pwfn.seeding import seed_rank, seed_run
 from pwfn.settings import TrainSettings
+from pwfn.stages import Stages
 from pwfn.stopping import StopRequest
 
 
@@ -89,8 +90,10 @@ def run(
         settings.regularizer,
         label_smoothing=settings.label_smoothing,
         compiled=settings.compile,
+        distillation=settings.distillation,
     )
     _refuse_single_images(settings, network)
+    settings.finish.check(network)
     data = ImageDataModule(settings.data, data_config(network), settings.seed)
     logger = settings.logger.build(
         config=plain, name=identity.name, folder=folder, group=identity.group, run_id=identity.run_id
@@ -115,14 +118,15 @@ def run(
             with progress:
                 progress.say(f"{settings.model.name}: {cover.sentence()}")
                 if saved:
-                    done = f"{len(state.records)} of {settings.schedule.rounds} rounds done"
+                    done = f"{len(state.records)} of {settings.rounds_in_all} rounds done"
                     progress.say(f"resumed after step {trainer.global_step}, with {done}")
                 runner = LightningRunner(trainer, module, data, saver)
-                _pretrain(settings, runner, saver, progress)
+                stages = Stages(settings, plain, runner, saver, progress)
+                stages.pretrain()
                 reporter = RunReporter(folder, trainer.logger, console, settings.tolerance.unit) if first else None
                 if reporter:
                     reporter.start(_scores(state.baseline), state.records, state.clusters)
-                _rounds(settings, plain, runner, saver, progress, reporter)
+                stages.rounds(reporter)
         if reporter:
             _finish(settings, plain, saver, reporter, cover, provenance, console)
         exit_code = 0
@@ -157,94 +161,6 @@ def _refuse_single_images(settings: TrainSettings, network: nn.Module) -> None:
     normalised = any(isinstance(module, _BatchNorm) for module in network.modules())
     if settings.data.batch_size == 1 and normalised:
         raise RunError("data.batch_size = 1: must be from 2, because this model normalises over the batch (BatchNorm)")
-
-
-def _pretrain(settings: TrainSettings, runner: LightningRunner, saver: Saver, progress: RunProgress) -> None:
-    """The ordinary training, if any; then the scores everything is compared with, and the starting sigmas."""
-    pretrain, state, place = settings.pretrain, saver.state, saver.state.place
-    progress.start_run(settings.schedule.rounds, rounds_done=len(state.records))
-    if place.round != PRETRAINING:
-        return
-    if place.phase == 0:
-        progress.start_phase("pretraining", pretrain.epochs)
-        runner.fit(
-            Phase(
-                "pretraining",
-                pretrain.epochs,
-                pretrain.optimizer,
-                noise=False,
-                train_sigma=False,
-                lr_key="pretrain.optimizer.lr",
-            )
-        )
-        place.phase = 1
-    progress.status("testing")
-    state.baseline = runner.test()
-    saver.between_fits()
-    progress.say(f"before compression: top1 {state.baseline.top1:.2f} %, loss {state.baseline.loss:.4f}")
-    set_sigma(saver.network, settings.prior)
-    if ranks.is_first():
-        state.before = FlatWeights.of(quantised_tensors(saver.network)).mu.cpu()
-        checkpoint.save_pretrained(saver.folder, saver.network)
-    place.next_round(None)
-    saver.between_fits(always=True)
-
-
-def _rounds(
-    settings: TrainSettings,
-    plain: Any,
-    runner: LightningRunner,
-    saver: Saver,
-    progress: RunProgress,
-    reporter: RunReporter | None,
-) -> None:
-    """What is left of the rounds. A round's files are written before its checkpoint, which has all that they say."""
-    state, network, folder = saver.state, saver.network, saver.folder
-
-    def keep_trained(index: int) -> None:
-        if reporter and index == settings.schedule.rounds - 1:
-            checkpoint.save(folder, network, index, checkpoint.TRAINED)
-        saver.between_fits()
-
-    loop = RoundLoop(
-        runner,
-        network,
-        settings.schedule,
-        settings.clustering,
-        settings.codebook,
-        settings.sigma_join,
-        settings.optimizer,
-        settings.tolerance,
-        settings.noise,
-        place=state.place,
-        on_phase=lambda phase: progress.start_phase(phase.label, phase.epochs),
-        on_status=progress.status,
-        on_trained=keep_trained,
-    )
-    for outcome in loop.rounds():
-        record = outcome.record
-        ranks.check_same(network, f"after the clustering of round {record.round + 1}")
-        state.add(record, outcome.clusters)
-        if reporter:
-            checkpoint.save(folder, network, record.round)
-            if settings.artifact.every_round and record.fraction < 1:
-                file = f"round_{record.round + 1}.pwfn"
-                baseline = _scores(state.baseline)
-                write_for_run(folder, network, settings, plain, baseline, record, file=file, last=False)
-            progress.finish_round(reporter.add(record, outcome.clusters))
-        saver.between_fits(always=True)
-        _judge(settings, state, progress)
-
-
-def _judge(settings: TrainSettings, state: RunState, progress: RunProgress) -> None:
-    """Say what the last round cost, quiet or not, if that is much; raises Stopped where the run is to end for it."""
-    complaint = settings.costly_round.complaint(state.records, _scores(state.baseline))
-    if complaint is None:
-        return
-    if ranks.is_first():
-        progress.console.print(f"warning: {complaint}", soft_wrap=True, markup=False, highlight=False)
-    if settings.costly_round.stop and len(state.records) < settings.schedule.rounds:
-        raise settings.costly_round.stopped(complaint)
 
 
 def _finish(

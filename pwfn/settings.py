@@ -13,7 +13,9 @@ import torch
 from pwfn.codebook import AdditivePow2
 from pwfn.costly_round import CostlyRound
 from pwfn.data import ImageData
+from pwfn.distillation import Distillation
 from pwfn.faults import Fault, InvalidValueError, require
+from pwfn.finishing import Finishing
 from pwfn.logger import LoggerSpec
 from pwfn.model import ModelSpec
 from pwfn.optimizer import OptimizerSpec
@@ -156,11 +158,23 @@ class TrainSettings:
     noise: bool
     schedule: Schedule
     optimizer: OptimizerSpec
+    distillation: Distillation
+    finish: Finishing
     trainer: TrainerSpec
     logger: LoggerSpec
     artifact: ArtifactSpec
     checkpoint: CheckpointSpec
     costly_round: CostlyRound
+
+    @property
+    def rounds_in_all(self) -> int:
+        """The rounds of the schedule, and the finishing, which is recorded as one more."""
+        return self.schedule.rounds + self.finish.wanted
+
+    @property
+    def _teaches_nothing(self) -> bool:
+        trains = not (self.dry_run or self.inspect)
+        return trains and self.model.random_weights and self.pretrain.epochs == 0
 
     @staticmethod
     def option_hint(group: str, option: str) -> str | None:
@@ -208,5 +222,11 @@ class TrainSettings:
                 self.schedule.training,
                 self.noise or self.schedule.training == "joint",
                 "joint where noise is false: the other way trains sigma alone, and only noise can",
+            ),
+            (
+                "distillation.weight",
+                self.distillation.weight,
+                self.distillation.weight == 0 or not self._teaches_nothing,
+                "0 where model starts from random weights and pretrain.epochs is 0: they have nothing to teach",
             ),
         ]

@@ -16,7 +16,9 @@ import yaml
 
 from pwfn import config
 from pwfn.data import Mix
+from pwfn.distillation import Distillation
 from pwfn.evaluation.settings import EvaluateSettings
+from pwfn.finishing import Finishing
 from pwfn.model import ModelSpec, Quantize
 from pwfn.schedule import Greedy
 from pwfn.settings import Pretraining, TrainerSpec, TrainSettings
@@ -34,6 +36,8 @@ ONE_CLASS = {
     "model": ModelSpec,
     "clustering": Greedy,
     "pretrain": Pretraining,
+    "distillation": Distillation,
+    "finish": Finishing,
     "trainer": TrainerSpec,
 }  # groups whose options are one dataclass with other values
 
@@ -68,7 +72,14 @@ def test_all_groups_of_the_design_are_there() -> None:
         "tolerance",
         "schedule",
     }
-    assert {group for group, _ in OPTIONS} == groups | {"optimizer", "trainer", "logger", "experiment"}
+    assert {group for group, _ in OPTIONS} == groups | {
+        "optimizer",
+        "distillation",
+        "finish",
+        "trainer",
+        "logger",
+        "experiment",
+    }
     assert len(OPTIONS) > 40
 
 

@@ -144,10 +144,13 @@ def test_alternate_phases_freeze_what_they_do_not_train(spec: OptimizerSpec, tmp
     assert torch.equal(after.sigma, before.sigma)
     assert torch.equal(after.mu[fixed], before.mu[fixed])
     assert moved(before.mu[free], after.mu[free]) == 1 and moved(before.norm, after.norm) == 1
-    before, after = run.train(Phase("sigma", 2, spec, train_mu=False))
+    before, after = run.train(Phase("sigma", 2, spec, train_mu=False, train_others=False))
     assert torch.equal(after.mu, before.mu) and torch.equal(after.norm, before.norm)
     assert torch.equal(after.sigma[fixed], before.sigma[fixed])
     assert moved(before.sigma[free], after.sigma[free]) > 0.99
     assert all(p.requires_grad for p in run.module.parameters()) is False
+    before, after = run.train(Phase("others", 2, spec, noise=False, train_mu=False, train_sigma=False))
+    assert torch.equal(after.mu, before.mu) and torch.equal(after.sigma, before.sigma)
+    assert moved(before.norm, after.norm) == 1
     before, after = run.train(Phase("both", 1, spec))  # what a phase froze is free again
     assert moved(before.mu[free], after.mu[free]) == 1 and moved(before.sigma[free], after.sigma[free]) > 0.99

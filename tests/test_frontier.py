@@ -16,8 +16,8 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 import pwfn
+from pwfn.batchnorm import reestimate
 from pwfn.clustering import cluster_round
-from pwfn.evaluation.batchnorm import reestimate
 from pwfn.evaluation.frontier import saved_rounds
 from pwfn.evaluation.predict import Computing
 from pwfn.evaluation.subject import rebuilt_settings, subject_of

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pwfn.module import BayesianClassifier, Phase
-from pwfn.optimizer import SGD
+from pwfn.optimizer import SGD, AdamW
 from pwfn.posterior import quantised_tensors, sampled, set_sigma, to_bayesian
 from pwfn.prior import Constant
 from pwfn.regularizer import Linear
@@ -124,3 +124,25 @@ def test_compiled_training_draws_the_same_noise_and_names_nothing_anew(tmp_path:
     assert list(states[0]) == list(states[1])
     torch.testing.assert_close(states[0], states[1])
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1  # not one for each draw
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_phase_that_trains_sigma_alone_leaves_the_means_where_they_are(tmp_path: Path) -> None:
+    """Neither the decay nor the clipping of it meets the gradients that the phase before has left."""
+    torch.manual_seed(1)
+    images, labels = torch.randn(8, 1, 3, 3), torch.arange(8) % 3
+    module, spec = classifier(), AdamW(lr=0.01, weight_decay=0.5, clip_norm=1.0)
+    fits = trainer(tmp_path)
+    phases = (
+        Phase("mu", 1, spec, noise=False, train_sigma=False),
+        Phase("sigma", 1, spec, train_mu=False, train_others=False),
+    )
+    seen = []
+    for number, phase in enumerate(phases, 1):
+        module.begin(phase)
+        assert all(parameter.grad is None for parameter in module.network.parameters())
+        fits.fit_loop.max_epochs = number
+        fits.fit(module, DataLoader(TensorDataset(images, labels), batch_size=8))
+        weight = quantised_tensors(module.network)[0]
+        seen.append((weight.mu.detach().clone(), weight.gaussian.sigma.detach().clone()))
+    assert torch.equal(seen[0][0], seen[1][0]) and not torch.equal(seen[0][1], seen[1][1])

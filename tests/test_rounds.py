@@ -47,6 +47,9 @@ class FakeRunner:
                 free = t.gaussian.assignment == -1
                 t.mu.add_(self.shake * torch.randn_like(t.mu) * (free | self.shake_fixed))
 
+    def new_statistics(self, images: int) -> tuple[int, int]:
+        return 0, images
+
     def squared_gradients(self, batches: int) -> Tensor:
         return torch.cat([t.mu.detach().flatten() for t in quantised_tensors(self.network)]).square() / batches
 
@@ -171,7 +174,7 @@ def test_alternate_rounds_train_mu_without_noise_then_sigma() -> None:
     assert [o.record.steps for o in outcomes] == [140, 200, 260, 320]
     assert runner.phases[:2] == [
         Phase("round 1/4 mu", 2, OPTIMIZER, 0.25, noise=False, train_mu=True, train_sigma=False),
-        Phase("round 1/4 sigma", 2, OPTIMIZER, 0.25, noise=True, train_mu=False, train_sigma=True),
+        Phase("round 1/4 sigma", 2, OPTIMIZER, 0.25, noise=True, train_mu=False, train_sigma=True, train_others=False),
     ]
     assert [p.label for p in runner.phases[2:4]] == ["round 2/4 mu", "round 2/4 sigma"]
     assert said[:5] == ["round 1/4 mu", "round 1/4 sigma", "testing", "clustering", "testing"]

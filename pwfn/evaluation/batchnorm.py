@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
+from pwfn.batchnorm import reestimate
 from pwfn.evaluation.measure import Setup
-from pwfn.evaluation.predict import Computing
 from pwfn.evaluation.subject import CLUSTERED
 
 NAME = "new BN"
@@ -31,38 +29,3 @@ def with_new_statistics(setup: Setup) -> Setup:
         return network
 
     return replace(setup, subject=replace(subject, networks={**subject.networks, NAME: build}))
-
-
-@torch.no_grad()
-def reestimate(
-    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], on: Computing, images: int
-) -> tuple[int, int]:
-    """Replace the statistics of every BatchNorm layer, in place, by their mean over the first batches that hold `images`.
-
-    Returns how many layers there are and how many images were used. Labels are not looked at; each batch counts the
-    same, as in torch's own `update_bn`.
-    """
-    layers = [
-        module
-        for module in network.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None
-    ]
-    if not layers:
-        return 0, 0
-    momentum = [layer.momentum for layer in layers]
-    network.eval()
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # the plain mean over all batches
-        layer.train()
-    seen = 0
-    for batch, _ in batches:
-        with on.context():
-            network(batch.to(on.device))
-        seen += len(batch)
-        if seen >= images:
-            break
-    for layer, own in zip(layers, momentum, strict=True):
-        layer.momentum = own
-    network.eval()
-    return len(layers), seen

@@ -48,9 +48,11 @@ def saved_rounds(folder: Path) -> list[tuple[RoundRecord, Path | None]]:
     """Every round with the file of its network, None for the last. Raises RunError where one is missing or has no
     sigmas, without which it cannot be clustered."""
     found: list[tuple[RoundRecord, Path | None]] = []
-    for record in read_records(folder):
+    records = read_records(folder)
+    for record in records:
         if record.fraction == 1:
-            found.append((record, None))
+            if record is records[-1]:  # of a run that was finished after its last clustering, only what came of that
+                found.append((record, None))
             continue
         path = folder / f"round_{record.round + 1}.pwfn"
         try:

@@ -20,7 +20,7 @@ from pwfn.evaluation.predict import AUTOCAST
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.model import build_bayesian, data_config
 from pwfn.posterior import set_sigma, to_bayesian
-from pwfn.record import SUMMARY_FILE, RoundRecord, Scores
+from pwfn.record import SUMMARY_FILE, RoundRecord, Scores, last_clustering
 from pwfn.settings import TrainSettings
 
 FOLDER = "evaluation"
@@ -53,14 +53,16 @@ def subject_of(settings: EvaluateSettings) -> Subject:
 
 def _of_run(settings: EvaluateSettings) -> Subject:
     folder = Path(str(settings.run))
-    record = checkpoint.finished_record(folder)
+    records = checkpoint.finished_records(folder)
+    record, clustering = records[-1], last_clustering(records)
+    assert clustering is not None  # or it would not be finished
     saved, precision = rebuilt_settings(folder, settings.data_root)
     networks: dict[str, Callable[[], nn.Module]] = {
         PRETRAINED: lambda: _pretrained(folder, saved),
-        TRAINED: lambda: _saved(folder, saved, record.round, checkpoint.TRAINED),
+        TRAINED: lambda: _saved(folder, saved, clustering.round, checkpoint.TRAINED),
         CLUSTERED: lambda: _saved(folder, saved, record.round, checkpoint.NETWORK),
     }
-    recorded = {TRAINED: record.trained, CLUSTERED: record.clustered}
+    recorded = {TRAINED: clustering.trained, CLUSTERED: record.clustered}
     if (before := _recorded_pretrained(folder)) is not None:
         recorded[PRETRAINED] = before
     notes = []
@@ -127,6 +129,7 @@ def rebuilt_settings(folder: Path, data_root: str | None = None) -> tuple[TrainS
         OmegaConf.update(cfg, "model.pretrained", False)
         OmegaConf.update(cfg, "model.checkpoint", None)
         OmegaConf.update(cfg, "compile", False)
+        OmegaConf.update(cfg, "distillation.weight", 0.0)
         OmegaConf.update(cfg, "logger", {"_target_": "pwfn.logger.NoLogger"}, merge=False)
         OmegaConf.update(cfg, "trainer", {}, merge=False)
         OmegaConf.update(cfg, "artifact", {"every_round": False, "sigma": False}, merge=False)

@@ -1,0 +1,45 @@
+"""What may follow the last clustering: what is not quantised trains on, and BatchNorm's statistics are gathered anew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from pwfn.batchnorm import with_statistics
+from pwfn.faults import RunError, require
+from pwfn.optimizer import OptimizerSpec
+from pwfn.posterior import quantised_tensors
+
+
+@dataclass(frozen=True)
+class Finishing:
+    """`epochs` in which only what is not quantised trains, at the mean weights, then new statistics over
+    `batchnorm_images` training images; either may be 0. No quantised weight changes by one bit.
+    """
+
+    epochs: int
+    batchnorm_images: int
+    optimizer: OptimizerSpec
+
+    def __post_init__(self) -> None:
+        whole = "an integer from 0"
+        require(self, epochs=(self.epochs >= 0, whole), batchnorm_images=(self.batchnorm_images >= 0, whole))
+
+    @property
+    def wanted(self) -> bool:
+        return self.epochs > 0 or self.batchnorm_images > 0
+
+    def check(self, network: nn.Module) -> None:
+        """Raise RunError for what a Bayesian network has no part for."""
+        quantised = {id(p) for t in quantised_tensors(network) for p in (t.mu, t.gaussian.sigma)}
+        if self.epochs and all(id(parameter) in quantised for parameter in network.parameters()):
+            raise RunError(
+                f"finish.epochs = {self.epochs}: must be 0, because every parameter of this model is quantised: nothing "
+                "is left to train"
+            )
+        if self.batchnorm_images and not with_statistics(network):
+            raise RunError(
+                f"finish.batchnorm_images = {self.batchnorm_images}: must be 0, because this model has no BatchNorm "
+                "layer that keeps statistics"
+            )

@@ -1,0 +1,97 @@
+"""What trains and tests the network of a run: Lightning's Trainer, one for the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from torch import Tensor
+
+from pwfn.batchnorm import reestimate
+from pwfn.data.module import ImageDataModule
+from pwfn.evaluation.predict import Computing
+from pwfn.faults import Stopped
+from pwfn.module import BayesianClassifier, Phase
+from pwfn.ranks import check_same, share_statistics
+from pwfn.record import Scores
+from pwfn.saver import Saver
+from pwfn.sensitivity import squared_gradients
+
+
+class LightningRunner:
+    """One Trainer, one fit per phase: a fresh optimizer each time, epochs and steps that count on."""
+
+    def __init__(
+        self, trainer: Trainer, module: BayesianClassifier, data: ImageDataModule, saver: Saver | None = None
+    ) -> None:
+        self.trainer, self.module, self.data, self.saver = trainer, module, data, saver
+
+    @property
+    def steps(self) -> int:
+        return self.trainer.global_step
+
+    def fit(self, phase: Phase) -> None:
+        if phase.epochs == 0:
+            return
+        first = self.trainer.current_epoch if self.saver is None else self.saver.begin_fit()
+        if self.trainer.current_epoch < first + phase.epochs:  # a resumed fit may have been at its end
+            self.module.begin(phase)
+            self.data.train_share = phase.share
+            self.data.batches_done = 0 if self.saver is None else self.saver.batches_done
+            self.trainer.fit_loop.max_epochs = first + phase.epochs
+            self._call(self.trainer.fit)
+            share_statistics(self.module.network)
+            # at once: testing, clustering and the next fit begin by giving every rank what rank 0 has
+            check_same(self.module.network, f"after the training of {phase.label}")
+        if self.saver is not None:
+            self.saver.end_fit()
+
+    def test(self) -> Scores:
+        """Scores on the test split, at the mean weights."""
+        self._call(self.trainer.test, verbose=False)
+        if self.module.scores is None:
+            raise RuntimeError("the test split was not run")
+        return self.module.scores
+
+    def squared_gradients(self, batches: int) -> Tensor:
+        """Those of each quantised weight over as many batches of this rank's training images, on the CPU."""
+        with self._placed() as device:
+            loaded = ((images.to(device), labels.to(device)) for images, labels in self.data.batches_outside_fits())
+            return squared_gradients(self.module.network, loaded, batches).cpu()
+
+    def new_statistics(self, images: int) -> tuple[int, int]:
+        """Gather BatchNorm's statistics anew over so many training images; how many layers there are, and images used.
+
+        Every rank looks at its own share of the images; all end with the statistics of rank 0.
+        """
+        with self._placed() as device:
+            on = Computing(device, str(self.trainer.precision))
+            done = reestimate(self.module.network, self.data.batches_outside_fits(), on, images)
+        share_statistics(self.module.network)
+        return done
+
+    @contextmanager
+    def _placed(self) -> Iterator[torch.device]:
+        """The network where it is trained: Lightning ends each fit and each test by moving it to the CPU."""
+        network, device = self.module.network, self.trainer.strategy.root_device
+        before = next(network.parameters()).device
+        network.to(device)
+        try:
+            yield device
+        finally:
+            network.to(before)
+
+    def _call(self, part: Callable[..., Any], **options: Any) -> None:
+        """Lightning ends the program by itself after a signal, after SIGTERM even as if all had gone well."""
+        try:
+            part(self.module, datamodule=self.data, **options)
+        except SIGTERMException:
+            raise Stopped("SIGTERM", 143) from None
+        except SystemExit:
+            if not self.trainer.interrupted:
+                raise
+            raise Stopped("Ctrl-C", 130) from None

@@ -1,0 +1,156 @@
+"""The stages of a run in their order: pretraining, rounds, and what may follow the last clustering."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from pwfn import checkpoint, ranks
+from pwfn.artifact.network import plain_state
+from pwfn.artifact.of_run import write_for_run
+from pwfn.distillation import Teacher
+from pwfn.module import Phase
+from pwfn.network import FlatWeights
+from pwfn.posterior import quantised_tensors, set_sigma
+from pwfn.progress import RunProgress
+from pwfn.record import RoundRecord, Scores
+from pwfn.reporting import RunReporter
+from pwfn.rounds import RoundLoop
+from pwfn.run_state import PRETRAINING
+from pwfn.runner import LightningRunner
+from pwfn.saver import Saver
+from pwfn.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Each stage does what is left of it, so that a resumed run goes through all of them. Every rank takes part."""
+
+    settings: TrainSettings
+    plain: Any
+    runner: LightningRunner
+    saver: Saver
+    progress: RunProgress
+
+    def pretrain(self) -> None:
+        """The ordinary training, if any; then the scores everything is compared with, and the starting sigmas."""
+        settings, saver = self.settings, self.saver
+        state, place = saver.state, saver.state.place
+        self.progress.start_run(settings.rounds_in_all, rounds_done=len(state.records))
+        if place.round != PRETRAINING:
+            if self._learns_from_a_teacher:
+                self._bring_in_the_teacher(checkpoint.read_pretrained(saver.folder))
+            return
+        if place.phase == 0:
+            pretraining = Phase(
+                "pretraining",
+                settings.pretrain.epochs,
+                settings.pretrain.optimizer,
+                noise=False,
+                train_sigma=False,
+                lr_key="pretrain.optimizer.lr",
+            )
+            self.progress.start_phase("pretraining", pretraining.epochs)
+            self.runner.fit(pretraining)
+            place.phase = 1
+        self.progress.status("testing")
+        state.baseline = self.runner.test()
+        saver.between_fits()
+        self.progress.say(f"before compression: top1 {state.baseline.top1:.2f} %, loss {state.baseline.loss:.4f}")
+        set_sigma(saver.network, settings.prior)
+        if ranks.is_first():
+            state.before = FlatWeights.of(quantised_tensors(saver.network)).mu.cpu()
+            checkpoint.save_pretrained(saver.folder, saver.network)
+        if self._learns_from_a_teacher:
+            self._bring_in_the_teacher(plain_state(saver.network))
+        place.next_round(None)
+        saver.between_fits(always=True)
+
+    @property
+    def _learns_from_a_teacher(self) -> bool:
+        schedule, weight = self.settings.schedule, self.settings.distillation.weight
+        trains = self.settings.finish.epochs > 0 or any(schedule.epochs(index) for index in range(schedule.rounds))
+        return weight > 0 and trains
+
+    def _bring_in_the_teacher(self, weights: Mapping[str, Tensor]) -> None:
+        model, data = self.settings.model, self.settings.data
+        teacher = Teacher(
+            lambda: model.build(num_classes=data.num_classes, in_chans=data.channels, load_weights=False), weights
+        )
+        self.runner.module.teacher = teacher
+        self.progress.say(
+            f"distillation: the pretrained network teaches, which takes {teacher.bytes / 1e6:.1f} MB in every process"
+        )
+
+    def rounds(self, reporter: RunReporter | None) -> None:
+        """The rounds, and what follows the last of them. A round's files are written before its checkpoint, which has all
+        that they say.
+        """
+        loop, state = self._loop(reporter), self.saver.state
+        for outcome in loop.rounds():
+            record = outcome.record
+            ranks.check_same(self.saver.network, f"after the clustering of round {record.round + 1}")
+            self._keep(record, outcome.clusters, reporter)
+        if self.settings.finish.wanted and state.place.round == self.settings.schedule.rounds:
+            record = loop.finish(self.settings.finish, state.records[-1])
+            ranks.check_same(self.saver.network, "at the end of the run")
+            self._keep(record, [], reporter)
+
+    def _loop(self, reporter: RunReporter | None) -> RoundLoop:
+        settings, saver = self.settings, self.saver
+
+        def keep_trained(index: int) -> None:
+            if reporter and index == settings.schedule.rounds - 1:
+                checkpoint.save(saver.folder, saver.network, index, checkpoint.TRAINED)
+            saver.between_fits()
+
+        return RoundLoop(
+            self.runner,
+            saver.network,
+            settings.schedule,
+            settings.clustering,
+            settings.codebook,
+            settings.sigma_join,
+            settings.optimizer,
+            settings.tolerance,
+            settings.noise,
+            place=saver.state.place,
+            on_phase=lambda phase: self.progress.start_phase(phase.label, phase.epochs),
+            on_status=self.progress.status,
+            on_trained=keep_trained,
+        )
+
+    def _keep(self, record: RoundRecord, clusters: list[dict[str, Any]], reporter: RunReporter | None) -> None:
+        """Write down what a round or the finishing has come to; raises Stopped where the run is to end for it."""
+        settings, saver, state = self.settings, self.saver, self.saver.state
+        state.add(record, clusters)
+        if reporter:
+            checkpoint.save(saver.folder, saver.network, record.round)
+            if settings.artifact.every_round and record.fraction < 1:
+                file = f"round_{record.round + 1}.pwfn"
+                write_for_run(
+                    saver.folder, saver.network, settings, self.plain, self._baseline, record, file=file, last=False
+                )
+            self.progress.finish_round(reporter.add(record, clusters))
+        saver.between_fits(always=True)
+        self._judge()
+
+    def _judge(self) -> None:
+        """Say what the last round cost, quiet or not, if that is much."""
+        guard, records = self.settings.costly_round, self.saver.state.records
+        complaint = guard.complaint(records, self._baseline)
+        if complaint is None:
+            return
+        if ranks.is_first():
+            self.progress.console.print(f"warning: {complaint}", soft_wrap=True, markup=False, highlight=False)
+        if guard.stop and len(records) < self.settings.schedule.rounds:
+            raise guard.stopped(complaint)
+
+    @property
+    def _baseline(self) -> Scores:
+        baseline = self.saver.state.baseline
+        assert baseline is not None  # known from the end of the pretraining on
+        return baseline
