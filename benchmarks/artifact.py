@@ -53,11 +53,12 @@ def prepare(folder: Path) -> None:
     from pwfn.codebook import AdditivePow2
     from pwfn.network import FlatWeights, cluster_network
     from pwfn.posterior import quantised_tensors
+    from pwfn.rules import Greedy
     from pwfn.sigma_join import std_mu
 
     model = network()
     tensors = quantised_tensors(model)
-    settings = {"fraction": 1.0, "threshold": 1.0, "inc": 2.0, "zero_fix": True}
+    settings = {"fraction": 1.0, "threshold": 1.0, "rule": Greedy()}
     cluster_network(tensors, FlatWeights.of(tensors), codebook=AdditivePow2(), sigma_join=std_mu, **settings)
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "network.safetensors")
     save_file({k: v.detach().contiguous() for k, v in plain_state(model).items()}, folder / "float.safetensors")

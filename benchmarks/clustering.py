@@ -33,6 +33,7 @@ from benchmarks import efficientnet_lite0 as lite0
 from benchmarks.memory import can_be_measured, peak
 from benchmarks.rows import Row, markdown
 from pwfn.clustering import cluster_round
+from pwfn.codebook import AdditivePow2
 from pwfn.prior import Pow2Distance
 from tests import oracles
 
@@ -131,11 +132,11 @@ def heavy_tails(n: int, runs: int) -> list[Row]:
     normal = normal_weights(n)
     for scale in HEAVY_SCALES:
         heavy = heavy_tailed_weights(n, scale)
-        centroids = cluster_round(*heavy, fraction=1.0, b=5).codebook.numel()
+        centroids = cluster_round(*heavy, fraction=1.0, codebook=AdditivePow2(5)).codebook.numel()
         row = Row(f"{scale:g} x student-t(3), b=5, {centroids} centroids", count(n), 1.0, 3.0)
         for _ in range(runs):
             plain, _ = timed(cluster_round, *normal, fraction=1.0)
-            seconds, _ = timed(cluster_round, *heavy, fraction=1.0, b=5)
+            seconds, _ = timed(cluster_round, *heavy, fraction=1.0, codebook=AdditivePow2(5))
             row.add(seconds / plain, heavy=seconds, normal=plain)
         rows.append(row)
     return rows

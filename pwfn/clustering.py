@@ -1,7 +1,7 @@
 """One clustering round: which weight moves onto which centroid (Subia-Waud and Dasmahapatra 2023, section 3).
 
-A weight reaches the centroids with `|mu - c| <= k * max(sigma, 2^-20)`, and the centroid that most free weights reach is
-taken first. No candidates x weights matrix is built: the weights are passed over once per threshold to make a histogram
+A weight reaches the centroids with `|mu - c| <= k * max(sigma, 2^-20)`, and the centroid that most free weights reach (or,
+by choice, the one that saves most bits) is taken first. No candidates x weights matrix is built: the weights are passed over once per threshold to make a histogram
 (`pwfn.reach`), the greedy choice runs on the histogram (`pwfn.greedy`), and one look-up assigns the weights. Only those
 still free are looked at again. `docs/clustering.md` has the figures.
 """
@@ -9,19 +9,20 @@ still free are looked at again. `docs/clustering.md` has the figures.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pwfn.codebook import AdditivePow2
+from pwfn.codebook import AdditivePow2, Codebook, Values
 from pwfn.faults import require
 from pwfn.free_weights import FreeWeights
-from pwfn.greedy import CUT_SHORT, FREE
+from pwfn.greedy import CUT_SHORT, FREE, Worth, most_weights
 from pwfn.moments import grouped_moments
 from pwfn.nearest import nearest
 from pwfn.passes import chunks, in_one_thread, look_up
-from pwfn.reach import MAX_LIMIT_BITS, Grid, Reach
+from pwfn.reach import Reach
 from pwfn.sigma_join import RootMeanSquare, SigmaJoin, std_mu
 
 
@@ -30,7 +31,8 @@ class ClusterResult:
     """What a round did to N weights; `mu` and `sigma` in the dtype and on the device of the input.
 
     `assignment` [N] int32 holds indices into `codebook` (the sorted values in use), -1 = free. `threshold` is the final
-    k: how many sigmas (or tolerances) the last weights were allowed to move.
+    k: how many sigmas (or tolerances) the last weights were allowed to move. `values` are those that were on offer: with
+    them for a codebook, the next round gives fixed weights the values they have.
     """
 
     mu: Tensor
@@ -38,16 +40,18 @@ class ClusterResult:
     assignment: Tensor
     codebook: Tensor
     threshold: float
+    values: Values | None = None
 
 
 @dataclass(frozen=True)
 class _Round:
-    """The settings of one round; `AdditivePow2` checks those of the codebook."""
+    """The settings of one round; the codebook checks its own."""
 
     fraction: float
     threshold: float
     inc: float
     zero_fix: bool
+    worth: Worth
 
     def __post_init__(self) -> None:
         require(
@@ -65,37 +69,37 @@ def cluster_round(
     fraction: float,
     threshold: float = 1.0,
     inc: float = 2.0,
-    b: int = 7,
-    max_order: int = 4,
     zero_fix: bool = True,
+    worth: Worth = most_weights,
+    codebook: Codebook = AdditivePow2(),  # noqa: B008  # frozen
+    sizes: Sequence[int] = (),
     sigma_join: SigmaJoin = std_mu,
     tolerance: Tensor | None = None,
 ) -> ClusterResult:
-    """Move exactly `ceil(fraction * N)` of N weights onto sums of at most `max_order` powers of two.
+    """Move exactly `ceil(fraction * N)` of N weights onto values of the codebook, those that are worth most first.
 
     `mu` and `sigma` are flat, equally long, of one floating dtype (half types are computed in float32), and are not
     changed. The threshold starts at `threshold` and grows by the factor `inc` when nothing more can be reached; it counts
-    sigmas or, where `tolerance` (like sigma) is given, tolerances. Sigma is then only joined.
+    sigmas or, where `tolerance` (like sigma) is given, tolerances. Sigma is then only joined. `sizes` are the weights of
+    each tensor, for codebooks that have values for each (none: all are one tensor).
     Deterministic: ties go to the smaller centroid and, in the cluster that is cut short, to the smaller index.
-    Raises ValueError for NaN, infinite or all-zero mu, for mu of magnitude 2^(30 - b) or more, for NaN, infinite or
-    negative sigma or tolerance, and for settings out of range.
+    Raises ValueError for NaN, infinite or all-zero mu, for mu too large for the codebook, for NaN, infinite or negative
+    sigma or tolerance, and for settings out of range.
     """
-    settings = _Round(fraction, threshold, inc, zero_fix)
-    codebook = AdditivePow2(b, max_order)
-    largest_unit = check_weights(mu, sigma, b)
-    if tolerance is None or tolerance is sigma:
-        tolerance = sigma
-    else:
-        largest_unit = _check_tolerance(mu, tolerance)
+    settings = _Round(fraction, threshold, inc, zero_fix, worth)
+    low, high, largest_unit = check_weights(mu, sigma, tolerance)
+    tolerance = sigma if tolerance is None else tolerance
     with in_one_thread():
         mu, sigma, tolerance = mu.detach(), sigma.detach(), tolerance.detach()
-        clusters, values, k = _assign(FreeWeights(mu, tolerance), largest_unit, settings, codebook)
-        new_mu, new_sigma, in_use = _move(mu, sigma, clusters, values.to(mu.dtype), sigma_join)
-    return ClusterResult(new_mu, new_sigma, clusters, in_use, k)
+        values = codebook.made_for(mu, sizes)
+        values.check(low, high)
+        clusters, found, k = _assign(FreeWeights(mu, tolerance, values.sizes), largest_unit, settings, values)
+        new_mu, new_sigma, in_use = move(mu, sigma, clusters, found.to(mu.dtype), sigma_join)
+    return ClusterResult(new_mu, new_sigma, clusters, in_use, k, values)
 
 
-def check_weights(mu: Tensor, sigma: Tensor, b: int) -> float:
-    """The largest sigma. Raises ValueError, in one line, for weights that cannot be clustered."""
+def check_weights(mu: Tensor, sigma: Tensor, tolerance: Tensor | None) -> tuple[float, float, float]:
+    """Smallest and largest mu, and the largest tolerance (None: sigma). Raises ValueError, in one line, for what cannot be clustered."""
     if mu.ndim != 1 or mu.shape != sigma.shape or mu.numel() == 0:
         shapes = f"{tuple(mu.shape)} and {tuple(sigma.shape)}"
         raise ValueError(f"mu and sigma must be flat, equally long and not empty, their shapes are {shapes}")
@@ -108,13 +112,10 @@ def check_weights(mu: Tensor, sigma: Tensor, b: int) -> float:
         raise ValueError(f"mu must be finite, its smallest value is {low} and its largest {high}")
     if low == high == 0:
         raise ValueError("mu must not be zero everywhere: there is nothing to cluster")
-    bound = 2.0 ** (MAX_LIMIT_BITS - b)
-    if max(-low, high) >= bound:
-        raise ValueError(f"mu must be smaller than {bound:g} in magnitude where b = {b}; it goes from {low} to {high}")
     if not (low_sigma >= 0 and math.isfinite(high_sigma)):
         values = f"its smallest value is {low_sigma} and its largest {high_sigma}"
         raise ValueError(f"sigma must be finite and not negative, {values}")
-    return high_sigma
+    return low, high, high_sigma if tolerance is None or tolerance is sigma else _check_tolerance(mu, tolerance)
 
 
 def _check_tolerance(mu: Tensor, tolerance: Tensor) -> float:
@@ -129,40 +130,44 @@ def _check_tolerance(mu: Tensor, tolerance: Tensor) -> float:
 
 
 def _assign(
-    weights: FreeWeights, largest_unit: float, settings: _Round, codebook: AdditivePow2
+    weights: FreeWeights, largest_unit: float, settings: _Round, values: Values
 ) -> tuple[Tensor, Tensor, float]:
     """The greedy passes: the cluster of every weight [N] int32, the clusters' values (float64), the final k."""
-    clusters = torch.full(weights.mu.shape, FREE, dtype=torch.int32, device=weights.mu.device)
-    numerators: list[int] = []
+    device = weights.mu.device
+    clusters = torch.full(weights.mu.shape, FREE, dtype=torch.int32, device=device)
+    points: list[int] = []  # of the clusters
+    caught: dict[int, int] = {}
     todo = math.ceil(settings.fraction * len(weights))
     k, order, tick = settings.threshold, 1, 1
     while True:
-        reach = Reach(weights, Grid(codebook.step, k, settings.zero_fix), largest_unit)
+        axis = values.axis(k, settings.zero_fix, device)
+        reach = Reach(weights, axis, largest_unit)
         limit = reach.limit
         while True:  # the passes at this k: at most two orders share it
-            taken, todo = reach.cover.take(codebook.numerators(order, limit), todo, len(numerators))
-            numerators += taken
+            on_offer = values.points(order, limit)
+            taken, todo = reach.cover.take(on_offer, todo, len(points), settings.worth, caught)
+            points += taken
             done = todo == 0 or bool((reach.cover.cluster == CUT_SHORT).any())
-            grow_order = order < codebook.max_order and tick % 2 == 1
+            grow_order = order < values.max_order and tick % 2 == 1
             tick += 1
             if done or not grow_order:
                 break
             order += 1
             limit = reach.free_limit()
-        _write(clusters, reach, numerators, todo)
+        _write(clusters, reach, points, todo)
         if done:
-            values = torch.tensor(numerators, dtype=torch.float64, device=clusters.device) * codebook.step
-            return clusters, values, k
+            found = torch.tensor([axis.value(point) for point in points], dtype=torch.float64, device=device)
+            return clusters, found, k
         reach.keep_free()
         k *= settings.inc
 
 
-def _write(clusters: Tensor, reach: Reach, numerators: list[int], todo: int) -> None:
+def _write(clusters: Tensor, reach: Reach, points: list[int], todo: int) -> None:
     """Carry the outcome at one threshold to `clusters`; of a cluster cut short only the `todo` nearest are taken."""
     cut_short = reach.cover.cluster == CUT_SHORT
-    chosen = nearest(reach, cut_short, numerators[-1], todo) if bool(cut_short.any()) else None
+    chosen = nearest(reach, cut_short, points[-1], todo) if bool(cut_short.any()) else None
     outcome = reach.outcome(reach.cover.cluster.clamp(min=FREE).to(torch.int32))
-    last = len(numerators) - 1
+    last = len(points) - 1
     for part in reach.weights.parts:
         cluster = outcome(part)
         if chosen is not None:
@@ -173,12 +178,10 @@ def _write(clusters: Tensor, reach: Reach, numerators: list[int], todo: int) -> 
             clusters.scatter_(0, reach.weights.index[part].to(torch.int64), cluster)
 
 
-def _move(
-    mu: Tensor, sigma: Tensor, clusters: Tensor, values: Tensor, rule: SigmaJoin
-) -> tuple[Tensor, Tensor, Tensor]:
-    """New mu and sigma of every weight, and the codebook; `clusters` becomes the assignment.
+def move(mu: Tensor, sigma: Tensor, clusters: Tensor, values: Tensor, rule: SigmaJoin) -> tuple[Tensor, Tensor, Tensor]:
+    """New mu and sigma of every weight, and the codebook; `clusters` (-1 = free) becomes the assignment.
 
-    The same centroid may have been taken at several thresholds: clusters are joined apart, then numbered by value.
+    `values` are those of the clusters, each of which has members. The same centroid may have been taken at several thresholds: clusters are joined apart, then numbered by value.
     """
     codebook, numbers = torch.unique(values, return_inverse=True)
     # Row 0 is for the free weights, whose cluster is -1. To them -0.0 is added, which changes no bit of any number.

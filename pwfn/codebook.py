@@ -1,24 +1,115 @@
-"""Which values a weight may take: sums of a few powers of two (Subia-Waud and Dasmahapatra 2023, section 3).
+"""Which values a weight may take.
 
-Every value is an integer multiple of 2^-b, so the codebook is computed with exact integers, its *numerators*.
+`Codebook` is what a configuration names, `Values` is one that is ready for clustering. Sums of powers of two (Subia-Waud
+and Dasmahapatra 2023, section 3) are the same for all weights, and ready as they are. Codebooks that are made from the
+weights are in `pwfn.made_codebook`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from pwfn.axis import Axis, Grid
 from pwfn.faults import require
 
 MAX_B = 24  # 2^-24 is one float32 significand: finer grids could not be told apart near 1
+MAX_LIMIT_BITS = 30  # no weight may be 2^30 grid steps large: a code is below 4 * limit^2 and must fit into int64
+
+
+class Codebook(ABC):
+    """Which values a weight may take; `max_order` is how many terms one value may add up."""
+
+    max_order: int
+
+    @abstractmethod
+    def made_for(self, mu: Tensor, sizes: Sequence[int]) -> Values:
+        """The values for these weights [N], flat; tensor after tensor has `sizes` of them. Raises ValueError."""
+
+
+class Values(Codebook):
+    """Values that are known, for clustering; `sizes` are the weights of each segment (empty: all weights are one)."""
+
+    sizes: tuple[int, ...]
+
+    def made_for(self, mu: Tensor, sizes: Sequence[int]) -> Values:
+        return self
+
+    @abstractmethod
+    def check(self, low: float, high: float) -> None:
+        """Raise ValueError if weights from `low` to `high` cannot be clustered to these values."""
+
+    @abstractmethod
+    def axis(self, k: float, zero_fix: bool, device: torch.device) -> Axis:
+        """The values as points, for the threshold `k`."""
+
+    @abstractmethod
+    def points(self, order: int, limit: int) -> Tensor:
+        """The points that are on offer: sorted int64, of at most `order` terms, at most `limit` from 0."""
+
+    @abstractmethod
+    def listed(self, largest: float) -> list[Tensor]:
+        """For each segment all values that weights of magnitude at most `largest` may go to: float64, ascending."""
+
+    @abstractmethod
+    def orders(self, values: Tensor) -> Tensor | None:
+        """How many terms each of these values adds up (int64, same shape), None where that means nothing."""
+
+    @abstractmethod
+    def saved(self) -> dict[str, Any] | None:
+        """What was made from the weights, as numbers and lists; None if nothing was."""
+
+
+class OnGrid(Values):
+    """Sums of at most `max_order` powers of two, the smallest of which is 2^-b.
+
+    Every value is an integer multiple of 2^-b, so the codebook is computed with exact integers, its *numerators*.
+    """
+
+    b: int
+    sizes = ()
+
+    @property
+    def step(self) -> float:
+        """The grid on which every value lies: 2^-b."""
+        return 2.0**-self.b
+
+    def candidates(self, order: int, largest: float) -> Tensor:
+        """Sorted float64 values of at most `order` powers of two whose magnitude is at most `largest`."""
+        return self.points(order, int(largest / self.step)).double() * self.step
+
+    def check(self, low: float, high: float) -> None:
+        bound = 2.0 ** (MAX_LIMIT_BITS - self.b)
+        if max(-low, high) >= bound:
+            raise ValueError(
+                f"mu must be smaller than {bound:g} in magnitude where b = {self.b}; it goes from {low} to {high}"
+            )
+
+    def axis(self, k: float, zero_fix: bool, device: torch.device) -> Axis:
+        return Grid(self.step, k, zero_fix)
+
+    def points(self, order: int, limit: int) -> Tensor:
+        return _numerators(order, limit)
+
+    def listed(self, largest: float) -> list[Tensor]:
+        return [self.candidates(self.max_order, largest)]
+
+    def orders(self, values: Tensor) -> Tensor:
+        return order_of(values, self.b)
+
+    def saved(self) -> None:
+        return None
 
 
 @dataclass(frozen=True)
-class AdditivePow2:
-    """Sums of at most `max_order` powers of two, the smallest of which is 2^-b.
+class AdditivePow2(OnGrid):
+    """Sums of at most `max_order` powers of two, the smallest of which is 2^-b (the method's).
 
     Example: b=2, order 2, largest magnitude 1 gives -1, -0.75, -0.5, -0.25, 0, 0.25, 0.5, 0.75, 1.
     """
@@ -29,22 +120,24 @@ class AdditivePow2:
     def __post_init__(self) -> None:
         require(
             self,
-            b=(isinstance(self.b, int) and 0 <= self.b <= MAX_B, f"an integer from 0 to {MAX_B}"),
+            b=(_is_exponent(self.b), f"an integer from 0 to {MAX_B}"),
             max_order=(isinstance(self.max_order, int) and 1 <= self.max_order <= 4, "an integer from 1 to 4"),
         )
 
-    @property
-    def step(self) -> float:
-        """The grid on which every value lies: 2^-b."""
-        return 2.0**-self.b
 
-    def candidates(self, order: int, largest: float) -> Tensor:
-        """Sorted float64 values of at most `order` powers of two whose magnitude is at most `largest`."""
-        return self.numerators(order, int(largest / self.step)).double() * self.step
+@dataclass(frozen=True)
+class Pow2(OnGrid):
+    """Zero and the powers of two from 2^-b up, with both signs: `AdditivePow2` of a single term."""
 
-    def numerators(self, order: int, limit: int) -> Tensor:
-        """The candidates as sorted int64 multiples of `step`, all those of magnitude at most `limit` steps."""
-        return _numerators(order, limit)
+    b: int = 7
+    max_order: int = field(default=1, init=False)
+
+    def __post_init__(self) -> None:
+        require(self, b=(_is_exponent(self.b), f"an integer from 0 to {MAX_B}"))
+
+
+def _is_exponent(b: Any) -> bool:
+    return isinstance(b, int) and 0 <= b <= MAX_B
 
 
 @lru_cache(maxsize=64)

@@ -44,7 +44,7 @@ class DryRunRecord(Record):
     codebook_size: int = whole("codebook_size", "centroids in use", "values")
     entropy_bits: float = real("entropy_bits", "entropy of the exact values of all quantised weights", "bits/weight")
     size: ExpectedSize = field(metadata=_size())
-    order_share: tuple[float, ...] = field(metadata=order_shares())
+    order_share: tuple[float, ...] | None = field(metadata=order_shares())
     threshold: float = real("threshold", "farthest a weight could move at the end of the clustering", "tolerances")
     relative: Spread = field(metadata=_spread("relative", "|move| / |starting weight|, if that is not 0", "share"))
     tolerances: Spread = field(

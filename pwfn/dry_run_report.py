@@ -143,7 +143,7 @@ def size_table(records: Sequence[DryRunRecord]) -> Table:
             f"{one.entropy_bits:.2f}",
             f"{one.size.entropy_mb:.2f}",
             f"{one.size.fixed_mb:.2f}",
-            *(f"{100 * share:.1f}" for share in one.order_share),
+            *(f"{100 * share:.1f}" for share in one.order_share or ()),
         )
     return table
 

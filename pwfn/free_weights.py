@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -14,16 +16,31 @@ class FreeWeights:
     """The M weights, out of N, that nobody has taken; at first all of them.
 
     `mu` and `sigma` [N] are those of all weights and only read; `index` [M] holds the ascending positions of the free
-    ones (None: all are free); `parts` are slices that cover the M weights chunk by chunk. What is as long as the weights
-    is allocated once: memory that is freed in the middle of a round is seldom given back.
+    ones (None: all are free); `parts` are slices that cover the M weights chunk by chunk. The N weights are one segment
+    or, where `sizes` are given, as many, one after the other; no part reaches over the border of two segments. What is as
+    long as the weights is allocated once: memory that is freed in the middle of a round is seldom given back.
     """
 
-    def __init__(self, mu: Tensor, sigma: Tensor) -> None:
+    def __init__(self, mu: Tensor, sigma: Tensor, sizes: Sequence[int] = ()) -> None:
         self.mu, self.sigma = mu, sigma
         self.index: Tensor | None = None
-        self.parts = chunks(mu.numel(), mu.device)
+        self._borders = torch.tensor(sizes or (mu.numel(),), dtype=torch.int64).cumsum(
+            0
+        )  # where segments end, in the N
+        self._cut(self._borders.tolist())
         self._places = torch.empty(0, dtype=torch.int32 if mu.numel() < 1 << 31 else torch.int64, device=mu.device)
         self._codes = torch.empty(0, dtype=torch.int8, device=mu.device)
+
+    def _cut(self, ends: list[int]) -> None:
+        """`parts`, given where each segment ends among the M weights."""
+        self._ends, self.parts = ends, []
+        for start, end in pairwise([0, *ends]):
+            pieces = chunks(end - start, self.mu.device)
+            self.parts += [slice(start + piece.start, start + piece.stop) for piece in pieces]
+
+    def segment(self, part: slice) -> int:
+        """Which segment the weights of a part belong to."""
+        return bisect_right(self._ends, part.start)
 
     def __len__(self) -> int:
         return self.mu.numel() if self.index is None else self.index.numel()
@@ -62,4 +79,8 @@ class FreeWeights:
             last = place[-1].clone()
             self._places.scatter_(0, place.mul_(stays), position)
         self.index = self._places[1 : n + 1]
-        self.parts = chunks(n, self.mu.device)
+        if len(self._borders) == 1:
+            self._cut([n])
+        else:
+            borders = self._borders.to(self.index)
+            self._cut(torch.searchsorted(self.index, borders).tolist())

@@ -9,9 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pwfn.axis import MIN_REACH_SIGMA
 from pwfn.free_weights import FreeWeights
 from pwfn.passes import count_codes, look_up
-from pwfn.reach import MIN_REACH_SIGMA, Reach
+from pwfn.reach import Reach
 
 KEY_BITS = 14  # of a distance as float32, which is not negative: 8 of the exponent, 6 of the significand
 NO_MEMBER = (1 << KEY_BITS + 1) - 1  # the key of all others
@@ -20,14 +21,14 @@ NO_MEMBER = (1 << KEY_BITS + 1) - 1  # the key of all others
 def nearest(reach: Reach, member: Tensor, centroid: int, n: int) -> Tensor:
     """1 for the n members that are nearest to the centroid, 0 for all other weights, as int16 [M].
 
-    `member` [P] tells which intervals of `reach.cover` were taken for the centroid (in grid steps). The weights that
+    `member` [P] tells which intervals of `reach.cover` were taken for the centroid (a point of the axis). The weights that
     zero_fix puts at distance 0 come first, then the nearer ones; among equals those of smaller index.
     """
     keys, counts = _coarse_keys(reach, member, centroid)
     up_to = counts.cumsum(0)
     border = int(torch.searchsorted(up_to, n))
     n -= int(up_to[border] - counts[border])
-    last = _nearest_of_bin(reach.weights, keys, border, centroid * reach.grid.step, n)
+    last = _nearest_of_bin(reach.weights, keys, border, reach.axis.value(centroid), n)
     for part in reach.weights.parts:
         keys[part].sub_(border).clamp_(-1, 0).neg_()
     return keys.scatter_(0, last, 1)
@@ -35,16 +36,16 @@ def nearest(reach: Reach, member: Tensor, centroid: int, n: int) -> Tensor:
 
 def _coarse_keys(reach: Reach, member: Tensor, centroid: int) -> tuple[Tensor, Tensor]:
     """The key of every weight, int16 [M], which never falls as the distance grows; how often each occurs, on the CPU."""
-    weights, grid = reach.weights, reach.grid
+    weights, value, tiny = reach.weights, reach.axis.value(centroid), reach.axis.tiny(centroid)
     keys = torch.empty(len(weights), dtype=torch.int16, device=weights.mu.device)
     counts = torch.zeros(NO_MEMBER + 1, dtype=torch.int64, device=keys.device)
     offset = reach.outcome(torch.where(member, 0, NO_MEMBER).to(torch.int32))
     for part in weights.parts:
         mu, sigma = weights.float64(part)
-        bits = _distance(mu, sigma, centroid * grid.step).float().view(torch.int32)
+        bits = _distance(mu, sigma, value).float().view(torch.int32)
         key = (bits >> (31 - KEY_BITS)).add_(offset(part))
-        if grid.zero_fix and centroid == 0:
-            not_tiny = mu.abs_().mul_(1.0 / grid.step).clamp_(max=1).floor_()
+        if tiny:
+            not_tiny = mu.abs_() >= tiny
             key.add_(not_tiny.to(torch.int32), alpha=1 << KEY_BITS)
         keys[part] = key.clamp_(max=NO_MEMBER)
         count_codes(counts, keys[part])

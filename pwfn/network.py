@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pwfn.clustering import ClusterResult, cluster_round
-from pwfn.codebook import AdditivePow2
+from pwfn.clustering import ClusterResult
+from pwfn.codebook import Codebook
 from pwfn.posterior import FREE, QuantisedTensor
 from pwfn.ranks import agree, agree_on_tensors
+from pwfn.rules import Rule
 from pwfn.sigma_join import SigmaJoin
 
 
@@ -38,16 +39,15 @@ def cluster_network(
     *,
     fraction: float,
     threshold: float,
-    inc: float,
-    zero_fix: bool,
-    codebook: AdditivePow2,
+    rule: Rule,
+    codebook: Codebook,
     sigma_join: SigmaJoin,
     tolerance: Callable[[FlatWeights], Tensor] = lambda weights: weights.sigma,
 ) -> ClusterResult:
     """Cluster `before`, the weights of `tensors`, and write the outcome into the network.
 
-    Afterwards the network's mu, sigma and assignment equal the result's. `tolerance` is asked once, on rank 0. Raises ValueError for weights that cannot be
-    clustered.
+    Afterwards the network's mu, sigma and assignment equal the result's. `tolerance` is asked once, on rank 0. Raises
+    ValueError for weights that cannot be clustered.
 
     With several processes rank 0 alone clusters and sends the outcome; on the others `before` is None. So every rank
     ends with the same bits by construction, even if the ranks' weights had come apart, and nothing is done twice.
@@ -58,15 +58,12 @@ def cluster_network(
     result = None
     if before is not None:
         try:
-            result = cluster_round(
+            result = rule.at(threshold)(
                 before.mu,
                 before.sigma,
                 fraction=fraction,
-                threshold=threshold,
-                inc=inc,
-                b=codebook.b,
-                max_order=codebook.max_order,
-                zero_fix=zero_fix,
+                codebook=codebook,
+                sizes=[tensor.mu.numel() for tensor in tensors],
                 sigma_join=sigma_join,
                 tolerance=tolerance(before),
             )
@@ -82,10 +79,10 @@ def cluster_network(
 
 def _from_rank_0(result: ClusterResult | None) -> ClusterResult:
     """Rank 0's result on every rank."""
-    threshold = agree(None if result is None else result.threshold)
+    threshold, values = agree(None if result is None else (result.threshold, result.values))
     tensors = None if result is None else (result.mu, result.sigma, result.assignment, result.codebook)
     mu, sigma, assignment, codebook = agree_on_tensors(tensors)
-    return ClusterResult(mu, sigma, assignment, codebook, threshold)
+    return ClusterResult(mu, sigma, assignment, codebook, threshold, values)
 
 
 def _pieces(tensors: list[QuantisedTensor], flat: Tensor) -> Iterator[tuple[QuantisedTensor, Tensor]]:

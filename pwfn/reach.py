@@ -1,82 +1,54 @@
 """What each weight reaches at one threshold, as a small integer code per weight and a histogram of the codes.
 
-All centroids are multiples of the grid step 2^-b, so what a weight reaches is an interval of grid points whichever
-candidates are on offer: orders that are tried at the same threshold share one pass over the weights. Intervals are
-computed in float64 whatever the dtype of the weights, so that the same numbers give the same clusters in every dtype.
+What a weight reaches is an interval of points (`pwfn.axis`) whichever candidates are on offer: orders that are tried at
+the same threshold share one pass over the weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from operator import itemgetter
 
 import torch
 from torch import Tensor
 
+from pwfn.axis import Axis
 from pwfn.free_weights import FreeWeights
 from pwfn.greedy import FREE, GreedyCover
 from pwfn.passes import count_codes, look_up
 
-MIN_REACH_SIGMA = 2.0**-20  # in units of the weights: no weight is held tighter than this when it looks for a centroid
 DENSE_CODES = 1 << 20  # beyond it (a fine grid, a few huge weights) codes are told apart by sorting, not by counting
-MAX_LIMIT_BITS = 30  # no weight may be 2^30 grid steps large: a code is below 4 * limit^2 and must fit into int64
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The units of one threshold: `step` is the grid's step, `k` the threshold in sigmas, `zero_fix` as in the method."""
-
-    step: float
-    k: float
-    zero_fix: bool
-
-    def interval(self, mu: Tensor, sigma: Tensor, limit: int) -> tuple[Tensor, Tensor]:
-        """First and last grid point within reach (in steps, within +-limit); none if first > last.
-
-        `mu` and `sigma` are float64 and overwritten.
-        """
-        scale = 1.0 / self.step
-        mu.mul_(scale)
-        reach = sigma.clamp_(min=MIN_REACH_SIGMA).mul_(self.k * scale)
-        first = (mu - reach).ceil_().clamp_(min=-limit)
-        last = reach.add_(mu).floor_().clamp_(max=limit)
-        if self.zero_fix:  # where |mu| < 1, 0 bounds first from above and last from below; elsewhere nothing comes near
-            bound = mu.abs_().floor_().mul_(2)
-            torch.minimum(first, bound, out=first)
-            torch.maximum(last, bound.neg_(), out=last)
-        return first, last
 
 
 class Reach:
     """The codes of M free weights at one threshold.
 
     `cover` is the histogram of their intervals, on the CPU, on which the greedy choice runs; `outcome` carries what it
-    decides back to the weights. `limit` is the largest |mu| in whole grid steps.
+    decides back to the weights. `limit` is that of the largest |mu| (`Axis.limit`).
     """
 
-    def __init__(self, weights: FreeWeights, grid: Grid, largest_sigma: float) -> None:
-        self.weights, self.grid = weights, grid
+    def __init__(self, weights: FreeWeights, axis: Axis, largest_sigma: float) -> None:
+        self.weights, self.axis = weights, axis
         largest = weights.mu.new_empty(len(weights.parts))  # filled in place, as in `grouped_moments`
         for number, part in enumerate(weights.parts):
             largest[number] = weights.of(weights.mu, part).abs().amax()
         self._largest: list[float] = largest.tolist()
-        self.limit = int(max(self._largest) / grid.step)
-        farthest = grid.k * max(largest_sigma, MIN_REACH_SIGMA) / grid.step
-        # Three more than the widest interval has steps: its ends both count, so does emptiness, and one for rounding.
-        self._width = int(min(2 * farthest, 2 * self.limit)) + 3
-        self._size = (2 * self.limit + 2) * self._width
+        self.limit = axis.limit(max(self._largest))
+        span = axis.span(max(self._largest), largest_sigma)
+        self._first, self._width = span.first, span.longest
+        self._size = (span.count + 1) * self._width
         self._dense = self._size <= max(DENSE_CODES, len(weights) // 8)
         self._codes, self._distinct, counts = self._count() if self._dense else self._sort()
-        lo = torch.div(self._distinct, self._width, rounding_mode="floor") - self.limit
+        lo = torch.div(self._distinct, self._width, rounding_mode="floor") + self._first
         self.cover = GreedyCover(lo, lo + self._distinct % self._width - 1, counts)
 
     def _encode(self, part: slice) -> Tensor:
         """The codes of some weights: first point and length of what they reach, as the digits of one number."""
-        first, last = self.grid.interval(*self.weights.float64(part), self.limit)
+        segment = self.weights.segment(part)
+        first, last = self.axis.interval(*self.weights.float64(part), self.limit, segment)
         if not self._dense:  # codes beyond 2^53 are no float64 numbers
             first, last = first.to(torch.int64), last.to(torch.int64)
-        return last.add_(first, alpha=self._width - 1).add_(self.limit * self._width + 1)
+        return last.add_(first, alpha=self._width - 1).add_(1 - self._first * self._width)
 
     def _count(self) -> tuple[Tensor, Tensor, Tensor]:
         """The code of every weight, and on the CPU the distinct codes in ascending order with their counts."""
@@ -110,18 +82,18 @@ class Reach:
         return lambda part: look_up(table, self._codes[part].to(torch.int32))
 
     def free_limit(self) -> int:
-        """The largest |mu|, in whole grid steps, of the weights that nobody has taken; 0 if there are none.
+        """`Axis.limit` of the largest |mu| of the weights that nobody has taken; 0 if there are none.
 
         It is mostly found in the first few chunks, if they are looked at from the largest weight downwards.
         """
-        weights, step = self.weights, self.grid.step
+        weights = self.weights
         is_free = self.outcome((self.cover.cluster == FREE).to(weights.mu.dtype))
         limit = 0
         for largest, part in sorted(zip(self._largest, weights.parts, strict=True), key=itemgetter(0), reverse=True):
-            if int(largest / step) <= limit:
+            if self.axis.limit(largest) <= limit:
                 break
             free = weights.of(weights.mu, part) * is_free(part)
-            limit = max(limit, int(free.abs_().amax().item() / step))
+            limit = max(limit, self.axis.limit(free.abs_().amax().item()))
         return limit
 
     def keep_free(self) -> None:

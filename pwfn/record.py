@@ -7,7 +7,7 @@ import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, astuple, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,17 +20,24 @@ SUMMARY_FILE = "summary.json"
 
 @dataclass(frozen=True)
 class Column:
-    """One key of the flat row, as it stands in rounds.csv, rounds.json and W&B."""
+    """One key of the flat row, as it stands in rounds.csv, rounds.json and W&B; `optional`: where it may be None (empty)."""
 
     key: str
     meaning: str
     unit: str
     kind: type[int] | type[float] | type[str] = float
+    optional: bool = False
+
+    def plain(self, value: Any) -> Any:
+        """The value as it is written."""
+        return None if self.optional and value is None else self.kind(value)
 
     def read(self, row: Mapping[str, Any]) -> Any:
         """Take this column's value out of a row whose values may still be text, as those of a CSV file are."""
         if self.kind is str:
             return str(row[self.key])
+        if self.optional and row[self.key] in (None, ""):
+            return None
         try:
             value = self.kind(row[self.key])
             if isinstance(row[self.key], bool) or (self.kind is int and value != float(row[self.key])):
@@ -60,6 +67,11 @@ def real(key: str, meaning: str, unit: str) -> Any:
     return field(metadata={"columns": (Column(key, meaning, unit),)})
 
 
+def later(column: Column) -> Any:
+    """A field that records of older versions do not have, whose column is optional."""
+    return field(default=None, metadata={"columns": (column,)})
+
+
 def _scores(key: str, moment: str) -> dict[str, Any]:
     top1 = Column(f"{key}/top1", f"right at the first guess on the test split, {moment}", "percent")
     top5 = Column(f"{key}/top5", f"right within the first five guesses on the test split, {moment}", "percent")
@@ -68,11 +80,11 @@ def _scores(key: str, moment: str) -> dict[str, Any]:
 
 
 def order_shares() -> dict[str, Any]:
-    """The metadata of a field that holds the shares of the orders 0 to 4."""
+    """The metadata of a field that holds the shares of the orders 0 to 4, or None where values have no order."""
     sits_on = ["zero", "one power of two", *(f"a sum of {word} powers of two" for word in ("two", "three", "four"))]
     meanings = [f"quantised weights fixed to {what}" for what in sits_on]
-    columns = tuple(Column(f"order_{n}_share", meaning, "share") for n, meaning in enumerate(meanings))
-    return {"columns": columns, "join": tuple}
+    columns = tuple(Column(f"order_{n}_share", meaning, "share", optional=True) for n, meaning in enumerate(meanings))
+    return {"columns": columns, "join": lambda parts: None if None in parts else tuple(parts)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,14 +103,23 @@ class Record:
             value, columns = getattr(self, one.name), one.metadata["columns"]
             if is_dataclass(value) and not isinstance(value, type):
                 value = astuple(value)
-            parts = value if isinstance(value, tuple) else (value,)
-            row.update({column.key: column.kind(part) for column, part in zip(columns, parts, strict=True)})
+            parts = value if isinstance(value, tuple) else (value,) * (len(columns) if value is None else 1)
+            row.update({column.key: column.plain(part) for column, part in zip(columns, parts, strict=True)})
         return row
+
+    def numbers(self) -> dict[str, Any]:
+        """`flat` without what is empty."""
+        return {key: value for key, value in self.flat().items() if value is not None}
 
     @classmethod
     def from_flat(cls, row: Mapping[str, Any]) -> Self:
-        """The way back from `flat`, or from a line of a CSV file; ValueError names the keys that are wrong."""
+        """The way back from `flat`, or from a line of a CSV file; ValueError names the keys that are wrong.
+
+        What has a default may be missing: older versions did not write it.
+        """
         known = cls.columns()
+        later = {c.key for one in fields(cls) if one.default is not MISSING for c in one.metadata["columns"]}
+        row = {**dict.fromkeys(later), **row}
         if missing := [key for key in known if key not in row]:
             raise ValueError(f"missing: {', '.join(missing)}")
         if unknown := [str(key) for key in row if key not in known]:
@@ -128,20 +149,29 @@ class RoundRecord(Record):
     trained: Scores = field(metadata=_scores("trained", "mean weights, after training, before clustering"))
     clustered: Scores = field(metadata=_scores("clustered", "mean weights, after clustering"))
     threshold: float = real("threshold", "farthest a weight could move at the end of the clustering", "tolerances")
-    order_share: tuple[float, ...] = field(metadata=order_shares())
+    order_share: tuple[float, ...] | None = field(metadata=order_shares())
     sigma_mean: float = real("sigma_mean", "mean sigma of quantised weights, after clustering", "weight units")
     sigma_median: float = real("sigma_median", "median sigma of quantised weights, after clustering", "weight units")
     sigma_max: float = real("sigma_max", "largest sigma of quantised weights, after clustering", "weight units")
     moved: int = whole("moved", "weights fixed before that changed their centroid in this round", "weights")
     train_seconds: float = real("train_seconds", "wall time of this round's training", "seconds")
     cluster_seconds: float = real("cluster_seconds", "wall time of this round's clustering", "seconds")
+    tensor_values: int | None = later(
+        Column("tensor_values", "distinct values of the tensor that has most of them", "values", int, optional=True)
+    )
+    tensor_entropy_bits: float | None = later(
+        Column("tensor_entropy_bits", "mean entropy of the values within each tensor", "bits/weight", optional=True)
+    )
 
     def __post_init__(self) -> None:
         require(
             self,
             round=(self.round >= 0, "a whole number from 0 up"),
             fraction=(0 < self.fraction <= 1, "a share above 0, at most 1"),
-            order_share=(len(self.order_share) == 5, "five shares: zero, and one to four powers of two"),
+            order_share=(
+                self.order_share is None or len(self.order_share) == 5,
+                "five shares: zero, and one to four powers of two",
+            ),
         )
 
 
@@ -163,7 +193,13 @@ CLUSTER_COLUMNS: dict[str, Column] = {
     for column in (
         Column("round", "the round in which the cluster was made, counted from 0", "rounds", int),
         Column("value", "the centroid: what every member's mean became", "weight units"),
-        Column("order", "how many powers of two the centroid adds up; 0 for zero", "powers of two", int),
+        Column(
+            "order",
+            "powers of two that the centroid adds up; 0 for zero, empty where it is no such sum",
+            "powers of two",
+            int,
+            True,
+        ),
         Column("count", "members", "weights", int),
         Column("mu_std", "spread of the members' means before the move", "weight units"),
         Column("sigma_mean", "mean sigma of the members before the move", "weight units"),
@@ -177,7 +213,7 @@ def csv_text(columns: Mapping[str, Column], rows: Iterable[Mapping[str, Any]]) -
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([column.kind(row[key]) for key, column in columns.items()] for row in rows)
+    writer.writerows([column.plain(row[key]) for key, column in columns.items()] for row in rows)
     return text.getvalue()
 
 
@@ -220,8 +256,8 @@ def read_records(folder: Path) -> list[RoundRecord]:
     return records
 
 
-def read_clusters(folder: Path) -> list[dict[str, int | float]]:
-    """The rows of a run's clusters.csv, every value a number."""
+def read_clusters(folder: Path) -> list[dict[str, int | float | None]]:
+    """The rows of a run's clusters.csv, every value a number, or None where there is none."""
     path = Path(folder) / "clusters.csv"
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)

@@ -138,7 +138,7 @@ class RunReporter:
         report_summary(self._logger, {f"pretrained/{name}": value for name, value in asdict(baseline).items()})
         if self.records:
             self._write()
-            report_again(self._logger, [record.flat() for record in self.records])
+            report_again(self._logger, [record.numbers() for record in self.records])
         else:
             for name in (RECORDS, "rounds.csv", "clusters.csv"):
                 (self.folder / name).unlink(missing_ok=True)
@@ -156,7 +156,7 @@ class RunReporter:
         self.records.append(record)
         self._clusters += [{**row, "round": record.round} for row in clusters]
         self._write()
-        report_round(self._logger, record.flat())
+        report_round(self._logger, record.numbers())
         return (finishing_line if is_finishing(self.records) else round_line)(record, self._baseline)
 
     def _write(self) -> None:

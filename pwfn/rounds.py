@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pwfn import stats
 from pwfn.clustering import ClusterResult
-from pwfn.codebook import AdditivePow2
+from pwfn.codebook import Codebook
 from pwfn.finishing import Finishing
 from pwfn.module import Phase, TrainingDiverged
 from pwfn.network import FlatWeights, check_fixed, cluster_network
@@ -20,8 +20,9 @@ from pwfn.posterior import FREE, QuantisedTensor, quantised_tensors
 from pwfn.prior import MIN_SIGMA
 from pwfn.ranks import agree, is_first
 from pwfn.record import RoundRecord, Scores
+from pwfn.rules import Rule
 from pwfn.run_state import Place
-from pwfn.schedule import Greedy, Schedule
+from pwfn.schedule import Schedule
 from pwfn.sigma_join import SigmaJoin
 from pwfn.tolerance import Sigma, Tolerance
 
@@ -53,8 +54,8 @@ class RoundLoop:
     runner: Runner
     network: nn.Module
     schedule: Schedule
-    clustering: Greedy
-    codebook: AdditivePow2
+    clustering: Rule
+    codebook: Codebook
     sigma_join: SigmaJoin
     optimizer: OptimizerSpec
     tolerance: Tolerance = field(default_factory=Sigma)
@@ -73,7 +74,7 @@ class RoundLoop:
         for index in range(place.round, self.schedule.rounds):
             self._fit(self.phases(index))
             outcome = self._cluster(index, epochs=place.epochs, train_seconds=place.train_seconds)
-            place.next_round(outcome.result.codebook)
+            place.next_round(outcome.result.codebook, outcome.result.values)
             yield outcome
 
     def finish(self, spec: Finishing, last: RoundRecord) -> RoundRecord:
@@ -103,7 +104,7 @@ class RoundLoop:
             train_seconds=place.train_seconds,
             cluster_seconds=0.0,
         )
-        place.next_round(place.codebook)
+        place.next_round(place.codebook, place.values)
         return record
 
     def _fit(self, phases: list[Phase]) -> None:
@@ -152,7 +153,9 @@ class RoundLoop:
         clustered = self.runner.test()
         described = None
         if before is not None:
-            rows = stats.cluster_rows(before.mu, before.sigma, result.assignment, result.codebook, self.codebook.b)
+            assert result.values is not None
+            orders = result.values.orders(result.codebook)
+            rows = stats.cluster_rows(before.mu, before.sigma, result.assignment, result.codebook, orders)
             record = RoundRecord(
                 round=index,
                 fraction=self.schedule.fractions[index],
@@ -162,7 +165,7 @@ class RoundLoop:
                 clustered=clustered,
                 train_seconds=train_seconds,
                 cluster_seconds=cluster_seconds,
-                **_figures(before, result, rows),
+                **_figures(before, result, rows, [tensor.mu.numel() for tensor in tensors]),
             )
             described = (record, rows)
         return RoundOutcome(*agree(described), result)
@@ -175,9 +178,8 @@ class RoundLoop:
                 before,
                 fraction=self.schedule.fractions[index],
                 threshold=self.clustering.threshold(index, self.schedule.rounds),
-                inc=self.clustering.inc,
-                zero_fix=self.clustering.zero_fix,
-                codebook=self.codebook,
+                rule=self.clustering,
+                codebook=self.place.values or self.codebook,
                 sigma_join=self.sigma_join,
                 tolerance=self.tolerance_of,
             )
@@ -188,9 +190,12 @@ class RoundLoop:
             ) from error
 
 
-def _figures(before: FlatWeights, result: ClusterResult, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a record tells of the clustering; `rows` has a row for every centroid."""
+def _figures(
+    before: FlatWeights, result: ClusterResult, rows: list[dict[str, Any]], sizes: list[int]
+) -> dict[str, Any]:
+    """What a record tells of the clustering; `rows` has a row for every centroid, `sizes` are the weights of each tensor."""
     values, counts = stats.network_values(result.mu, result.assignment, result.codebook)
+    tensor_values, tensor_bits = stats.values_of_tensors(result.mu, result.assignment, result.codebook, sizes)
     sigma = result.sigma.clamp(min=MIN_SIGMA)
     return {
         "codebook_size": result.codebook.numel(),
@@ -202,6 +207,8 @@ def _figures(before: FlatWeights, result: ClusterResult, rows: list[dict[str, An
         "sigma_median": sigma.median().item(),
         "sigma_max": sigma.max().item(),
         "moved": _moved(before, result),
+        "tensor_values": tensor_values,
+        "tensor_entropy_bits": tensor_bits,
     }
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from pwfn.codebook import Values
+from pwfn.made_codebook import Table
 from pwfn.record import CLUSTER_COLUMNS, RoundRecord, Scores
 
 PRETRAINING = -1
@@ -17,7 +19,7 @@ class Place:
     """How far a run is: in `round` (counted from 0; -1 = pretraining), the first `phase` fits of it are done.
 
     `epochs` counts the passes over the training images in the rounds so far, `train_seconds` the time of the present
-    round's fits that are done, and `codebook` holds the centroids of the round before.
+    round's fits that are done, `codebook` holds the centroids of the round before, and `values` what was on offer then.
     """
 
     round: int = PRETRAINING
@@ -25,9 +27,19 @@ class Place:
     epochs: float = 0.0
     train_seconds: float = 0.0
     codebook: Tensor | None = None
+    values: Values | None = None
 
-    def next_round(self, codebook: Tensor | None) -> None:
+    def next_round(self, codebook: Tensor | None, values: Values | None = None) -> None:
         self.round, self.phase, self.train_seconds, self.codebook = self.round + 1, 0, 0.0, codebook
+        self.values = values
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**vars(self), "values": self.values.saved() if self.values else None}
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> Place:
+        made = saved.get("values")  # nothing is saved of values that are known without the weights
+        return cls(**{**saved, "values": Table.of(made) if made else None})
 
 
 @dataclass
@@ -48,9 +60,9 @@ class RunState:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values and tensors alone: a checkpoint is read by an unpickler that knows no class."""
-        rows = [{key: column.kind(row[key]) for key, column in CLUSTER_COLUMNS.items()} for row in self.clusters]
+        rows = [{key: column.plain(row[key]) for key, column in CLUSTER_COLUMNS.items()} for row in self.clusters]
         return {
-            "place": dict(vars(self.place)),
+            "place": self.place.as_dict(),
             "baseline": asdict(self.baseline) if self.baseline else None,
             "before": self.before,
             "records": [record.flat() for record in self.records],
@@ -61,7 +73,7 @@ class RunState:
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> RunState:
         return cls(
-            place=Place(**saved["place"]),
+            place=Place.from_dict(saved["place"]),
             baseline=Scores(**saved["baseline"]) if saved["baseline"] else None,
             before=saved["before"],
             records=[RoundRecord.from_flat(row) for row in saved["records"]],

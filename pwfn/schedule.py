@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,31 +47,3 @@ class Schedule:
     def share(self, round_index: int) -> float:
         """The share of the training images that one epoch of round `round_index` sees."""
         return self.first_share if round_index == 0 else 1.0
-
-
-@dataclass(frozen=True)
-class Greedy:
-    """How far a weight may move: the threshold in sigmas goes linearly from `start` (first round) to `end` (last).
-
-    When nothing more can be reached it grows by the factor `inc` within the round. With `zero_fix`, weights smaller than
-    the smallest power of two in the codebook always reach zero.
-    """
-
-    start: float = 1.0
-    end: float = 1.0
-    inc: float = 2.0
-    zero_fix: bool = True
-
-    def __post_init__(self) -> None:
-        require(
-            self,
-            start=(0 < self.start < math.inf, "a number above 0"),
-            end=(0 < self.end < math.inf, "a number above 0"),
-            inc=(1 < self.inc < math.inf, "a number above 1"),
-        )
-
-    def threshold(self, round_index: int, rounds: int) -> float:
-        """The threshold with which round `round_index` of `rounds` starts."""
-        if rounds == 1:
-            return self.start
-        return self.start + (self.end - self.start) * round_index / (rounds - 1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from pwfn.codebook import AdditivePow2
+from pwfn.codebook import Codebook
 from pwfn.costly_round import CostlyRound
 from pwfn.data import ImageData
 from pwfn.distillation import Distillation
@@ -21,7 +21,8 @@ from pwfn.model import ModelSpec
 from pwfn.optimizer import OptimizerSpec
 from pwfn.prior import Prior
 from pwfn.regularizer import Regularizer
-from pwfn.schedule import Greedy, Schedule
+from pwfn.rules import Rule
+from pwfn.schedule import Schedule
 from pwfn.sigma_join import SigmaJoin
 from pwfn.tolerance import Tolerance
 
@@ -151,8 +152,8 @@ class TrainSettings:
     pretrain: Pretraining
     prior: Prior
     regularizer: Regularizer
-    codebook: AdditivePow2
-    clustering: Greedy
+    codebook: Codebook
+    clustering: Rule
     sigma_join: SigmaJoin
     tolerance: Tolerance
     noise: bool

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from pwfn.codebook import order_of
 from pwfn.passes import chunks, in_one_thread
 
 _INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
@@ -58,19 +59,38 @@ def network_values(mu: Tensor, assignment: Tensor, codebook: Tensor) -> tuple[Te
     return values, total
 
 
-def order_shares(rows: list[dict[str, float]], weights: int) -> tuple[float, float, float, float, float]:
-    """Share of all quantised `weights` that are fixed on zero, on one, two, three and four powers of two."""
+@in_one_thread()
+def values_of_tensors(mu: Tensor, assignment: Tensor, codebook: Tensor, sizes: list[int]) -> tuple[int, float]:
+    """Tensor by tensor (of `sizes` weights): the most distinct values of any, and the mean entropy in bits per weight."""
+    most, bits = 0, 0.0
+    for own, assigned in zip(mu.split(sizes), assignment.split(sizes), strict=True):
+        _, counts = network_values(own, assigned, codebook)
+        most = max(most, int((counts > 0).sum()))
+        bits += own.numel() * entropy_bits(counts)
+    return most, bits / mu.numel()
+
+
+def order_shares(rows: list[dict[str, Any]], weights: int) -> tuple[float, ...] | None:
+    """Share of all quantised `weights` that are fixed on zero, on one, two, three and four powers of two.
+
+    None where the values are no such sums.
+    """
     tally = [0.0] * 5
     for row in rows:
+        if row["order"] is None:
+            return None
         tally[int(row["order"])] += row["count"] / weights
-    return tally[0], tally[1], tally[2], tally[3], tally[4]
+    return tuple(tally)
 
 
 @in_one_thread()
-def cluster_rows(mu: Tensor, sigma: Tensor, assignment: Tensor, codebook: Tensor, b: int) -> list[dict[str, float]]:
+def cluster_rows(
+    mu: Tensor, sigma: Tensor, assignment: Tensor, codebook: Tensor, orders: Tensor | None
+) -> list[dict[str, Any]]:
     """One row per centroid in use: value, order, count, spread of its members' mu and their sigmas before the move.
 
-    `mu` and `sigma` are flat, as they were before clustering; `assignment` holds codebook indices, -1 = free.
+    `mu` and `sigma` are flat, as they were before clustering; `assignment` holds codebook indices, -1 = free. `orders` are
+    those of the codebook's values, None where they have none.
     """
     size = codebook.numel()
     count = torch.zeros(size, dtype=torch.int64, device=mu.device)
@@ -90,11 +110,12 @@ def cluster_rows(mu: Tensor, sigma: Tensor, assignment: Tensor, codebook: Tensor
         squares += torch.bincount(bins, weights=deviation.square_(), minlength=size + 1)[1:]
     columns = {
         "value": codebook.double(),
-        "order": order_of(codebook, b),
+        "order": orders,
         "count": count,
         "mu_std": (squares / per).sqrt(),
         "sigma_mean": sigma_sum / per,
         "sigma_max": sigma_max,
     }
     names = list(columns)
-    return [dict(zip(names, row, strict=True)) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]
+    lists = ([None] * size if column is None else column.tolist() for column in columns.values())
+    return [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]

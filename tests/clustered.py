@@ -12,6 +12,7 @@ from pwfn.codebook import AdditivePow2
 from pwfn.network import FlatWeights, cluster_network
 from pwfn.posterior import quantised_tensors, set_sigma, to_bayesian
 from pwfn.prior import Pow2Distance
+from pwfn.rules import Greedy
 from pwfn.sigma_join import SigmaJoin, std_mu
 
 
@@ -42,8 +43,7 @@ def clustered(
         FlatWeights.of(tensors),
         fraction=fraction,
         threshold=1.0,
-        inc=2.0,
-        zero_fix=True,
+        rule=Greedy(),
         codebook=AdditivePow2(),
         sigma_join=sigma_join,
     )

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pwfn import passes, reach, sigma_join
+from pwfn.axis import Grid
 from pwfn.clustering import ClusterResult, cluster_round
+from pwfn.codebook import MAX_LIMIT_BITS, AdditivePow2
 from pwfn.free_weights import FreeWeights
 from pwfn.prior import Pow2Distance
 from tests import oracles
@@ -64,7 +66,8 @@ rounds = st.fixed_dictionaries(
 
 
 def run(mu: Tensor, sigma: Tensor, rule: str = "std_mu", **options: Any) -> ClusterResult:
-    return cluster_round(mu, sigma, sigma_join=getattr(sigma_join, rule), **options)
+    codebook = AdditivePow2(options.pop("b", 7), options.pop("max_order", 4))
+    return cluster_round(mu, sigma, codebook=codebook, sigma_join=getattr(sigma_join, rule), **options)
 
 
 def compare(case: tuple[list[float], list[float]], options: dict[str, Any]) -> None:
@@ -90,7 +93,7 @@ def test_round_equals_the_dense_oracle(case: tuple[list[float], list[float]], op
 @given(weights(huge, most=15), rounds)
 def test_outliers_take_the_sorted_codes(case: tuple[list[float], list[float]], options: dict[str, Any]) -> None:
     mu, sigma = (torch.tensor(x, dtype=torch.float64) for x in case)
-    grid = reach.Grid(2.0 ** -options["b"], options["threshold"], options["zero_fix"])
+    grid = Grid(2.0 ** -options["b"], options["threshold"], options["zero_fix"])
     first = reach.Reach(FreeWeights(mu, sigma), grid, float(sigma.max()))
     event(f"codes counted into a table: {first._dense}")
     compare(case, options)
@@ -123,7 +126,7 @@ def test_thousands_of_weights_with_heavy_tails(rule: str, fraction: float) -> No
 @pytest.mark.parametrize("b", [0, 7, 12, 20, 24])
 def test_the_largest_weights_a_grid_allows(b: int) -> None:
     """Codes of interval pairs become as large as they can: they must not be rounded."""
-    largest = 2.0 ** (reach.MAX_LIMIT_BITS - b) * (1 - 2.0**-24)
+    largest = 2.0 ** (MAX_LIMIT_BITS - b) * (1 - 2.0**-24)
     mu = [largest, -largest, largest / 3, largest / 3, 0.77 * largest, 0.7 * largest, -(2.0**-b), 0.0, 1.3 * 2.0**-b]
     mu = np.array(mu, dtype=np.float32).tolist()
     for sigma in ([1e-3] * 9, [largest / 3, 0, 0, 2.0**-20, largest, 1, 1, 1, 0]):

@@ -8,6 +8,7 @@ import torch
 
 from pwfn import sigma_join
 from pwfn.clustering import cluster_round
+from pwfn.codebook import AdditivePow2
 
 GOLDEN = sorted((Path(__file__).parent / "data" / "golden").glob("*.npz"))
 RULES = {  # the original's names for the rules
@@ -31,7 +32,7 @@ def test_golden_round(path: Path) -> None:
         fraction=float(z["fraction"]),
         threshold=start + (end - start) * int(z["round"]) / (rounds - 1),
         inc=float(z["inc"]),
-        b=int(z["b"]),
+        codebook=AdditivePow2(int(z["b"])),
         zero_fix=bool(z["zero_fix"]),
         sigma_join=RULES[str(z["sigma_join"])],
     )

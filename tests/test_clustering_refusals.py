@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pwfn.clustering import cluster_round
+from pwfn.codebook import AdditivePow2, Pow2
 from pwfn.faults import InvalidValueError
 
 GOOD = torch.tensor([0.1, -0.2, 0.3])
@@ -86,21 +87,19 @@ def test_all_settings_are_named_at_once() -> None:
     with pytest.raises(InvalidValueError) as caught:
         cluster_round(GOOD, GOOD.abs(), fraction=2, threshold=-1, inc=1)
     assert [fault.name for fault in caught.value.faults] == ["fraction", "threshold", "inc"]
-    refused(GOOD, GOOD.abs(), "b = 25: must be an integer from 0 to 24", b=25)
-    refused(GOOD, GOOD.abs(), "max_order = 0: must be an integer from 1 to 4", max_order=0)
 
 
 @pytest.mark.parametrize(("b", "largest"), [(24, 64.0), (12, -262144.0), (7, 1e16), (0, 1e38)])
 def test_weights_too_large_for_the_grid(b: int, largest: float) -> None:
     mu = torch.tensor([0.1, largest])
     words = f"mu must be smaller than {2.0 ** (30 - b):g} in magnitude where b = {b}"
-    refused(mu, torch.ones(2), words, b=b)
+    refused(mu, torch.ones(2), words, codebook=AdditivePow2(b))
 
 
 def test_a_tie_goes_to_the_smaller_centroid() -> None:
     sigma = torch.tensor([0.125, 0.0])  # the first weight reaches 0.25 and 0.5, or -0.5 and -0.25
     for mu, expected in ((0.375, 0.25), (-0.375, -0.5)):
-        result = cluster_round(torch.tensor([mu, 1.0]), sigma, fraction=1.0, b=2, max_order=1)
+        result = cluster_round(torch.tensor([mu, 1.0]), sigma, fraction=1.0, codebook=AdditivePow2(2, 1))
         assert result.mu.tolist() == [expected, 1.0] and result.threshold == 1.0
 
 
@@ -117,7 +116,7 @@ def test_of_a_cluster_cut_short_the_tiny_weights_come_first_then_the_nearest_the
     sigma = torch.tensor([10.0, 1e-6, 0.5 * step, 0.5 * step, 0.5 * step])  # the first is the nearest in sigmas
     order = []
     for n in range(1, 6):
-        result = cluster_round(mu, sigma, fraction=n / 5, max_order=1, threshold=1.0)
+        result = cluster_round(mu, sigma, fraction=n / 5, codebook=Pow2(), threshold=1.0)
         assert set(result.codebook.tolist()) == {0.0}
         order.append(result.assignment.tolist())
     assert order == [

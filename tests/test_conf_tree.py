@@ -20,7 +20,6 @@ from pwfn.distillation import Distillation
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.finishing import Finishing
 from pwfn.model import ModelSpec, Quantize
-from pwfn.schedule import Greedy
 from pwfn.settings import Pretraining, TrainerSpec, TrainSettings
 from tests.conftest import Compose
 
@@ -34,7 +33,6 @@ OPTIONS = [
 ONE_CLASS = {
     "data/mix": Mix,
     "model": ModelSpec,
-    "clustering": Greedy,
     "pretrain": Pretraining,
     "distillation": Distillation,
     "finish": Finishing,

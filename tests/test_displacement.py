@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from pwfn.axis import MIN_REACH_SIGMA
 from pwfn.displacement import Moves, Spread, mean, spread, tensor_moves
 from pwfn.passes import CHUNK
-from pwfn.reach import MIN_REACH_SIGMA
 
 N = 2 * CHUNK + 12345  # more than one chunk, the last one cut short
 

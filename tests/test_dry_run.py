@@ -77,7 +77,7 @@ def naive_rounds(made: TrainSettings) -> tuple[FlatWeights, list[FlatWeights], l
     tensors = quantised_tensors(network)
     start, after, limits = FlatWeights.of(tensors), [], []
     for fraction in made.schedule.fractions:
-        options = {"fraction": fraction, "threshold": 1.0, "inc": 2.0, "zero_fix": True}
+        options = {"fraction": fraction, "threshold": 1.0, "rule": made.clustering}
         result = cluster_network(
             tensors, FlatWeights.of(tensors), codebook=made.codebook, sigma_join=made.sigma_join, **options
         )

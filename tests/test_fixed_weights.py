@@ -20,6 +20,7 @@ from pwfn.optimizer import SGD, Adam, AdamW, OptimizerSpec
 from pwfn.posterior import quantised_tensors, set_sigma, to_bayesian
 from pwfn.prior import Pow2Distance
 from pwfn.regularizer import Exponential, Linear, LinearOnGrad, Regularizer
+from pwfn.rules import Greedy
 
 HARD = [  # large steps, strong decay, clipping
     SGD(lr=0.05, momentum=0.9, weight_decay=0.1, clip_norm=1.0),
@@ -87,8 +88,7 @@ def prepare(folder: Path, rule: str = "std_mu", regularizer: Regularizer | None 
         FlatWeights.of(tensors),
         fraction=0.6,
         threshold=1.0,
-        inc=2.0,
-        zero_fix=True,
+        rule=Greedy(),
         codebook=AdditivePow2(),
         sigma_join=getattr(sigma_join, rule),
     )

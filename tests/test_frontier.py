@@ -46,8 +46,7 @@ def test_every_round_is_clustered_to_the_end_and_measured(finished: Finished, tm
     assert 0 < (flat.assignment < 0).sum() < flat.mu.numel()
     saved, _ = rebuilt_settings(finished.folder)
     result = cluster_round(
-        flat.mu, flat.sigma, fraction=1.0, threshold=saved.clustering.start, inc=saved.clustering.inc, b=7,
-        max_order=4, zero_fix=True, sigma_join=saved.sigma_join,
+        flat.mu, flat.sigma, fraction=1.0, threshold=saved.clustering.start, inc=saved.clustering.inc, sigma_join=saved.sigma_join,
     )  # fmt: skip
     values, counts = np.unique(result.mu.numpy(), return_counts=True)
     assert first["round"] == 1 and first["fraction"] == 0.6 and first["codebook_size"] == len(values)

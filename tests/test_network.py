@@ -14,8 +14,10 @@ from pwfn.codebook import AdditivePow2
 from pwfn.network import FlatWeights, check_fixed, cluster_network
 from pwfn.posterior import QuantisedTensor, quantised_tensors, set_sigma, to_bayesian
 from pwfn.prior import Pow2Distance
+from pwfn.rules import Greedy
 
-OPTIONS: dict[str, Any] = {"fraction": 0.6, "threshold": 1.5, "inc": 1.5, "zero_fix": False}
+RULE = Greedy(inc=1.5, zero_fix=False)
+OPTIONS: dict[str, Any] = {"fraction": 0.6, "threshold": 1.5}
 
 
 def network() -> nn.Module:
@@ -29,7 +31,7 @@ def network() -> nn.Module:
 
 def cluster(tensors: list[QuantisedTensor], before: FlatWeights, rule: str = "std_mu", **changes: Any) -> Any:
     codebook = AdditivePow2(b=6, max_order=3)
-    options = {**OPTIONS, **changes}
+    options = {"rule": RULE, **OPTIONS, **changes}
     return cluster_network(tensors, before, codebook=codebook, sigma_join=getattr(sigma_join, rule), **options)
 
 
@@ -61,9 +63,8 @@ def test_the_network_holds_what_is_returned(rule: str) -> None:
     copies = [x.clone() for x in (before.mu, before.sigma, before.assignment)]
     parameters = [(id(t.mu), id(t.gaussian.sigma)) for t in tensors]
     result = cluster(tensors, before, rule)
-    expected = cluster_round(
-        copies[0], copies[1], b=6, max_order=3, sigma_join=getattr(sigma_join, rule), **OPTIONS
-    )  # fmt: skip
+    options = {"inc": 1.5, "zero_fix": False, "codebook": AdditivePow2(b=6, max_order=3), **OPTIONS}
+    expected = cluster_round(copies[0], copies[1], sigma_join=getattr(sigma_join, rule), **options)
     for name in ("mu", "sigma", "assignment", "codebook"):
         assert torch.equal(getattr(result, name), getattr(expected, name))
     assert result.threshold == expected.threshold

@@ -19,7 +19,8 @@ from pwfn.posterior import quantised_tensors, set_sigma, to_bayesian
 from pwfn.prior import Pow2Distance
 from pwfn.record import Scores
 from pwfn.rounds import RoundLoop, RoundOutcome
-from pwfn.schedule import Greedy, Schedule
+from pwfn.rules import Greedy
+from pwfn.schedule import Schedule
 from pwfn.sigma_join import std_mu
 from tests import oracles
 

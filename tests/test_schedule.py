@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pwfn.faults import InvalidValueError
-from pwfn.schedule import Greedy, Schedule
+from pwfn.rules import Greedy
+from pwfn.schedule import Schedule
 
 NAN, INF = float("nan"), float("inf")
 

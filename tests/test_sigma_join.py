@@ -8,6 +8,7 @@ import torch
 
 from pwfn import sigma_join
 from pwfn.clustering import cluster_round
+from pwfn.codebook import AdditivePow2
 from tests import oracles
 
 RULES = sorted(oracles.SIGMA_JOINS)
@@ -58,7 +59,7 @@ def test_clusters_on_the_same_centroid_in_two_passes_are_joined_apart() -> None:
     # at k = 1 the first two reach 0.5; the others only at k = 4, where 0.5 is taken again
     mu = torch.tensor([0.5, 0.5 + 2.0**-9, 0.53125, 0.5 + 2.0**-5 + 2.0**-8], dtype=torch.float64)
     sigma = torch.tensor([2.0**-9, 2.0**-9, 1.5 * 2.0**-7, 1.5 * 2.0**-7], dtype=torch.float64)
-    result = cluster_round(mu, sigma, fraction=1.0, b=2, max_order=1)
+    result = cluster_round(mu, sigma, fraction=1.0, codebook=AdditivePow2(2, 1))
     assert result.mu.tolist() == [0.5] * 4 and result.threshold == 4.0
     assert result.codebook.tolist() == [0.5] and result.assignment.tolist() == [0] * 4
     expected = torch.tensor([2.0**-10, 2.0**-10, 2.0**-9, 2.0**-9], dtype=torch.float64)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pwfn import stats
 from pwfn.clustering import ClusterResult, cluster_round
+from pwfn.codebook import order_of
 from tests import oracles
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=150)
@@ -74,7 +75,7 @@ def test_network_values_are_the_value_counts_of_mu(fraction: float) -> None:
 @pytest.mark.parametrize("fraction", [0.001, 0.3, 0.9, 1.0])
 def test_cluster_rows_are_those_of_a_loop(fraction: float) -> None:
     mu, sigma, result = clustered(fraction)
-    rows = stats.cluster_rows(mu, sigma, result.assignment, result.codebook, 7)
+    rows = stats.cluster_rows(mu, sigma, result.assignment, result.codebook, order_of(result.codebook, 7))
     assert len(rows) == len(result.codebook)
     for index, (row, value) in enumerate(zip(rows, result.codebook.tolist(), strict=True)):
         members = (result.assignment == index).numpy()
@@ -89,7 +90,9 @@ def test_cluster_rows_are_those_of_a_loop(fraction: float) -> None:
 @pytest.mark.parametrize("fraction", [0.3, 1.0])
 def test_order_shares_are_shares_of_all_weights(fraction: float) -> None:
     mu, sigma, result = clustered(fraction)
-    shares = stats.order_shares(stats.cluster_rows(mu, sigma, result.assignment, result.codebook, 7), 700)
+    shares = stats.order_shares(
+        stats.cluster_rows(mu, sigma, result.assignment, result.codebook, order_of(result.codebook, 7)), 700
+    )
     fixed = result.mu[result.assignment >= 0].tolist()
     orders = Counter(oracles.order_of(value, 7) for value in fixed)
     assert shares == pytest.approx([orders[n] / 700 for n in range(5)], rel=1e-12)

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pwfn.axis import MIN_REACH_SIGMA
 from pwfn.evaluation.answers import Numbers, Whole
 from pwfn.faults import RunError
 from pwfn.posterior import FREE, quantised_tensors
-from pwfn.reach import MIN_REACH_SIGMA
 from pwfn.stats import value_counts
 
 MOST_ENTRIES = 1 << 16  # more distinct values are no codebook

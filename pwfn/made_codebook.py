@@ -1,0 +1,172 @@
+"""Codebooks whose values are made from the weights: evenly spaced ones, and those of k-means.
+
+They are made once, from the weights as they are when they are first clustered, and stay what they are through all later
+rounds: a fixed weight keeps its value, and the free ones train towards goals that do not move. (Values made anew in each
+round would move every fixed weight with them.)
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import accumulate
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pwfn.axis import Listed, Segment
+from pwfn.codebook import Codebook, Values
+from pwfn.faults import Fault, InvalidValueError, require
+from pwfn.groups import Floats, Groups
+
+Scope = Literal["network", "tensor"]
+RANGES = np.exp2(-np.arange(129) / 16)  # tried as the range of a uniform codebook, as shares of the largest magnitude
+STEP_BITS = 16  # of a uniform codebook's step: with these, all its multiples up to 127 are float32 numbers
+
+
+@dataclass(frozen=True)
+class Table(Values):
+    """Values that were made: `values[s]`, ascending float32 numbers, for the `sizes[s]` weights of segment s.
+
+    `around_zero[s]` is the magnitude below which `zero_fix` lets a weight of the segment reach zero, 0 for nowhere.
+    """
+
+    values: tuple[tuple[float, ...], ...]
+    sizes: tuple[int, ...]
+    around_zero: tuple[float, ...]
+    max_order = 1
+
+    @classmethod
+    def of(cls, saved: dict[str, Any]) -> Table:
+        """The way back from `saved`."""
+        return cls(tuple(map(tuple, saved["values"])), tuple(saved["sizes"]), tuple(saved["around_zero"]))
+
+    def saved(self) -> dict[str, Any]:
+        return {
+            "values": [list(values) for values in self.values],
+            "sizes": list(self.sizes),
+            "around_zero": list(self.around_zero),
+        }
+
+    def check(self, low: float, high: float) -> None:
+        pass  # a weight may be beyond the outermost value
+
+    def axis(self, k: float, zero_fix: bool, device: torch.device) -> Listed:
+        starts = accumulate((len(values) for values in self.values), initial=0)
+        segments = [
+            Segment(table.to(device), start, values.index(0.0) if around else 0, around)
+            for table, values, start, around in zip(
+                self.listed(0.0), self.values, starts, self.around_zero, strict=False
+            )
+        ]
+        return Listed(segments, k, zero_fix)
+
+    def points(self, order: int, limit: int) -> Tensor:
+        return torch.arange(sum(map(len, self.values)))
+
+    def listed(self, largest: float) -> list[Tensor]:
+        return [torch.tensor(values, dtype=torch.float64) for values in self.values]
+
+    def orders(self, values: Tensor) -> None:
+        return None
+
+
+class Made(Codebook):
+    """Values made of the weights of the whole network (`scope` network) or of each of its tensors (tensor)."""
+
+    scope: Scope
+    max_order = 1
+
+    def made_for(self, mu: Tensor, sizes: Sequence[int]) -> Table:
+        sizes = tuple(sizes) if self.scope == "tensor" and sizes else (mu.numel(),)
+        made = [self.values_for(Groups.of(piece), several=len(sizes) > 1) for piece in mu.split(sizes)]
+        values = (tuple(np.unique(one.astype(np.float32)).astype(np.float64).tolist()) for one, _ in made)
+        return Table(tuple(values), sizes, tuple(around_zero for _, around_zero in made))
+
+    @abstractmethod
+    def values_for(self, weights: Groups, several: bool) -> tuple[Floats, float]:
+        """Values for these weights, and the magnitude around zero that belongs to zero (0 for none).
+
+        `several` says that other tensors get values of their own. Raises InvalidValueError.
+        """
+
+
+@dataclass(frozen=True)
+class Uniform(Made):
+    """`j * s` for the integers j from `-L` to `L`, `L = 2^(bits-1) - 1`: as many steps on both sides of zero.
+
+    The step is `s = r / L`, rounded to 16 bits of significand, so that every value is a float32 number. `within` is the
+    share of the weights with a magnitude of at most the range r; 1 is the largest magnitude. Without it (None) r is that
+    of `RANGES` with the least sum of squared distances to the nearest value: a few large weights among many small ones
+    would otherwise leave most of them at zero.
+    """
+
+    bits: int = 4
+    within: float | None = None
+    scope: Scope = "network"
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            bits=(2 <= self.bits <= 8, "an integer from 2 (-s, 0, s) to 8"),
+            within=(self.within is None or 0 < self.within <= 1, "above 0 and at most 1, or null"),
+            scope=(self.scope in ("network", "tensor"), "network or tensor"),
+        )
+
+    def values_for(self, weights: Groups, several: bool) -> tuple[Floats, float]:
+        largest = float(np.abs(weights.means).max())
+        if largest == 0:
+            return np.zeros(1), 0.0
+        if self.within is None:
+            tables = [self._table(share * largest) for share in RANGES.tolist()]
+            table = min(tables, key=weights.error)
+        else:
+            table = self._table(weights.magnitude(self.within) or largest)
+        return table, float(table[len(table) // 2 + 1]) / 2
+
+    def _table(self, reach: float) -> Floats:
+        levels = (1 << (self.bits - 1)) - 1
+        significand, exponent = np.frexp(reach / levels)
+        step = np.ldexp(np.rint(significand * 2.0**STEP_BITS), exponent - STEP_BITS)
+        table: Floats = np.arange(-levels, levels + 1) * step
+        return table
+
+
+@dataclass(frozen=True)
+class KMeans(Made):
+    """The `values` means of the groups into which the weights fall with the least sum of squared distances to them.
+
+    The exact optimum of one-dimensional k-means, by dynamic programming (Wang and Song 2011, Ckmeans.1d.dp), on the
+    weights: exact as long as there are at most 65,536 distinct weights; else groups end at borders of as many bins of
+    equal width. With the scope tensor, a tensor of fewer distinct weights gets one value for each.
+    """
+
+    values: int = 16
+    scope: Scope = "network"
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            values=(2 <= self.values <= 1024, "an integer from 2 to 1024"),
+            scope=(self.scope in ("network", "tensor"), "network or tensor"),
+        )
+        if find_spec("ckwrap") is None:
+            raise ValueError("k-means needs the package ckwrap: pip install 'pwfn[kmeans]'")
+
+    def values_for(self, weights: Groups, several: bool) -> tuple[Floats, float]:
+        distinct = len(weights.means)
+        if distinct < self.values and not several:
+            raise InvalidValueError(
+                [Fault("codebook.values", self.values, f"at most {distinct}, the distinct weights")]
+            )
+        if distinct <= self.values:
+            return weights.means, 0.0
+        from ckwrap import ckmeans
+
+        group = np.asarray(ckmeans(weights.means, self.values, weights=weights.counts).labels)
+        total = np.bincount(group, weights=weights.counts * weights.means)
+        return total / np.bincount(group, weights=weights.counts), 0.0

@@ -1,0 +1,103 @@
+"""Who goes where: the rules by which a round chooses the weights to fix and the value of each."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from torch import Tensor
+
+from pwfn.clustering import ClusterResult, cluster_round
+from pwfn.codebook import Codebook
+from pwfn.faults import require
+from pwfn.greedy import Worth, most_bits, most_weights
+from pwfn.nearest_round import nearest_round
+from pwfn.sigma_join import SigmaJoin
+
+
+class Round(Protocol):
+    """One clustering of flat tensors, as `pwfn.clustering.cluster_round`."""
+
+    def __call__(
+        self,
+        mu: Tensor,
+        sigma: Tensor,
+        *,
+        fraction: float,
+        codebook: Codebook,
+        sizes: Sequence[int],
+        sigma_join: SigmaJoin,
+        tolerance: Tensor | None,
+    ) -> ClusterResult: ...
+
+
+class Rule(ABC):
+    """A rule for all rounds of a run."""
+
+    @abstractmethod
+    def threshold(self, round_index: int, rounds: int) -> float:
+        """The threshold with which round `round_index` of `rounds` starts, in tolerances."""
+
+    @abstractmethod
+    def at(self, threshold: float) -> Round:
+        """The round that starts with this threshold."""
+
+
+@dataclass(frozen=True)
+class Greedy(Rule):
+    """The value that most free weights reach is taken first (the method's rule).
+
+    The threshold, how far a weight reaches, goes linearly from `start` (first round) to `end` (last). When nothing more
+    can be reached it grows by the factor `inc` within the round. With `zero_fix`, tiny weights always reach zero: those
+    smaller than the smallest power of two in the codebook, or nearer to zero than to any other of evenly spaced values.
+    """
+
+    start: float = 1.0
+    end: float = 1.0
+    inc: float = 2.0
+    zero_fix: bool = True
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            start=(0 < self.start < math.inf, "a number above 0"),
+            end=(0 < self.end < math.inf, "a number above 0"),
+            inc=(1 < self.inc < math.inf, "a number above 1"),
+        )
+
+    @property
+    def worth(self) -> Worth:
+        """By which the values of the codebook are compared."""
+        return most_weights
+
+    def threshold(self, round_index: int, rounds: int) -> float:
+        if rounds == 1:
+            return self.start
+        return self.start + (self.end - self.start) * round_index / (rounds - 1)
+
+    def at(self, threshold: float) -> Round:
+        return partial(cluster_round, threshold=threshold, inc=self.inc, zero_fix=self.zero_fix, worth=self.worth)
+
+
+@dataclass(frozen=True)
+class GreedyBits(Greedy):
+    """The value that saves most bits is taken first (`pwfn.greedy.most_bits`); all else as in `Greedy`."""
+
+    @property
+    def worth(self) -> Worth:
+        return most_bits
+
+
+@dataclass(frozen=True)
+class Nearest(Rule):
+    """Every weight goes to the nearest value, those first that have the shortest way in their own tolerances."""
+
+    def threshold(self, round_index: int, rounds: int) -> float:
+        return math.inf
+
+    def at(self, threshold: float) -> Round:
+        return nearest_round
