@@ -24,7 +24,7 @@ class Groups:
     counts: Floats
 
     @classmethod
-    def of(cls, mu: Tensor, bins: int = MOST) -> Histogram:
+    def of(cls, mu: Tensor, bins: int = MOST) -> Groups:
         """Of a flat tensor: a group for each distinct value where there are at most `bins`, else bins of equal width."""
         mu = mu.detach()
         if mu.numel() <= bins:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import combinations_with_replacement
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,19 @@ def candidates(order: int, b: int, largest: float) -> tuple[float, ...]:
     return tuple(sorted(kept | {-s for s in kept if s > 0}))
 
 
+def most_weights(catch: int, caught: int) -> float:
+    return catch
+
+
+def most_bits(catch: int, caught: int) -> float:
+    """By how many bits the code of N weights becomes shorter: -log2(n / N) for each member of a value that n share."""
+
+    def saved(n: int) -> float:
+        return n * math.log2(n) if n else 0.0
+
+    return saved(catch + caught) - saved(caught)
+
+
 def cluster_round(
     mu: Array,
     sigma: Array,
@@ -45,29 +59,73 @@ def cluster_round(
     max_order: int,
     zero_fix: bool,
     rule: str,
+    worth: Callable[[int, int], float] = most_weights,
 ) -> tuple[Array, Array, list[int], list[float], float]:
     """One round with a dense candidates x weights matrix: new mu, new sigma, assignment, codebook, final k."""
+
+    def on_offer(order: int, largest: float) -> list[tuple[int, float]]:
+        return [(0, value) for value in candidates(order, b, largest)]
+
+    tiny = [2.0**-b] if zero_fix else [0.0]
+    settings = {"fraction": fraction, "threshold": threshold, "inc": inc, "max_order": max_order, "rule": rule}
+    return _round(mu, sigma, np.zeros(len(mu)), on_offer, tiny, worth, **settings)
+
+
+def cluster_to_tables(
+    mu: Array,
+    sigma: Array,
+    tables: list[list[float]],
+    sizes: list[int],
+    tiny: list[float],
+    *,
+    worth: Callable[[int, int], float] = most_weights,
+    **settings: Any,
+) -> tuple[Array, Array, list[int], list[float], float]:
+    """The same with values for each tensor; weights of tensor t smaller than `tiny[t]` always reach its zero."""
+    pairs = [(t, value) for t, table in enumerate(tables) for value in table]
+    tensor = np.repeat(np.arange(len(sizes)), sizes)
+    return _round(mu, sigma, tensor, lambda order, largest: pairs, tiny, worth, max_order=1, **settings)
+
+
+def _round(
+    mu: Array,
+    sigma: Array,
+    tensor: Array,
+    on_offer: Callable[[int, float], list[tuple[int, float]]],
+    tiny: list[float],
+    worth: Callable[[int, int], float],
+    *,
+    fraction: float,
+    threshold: float,
+    inc: float,
+    max_order: int,
+    rule: str,
+) -> tuple[Array, Array, list[int], list[float], float]:
     new_mu, new_sigma = mu.copy(), sigma.copy()
     free = np.ones(len(mu), dtype=bool)
+    caught: Counter[tuple[int, float]] = Counter()
     order, tick, k, todo = 1, 1, threshold, math.ceil(fraction * len(mu))
     while todo > 0:
-        grid = np.array(candidates(order, b, float(np.abs(mu[free]).max())))
-        reach = np.abs(mu[None, :] - grid[:, None]) <= k * np.maximum(sigma, 2.0**-20)[None, :]
-        if zero_fix:
-            reach[grid == 0] |= np.abs(mu) < 2.0**-b
-        unused = np.ones(len(grid), dtype=bool)
+        unused = list(on_offer(order, float(np.abs(mu[free]).max())))
+        way = k * np.maximum(sigma, 2.0**-20)
+        reach = {
+            (t, c): (tensor == t) & (((mu - way <= c) & (c <= mu + way)) | ((c == 0) & (np.abs(mu) < tiny[t])))
+            for t, c in unused
+        }
         while todo > 0:
-            counts = (reach & free[None, :]).sum(1) * unused
-            best = int(np.argmax(counts))  # the first, hence the smallest, of equals
-            if counts[best] == 0:
+            catches = {pair: int((reach[pair] & free).sum()) for pair in unused}
+            takers = [pair for pair in unused if catches[pair]]
+            if not takers:
                 break
+            best = max(takers, key=lambda pair: worth(catches[pair], caught[pair]))  # the first of equals
             members = np.flatnonzero(reach[best] & free)
             if len(members) > todo:
-                members = np.array(_nearest(mu, sigma, members, float(grid[best]), todo, b, zero_fix))
-            new_mu[members] = grid[best]
+                members = np.array(_nearest(mu, sigma, members, best[1], todo, tiny[best[0]]))
+            new_mu[members] = best[1]
             new_sigma[members] = SIGMA_JOINS[rule](mu[members], sigma[members])
             free[members] = False
-            unused[best] = False
+            unused.remove(best)
+            caught[best] += len(members)
             todo -= len(members)
         if todo > 0:
             if order < max_order and tick % 2 == 1:
@@ -80,12 +138,34 @@ def cluster_round(
     return new_mu, new_sigma, assignment, codebook, k
 
 
-def _nearest(mu: Array, sigma: Array, members: Array, c: float, n: int, b: int, zero_fix: bool) -> list[int]:
+def _nearest(mu: Array, sigma: Array, members: Array, c: float, n: int, tiny: float) -> list[int]:
     def key(i: int) -> tuple[bool, float, int]:
-        at_zero = zero_fix and c == 0 and abs(mu[i]) < 2.0**-b
+        at_zero = c == 0 and abs(mu[i]) < tiny
         return not at_zero, abs(mu[i] - c) / max(sigma[i], 2.0**-20), i
 
     return sorted((int(i) for i in members), key=key)[:n]
+
+
+def kmeans(values: list[float], counts: list[float], k: int) -> list[float]:
+    """The centres of the best k groups of neighbours among ascending values: dynamic programming over all borders."""
+    x, w = np.array(values), np.array(counts)
+
+    def cost(first: int, end: int) -> float:
+        mean = np.average(x[first:end], weights=w[first:end])
+        return float((w[first:end] * (x[first:end] - mean) ** 2).sum())
+
+    costs = {(i, j): cost(i, j) for i in range(len(x)) for j in range(i + 1, len(x) + 1)}
+    best = {(0, 0): (0.0, 0)}
+    for groups in range(1, k + 1):
+        for end in range(groups, len(x) + 1):
+            starts = [start for start in range(groups - 1, end) if (groups - 1, start) in best]
+            best[groups, end] = min((best[groups - 1, start][0] + costs[start, end], start) for start in starts)
+    centres, end = [], len(x)
+    for groups in range(k, 0, -1):
+        start = best[groups, end][1]
+        centres.append(float(np.average(x[start:end], weights=w[start:end])))
+        end = start
+    return centres[::-1]
 
 
 def pow2_distance(mu: Array, scale: float = 0.0025, quantile: float = 0.75, ceiling: float = 0.05) -> Array:
