@@ -106,26 +106,29 @@ def _round(
     caught: Counter[tuple[int, float]] = Counter()
     order, tick, k, todo = 1, 1, threshold, math.ceil(fraction * len(mu))
     while todo > 0:
-        unused = list(on_offer(order, float(np.abs(mu[free]).max())))
-        way = k * np.maximum(sigma, 2.0**-20)
-        reach = {
-            (t, c): (tensor == t) & (((mu - way <= c) & (c <= mu + way)) | ((c == 0) & (np.abs(mu) < tiny[t])))
-            for t, c in unused
-        }
+        pairs = on_offer(order, float(np.abs(mu[free]).max()))
+        of, value = (np.array(part)[:, None] for part in zip(*pairs, strict=True))
+        reach = np.abs(mu - value) <= k * np.maximum(sigma, 2.0**-20)
+        for row in np.flatnonzero(value == 0):
+            reach[row] |= np.abs(mu) < tiny[pairs[row][0]]
+        if len(tiny) > 1:
+            reach &= tensor == of
+        unused = np.ones(len(pairs), dtype=bool)
         while todo > 0:
-            catches = {pair: int((reach[pair] & free).sum()) for pair in unused}
-            takers = [pair for pair in unused if catches[pair]]
+            catches = (reach & free).sum(1) * unused
+            takers = np.flatnonzero(catches).tolist()
             if not takers:
                 break
-            best = max(takers, key=lambda pair: worth(catches[pair], caught[pair]))  # the first of equals
+            best = max(takers, key=lambda i: worth(int(catches[i]), caught[pairs[i]]))  # the first of equals
             members = np.flatnonzero(reach[best] & free)
             if len(members) > todo:
-                members = np.array(_nearest(mu, sigma, members, best[1], todo, tiny[best[0]]))
-            new_mu[members] = best[1]
+                t, c = pairs[best]
+                members = np.array(_nearest(mu, sigma, members, c, todo, tiny[t]))
+            new_mu[members] = pairs[best][1]
             new_sigma[members] = SIGMA_JOINS[rule](mu[members], sigma[members])
             free[members] = False
-            unused.remove(best)
-            caught[best] += len(members)
+            unused[best] = False
+            caught[pairs[best]] += len(members)
             todo -= len(members)
         if todo > 0:
             if order < max_order and tick % 2 == 1:

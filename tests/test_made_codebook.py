@@ -287,11 +287,11 @@ def test_most_bits_equals_the_dense_oracle(seed: int, n: int, order: int, fracti
 
 
 def test_a_value_taken_before_draws_more_weights_than_a_new_one_of_the_same_catch() -> None:
-    """At threshold 1 ten weights take 0.5; at 2 the last three reach it, or with one more weight 0.25."""
-    mu = torch.tensor([0.5] * 10 + [0.375] * 3 + [0.1875])
-    sigma = torch.tensor([0.01] * 10 + [0.0625] * 3 + [0.03125])
+    """At threshold 1 ten weights take 0.5. At 2 three weights reach it and 0.25; one more that, and two more this."""
+    mu = torch.tensor([0.5] * 10 + [0.375] * 3 + [0.53] + [0.1875] * 2)
+    sigma = torch.tensor([0.01] * 10 + [0.0625] * 3 + [0.02] + [0.03125] * 2)
     options: dict[str, Any] = {"fraction": 1.0, "codebook": Pow2(2), "zero_fix": False}
     weights_first = cluster_round(mu, sigma, **options)
     bits_first = cluster_round(mu, sigma, worth=most_bits, **options)
-    assert weights_first.mu.tolist() == [0.5] * 10 + [0.25] * 4
-    assert bits_first.mu.tolist() == [0.5] * 13 + [0.25]
+    assert weights_first.mu.tolist() == [0.5] * 10 + [0.25] * 3 + [0.5] + [0.25] * 2
+    assert bits_first.mu.tolist() == [0.5] * 14 + [0.25] * 2

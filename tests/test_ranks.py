@@ -13,9 +13,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from pwfn import network as networks
-from pwfn import ranks, stats
-from pwfn.codebook import AdditivePow2
+from pwfn import ranks, rules, stats
+from pwfn.codebook import AdditivePow2, Codebook
+from pwfn.made_codebook import KMeans
 from pwfn.module import Phase, TrainingDiverged
 from pwfn.network import FlatWeights
 from pwfn.optimizer import SGD
@@ -29,12 +29,13 @@ from pwfn.sigma_join import std_mu
 from tests.test_rounds import FakeRunner
 
 BACKENDS = ("gloo", "cuda:gloo")  # the second cannot send CPU tensors, as NCCL cannot: GPUs train, the CPU clusters
+CODEBOOKS: tuple[Codebook, ...] = (AdditivePow2(), KMeans(6, scope="tensor"))  # one with each
 FRACTIONS = (0.3, 0.7, 1.0)
 WORK = {  # what only the rank that decides may do in a round
     "flatten": (FlatWeights, "of"),
-    "cluster": (networks, "cluster_round"),
+    "cluster": (rules, "cluster_round"),
     "describe": (stats, "cluster_rows"),
-    "count": (stats, "network_values"),
+    "count": (stats, "values_of_tensors"),
 }
 
 
@@ -63,13 +64,13 @@ def bayesian(rank: int) -> nn.Module:
     return network
 
 
-def loop(network: nn.Module) -> RoundLoop:
+def loop(network: nn.Module, codebook: Codebook) -> RoundLoop:
     return RoundLoop(
         Runner(network),
         network,
         Schedule(FRACTIONS, first_epochs=1, first_share=1.0, rest_epochs=1),
         Greedy(start=1.0, end=1.0, inc=2.0),
-        AdditivePow2(),
+        codebook,
         std_mu,
         SGD(lr=0.1),
     )
@@ -97,17 +98,23 @@ def quantised_state(network: nn.Module) -> list[dict[str, Tensor]]:
     ]
 
 
-def whole_run(rank: int) -> dict[str, Any]:
+def whole_run(rank: int, codebook: Codebook) -> dict[str, Any]:
     """All rounds; what was done and what came of it, round by round."""
     network, done = bayesian(rank), dict.fromkeys(WORK, 0)
-    made, rounds = loop(network), []
+    made, rounds = loop(network, codebook), []
     with watched(done):
         for outcome in made.rounds():
             state = [{name: t.clone() for name, t in one.items()} for one in quantised_state(network)]
             result = [getattr(outcome.result, name) for name in ("mu", "sigma", "assignment", "codebook")]
             rounds.append((outcome.record, outcome.clusters, outcome.result.threshold, result, state))
     ranks.share_statistics(network)
-    return {"done": done, "apart": made.runner.apart, "rounds": rounds, "statistics": network[1].running_mean}
+    return {
+        "done": done,
+        "apart": made.runner.apart,
+        "rounds": rounds,
+        "statistics": network[1].running_mean,
+        "values": made.place.values,
+    }
 
 
 def refusal(rank: int) -> str:
@@ -117,7 +124,7 @@ def refusal(rank: int) -> str:
         with torch.no_grad():
             quantised_tensors(network)[0].mu.fill_(float("nan"))
     with pytest.raises(TrainingDiverged) as error:
-        list(loop(network).rounds())
+        list(loop(network, AdditivePow2()).rounds())
     return str(error.value)
 
 
@@ -127,7 +134,7 @@ def rank_main(rank: int, folder: str) -> None:
         if backend != "gloo":
             with pytest.raises(RuntimeError, match="backend type"):
                 dist.broadcast(torch.zeros(1), 0)
-        torch.save({"refusal": refusal(rank), **whole_run(rank)}, f"{folder}/{number}_{rank}.pt")
+        torch.save({"refusal": refusal(rank), **whole_run(rank, CODEBOOKS[number])}, f"{folder}/{number}_{rank}.pt")
         dist.barrier(group=ranks._cpu_group(dist.group.WORLD))  # who leaves first would end what the other still hears
         dist.destroy_process_group()
 
@@ -158,6 +165,7 @@ def test_ranks_end_every_round_with_the_same_bits(reports: list[dict[str, Any]])
         assert torch.equal(torch.cat([one["mu"].flatten() for one in other_state]), other_result[0])
     assert [record for record, *_ in first] == [record for record, *_ in second]
     assert [rows for _, rows, *_ in first] == [rows for _, rows, *_ in second]
+    assert reports[0]["values"] == reports[1]["values"] is not None
     assert torch.equal(reports[0]["statistics"], reports[1]["statistics"])
     # they had come apart before every clustering
     assert all(a != b for a, b in zip(reports[0]["apart"], reports[1]["apart"], strict=True))
