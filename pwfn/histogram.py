@@ -58,22 +58,27 @@ class WeightHistogram:
         return _edges(self.width, self.reach)
 
     def ticks(self) -> list[float]:
-        """Zero and powers of two of both signs, from the largest inwards as long as their labels find room."""
-        first, last = math.ceil(math.log2(self.width / 2)), math.floor(math.log2(self.reach))
-        step = max(1, round((last - first) / 6))
-        powers: list[float] = []
-        outer = math.inf
-        for power in (2.0**n for n in range(last, first - 1, -step)):
-            # 0 in the middle of the picture, 1 at its edge
-            place = math.asinh(power / self.width) / math.asinh(self.reach / self.width)
-            if min(place, outer - place) < _LABEL:
-                break
-            outer = place
-            powers.append(power)
-        return [*(-power for power in powers), 0.0, *reversed(powers)]
+        return ticks(self.width, self.reach)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def ticks(width: float, reach: float) -> list[float]:
+    """For an axis from -`reach` to `reach` that is equally divided in asinh(x / `width`): zero and powers of two of both
+    signs, from the largest inwards as long as their labels find room."""
+    first, last = math.ceil(math.log2(width / 2)), math.floor(math.log2(reach))
+    step = max(1, round((last - first) / 6))
+    powers: list[float] = []
+    outer = math.inf
+    for power in (2.0**n for n in range(last, first - 1, -step)):
+        # 0 in the middle of the picture, 1 at its edge
+        place = math.asinh(power / width) / math.asinh(reach / width)
+        if min(place, outer - place) < _LABEL:
+            break
+        outer = place
+        powers.append(power)
+    return [*(-power for power in powers), 0.0, *reversed(powers)]
 
 
 def _edges(width: float, reach: float) -> NDArray[np.float64]:

@@ -1,22 +1,23 @@
-"""Where a run's numbers go besides its folder: W&B, Lightning's CSV file, or nowhere."""
+"""Where a run's numbers go besides its folder: W&B, TensorBoard, a CSV file, or nowhere."""
 
 from __future__ import annotations
 
-import os
 import re
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from pwfn.faults import require
+from pwfn.faults import Fault, InvalidValueError, require
 
 if TYPE_CHECKING:  # a sweep's parent process only reads this module, and must not pay for importing these
+    import numpy as np
+    from numpy.typing import NDArray
     from pytorch_lightning.loggers import Logger
+
+    from pwfn.round_view import RoundView
 
 _SECRET = re.compile(r"(^|_)(token|password|passwd|secret|api_?key|credentials?)$", re.IGNORECASE)
 
@@ -35,46 +36,77 @@ def without_secrets(config: Any) -> Any:
 
 @runtime_checkable
 class RoundLogger(Protocol):
-    """A Lightning logger that has its own way with the rows of rounds."""
+    """A Lightning logger that knows what a run is; `pwfn.keys` has all that it is sent."""
 
-    def start_rounds(self, keys: Iterable[str]) -> None: ...
-    def report_round(self, flat: Mapping[str, float | int]) -> None: ...
-    def report_again(self, rows: Sequence[Mapping[str, float | int]]) -> None: ...
-    def mark_preempting(self) -> None: ...
-    def report_summary(self, values: Mapping[str, float | int]) -> None: ...
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether histograms and pictures are of any use to it: they cost time to make."""
+        ...
+
+    def start_rounds(self, keys: Iterable[str]) -> None:
+        """Announce the keys of the rows to come, once the trainer exists: it is what starts a W&B run."""
+        ...
+
+    def report_round(self, flat: Mapping[str, float | int], view: RoundView | None = None) -> None:
+        """Take one round's row, unchanged, and what it looks like, where that was made."""
+        ...
+
+    def report_again(self, rows: Sequence[Mapping[str, float | int]]) -> None:
+        """In a resumed run: take the rounds that were finished before it, if some may have been lost."""
+        ...
+
+    def mark_preempting(self) -> None:
+        """Note that the machine is taken away and the run will go on elsewhere."""
+        ...
+
+    def report_summary(self, values: Mapping[str, float | int]) -> None:
+        """Take single values of the whole run."""
+        ...
+
+    def report_pictures(self, pictures: Mapping[str, NDArray[np.uint8] | Path]) -> None:
+        """Take pictures: PNG files, or arrays [height, width, 3]."""
+        ...
+
+    def report_artifact(self, path: Path, metadata: Mapping[str, Any]) -> None:
+        """Take the run's result, a file that stays where it is."""
+        ...
 
 
-def start_rounds(logger: Logger | None, keys: Iterable[str]) -> None:
-    """Announce the keys of the rows to come. Call it once the trainer exists: it is what starts a W&B run."""
-    if isinstance(logger, RoundLogger):
-        logger.start_rounds(keys)
+def run_logger(logger: Logger | None) -> RoundLogger:
+    """Whatever a trainer has for a logger, as one that can be sent everything.
+
+    A Lightning logger that is not of this project gets the rows of rounds, filed under optimizer steps.
+    """
+    return logger if isinstance(logger, RoundLogger) else _Plain(logger)
 
 
-def report_round(logger: Logger | None, flat: Mapping[str, float | int]) -> None:
-    """Send one round's row, unchanged; other Lightning loggers file it under the optimizer steps made so far."""
-    if isinstance(logger, RoundLogger):
-        logger.report_round(flat)
-    elif logger is not None:
-        logger.log_metrics(dict(flat), step=int(flat["steps"]))
-        logger.save()
+@dataclass(frozen=True)
+class _Plain:
+    logger: Logger | None
+    takes_pictures: bool = False
 
+    def start_rounds(self, keys: Iterable[str]) -> None:
+        pass
 
-def report_again(logger: Logger | None, rows: Sequence[Mapping[str, float | int]]) -> None:
-    """In a resumed run: the rounds that were finished before it, for loggers that may have lost some."""
-    if isinstance(logger, RoundLogger):
-        logger.report_again(rows)
+    def report_round(self, flat: Mapping[str, float | int], view: RoundView | None = None) -> None:
+        if self.logger is not None:
+            self.logger.log_metrics(dict(flat), step=int(flat["steps"]))
+            self.logger.save()
 
+    def report_again(self, rows: Sequence[Mapping[str, float | int]]) -> None:
+        pass
 
-def mark_preempting(logger: Logger | None) -> None:
-    """Say that the machine is taken away and the run will go on elsewhere, for loggers that have such a thing."""
-    if isinstance(logger, RoundLogger):
-        logger.mark_preempting()
+    def mark_preempting(self) -> None:
+        pass
 
+    def report_summary(self, values: Mapping[str, float | int]) -> None:
+        pass
 
-def report_summary(logger: Logger | None, values: Mapping[str, float | int]) -> None:
-    """Set single values of the whole run, for loggers that have such a thing."""
-    if isinstance(logger, RoundLogger):
-        logger.report_summary(values)
+    def report_pictures(self, pictures: Mapping[str, NDArray[np.uint8] | Path]) -> None:
+        pass
+
+    def report_artifact(self, path: Path, metadata: Mapping[str, Any]) -> None:
+        pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +122,10 @@ class LoggerSpec(ABC):
         `config` is the resolved config as plain nested dicts, `folder` the run's own folder, `group` the sweep it
         belongs to. `run_id` is the run's name for machines, the same in every session of it; None = a new one.
         """
+
+    def group_of(self, sweep: str | None) -> str | None:
+        """The group in which the logger shows a run that belongs to `sweep`, or to none."""
+        return sweep
 
     def close(self, logger: Logger | None, exit_code: int) -> None:
         """End the run's log, whatever happened; 0 says that the run succeeded."""
@@ -114,9 +150,26 @@ class Csv(LoggerSpec):
     def build(
         self, *, config: dict[str, Any], name: str, folder: Path, group: str | None, run_id: str | None = None
     ) -> Logger:
-        from pytorch_lightning.loggers import CSVLogger
+        from pwfn.file_loggers import CsvRunLogger
 
-        return CSVLogger(folder, name="training")
+        return CsvRunLogger(folder, name="training")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorBoard(LoggerSpec):
+    """Event files in <folder>/tensorboard; needs the extra `tensorboard`."""
+
+    def __post_init__(self) -> None:
+        if find_spec("tensorboard") is None:
+            there = "csv, none or wandb: TensorBoard is not installed (pip install 'pwfn[tensorboard]')"
+            raise InvalidValueError([Fault("_target_", "pwfn.logger.TensorBoard", there)])
+
+    def build(
+        self, *, config: dict[str, Any], name: str, folder: Path, group: str | None, run_id: str | None = None
+    ) -> Logger:
+        from pwfn.file_loggers import TensorBoardRunLogger
+
+        return TensorBoardRunLogger(folder, config)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +184,7 @@ class Wandb(LoggerSpec):
     tags: tuple[str, ...] = ()
     notes: str | None = None
     save_dir: str = "."
+    artifact: bool = True
 
     def __post_init__(self) -> None:
         tags: Any = self.tags
@@ -148,8 +202,10 @@ class Wandb(LoggerSpec):
     ) -> Logger:
         import wandb
 
-        logger: Logger = _wandb_logger_class()(
-            online=self.mode == "online",
+        from pwfn.wandb_logger import RunLogger
+
+        return RunLogger(
+            artifact=self.artifact,
             name=name,
             id=run_id,  # Lightning's logger also says resume="allow": an id that W&B knows goes on
             project=self.project,
@@ -157,110 +213,18 @@ class Wandb(LoggerSpec):
             # not WandbLogger's `offline`, which would turn every later run of the process offline too
             mode=self.mode,
             entity=self.entity,
-            group=self.group or group,
+            group=self.group_of(group),
             job_type=self.job_type,
             tags=list(self.tags),
             notes=self.notes,
             config=without_secrets(config),
             settings=wandb.Settings(quiet=True),  # its closing summary would repeat the table of rounds
         )
-        return logger
+
+    def group_of(self, sweep: str | None) -> str | None:
+        return self.group or sweep
 
     def close(self, logger: Logger | None, exit_code: int) -> None:
         """Finish the W&B run. Without this the next run of the process would be written into this one."""
         if logger is not None:
             logger.close(exit_code)  # type: ignore[attr-defined]
-
-
-@contextmanager
-def _no_server_lookup() -> Iterator[None]:
-    """While W&B starts: have it not look up the server's address, for a run that sends nothing.
-
-    The environment is put back at once: the next run of this process may be online. A value set by the user stays.
-    """
-    name = "WANDB_ERROR_REPORTING"
-    if name in os.environ:
-        yield
-        return
-    os.environ[name] = "false"
-    try:
-        yield
-    finally:
-        del os.environ[name]
-
-
-@cache
-def _wandb_logger_class() -> Any:
-    """Made on first use: deriving it needs Lightning and W&B, which this module does not import."""
-    import wandb
-    from pytorch_lightning.loggers import WandbLogger
-
-    class RunLogger(WandbLogger):
-        """A run that outlives W&B: once started, a failing W&B is warned about once and then ignored."""
-
-        def __init__(self, *, online: bool, **options: Any) -> None:
-            super().__init__(**options)
-            self._online = online
-            self._warned = False
-            # Lightning always passes it, W&B has dropped it and says so at every start.
-            self._wandb_init.pop("anonymous", None)
-
-        @property
-        def experiment(self) -> Any:
-            with nullcontext() if self._online or self._experiment is not None else _no_server_lookup():
-                return super().experiment
-
-        @contextmanager
-        def _surviving(self) -> Iterator[None]:
-            try:
-                yield
-            except (wandb.errors.Error, OSError) as error:
-                if not self._warned:
-                    self._warned = True
-                    warnings.warn(
-                        f"W&B run {self._name!r} failed ({error!r}). The run goes on; rounds.csv has every round.",
-                        RuntimeWarning,
-                        stacklevel=3,
-                    )
-
-        def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-            with self._surviving():
-                super().log_metrics(metrics, step)
-
-        def log_hyperparams(self, params: Any) -> None:
-            with self._surviving():
-                super().log_hyperparams(without_secrets(params))
-
-        def start_rounds(self, keys: Iterable[str]) -> None:
-            run = self.experiment  # outside the guard: a run that cannot start must say so before hours of training
-            with self._surviving():
-                # One by one, because only exact names take precedence over Lightning's `*` -> trainer/global_step.
-                for key in keys:
-                    run.define_metric(key, step_metric=None if key == "round" else "round")
-
-        def report_round(self, flat: Mapping[str, float | int]) -> None:
-            with self._surviving():
-                self.experiment.log(dict(flat))  # without step: W&B's own step starts again at 0 in a resumed run
-
-        def report_again(self, rows: Sequence[Mapping[str, float | int]]) -> None:
-            """Rounds W&B does not have: an offline run begins anew under its old id, and would replace the old one."""
-            with self._surviving():
-                known = self.experiment.summary.get("round", -1) if self.experiment.resumed else -1
-                for flat in rows:
-                    if flat["round"] > known:
-                        self.experiment.log(dict(flat))
-
-        def mark_preempting(self) -> None:
-            with self._surviving():
-                self.experiment.mark_preempting()
-
-        def report_summary(self, values: Mapping[str, float | int]) -> None:
-            with self._surviving():
-                self.experiment.summary.update(dict(values))
-
-        def close(self, exit_code: int) -> None:
-            if self._experiment is not None:
-                with self._surviving():
-                    self._experiment.finish(exit_code=exit_code)
-
-    return RunLogger

@@ -64,6 +64,7 @@ class BayesianClassifier(LightningModule):
         self.teacher: Teacher | None = None  # where there is one, every fit learns from it
         self.phase: Phase | None = None
         self.scores: Scores | None = None
+        self.grad_norm: Tensor | None = None  # of the last step, before clipping; None where nothing was clipped
         self.running = RunningScores()
         # Every rank has the same assignments by construction: DDP need not send them at each forward pass.
         self._ddp_params_and_buffers_to_ignore = [
@@ -72,7 +73,7 @@ class BayesianClassifier(LightningModule):
 
     def begin(self, phase: Phase) -> None:
         """Choose what the next fit trains; to be called before the fit, since DDP looks at requires_grad when it wraps."""
-        self.phase = phase
+        self.phase, self.grad_norm = phase, None
         trains = {}
         for tensor in quantised_tensors(self.network):
             trains[id(tensor.mu)], trains[id(tensor.gaussian.sigma)] = phase.train_mu, phase.train_sigma
@@ -155,7 +156,7 @@ class BayesianClassifier(LightningModule):
         """Clip, then decay: the last thing before the step, and never on a weight that is fixed."""
         spec = self.current_phase.optimizer
         if spec.clip_norm is not None:  # not by Lightning, which refuses to clip for a fused optimizer
-            nn.utils.clip_grad_norm_(self.network.parameters(), spec.clip_norm)
+            self.grad_norm = nn.utils.clip_grad_norm_(self.network.parameters(), spec.clip_norm)
         decay(self.network, spec, optimizer.param_groups[0]["lr"])
 
 

@@ -1,20 +1,31 @@
-"""The two pictures of a run. Every function makes its own figure and touches no global matplotlib state."""
+"""The pictures of a run and of a round. Every function makes its own figure and touches no global matplotlib state."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from numpy.typing import NDArray
 
-from pwfn.histogram import WeightHistogram, as_fraction
+from pwfn.histogram import WeightHistogram, as_fraction, ticks
 from pwfn.record import RoundRecord, Scores
 
 # From the palette of Okabe and Ito, which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#007A5A", "#8A8A8A", "#333333"
+ORDER_COLOURS = (
+    INK,
+    BLUE,
+    ORANGE,
+    GREEN,
+    "#AA4499",
+    BLUE,
+)  # of the sums of none to four powers of two, of other values
 
 
 def draw_rounds(records: Sequence[RoundRecord], baseline: Scores, path: Path) -> None:
@@ -97,7 +108,7 @@ def _label_ends(axes: Axes, heights: Sequence[float], labels: Sequence[str], col
 def weights_figure(spread: WeightHistogram) -> Figure:
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
     axes = figure.subplots()
-    axes.set_xscale("asinh", linear_width=spread.width)
+    _asinh_axis(axes, spread.width, spread.reach)
     axes.set_yscale("log")
     label = f"before: {spread.weights:,} weights"
     axes.stairs(spread.before, spread.edges, baseline=0.5, fill=True, color="#9CC9E6", label=label)
@@ -107,15 +118,51 @@ def weights_figure(spread: WeightHistogram) -> Figure:
     axes.vlines(spread.values, 0.5, spread.counts, color=ORANGE, linewidth=0.7 if thin else 1.1, label=shown)
     axes.plot(spread.values, spread.counts, ".", color=ORANGE, markersize=2.5 if thin else 4.5)
     axes.set_ylim(0.5, max(*spread.before, *spread.counts) * 6)  # headroom for the legend
-    axes.set_xlim(-spread.reach, spread.reach)
-    axes.xaxis.set_major_locator(FixedLocator(spread.ticks()))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _position: as_fraction(value)))
     axes.set_title("Number of weights, per bin before and per value after", loc="left", fontsize=11, color=INK)
     axes.set_xlabel("weight (linear near zero, logarithmic further out)")
     tidy(axes)
     axes.legend(frameon=False, loc="upper left", ncols=2, fontsize=10, handlelength=1.2, borderaxespad=0.2)
     return figure
+
+
+def codebook_figure(clusters: Sequence[Mapping[str, Any]]) -> Figure:
+    """A stem for each shared value of a round, as high as its number of weights; `clusters` are rows of clusters.csv."""
+    figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    sizes = sorted(abs(float(row["value"])) for row in clusters if row["value"]) or [1.0]
+    _asinh_axis(axes, sizes[len(sizes) // 4], 1.08 * sizes[-1])
+    axes.set_yscale("log")
+    names = {0: "zero", 1: "one power of two", 2: "two", 3: "three", 4: "four", None: "values"}
+    for (order, name), colour, marker in zip(names.items(), ORDER_COLOURS, "osD^vo", strict=True):
+        chosen = [row for row in clusters if row["order"] == order]
+        if chosen:
+            values, counts = [float(row["value"]) for row in chosen], [int(row["count"]) for row in chosen]
+            axes.vlines(values, 0.5, counts, color=colour, linewidth=1.2)
+            axes.plot(values, counts, marker, color=colour, markersize=4.5, label=f"{name}: {len(chosen)}")
+    most = max((int(row["count"]) for row in clusters), default=1)
+    axes.set_ylim(0.5, most * 8)  # headroom for the legend
+    axes.set_title(f"Number of weights per value, {len(clusters)} values", loc="left", fontsize=11, color=INK)
+    axes.set_xlabel("value (linear near zero, logarithmic further out)")
+    tidy(axes)
+    if clusters:
+        axes.legend(frameon=False, loc="upper center", ncols=5, fontsize=9, handletextpad=0.3, columnspacing=1.2)
+    return figure
+
+
+def _asinh_axis(axes: Axes, width: float, reach: float) -> None:
+    """Linear up to about `width`, logarithmic from there to `reach`; labels at powers of two."""
+    axes.set_xscale("asinh", linear_width=width)
+    axes.set_xlim(-reach, reach)
+    axes.xaxis.set_major_locator(FixedLocator(ticks(width, reach)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _position: as_fraction(value)))
+
+
+def pixels(figure: Figure) -> NDArray[np.uint8]:
+    """The figure as [height, width, 3]."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()  # type: ignore[no-untyped-call]
 
 
 def tidy(axes: Axes) -> None:

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pwfn.console import show
-from pwfn.logger import report_again, report_round, report_summary, start_rounds
+from pwfn.keys import ROUND_VIEW
+from pwfn.logger import run_logger
 from pwfn.record import (
     CLUSTER_COLUMNS,
     COLUMNS,
@@ -29,6 +30,8 @@ from pwfn.record import (
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
+
+    from pwfn.round_view import RoundView
 
 SUMMARY = ("clustered/top1", "entropy_bits", "unique_weights")  # the figures that the table of a sweep shows
 
@@ -116,7 +119,7 @@ class RunReporter:
         self._unit = unit
         self.records: list[RoundRecord] = []
         self._clusters: list[dict[str, Any]] = []
-        self._logger = logger
+        self._logger = run_logger(logger)
         self._console = console
         self._baseline: Scores | None = None
 
@@ -134,20 +137,25 @@ class RunReporter:
         self._baseline = baseline
         self.records, self._clusters = list(records), [dict(row) for row in clusters]
         self.folder.mkdir(parents=True, exist_ok=True)
-        start_rounds(self._logger, list(COLUMNS))
-        report_summary(self._logger, {f"pretrained/{name}": value for name, value in asdict(baseline).items()})
+        self._logger.start_rounds([*COLUMNS, *ROUND_VIEW])
+        self._logger.report_summary({f"pretrained/{name}": value for name, value in asdict(baseline).items()})
         if self.records:
             self._write()
-            report_again(self._logger, [record.numbers() for record in self.records])
+            self._logger.report_again([record.numbers() for record in self.records])
         else:
             for name in (RECORDS, "rounds.csv", "clusters.csv"):
                 (self.folder / name).unlink(missing_ok=True)
 
-    def add(self, record: RoundRecord, clusters: Sequence[Mapping[str, Any]]) -> str:
+    @property
+    def wants_views(self) -> bool:
+        """Whether the logger has any use for what rounds look like."""
+        return self._logger.takes_pictures
+
+    def add(self, record: RoundRecord, clusters: Sequence[Mapping[str, Any]], view: RoundView | None = None) -> str:
         """Write a finished round everywhere and return the line to show for it.
 
-        `clusters` has one row per centroid with the keys of `CLUSTER_COLUMNS`; `round` is filled in here. Nothing is
-        printed: a live display may own the terminal.
+        `clusters` has one row per centroid with the keys of `CLUSTER_COLUMNS`; `round` is filled in here. `view` is for
+        the logger alone. Nothing is printed: a live display may own the terminal.
         """
         if self._baseline is None:
             raise RuntimeError("call start(baseline) before the first add(...)")
@@ -156,7 +164,7 @@ class RunReporter:
         self.records.append(record)
         self._clusters += [{**row, "round": record.round} for row in clusters]
         self._write()
-        report_round(self._logger, record.numbers())
+        self._logger.report_round(record.numbers(), view)
         return (finishing_line if is_finishing(self.records) else round_line)(record, self._baseline)
 
     def _write(self) -> None:
@@ -185,7 +193,7 @@ class RunReporter:
         if final:
             figures = final.flat()
             write_result(self.folder, final.clustered.top1, {key: figures[key] for key in SUMMARY})
-            report_summary(self._logger, {"top1_change": final.clustered.top1 - baseline.top1})
+            self._report_final(baseline.top1 - final.clustered.top1, extra.get("artifact"))
         show(self._console, rounds_table(records, baseline, self._unit))
         show(
             self._console,
@@ -193,3 +201,11 @@ class RunReporter:
         )
         names = sorted(path.name for path in self.folder.iterdir() if path.is_file() and not path.name.startswith("."))
         show(self._console, f"Files in {self.folder}: {', '.join(names)}")
+
+    def _report_final(self, top1_drop: float, receipt: Mapping[str, Any] | None) -> None:
+        size = {"artifact_mb": receipt["file"] / 1e6} if receipt else {}
+        self._logger.report_summary({"top1_drop": top1_drop, **size})
+
+    def report_artifact(self, path: Path, metadata: Mapping[str, Any]) -> None:
+        """Hand the run's result over to loggers that keep such things."""
+        self._logger.report_artifact(path, metadata)

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,15 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pwfn import checkpoint, state_file
-from pwfn.artifact.of_run import recipe_warnings, write_for_run
+from pwfn.artifact import describe
+from pwfn.artifact.of_run import ARTIFACT, ARTIFACT_FACTS, recipe_warnings, write_for_run
 from pwfn.coverage import Coverage, coverage
 from pwfn.data.module import ImageDataModule
 from pwfn.faults import RunError, Stopped
 from pwfn.histogram import HISTOGRAM, WeightHistogram
 from pwfn.identity import Identity
 from pwfn.layers import LAYER_COLUMNS, LAYERS, layer_rows
-from pwfn.logger import mark_preempting
+from pwfn.logger import run_logger
 from pwfn.model import build_bayesian, data_config, warn_if_new_head, warn_if_random
 from pwfn.module import BayesianClassifier, TrainingDiverged
 from pwfn.network import FlatWeights
@@ -38,6 +39,7 @@ from pwfn.saver import Saver, read_checkpoint
 from pwfn.seeding import seed_rank, seed_run
 from pwfn.settings import TrainSettings
 from pwfn.stages import Stages
+from pwfn.step_statistics import StepStatistics
 from pwfn.stopping import StopRequest
 
 
@@ -96,13 +98,22 @@ def run(
     settings.finish.check(network)
     data = ImageDataModule(settings.data, data_config(network), settings.seed)
     logger = settings.logger.build(
-        config=plain, name=identity.name, folder=folder, group=identity.group, run_id=identity.run_id
+        config=plain | {"provenance": asdict(provenance)},
+        name=identity.name,
+        folder=folder,
+        group=identity.group,
+        run_id=identity.run_id,
     )
     exit_code = 1
     try:
         with StopRequest() as stop:
             saver = Saver(folder, settings.checkpoint, settings.seed, state, network, stop, saved)
-            trainer = settings.trainer.build(folder=str(folder), callbacks=[progress, saver], logger=logger)
+            callbacks = [
+                progress,
+                saver,
+                *([StepStatistics(settings.trainer.log_every_n_steps)] if logger is not None else []),
+            ]
+            trainer = settings.trainer.build(folder=str(folder), callbacks=callbacks, logger=logger)
             first = trainer.is_global_zero
             if trainer.world_size > 1:
                 seed_rank(settings.seed, trainer.global_rank)
@@ -128,7 +139,7 @@ def run(
                     reporter.start(_scores(state.baseline), state.records, state.clusters)
                 stages.rounds(reporter)
         if reporter:
-            _finish(settings, plain, saver, reporter, cover, provenance, console)
+            _finish(settings, plain, saver, reporter, cover, provenance, identity, console)
         exit_code = 0
     except TrainingDiverged as error:
         made = state_file.files(folder)
@@ -136,7 +147,7 @@ def run(
     except Stopped as stopped:
         exit_code = stopped.exit_code
         if stopped.preempted:
-            mark_preempting(logger)
+            run_logger(logger).mark_preempting()
         raise
     finally:
         settings.logger.close(logger, exit_code)
@@ -170,6 +181,7 @@ def _finish(
     reporter: RunReporter,
     cover: Coverage,
     provenance: Provenance,
+    identity: Identity,
     console: Console,
 ) -> None:
     """The pictures, the artifact and the summary; then the checkpoints have served."""
@@ -183,7 +195,10 @@ def _finish(
     write_atomically(folder / LAYERS, csv_text(LAYER_COLUMNS, layer_rows(network, state.before, cover.kinds)))
     receipt = write_for_run(folder, network, settings, plain, baseline, state.records[-1])
     facts = _facts(settings, cover, provenance, saver.seconds) | {"artifact": receipt.as_dict()}
+    facts["identity"] = asdict(replace(identity, group=settings.logger.group_of(identity.group)))
     reporter.finish(state.records, baseline, facts)
+    said = describe(folder / ARTIFACT)
+    reporter.report_artifact(folder / ARTIFACT, {key: said[key] for key in ARTIFACT_FACTS})
     console.print(receipt.table())
     state_file.remove(folder)
 

@@ -18,6 +18,7 @@ from pwfn.posterior import quantised_tensors, set_sigma
 from pwfn.progress import RunProgress
 from pwfn.record import RoundRecord, Scores
 from pwfn.reporting import RunReporter
+from pwfn.round_view import RoundView, round_view
 from pwfn.rounds import RoundLoop
 from pwfn.run_state import PRETRAINING
 from pwfn.runner import LightningRunner
@@ -93,7 +94,10 @@ class Stages:
         for outcome in loop.rounds():
             record = outcome.record
             ranks.check_same(self.saver.network, f"after the clustering of round {record.round + 1}")
-            self._keep(record, outcome.clusters, reporter)
+            view = None
+            if reporter and reporter.wants_views and state.before is not None:
+                view = round_view(state.before, outcome.result, outcome.clusters)
+            self._keep(record, outcome.clusters, reporter, view)
         if self.settings.finish.wanted and state.place.round == self.settings.schedule.rounds:
             record = loop.finish(self.settings.finish, state.records[-1])
             ranks.check_same(self.saver.network, "at the end of the run")
@@ -123,7 +127,13 @@ class Stages:
             on_trained=keep_trained,
         )
 
-    def _keep(self, record: RoundRecord, clusters: list[dict[str, Any]], reporter: RunReporter | None) -> None:
+    def _keep(
+        self,
+        record: RoundRecord,
+        clusters: list[dict[str, Any]],
+        reporter: RunReporter | None,
+        view: RoundView | None = None,
+    ) -> None:
         """Write down what a round or the finishing has come to; raises Stopped where the run is to end for it."""
         settings, saver, state = self.settings, self.saver, self.saver.state
         state.add(record, clusters)
@@ -134,7 +144,7 @@ class Stages:
                 write_for_run(
                     saver.folder, saver.network, settings, self.plain, self._baseline, record, file=file, last=False
                 )
-            self.progress.finish_round(reporter.add(record, clusters))
+            self.progress.finish_round(reporter.add(record, clusters, view))
         saver.between_fits(always=True)
         self._judge()
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import subprocess
 import sys
@@ -10,26 +11,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import wandb
 import yaml
-from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers import CSVLogger, Logger
 from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pwfn.faults import InvalidValueError
-from pwfn.logger import (
-    Csv,
-    NoLogger,
-    Wandb,
-    mark_preempting,
-    report_round,
-    report_summary,
-    start_rounds,
-    without_secrets,
-)
-from pwfn.record import COLUMNS
+from pwfn.keys import ROUND_VIEW
+from pwfn.logger import Csv, NoLogger, TensorBoard, Wandb, run_logger, without_secrets
+from pwfn.record import CLUSTER_COLUMNS, COLUMNS
 from pwfn.reporting import RunReporter
-from tests.test_reporting import BASELINE, record
+from pwfn.round_view import Histogram, RoundView
+from tests.test_reporting import BASELINE, cluster, record
 from tests.wandb_offline import find_runs, read_run
 
 CONF = Path(__file__).parents[1] / "conf" / "logger"
@@ -43,6 +39,12 @@ def wandb_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
         monkeypatch.delenv(name, raising=False)
     yield
     wandb.finish()
+
+
+def view() -> RoundView:
+    bars = Histogram([0, 0, 3, 1], [-1.0, -0.5, 0.0, 0.5, 1.0])
+    rows = [cluster(-0.5), cluster(0.25)]
+    return RoundView({"histogram/mu": bars}, rows, np.zeros((4, 5, 3), dtype=np.uint8))
 
 
 def build(spec: Wandb, tmp_path: Path, name: str = "first", config: dict[str, Any] | None = None) -> Any:
@@ -84,7 +86,7 @@ def test_offline_run_holds_the_very_rows_of_rounds_csv(tmp_path: Path) -> None:
 
     assert {key: run.summary[key] for key in COLUMNS} == rows[-1]
     assert run.summary["pretrained/top1"] == BASELINE.top1
-    assert run.summary["top1_change"] == pytest.approx(98.17 - 98.89)
+    assert run.summary["top1_drop"] == pytest.approx(98.89 - 98.17)
 
     assert (run.name, run.project, run.group, run.job_type) == ("first", "pwfn", "sweep-7", "train")
     assert run.tags == ["paper", "a"]
@@ -119,7 +121,7 @@ def test_only_the_start_of_an_offline_run_is_kept_from_looking_up_the_server(
     at_start: list[str | None] = []
     monkeypatch.setattr(wandb, "init", lambda **options: (at_start.append(os.environ.get(name)), init(**options))[1])
     logger = build(Wandb(save_dir=str(tmp_path), mode=mode), tmp_path)
-    start_rounds(logger, COLUMNS)
+    logger.start_rounds(COLUMNS)
     assert at_start == [seen]
     assert os.environ.get(name) == set_by_user
 
@@ -127,8 +129,9 @@ def test_only_the_start_of_an_offline_run_is_kept_from_looking_up_the_server(
 def test_an_online_run_starts_with_the_environment_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[tuple[str, str | None]] = []
 
-    def init(**options: Any) -> None:
+    def init(**options: Any) -> object:
         started.append((options["mode"], os.environ.get("WANDB_ERROR_REPORTING")))
+        return object()
 
     monkeypatch.setattr(wandb, "init", init)
     _ = build(Wandb(save_dir=str(tmp_path), mode="online"), tmp_path).experiment
@@ -138,7 +141,7 @@ def test_an_online_run_starts_with_the_environment_as_it_is(tmp_path: Path, monk
 def test_a_failed_run_is_marked_as_failed(tmp_path: Path) -> None:
     spec = Wandb(save_dir=str(tmp_path))
     logger = build(spec, tmp_path)
-    start_rounds(logger, COLUMNS)
+    logger.start_rounds(COLUMNS)
     spec.close(logger, 1)
     assert read_run(find_runs(tmp_path)[0]).exit_code == 1
 
@@ -146,8 +149,8 @@ def test_a_failed_run_is_marked_as_failed(tmp_path: Path) -> None:
 def test_a_run_that_a_scheduler_ends_is_marked_as_preempting_and_keeps_its_id(tmp_path: Path) -> None:
     spec = Wandb(save_dir=str(tmp_path))
     logger = spec.build(config={}, name="first", folder=tmp_path, group=None, run_id="0123abcd")
-    start_rounds(logger, COLUMNS)
-    mark_preempting(logger)
+    logger.start_rounds(COLUMNS)
+    logger.mark_preempting()
     spec.close(logger, 143)
     (path,) = find_runs(tmp_path)
     run = read_run(path)
@@ -195,45 +198,146 @@ def test_a_failing_wandb_is_warned_about_once_and_loses_no_round(
 
 def test_errors_that_are_not_of_wandb_are_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logger = build(Wandb(save_dir=str(tmp_path)), tmp_path)
-    start_rounds(logger, COLUMNS)
+    logger.start_rounds(COLUMNS)
     monkeypatch.setattr(logger.experiment, "log", lambda *_: {}["no such key"])
     with pytest.raises(KeyError):
-        report_round(logger, record(0).flat())
+        logger.report_round(record(0).flat())
 
 
-def test_a_wandb_that_cannot_start_stops_the_run_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    logger = build(Wandb(save_dir=str(tmp_path)), tmp_path)
+def fails(mode: str, error: Exception, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Have W&B refuse to start in `mode`; the list fills with the modes it was started in."""
+    init, modes = wandb.init, []
 
-    def fail(**_: Any) -> None:
-        raise wandb.errors.CommError("no server")
+    def start(**options: Any) -> Any:
+        modes.append(options["mode"])
+        if options["mode"] == mode:
+            raise error
+        return init(**options)
 
-    monkeypatch.setattr(wandb, "init", fail)
-    with pytest.raises(wandb.errors.CommError):
-        RunReporter(tmp_path / "first", logger, Console(file=io.StringIO())).start(BASELINE)
+    monkeypatch.setattr(wandb, "init", start)
+    return modes
+
+
+def test_a_wandb_that_cannot_start_costs_a_warning_and_no_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes = fails("offline", PermissionError(13, "read only"), monkeypatch)
+    with pytest.warns(RuntimeWarning, match=r"'first' cannot start offline \(PermissionError.* own folder") as caught:
+        whole_run(Wandb(save_dir=str(tmp_path)), tmp_path, "first")
+    assert len([one for one in caught if "W&B" in str(one.message)]) == 1 and modes == ["offline"]
+    assert len((tmp_path / "first" / "rounds.csv").read_text().splitlines()) == 3
+    assert find_runs(tmp_path) == []
+
+
+def test_a_run_that_cannot_reach_the_server_goes_on_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = fails("online", wandb.errors.CommError("no server"), monkeypatch)
+    with pytest.warns(RuntimeWarning, match=r"cannot start online \(CommError.*`wandb sync`"):
+        whole_run(Wandb(save_dir=str(tmp_path), mode="online"), tmp_path, "first")
+    assert modes == ["online", "offline"]
+    run = read_run(find_runs(tmp_path)[0])
+    assert [row["round"] for row in run.history if "round" in row] == [0, 1] and run.exit_code == 0
+
+
+def test_a_fault_of_our_own_at_the_start_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fails("offline", KeyError("ours"), monkeypatch)
+    with pytest.raises(KeyError):
+        _ = build(Wandb(save_dir=str(tmp_path)), tmp_path).experiment
 
 
 def test_csv_logger_gets_the_row_under_the_steps_made(tmp_path: Path) -> None:
     spec = Csv()
     logger = spec.build(config={}, name="first", folder=tmp_path, group=None)
+    assert isinstance(logger, Logger)
     logger.log_metrics({"train/loss": 0.5}, step=7)
-    start_rounds(logger, COLUMNS)
-    report_round(logger, record(1).flat())
-    report_summary(logger, {"top1_change": 1.0})
+    told = run_logger(logger)
+    told.start_rounds(COLUMNS)
+    told.report_round(record(1).flat())
+    told.report_summary({"top1_drop": 1.25})
     spec.close(logger, 0)
     with (tmp_path / "training" / "version_0" / "metrics.csv").open(newline="") as file:
-        train, row = csv.DictReader(file)
+        train, row, final = csv.DictReader(file)
     assert (train["step"], train["train/loss"], train["round"]) == ("7", "0.5", "")
-    assert row.pop("step") == "71" and row.pop("train/loss") == ""
+    assert (final["step"], final["top1_drop"], final["round"]) == ("71", "1.25", "")
+    assert row.pop("step") == "71" and row.pop("train/loss") == row.pop("top1_drop") == ""
     assert {key: COLUMNS[key].read(row) for key in row} == record(1).flat()
+
+
+def test_tensorboard_gets_the_same_keys_histograms_and_pictures(tmp_path: Path) -> None:
+    spec = TensorBoard()
+    logger = spec.build(config={"hub": {"token": "hf_secret"}}, name="first", folder=tmp_path, group=None)
+    assert isinstance(logger, Logger)
+    logger.log_metrics({"train/loss": 0.5}, step=7)
+    told = run_logger(logger)
+    told.start_rounds(COLUMNS)
+    told.report_round(record(1).flat(), view())
+    told.report_summary({"top1_drop": 1.25})
+    spec.close(logger, 0)
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert set(events.Tags()["scalars"]) == {*COLUMNS, "train/loss", "top1_drop"}
+    for key, value in record(1).flat().items():
+        (event,) = events.Scalars(key)
+        assert event.step == 71 and event.value == pytest.approx(value, rel=1e-6)
+    (bars,) = events.Histograms("histogram/mu")
+    assert bars.histogram_value.bucket[-2:] == [3.0, 1.0] and bars.histogram_value.num == 4 and bars.step == 71
+    (picture,) = events.Images("codebook")
+    assert (picture.width, picture.height) == (5, 4)
+    assert not any(b"hf_secret" in path.read_bytes() for path in (tmp_path / "tensorboard").iterdir())
+
+
+def test_wandb_gets_histograms_the_rows_of_clusters_and_the_picture(tmp_path: Path) -> None:
+    spec = Wandb(save_dir=str(tmp_path))
+    logger = build(spec, tmp_path)
+    told = run_logger(logger)
+    told.start_rounds([*COLUMNS, *ROUND_VIEW])
+    told.report_round(record(0).flat(), view())
+    (tmp_path / "model.pwfn").write_bytes(b"weights")
+    told.report_artifact(tmp_path / "model.pwfn", {"weights": 4})
+    spec.close(logger, 0)
+    (path,) = find_runs(tmp_path)
+    run = read_run(path)
+    (row,) = run.history
+    assert row["histogram/mu.values"] == [0, 0, 3, 1] and row["histogram/mu.bins"] == [-1, -0.5, 0, 0.5, 1]
+    table = json.loads((path.parent / "files" / row["clusters.path"]).read_text())
+    assert table["columns"] == [key for key in CLUSTER_COLUMNS if key != "round"]
+    assert table["data"] == [list(one.values()) for one in view().clusters]
+    assert (row["codebook.width"], row["codebook.height"]) == (5, 4)
+    assert (path.parent / "files" / row["codebook.path"]).read_bytes()[:4] == b"\x89PNG"
+    assert all(run.step_metrics[key] == "round" for key in ROUND_VIEW)
+    (artifact,) = [one for one in run.artifacts if one.type == "model"]
+    assert json.loads(artifact.metadata) == {"weights": 4}
+    (entry,) = artifact.manifest.contents
+    assert (entry.path, entry.local_path) == ("model.pwfn", str(tmp_path / "model.pwfn"))
+
+
+def test_the_artifact_can_be_left_out(tmp_path: Path) -> None:
+    spec = Wandb(save_dir=str(tmp_path), artifact=False)
+    logger = build(spec, tmp_path)
+    run_logger(logger).start_rounds(COLUMNS)
+    run_logger(logger).report_artifact(tmp_path / "not there", {})
+    spec.close(logger, 0)
+    assert read_run(find_runs(tmp_path)[0]).artifacts == []
+
+
+def test_only_loggers_that_show_pictures_ask_for_them(tmp_path: Path) -> None:
+    wanted = {
+        spec: run_logger(spec.build(config={}, name="n", folder=tmp_path, group=None)).takes_pictures
+        for spec in (NoLogger(), Csv(), TensorBoard(), Wandb(), Wandb(mode="disabled"))
+    }
+    assert list(wanted.values()) == [False, False, True, True, False]
 
 
 def test_no_logger_takes_everything(tmp_path: Path) -> None:
     spec = NoLogger()
     logger = spec.build(config={}, name="first", folder=tmp_path, group=None)
     assert logger is None
-    start_rounds(logger, COLUMNS)
-    report_round(logger, record(0).flat())
-    report_summary(logger, {})
+    told = run_logger(logger)
+    told.start_rounds(COLUMNS)
+    told.report_round(record(0).flat(), view())
+    told.report_again([])
+    told.report_summary({})
+    told.report_pictures({})
+    told.report_artifact(tmp_path, {})
+    told.mark_preempting()
     spec.close(logger, 1)
     assert list(tmp_path.iterdir()) == []
 
@@ -258,7 +362,9 @@ def test_secrets_are_hidden_by_key_and_nothing_else_is() -> None:
     assert config["api_key"] == "x"
 
 
-@pytest.mark.parametrize(("name", "kind"), [("wandb", Wandb), ("csv", Csv), ("none", NoLogger)])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("wandb", Wandb), ("csv", Csv), ("tensorboard", TensorBoard), ("none", NoLogger)]
+)
 def test_every_option_of_conf_builds_with_its_defaults(name: str, kind: type) -> None:
     values = yaml.safe_load((CONF / f"{name}.yaml").read_text())
     assert values.pop("_target_") == f"pwfn.logger.{kind.__name__}"
@@ -274,5 +380,5 @@ def test_importing_the_module_is_light() -> None:
 
 def test_a_plain_lightning_logger_needs_no_spec(tmp_path: Path) -> None:
     logger = CSVLogger(tmp_path, name="mine")
-    report_round(logger, record(0).flat())
+    run_logger(logger).report_round(record(0).flat())
     assert "clustered/top1" in (tmp_path / "mine" / "version_0" / "metrics.csv").read_text()

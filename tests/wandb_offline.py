@@ -31,6 +31,7 @@ class OfflineRun:
     step_metrics: dict[str, str] = field(default_factory=dict)  # metric or glob -> its x-axis
     exit_code: int | None = None
     preempting: bool = False
+    artifacts: list[Any] = field(default_factory=list)  # wandb's own records, those of tables included
 
 
 def find_runs(save_dir: Path) -> list[Path]:
@@ -81,6 +82,8 @@ def _read(path: Path) -> OfflineRun:
             run.summary.update(_items(record.summary.update))
         elif kind == "metric":
             run.step_metrics[record.metric.name or record.metric.glob_name] = record.metric.step_metric
+        elif kind == "artifact":
+            run.artifacts.append(record.artifact)
         elif kind == "preempting":
             run.preempting = True
         elif kind == "exit":

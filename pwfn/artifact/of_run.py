@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pwfn.settings import TrainSettings
 
 ARTIFACT = "model.pwfn"
+ARTIFACT_FACTS = ("format_version", "file", "weights", "free", "model", "receipt", "metrics", "weights_sha256")
 
 
 def recipe_warnings(settings: TrainSettings, network: nn.Module) -> list[str]:

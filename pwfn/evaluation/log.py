@@ -11,7 +11,7 @@ from pwfn.evaluation.measure import Measured
 from pwfn.evaluation.report import Section
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import Subject
-from pwfn.logger import RoundLogger, Wandb, report_summary
+from pwfn.logger import Wandb, run_logger
 
 
 def log_evaluation(
@@ -22,7 +22,9 @@ def log_evaluation(
     if isinstance(spec, Wandb) and spec.job_type == "train":  # conf/logger/wandb.yaml speaks of training
         spec = replace(spec, job_type="evaluate")
     name = f"evaluation of {subject.title}"
-    logger = spec.build(config=asdict(settings), name=name, folder=subject.folder, group=None)
+    config = asdict(settings) | {"evaluated": subject.identity}
+    group = subject.identity.get("group")
+    logger = spec.build(config=config, name=name, folder=subject.folder, group=group)
     if logger is None:
         return
     exit_code = 1
@@ -35,13 +37,9 @@ def log_evaluation(
         }
         for section in sections:
             values |= dict(_numbers(section.name, section.content))
-        if isinstance(logger, RoundLogger):
-            report_summary(logger, values)
-        else:
-            logger.log_metrics(values, step=0)
-        if hasattr(logger, "log_image"):
-            for picture in pictures:
-                logger.log_image(key=f"evaluation/{picture.stem}", images=[str(picture)])
+        told = run_logger(logger)
+        told.report_summary(values)
+        told.report_pictures({f"evaluation/{picture.stem}": picture for picture in pictures})
         exit_code = 0
     finally:
         spec.close(logger, exit_code)

@@ -44,6 +44,7 @@ class Subject:
     precision: str
     notes: list[str] = field(default_factory=list)
     not_learned: str = ""
+    identity: Mapping[str, Any] = field(default_factory=dict)  # of the run: its name, group and W&B id
 
 
 def subject_of(settings: EvaluateSettings) -> Subject:
@@ -63,7 +64,8 @@ def _of_run(settings: EvaluateSettings) -> Subject:
         CLUSTERED: lambda: _saved(folder, saved, record.round, checkpoint.NETWORK),
     }
     recorded = {TRAINED: clustering.trained, CLUSTERED: record.clustered}
-    if (before := _recorded_pretrained(folder)) is not None:
+    before, identity = _summary(folder)
+    if before is not None:
         recorded[PRETRAINED] = before
     notes = []
     for name, file in ((PRETRAINED, checkpoint.PRETRAINED), (TRAINED, checkpoint.TRAINED)):
@@ -84,16 +86,19 @@ def _of_run(settings: EvaluateSettings) -> Subject:
         precision=precision,
         notes=notes,
         not_learned=not_learned,
+        identity=identity,
     )
 
 
-def _recorded_pretrained(folder: Path) -> Scores | None:
+def _summary(folder: Path) -> tuple[Scores | None, dict[str, Any]]:
+    """The scores before any round and the run's identity, as far as its summary has them."""
     path = folder / SUMMARY_FILE
     if not path.is_file():
-        return None
+        return None, {}
     try:
-        return Scores(**json.loads(path.read_text(encoding="utf-8"))["pretrained"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        return Scores(**said["pretrained"]), dict(said["run"].get("identity", {}))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise checkpoint.NotAFinishedRun(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
 
 

@@ -1,0 +1,167 @@
+"""Lightning's W&B logger for a run that matters more than its log: W&B may fail at any moment, the run goes on."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import wandb
+from numpy.typing import NDArray
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers.logger import DummyExperiment
+from pytorch_lightning.utilities import rank_zero_only
+
+from pwfn.logger import without_secrets
+from pwfn.record import CLUSTER_COLUMNS
+from pwfn.round_view import RoundView
+
+NOTHING_IS_LOST = "The run goes on, and its own folder has every round"
+
+
+@contextmanager
+def _no_server_lookup() -> Iterator[None]:
+    """While W&B starts: have it not look up the server's address, for a run that sends nothing.
+
+    The environment is put back at once: the next run of this process may be online. A value set by the user stays.
+    """
+    name = "WANDB_ERROR_REPORTING"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "false"
+    try:
+        yield
+    finally:
+        del os.environ[name]
+
+
+def _is_of_wandb(error: Exception) -> bool:
+    """W&B's exceptions have no common class; what the operating system refuses (disk, connection) counts as its own."""
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] == "wandb"
+
+
+class RunLogger(WandbLogger):
+    """Warns once when W&B fails. A run that cannot start online goes on offline; one that cannot start, without W&B."""
+
+    def __init__(self, *, artifact: bool, **options: Any) -> None:
+        super().__init__(**options)
+        self._artifact = artifact
+        self._warned = False
+        # Lightning always passes it, W&B has dropped it and says so at every start.
+        self._wandb_init.pop("anonymous", None)
+
+    @property
+    def takes_pictures(self) -> bool:
+        return str(self._wandb_init["mode"]) != "disabled"
+
+    @property
+    def experiment(self) -> Any:
+        if self._experiment is None and getattr(rank_zero_only, "rank", 0) == 0:
+            self._start()
+        return super().experiment
+
+    def _start(self) -> None:
+        online = self._wandb_init["mode"] == "online"
+        try:
+            with nullcontext() if online else _no_server_lookup():
+                _ = super().experiment
+            return
+        except Exception as error:
+            if not _is_of_wandb(error):
+                raise
+            rest = "It goes on offline: upload it later with `wandb sync`" if online else NOTHING_IS_LOST
+            self._warn(f"cannot start {self._wandb_init['mode']}", error, rest)
+        if online:
+            self._wandb_init["mode"] = "offline"
+            self._start()
+        else:
+            self._experiment: Any = DummyExperiment()
+
+    def _warn(self, what: str, error: Exception, rest: str) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(f"W&B run {self._name!r} {what} ({error!r}). {rest}.", RuntimeWarning, stacklevel=4)
+
+    def _tell(self, action: Callable[[Any], Any]) -> None:
+        """Do something with the W&B run, if there is one."""
+        run = self.experiment
+        if isinstance(run, DummyExperiment):
+            return
+        try:
+            action(run)
+        except Exception as error:
+            if not _is_of_wandb(error):
+                raise
+            self._warn("failed", error, NOTHING_IS_LOST)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self._tell(lambda run: super(RunLogger, self).log_metrics(metrics, step))
+
+    def log_hyperparams(self, params: Any) -> None:
+        self._tell(lambda run: super(RunLogger, self).log_hyperparams(without_secrets(params)))
+
+    def start_rounds(self, keys: Iterable[str]) -> None:
+        def define(run: Any) -> None:
+            # One by one, because only exact names take precedence over Lightning's `*` -> trainer/global_step.
+            for key in keys:
+                run.define_metric(key, step_metric=None if key == "round" else "round")
+
+        self._tell(define)
+
+    def report_round(self, flat: Mapping[str, float | int], view: RoundView | None = None) -> None:
+        # without step: W&B's own step starts again at 0 in a resumed run
+        self._tell(lambda run: run.log({**flat, **(_media(view) if view else {})}))
+
+    def report_again(self, rows: Sequence[Mapping[str, float | int]]) -> None:
+        """Rounds W&B does not have: an offline run begins anew under its old id, and would replace the old one."""
+
+        def repeat(run: Any) -> None:
+            known = run.summary.get("round", -1) if run.resumed else -1
+            for flat in rows:
+                if flat["round"] > known:
+                    run.log(dict(flat))
+
+        self._tell(repeat)
+
+    def mark_preempting(self) -> None:
+        self._tell(lambda run: run.mark_preempting())
+
+    def report_summary(self, values: Mapping[str, float | int]) -> None:
+        self._tell(lambda run: run.summary.update(dict(values)))
+
+    def report_pictures(self, pictures: Mapping[str, NDArray[np.uint8] | Path]) -> None:
+        self._tell(lambda run: run.log({key: _image(picture) for key, picture in pictures.items()}))
+
+    def report_artifact(self, path: Path, metadata: Mapping[str, Any]) -> None:
+        def send(run: Any) -> None:
+            artifact = wandb.Artifact(f"model-{run.id}", type="model", metadata=dict(metadata))
+            # immutable: not copied to the folder that W&B keeps in the user's home
+            artifact.add_file(str(path.absolute()), name=path.name, policy="immutable")
+            run.log_artifact(artifact)
+
+        if self._artifact:
+            self._tell(send)
+
+    def close(self, exit_code: int) -> None:
+        if self._experiment is not None:
+            self._tell(lambda run: run.finish(exit_code=exit_code))
+
+
+def _image(picture: NDArray[np.uint8] | Path) -> Any:
+    return wandb.Image(str(picture) if isinstance(picture, Path) else picture)
+
+
+def _media(view: RoundView) -> dict[str, Any]:
+    histograms = {
+        key: wandb.Histogram(np_histogram=(np.array(one.counts), np.array(one.edges)))
+        for key, one in view.histograms.items()
+    }
+    columns = [column for key, column in CLUSTER_COLUMNS.items() if key != "round"]
+    rows = [[column.plain(row[column.key]) for column in columns] for row in view.clusters]
+    table = wandb.Table(columns=[column.key for column in columns], data=rows)
+    return {**histograms, "clusters": table, "codebook": _image(view.picture)}
