@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 from torch import nn
+from torch.optim import Optimizer
 
 from pwfn.module import BayesianClassifier
 from pwfn.posterior import quantised_tensors
@@ -27,6 +28,7 @@ class StepStatistics(Callback):
     def __init__(self, every: int) -> None:
         self.every = every
         self._images = self._logged_step = 0
+        self._lr = 0.0
         self._since = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -34,6 +36,9 @@ class StepStatistics(Callback):
 
     def _restart(self) -> None:
         self._images, self._since = 0, time.perf_counter()
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        self._lr = optimizer.param_groups[0]["lr"]  # after the step it is that of the next one
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -50,7 +55,7 @@ class StepStatistics(Callback):
     def _row(self, trainer: Trainer, module: BayesianClassifier) -> dict[str, float]:
         seconds = time.perf_counter() - self._since
         row = {
-            "train/lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "train/lr": self._lr,
             "train/images_per_second": self._images * trainer.world_size / seconds,
             "train/memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _PEAK_UNIT / 1e9,
         }
