@@ -167,14 +167,18 @@ def test_a_logger_gets_every_figure_and_picture(
 ) -> None:
     for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         monkeypatch.setenv(name, str(tmp_path))
-    again = measured(
-        run=str(finished.folder), bill=True, output=str(tmp_path / "out"), logger=Wandb(save_dir=str(tmp_path))
-    )
+    folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["run"]["identity"]["name"] == "test" and len(summary["run"]["identity"]["run_id"]) == 8
+    summary["run"]["identity"]["group"] = "the sweep of the run"
+    (folder / "summary.json").write_text(json.dumps(summary))
+    again = measured(run=str(folder), bill=True, output=str(tmp_path / "out"), logger=Wandb(save_dir=str(tmp_path)))
     (path,) = find_runs(tmp_path)
     deadline = time.monotonic() + 20
     while (run_ := read_run(path)).exit_code is None and time.monotonic() < deadline:
         time.sleep(0.1)  # W&B's own process writes images and the end of the run in its own time
-    assert run_.job_type == "evaluate" and run_.exit_code == 0 and str(finished.folder) in run_.name
+    assert run_.job_type == "evaluate" and run_.exit_code == 0 and str(folder) in run_.name
+    assert run_.group == "the sweep of the run" and run_.config["evaluated"] == summary["run"]["identity"]
     for name in ("pretrained", "trained", "clustered"):
         assert run_.summary[f"{name}/mean/nll"] == again.row(name, "mean").figures["nll"]
     written = json.loads((tmp_path / "out/evaluation.json").read_text())
