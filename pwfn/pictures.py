@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from pwfn.histogram import WeightHistogram, as_fraction, ticks
-from pwfn.record import RoundRecord, Scores
+from pwfn.record import RoundRecord, Scores, is_finishing
 
 # From the palette of Okabe and Ito, which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#007A5A", "#8A8A8A", "#333333"
@@ -44,6 +44,8 @@ def draw_weights(spread: WeightHistogram, path: Path) -> None:
 def rounds_figure(records: Sequence[RoundRecord], baseline: Scores) -> Figure:
     figure = Figure(figsize=(8, 6), dpi=150, layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    ends = list(records[-1:]) if is_finishing(records) else []  # a mark beside the lines: nothing was clustered there
+    records = records[: len(records) - len(ends)]
     fixed = [100 * one.fraction for one in records]
     trained, clustered = [one.trained.top1 for one in records], [one.clustered.top1 for one in records]
     bits = [one.entropy_bits for one in records]
@@ -58,15 +60,18 @@ def rounds_figure(records: Sequence[RoundRecord], baseline: Scores) -> Figure:
     for axes in (top, bottom):
         tidy(axes)
     top.set_xlim(min([*fixed, 100.0]) - 4, 103)
-    accuracies = [baseline.top1, *trained, *clustered]
+    finished = [one.clustered.top1 for one in ends]
+    if finished:
+        top.plot([100.0], finished, color=INK, marker="*", markersize=11, linestyle="none", label="finished")
+    accuracies = [baseline.top1, *trained, *clustered, *finished]
     # At least one point of accuracy high: less would blow the noise of the test split up to a result.
     margin = max(0.12 * (max(accuracies) - min(accuracies)), (1 - (max(accuracies) - min(accuracies))) / 2)
     top.set_ylim(min(accuracies) - margin, max(accuracies) + margin)
     if records:
-        names = ("trained", "clustered", "pretrained")
-        heights = (trained[-1], clustered[-1], baseline.top1)
-        labels = [f"{name} {height:.2f}" for name, height in zip(names, heights, strict=True)]
-        _label_ends(top, heights, labels, (BLUE, ORANGE, "#666666"))
+        names = ("trained", "clustered", "pretrained", "finished")
+        heights = (trained[-1], clustered[-1], baseline.top1, *finished)
+        labels = [f"{name} {height:.2f}" for name, height in zip(names, heights, strict=False)]  # few are finished
+        _label_ends(top, heights, labels, (BLUE, ORANGE, "#666666", INK))
         final = f"{bits[-1]:.2f} bits,\n{records[-1].unique_weights:,} values"
         _label_ends(bottom, (bits[-1],), (final,), (GREEN,))
     return figure

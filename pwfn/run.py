@@ -124,7 +124,11 @@ def run(
                 identity.write(folder)
                 provenance.write(folder)
                 checkpoint.write_config(folder, plain)
-                for warning in (*cover.warnings(), *recipe_warnings(settings, network)):  # quiet or not
+                for warning in (
+                    *settings.remarks,
+                    *cover.warnings(),
+                    *recipe_warnings(settings, network),
+                ):  # quiet or not
                     console.print(f"warning: {warning}", soft_wrap=True, markup=False, highlight=False)
             with progress:
                 progress.say(f"{settings.model.name}: {cover.sentence()}")

@@ -173,6 +173,12 @@ class TrainSettings:
         return self.schedule.rounds + self.finish.wanted
 
     @property
+    def remarks(self) -> list[str]:
+        """What is allowed, but may not be what was meant."""
+        remark = self.tolerance.without_noise
+        return [remark] if remark and not self.noise else []
+
+    @property
     def _teaches_nothing(self) -> bool:
         trains = not (self.dry_run or self.inspect)
         return trains and self.model.random_weights and self.pretrain.epochs == 0

@@ -24,6 +24,7 @@ class Tolerance(ABC):
     """A rule; `unit` is what tables, which have little room, call tolerances."""
 
     unit: ClassVar[str] = "units"
+    without_noise: ClassVar[str] = ""  # what a user should know of the rule in a run that trains without
 
     @property
     def gradient_batches(self) -> int:
@@ -39,6 +40,10 @@ class Sigma(Tolerance):
     """Each weight's own sigma (the method's): learned, if there is noise in training, and joined by clusters."""
 
     unit: ClassVar[str] = "sigmas"
+    without_noise: ClassVar[str] = (
+        "noise = False: nothing trains sigma, so a weight's tolerance is what the prior gave it, and later what "
+        "sigma_join made of that"
+    )
 
     def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:
         return sigma

@@ -14,7 +14,7 @@ from pwfn.settings import TrainSettings
 @dataclass(frozen=True)
 class Workload:
     """`epochs` counts passes over the training images, parts of one as parts; `steps` is None where the number of
-    images is known only once they are read. Both are those of pretraining and rounds together."""
+    images is known only once they are read. Both are those of all stages together."""
 
     rounds: int
     epochs: float
@@ -28,6 +28,7 @@ def workload(settings: TrainSettings) -> Workload | None:
     schedule, twice = settings.schedule, 2 if settings.schedule.training == "alternate" else 1
     phases = [(settings.pretrain.epochs, 1.0)]
     phases += [(twice * schedule.epochs(index), schedule.share(index)) for index in range(schedule.rounds)]
+    phases.append((settings.finish.epochs, 1.0))
     counts = [_steps_of_an_epoch(settings, share) for _, share in phases]
     steps = sum(epochs * (count or 0) for (epochs, _), count in zip(phases, counts, strict=True))
     return Workload(

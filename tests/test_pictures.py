@@ -50,6 +50,15 @@ def test_rounds_picture_is_a_png_with_every_line_in_it(tmp_path: Path) -> None:
         assert drawn(image, colour) > 300, colour
 
 
+def test_what_followed_the_last_clustering_is_a_mark_and_no_part_of_the_lines() -> None:
+    top, bottom = rounds_figure([*records(), record(4, clustered=Scores(99.9, 100, 0))], BASELINE).axes
+    lines = {line.get_label(): line for axes in (top, bottom) for line in axes.lines}
+    assert set(lines) == {"pretrained", "trained", "clustered", "entropy", "finished"}
+    assert [lines["finished"].get_xdata(), lines["finished"].get_ydata()] == [[100.0], [99.9]]
+    assert lines["clustered"].get_ydata()[-1] == 99.0 and len(lines["entropy"].get_ydata()) == 4
+    assert {text.get_text() for text in top.texts} >= {"clustered 99.00", "finished 99.90"}
+
+
 def test_rounds_figure_holds_the_numbers_of_the_records() -> None:
     top, bottom = rounds_figure(records(), BASELINE).axes
     lines = {line.get_label(): line for axes in (top, bottom) for line in axes.lines}

@@ -259,3 +259,14 @@ def test_a_run_without_rounds_still_finishes(tmp_path: Path) -> None:
     made.finish([], BASELINE, {})
     assert json.loads((tmp_path / "summary.json").read_text())["final"] is None
     assert "No round was finished." in out.getvalue()
+
+
+def test_what_followed_the_last_clustering_is_called_by_its_name(tmp_path: Path) -> None:
+    reporter = RunReporter(tmp_path, None, Console(file=io.StringIO()))
+    reporter.start(BASELINE)
+    full = [record(0, fraction=0.5), record(1, fraction=1.0), record(2, fraction=1.0)]
+    lines = [reporter.add(one, []) for one in full]
+    assert lines[1].startswith("round 2: 100.0 % fixed") and lines[2].startswith("finishing: top1 99.31 % trained")
+    table = rounds_table(full, BASELINE, "units")
+    assert list(table.columns[0].cells) == ["pretrained", "1", "2", "finish"]
+    assert [column.header for column in table.columns][8] == "limit\nunits"

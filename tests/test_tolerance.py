@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor
 
-from pwfn import config
+from pwfn import checkpoint, config
 from pwfn.clustering import ClusterResult, cluster_round
 from pwfn.config import ConfigError
 from pwfn.faults import InvalidValueError
@@ -24,9 +26,11 @@ from pwfn.sigma_join import divide_by_10
 from pwfn.tolerance import Constant, Fisher, Relative, Sigma, Tolerance
 from tests import oracles
 from tests.conftest import Compose
+from tests.evaluation import measured
 from tests.test_rounds import loop
 
 RULES: list[Tolerance] = [Sigma(), Constant(0.004), Relative(0.03), Fisher(0.004, batches=3, floor=0.01)]
+BOOK = [1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 16, 17, 18, 20, 24]
 OPTIONS: dict[str, Any] = {"threshold": 1.5, "inc": 2.0, "b": 7, "max_order": 3, "zero_fix": True}
 
 
@@ -194,6 +198,23 @@ def test_the_loop_gives_the_same_bits_with_sigma_named_as_without() -> None:
     assert not torch.equal(plain.mu, other.mu)
 
 
+def test_the_default_gives_the_codebooks_that_it_gave_before_there_was_a_choice() -> None:
+    """In steps of 2^-7, of four seeded rounds with a shake of the free weights in between: recorded once."""
+    made, _, _ = loop()
+    outcomes = list(made.rounds())
+    assert [outcome.record.threshold for outcome in outcomes] == [2, 3, 4, 320]
+    assert [(outcome.result.codebook * 128).int().tolist() for outcome in outcomes] == [
+        mirrored(BOOK),
+        mirrored(BOOK),
+        mirrored([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 16, 17, 18, 20, 22, 24, 26], [-28]),
+        mirrored([1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 24, 28], [-22, -13, -7, 25, 29, 32]),
+    ]
+
+
+def mirrored(positive: list[int], others: Sequence[int] = ()) -> list[int]:
+    return sorted([*positive, *(-n for n in positive), 0, *others])
+
+
 def test_without_noise_sigma_is_not_trained() -> None:
     made, runner, _ = loop()
     list(replace(made, noise=False).rounds())
@@ -211,12 +232,26 @@ def test_a_tolerance_that_cannot_be_made_ends_the_round_in_one_line() -> None:
 
 
 def test_noise_and_tolerance_are_chosen_apart(composed: Compose) -> None:
-    for rule in ("sigma", "constant", "relative", "fisher"):
-        for noise in (True, False):
-            made = config.load(TrainSettings, composed(f"tolerance={rule}", f"noise={noise}"))
-            assert type(made.tolerance).__name__.lower() == rule and made.noise is noise
+    for rule, noise in (("sigma", False), ("constant", True), ("relative", False), ("fisher", True)):
+        made = config.load(TrainSettings, composed(f"tolerance={rule}", f"noise={noise}"))
+        assert type(made.tolerance).__name__.lower() == rule and made.noise is noise
     default = config.load(TrainSettings, composed())
     assert isinstance(default.tolerance, Sigma) and default.noise is True
+
+
+def test_sigma_as_the_tolerance_of_a_run_without_noise_is_remarked_upon(composed: Compose) -> None:
+    overrides = (("noise=true", "sigma"), ("noise=false", "constant"), ("noise=false", "sigma"))
+    remarks = [config.load(TrainSettings, composed(noise, f"tolerance={rule}")).remarks for noise, rule in overrides]
+    assert remarks[:2] == [[], []] and "nothing trains sigma" in remarks[2][0]
+
+
+def test_a_run_of_an_earlier_version_is_read_as_what_it_was(composed: Compose, tmp_path: Path) -> None:
+    plain = OmegaConf.to_container(composed(), resolve=True)
+    assert isinstance(plain, dict) and plain.keys() > checkpoint.EARLIER.keys()
+    checkpoint.write_config(tmp_path, {key: plain[key] for key in plain if key not in checkpoint.EARLIER})
+    made = config.load(TrainSettings, checkpoint.read_config(tmp_path))
+    assert isinstance(made.tolerance, Sigma) and made.noise and not made.finish.wanted
+    assert made.distillation.weight == 0 and made.costly_round.points is None
 
 
 def test_sigma_alone_cannot_be_trained_without_noise(composed: Compose) -> None:
@@ -242,6 +277,12 @@ def test_one_shot_trains_nothing_at_all(
     assert record.unique_weights == record.codebook_size < 200
     tensors = quantised_tensors(done.network)
     assert all((t.gaussian.assignment >= 0).all() for t in tensors)
+    evaluated = measured(run=str(tmp_path), samples=2)
+    assert evaluated.at_mean["clustered"] == record.clustered
+    drawn = {row.network for row in evaluated.rows if row.mode == "ensemble"}
+    assert drawn == ({"trained", "clustered"} if noise else set())  # without noise nobody has learned a sigma
+    said = json.loads((tmp_path / "evaluation/evaluation.json").read_text())["notes"]
+    assert any("noise=false" in note for note in said) is not noise
 
 
 def test_linear_layers_of_one_weight_have_a_tolerance() -> None:
