@@ -29,6 +29,7 @@ TRAINED = "trained.safetensors"  # after the last training, before the last clus
 PRETRAINED = "pretrained.safetensors"  # before any round: the plain model's state dict
 
 EARLIER: dict[str, Any] = {  # what versions without these keys did, so that their runs can still be evaluated
+    "clustering._target_": "pwfn.rules.Greedy",
     "noise": True,
     "tolerance": {"_target_": "pwfn.tolerance.Sigma"},
     "finish": {"epochs": 0, "batchnorm_images": 0, "optimizer": {"_target_": "pwfn.optimizer.SGD"}},
@@ -105,7 +106,9 @@ def read_config(folder: Path) -> DictConfig:
         raise NotAFinishedRun(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(cfg, DictConfig):
         raise NotAFinishedRun(f"{path} is not a config: it is not a mapping")
-    cfg.update({key: value for key, value in EARLIER.items() if key not in cfg})
+    for key, value in EARLIER.items():
+        if OmegaConf.select(cfg, key) is None:
+            OmegaConf.update(cfg, key, value)
     return cfg
 
 
