@@ -38,6 +38,7 @@ MAY_CHANGE = (
     "data.num_workers",
     "model.checkpoint",
     "quiet",
+    "report",
     "name",
 )
 _ABSENT = object()

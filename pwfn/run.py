@@ -7,6 +7,7 @@ import logging
 import os
 import warnings
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pwfn import checkpoint, state_file
 from pwfn.artifact import describe
 from pwfn.artifact.of_run import ARTIFACT, ARTIFACT_FACTS, recipe_warnings, write_for_run
+from pwfn.console import show
 from pwfn.coverage import Coverage, coverage
 from pwfn.data.module import ImageDataModule
 from pwfn.faults import RunError, Stopped
@@ -32,6 +34,7 @@ from pwfn.posterior import quantised_tensors
 from pwfn.progress import RunProgress
 from pwfn.provenance import Provenance
 from pwfn.record import RoundRecord, Scores, csv_text, write_atomically
+from pwfn.report import report_at_end
 from pwfn.reporting import RunReporter
 from pwfn.run_state import RunState
 from pwfn.runner import LightningRunner
@@ -205,6 +208,8 @@ def _finish(
     reporter.report_artifact(folder / ARTIFACT, {key: said[key] for key in ARTIFACT_FACTS})
     console.print(receipt.table())
     state_file.remove(folder)
+    if settings.report:
+        report_at_end(folder, partial(show, console))
 
 
 def _scores(scores: Scores | None) -> Scores:

@@ -166,6 +166,7 @@ class TrainSettings:
     artifact: ArtifactSpec
     checkpoint: CheckpointSpec
     costly_round: CostlyRound
+    report: bool = True  # configs of runs that were begun before there was one do not say
 
     @property
     def rounds_in_all(self) -> int:

@@ -19,6 +19,7 @@ SMALL = [
     "experiment=smoke",
     "quiet=true",
     "logger=none",
+    "report=false",
     "data.train_size=64",
     "data.test_size=60",
     "data.noise=0.5",

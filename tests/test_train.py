@@ -33,6 +33,7 @@ FILES = [
     "network.safetensors",
     "pretrained.safetensors",
     "provenance.json",
+    "report.html",
     "result.json",
     "rounds.csv",
     "rounds.json",

@@ -82,13 +82,14 @@ class PruneCodebook:
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """One run of `evaluate.py`: the folder of a finished run, or an artifact and the data to measure it on.
+    """One run of `evaluate.py`: the folder of a finished run, an artifact and the data to measure it on, or a report.
 
     `conf/evaluate.yaml` says what each value means.
     """
 
     run: str | None
     artifact: str | None
+    report: str | tuple[str, ...] | None
     data_root: str | None
     output: str | None
     device: Literal["cpu", "gpu", "auto"]
@@ -116,13 +117,20 @@ class EvaluateSettings:
         return None
 
     def __post_init__(self) -> None:
-        one = (self.run is None) != (self.artifact is None)
+        one = [self.run, self.artifact, self.report].count(None) == 2
         data = self.data and type(self.data).__name__
         rules: list[tuple[str, Any, bool, str]] = [
-            ("run", self.run, one, "the folder of a finished run, or null where artifact is given: one of the two"),
+            (
+                "run",
+                self.run,
+                one,
+                "the folder of a finished run, or null where artifact or report is given: one of the three",
+            ),
+            ("report", [], self.report != (), "a folder of runs, or a list of such folders"),
             ("artifact", self.artifact, self.artifact is None or Path(self.artifact).is_file(), "a file model.pwfn"),
             ("data", data, self.artifact is None or data is not None, "given with an artifact, as in data=digits"),
             ("data", data, self.run is None or data is None, "null with a run, which knows its own data"),
+            ("data", data, self.report is None or data is None, "null with a report, which measures nothing"),
             ("compare", list(self.compare), not self.compare or self.noise.draws > 0, "[] where noise.draws is 0"),
             ("frontier", self.frontier, not self.frontier or self.artifact is None, "false with an artifact"),
             ("data_root", self.data_root, self.data_root is None or data is None, "null with data: write data.root"),

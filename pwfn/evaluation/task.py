@@ -35,10 +35,24 @@ def evaluate(cfg: DictConfig) -> None:
     """Do what `cfg` says; a fault that only shows on the way ends the program with one line."""
     settings = config.load(EvaluateSettings, cfg)
     try:
-        run(settings, Console())
+        if settings.report is not None:
+            report_on(settings.report, settings.output)
+        else:
+            run(settings, Console())
     except (checkpoint.NotAFinishedRun, config.ConfigError, RunError) as error:
         print(f"pwfn: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def report_on(folders: str | tuple[str, ...], output: str | None) -> None:
+    """Write report.html of all runs in and below the folders."""
+    from pwfn.report import REPORT
+    from pwfn.report.page import write_report
+
+    places = [Path(folder) for folder in ((folders,) if isinstance(folders, str) else folders)]
+    target = Path(output or (places[0] if len(places) == 1 else ".")) / REPORT
+    count = write_report(places, target)
+    print(f"{count} {'run' if count == 1 else 'runs'} in {target}")
 
 
 def run(settings: EvaluateSettings, console: Console) -> Measured:

@@ -1,0 +1,166 @@
+"""From folders to runs: which folders below hold one, and what each of them says of itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pwfn.checkpoint import CONFIG
+from pwfn.histogram import HISTOGRAM
+from pwfn.layers import LAYER_COLUMNS, LAYERS
+from pwfn.provenance import PROVENANCE
+from pwfn.record import CLUSTER_COLUMNS, COLUMNS, RECORDS, RESULT, SUMMARY_FILE
+from pwfn.report.files import Number, RunFiles, clean, number
+
+JOBS = "jobs.json"  # in a sweep's folder
+FAILURE = "failure.json"  # in the folder of a run that ended before its time
+HYDRA = ".hydra"  # which Hydra leaves in every job's folder before the job begins
+MARKS = (RECORDS, RESULT, SUMMARY_FILE, PROVENANCE, HYDRA)  # any of these makes a folder that of a run
+FINISHED, UNFINISHED, FAILED = "finished", "unfinished", "failed"
+WITHOUT_TRAINING = {"dry_run": "dry run", "inspect": "inspection"}  # by the key that asks for it
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the folder of one run says; everything that is not there is None or empty.
+
+    `config` has dotted keys, `rounds` and `layers` the keys of their columns, `clusters` are those of the last round,
+    `size` is the receipt of its artifact, `histogram` the fields of a `WeightHistogram`, and `problems` has a line for
+    each file that could not be read.
+    """
+
+    folder: Path
+    name: str
+    status: str
+    reason: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    rounds: list[dict[str, Number]] = field(default_factory=list)
+    clusters: list[dict[str, Number]] = field(default_factory=list)
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    histogram: dict[str, Any] | None = None
+    pretrained: Number = None
+    size: dict[str, Number] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def planned_rounds(self) -> int | None:
+        fractions = self.config.get("schedule.fractions")
+        return len(fractions) if isinstance(fractions, list) else None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the table of a sweep says of one of its jobs."""
+
+    ended: str
+    reason: str | None
+    overrides: list[str]
+
+
+def find_runs(folders: Sequence[Path]) -> tuple[list[Path], dict[Path, Job]]:
+    """The folders of all runs in and below `folders`, each once, in the order of their names; a run holds no other.
+
+    And the jobs of all sweeps there by their resolved folders, which are runs too, whatever has become of them.
+    """
+    found: dict[Path, Path] = {}
+    jobs: dict[Path, Job] = {}
+    for top in folders:
+        for place, below, files in os.walk(top):
+            if JOBS in files:
+                jobs |= _jobs(Path(place))
+            if Path(place).resolve() in jobs or any(mark in files or mark in below for mark in MARKS):
+                found.setdefault(Path(place).resolve(), Path(place))
+                below.clear()
+            below[:] = sorted((one for one in below if not one.startswith(".")), key=_natural)
+    return list(found.values()), jobs
+
+
+def _jobs(sweep: Path) -> dict[Path, Job]:
+    """What a damaged table would have said is not missed: the folders say the most of it."""
+    listed = RunFiles(sweep).json(JOBS, list) or []
+    jobs = {}
+    for one in (row for row in listed if isinstance(row, dict)):
+        overrides, reason, code = one.get("overrides"), one.get("reason"), number(one.get("exit_code"))
+        why = str(reason) if reason else f"exit code {code}" if code else None
+        lines = [str(line) for line in overrides] if isinstance(overrides, list) else []
+        jobs[(sweep / str(one.get("folder"))).resolve()] = Job(str(one.get("status")), why, lines)
+    return jobs
+
+
+def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
+    """Sorts 2_... before 10_...: the jobs of a sweep are numbered."""
+    number, rest = "", name
+    while rest and rest[0].isdecimal():
+        number, rest = number + rest[0], rest[1:]
+    return ((0, int(number)) if number.isascii() and number else (1, 0), (1, rest))
+
+
+def read_run(folder: Path, name: str, job: Job | None = None) -> Run:
+    """Everything a run's folder says, and what its sweep says of it."""
+    files = RunFiles(folder)
+    config = flat(files.yaml(CONFIG, dict) or files.yaml(f"{HYDRA}/{CONFIG}", dict) or {})
+    summary = files.json(SUMMARY_FILE, dict) or {}
+    facts = files.json(PROVENANCE, dict) or {}
+    run_facts = summary.get("run")
+    facts |= run_facts if isinstance(run_facts, dict) else {}
+    facts["overrides"] = files.yaml(f"{HYDRA}/overrides.yaml", list) or (job.overrides if job else [])
+    pretrained, size = summary.get("pretrained"), facts.pop("artifact", None)
+    rounds = files.rows(RECORDS, COLUMNS, files.json(RECORDS, list) or [])
+    status, reason = _status(files, config, job)
+    given = config.get("name")
+    return Run(
+        folder=folder,
+        name=clean(str(given) if given else name),
+        status=status,
+        reason=clean(reason) if reason else None,
+        config=config,
+        rounds=rounds,
+        clusters=_last_round(files.table("clusters.csv", CLUSTER_COLUMNS)),
+        layers=files.table(LAYERS, LAYER_COLUMNS) if status in (FINISHED, UNFINISHED, FAILED) else [],
+        histogram=_histogram(files),
+        pretrained=number(pretrained.get("top1")) if isinstance(pretrained, dict) else None,
+        size={key: number(value) for key, value in size.items()} if isinstance(size, dict) else {},
+        facts=facts,
+        problems=files.problems,
+    )
+
+
+def _status(files: RunFiles, config: Mapping[str, Any], job: Job | None) -> tuple[str, str | None]:
+    if (files.folder / RESULT).is_file():  # a run's last file
+        return next((word for key, word in WITHOUT_TRAINING.items() if config.get(key) is True), FINISHED), None
+    left = (files.json(FAILURE, dict) or {}).get("reason")
+    reason = left if isinstance(left, str) else job.reason if job else None
+    stopped = job.ended != "failed" if job else reason is None or reason.startswith("stopped by")
+    return UNFINISHED if stopped else FAILED, reason
+
+
+def _last_round(rows: Iterable[dict[str, Any]]) -> list[dict[str, Number]]:
+    used = [row for row in rows if row["round"] is not None and row["value"] is not None and row["count"]]
+    last = max((row["round"] for row in used), default=None)
+    return sorted((row for row in used if row["round"] == last), key=lambda row: row["value"])
+
+
+def _histogram(files: RunFiles) -> dict[str, Any] | None:
+    """Only one whose numbers can be drawn."""
+    found = files.json(HISTOGRAM, dict)
+    if found is None:
+        return None
+    lists = {key: found.get(key) for key in ("before", "values", "counts")}
+    drawn = {key: [number(n) for n in one] if isinstance(one, list) else [] for key, one in lists.items()}
+    scale = {key: number(found.get(key)) or 0 for key in ("weights", "width", "reach", "distinct")}
+    whole = all(one and None not in one for one in drawn.values()) and len(drawn["values"]) == len(drawn["counts"])
+    if not whole or not 1e-30 < scale["width"] < scale["reach"] < 1e30:
+        files.problems.append(f"{HISTOGRAM}: its numbers are not complete")
+        return None
+    return {**drawn, **scale}
+
+
+def flat(node: Any, path: str = "") -> dict[str, Any]:
+    """A nested config with dotted keys; lists stay whole, and so do empty sections."""
+    if not isinstance(node, dict) or not node:
+        return {path: node} if path else {}
+    return {key: value for k, v in node.items() for key, value in flat(v, f"{path}.{k}" if path else str(k)).items()}

@@ -1,0 +1,135 @@
+"""What a table of runs shows: first what differs between their configurations, then their figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from pwfn.record import COLUMNS
+from pwfn.report.collect import Run
+from pwfn.report.files import Number, clean
+from pwfn.resume import MAY_CHANGE
+
+OWN = ("name", "report")  # of the run's label and of this file, not of what was computed
+SHOWN = 6  # of the keys that differ, before the reader asks for more
+ABSENT = ""
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A column of the table: `key` is its full name, `numbers` says whether its cells are figures."""
+
+    key: str
+    text: str
+    meaning: str
+    numbers: bool
+    shown: bool = True
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`value` is what sorting and filtering go by, None if there is nothing."""
+
+    text: str
+    value: str | float | None
+
+
+FIGURES = (
+    Heading("top1", "top-1 %", COLUMNS["clustered/top1"].meaning, True),
+    Heading("change", "change", "top-1 less that of the pretrained network, in points", True),
+    Heading("entropy_bits", "bits", COLUMNS["entropy_bits"].meaning, True),
+    Heading("codebook_size", "values", COLUMNS["codebook_size"].meaning, True),
+    Heading("unique_weights", "unique", COLUMNS["unique_weights"].meaning, True, shown=False),
+    Heading("file_mb", "file MB", "model.pwfn, the whole network, in 10^6 bytes", True),
+    Heading("smaller", "smaller", "how many times smaller model.pwfn is than the network in float32", True),
+    Heading("minutes", "minutes", "wall time of the whole run", True),
+)
+
+
+def figures(run: Run) -> dict[str, Number]:
+    """The figures of a run by the keys of `FIGURES`: those of its last round, finished or not."""
+    last: Mapping[str, Number] = run.rounds[-1] if run.rounds else {}
+    top1, file, plain, seconds = last.get("clustered/top1"), run.size.get("file"), run.size.get("float32"), None
+    seconds = run.facts.get("seconds")
+    return {
+        "top1": top1,
+        "change": None if top1 is None or run.pretrained is None else top1 - run.pretrained,
+        "entropy_bits": last.get("entropy_bits"),
+        "codebook_size": last.get("codebook_size"),
+        "unique_weights": last.get("unique_weights"),
+        "file_mb": file / 1e6 if file else None,
+        "smaller": plain / file if plain and file else None,
+        "minutes": seconds / 60 if isinstance(seconds, int | float) else None,
+    }
+
+
+DIGITS = {
+    "top1": ".2f",
+    "change": "+.2f",
+    "entropy_bits": ".3f",
+    "codebook_size": ",",
+    "unique_weights": ",",
+    "file_mb": ".3f",
+    "smaller": ".1f",
+    "minutes": ".2f",
+}
+
+
+def figure_cells(run: Run) -> list[Cell]:
+    found = figures(run)
+    return [_figure(found[heading.key], DIGITS[heading.key]) for heading in FIGURES]
+
+
+def _figure(value: Number, digits: str) -> Cell:
+    return Cell("", None) if value is None else Cell(format(value, digits).replace("-", "\N{MINUS SIGN}"), value)
+
+
+def differences(runs: Sequence[Run]) -> list[Heading]:
+    """The keys whose values are not the same in all runs that have a config: first those that were given on a command
+    line, last those that change no result."""
+    configs = [run.config for run in runs if run.config]
+    keys = [key for key in dict.fromkeys(k for config in configs for k in config) if key not in OWN]
+    differing = [key for key in keys if len({value_text(config, key) for config in configs}) > 1]
+    given = {name for run in runs for name in _given(run)}
+    differing.sort(key=lambda key: any(fnmatchcase(key, pattern) for pattern in MAY_CHANGE))
+    differing.sort(key=lambda key: not any(key == name or key.startswith(f"{name}.") for name in given))
+    return [
+        Heading(key, key.removesuffix("._target_"), key, _all_numbers(configs, key), shown=i < SHOWN)
+        for i, key in enumerate(differing)
+    ]
+
+
+def _given(run: Run) -> list[str]:
+    """The keys and groups that the run's command line named."""
+    lines = run.facts.get("overrides")
+    names = [str(line).lstrip("+~").partition("=")[0].replace("/", ".") for line in lines or ()]
+    return [name for name in names if name not in ("data", "model", "experiment")]  # these set many keys at once
+
+
+def difference_cells(run: Run, headings: Sequence[Heading]) -> list[Cell]:
+    cells = []
+    for heading in headings:
+        text, value = value_text(run.config, heading.key), run.config.get(heading.key)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        cells.append(Cell(text, float(value) if is_number else text or None))  # type: ignore[arg-type]
+    return cells
+
+
+def value_text(config: Mapping[str, Any], key: str) -> str:
+    """As it is written on the command line; a class by its name alone."""
+    if key not in config:
+        return ABSENT
+    value = config[key]
+    if isinstance(value, str):
+        return clean(value.rpartition(".")[2] if key.endswith("_target_") else value)
+    if isinstance(value, float) and float(f"{value:g}") == value:
+        return f"{value:g}"  # 2 and 2.0 are the same, and 1e+08 is read faster than nine digits
+    return clean(json.dumps(value, default=str, ensure_ascii=False))
+
+
+def _all_numbers(configs: Sequence[Mapping[str, Any]], key: str) -> bool:
+    values = [config[key] for config in configs if key in config]
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)

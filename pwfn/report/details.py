@@ -1,0 +1,112 @@
+"""What the page holds of one run besides its row in the table: curves, codebook, histogram, layers, how to repeat it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from pwfn.histogram import WeightHistogram, as_fraction
+from pwfn.layers import LAYER_COLUMNS
+from pwfn.provenance import CHANGED
+from pwfn.record import COLUMNS
+from pwfn.report.collect import Run
+from pwfn.report.files import clean, number
+
+MOST_ENTRIES = 1024  # of a codebook; the most frequent
+MOST_LAYERS = 400  # the largest
+OF_A_JOB = ("hydra.run.dir=", "hydra.mode=", "hydra.job.num=")  # where its sweep put it; a repetition goes elsewhere
+
+
+def details(run: Run) -> dict[str, Any]:
+    """Plain values for JSON; tables are columns, which take less room than rows."""
+    return {
+        "rounds": {key: [row[key] for row in run.rounds] for key in COLUMNS} if run.rounds else None,
+        "codebook": codebook(run),
+        "histogram": histogram(run),
+        "layers": layers(run),
+        "repeat": repeat(run),
+        "problems": [clean(line) for line in run.problems],
+    }
+
+
+def codebook(run: Run) -> dict[str, Any] | None:
+    if not run.clusters:
+        return None
+    rows = run.clusters
+    if len(rows) > MOST_ENTRIES:
+        least = sorted((row["count"] or 0 for row in rows), reverse=True)[MOST_ENTRIES - 1]
+        rows = [row for row in rows if (row["count"] or 0) >= least][:MOST_ENTRIES]
+    return {"of": len(run.clusters), **{key: [row[key] for row in rows] for key in ("value", "order", "count")}}
+
+
+def histogram(run: Run) -> dict[str, Any] | None:
+    if run.histogram is None:
+        return None
+    spread = WeightHistogram(**run.histogram)
+    ticks = spread.ticks()
+    return {**spread.as_dict(), "ticks": ticks, "labels": [as_fraction(tick) for tick in ticks]}
+
+
+def layers(run: Run) -> dict[str, Any] | None:
+    if not run.layers:
+        return None
+    rows = run.layers
+    if len(rows) > MOST_LAYERS:
+        least = sorted((row["weights"] or 0 for row in rows), reverse=True)[MOST_LAYERS - 1]
+        rows = [row for row in rows if (row["weights"] or 0) >= least][:MOST_LAYERS]
+    return {"of": len(run.layers), **{key: [_short(row[key]) for row in rows] for key in LAYER_COLUMNS}}
+
+
+def _short(value: Any) -> Any:
+    """Six digits: layers.csv has all, and a hundred runs have thousands of layers."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def repeat(run: Run) -> list[list[str]]:
+    """How to make this run again: a name and a text for each thing that is known."""
+    facts = run.facts
+    commit = str(facts.get("commit") or "")
+    changed = " (with changes that were not committed)" if commit.endswith(CHANGED) else ""
+    versions = facts.get("versions")
+    known = {
+        "command": _command(facts.get("command"), facts.get("overrides")),
+        "commit": commit.removesuffix(CHANGED) + changed,
+        "versions": ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, dict) else "",
+        "seed": _text(run.config.get("seed")),
+        "threads": _text(facts.get("threads")),
+        "processes": _text(facts.get("processes")),
+        "folder": str(run.folder.absolute()),
+    }
+    return [[name, clean(text) if text else "not recorded"] for name, text in known.items()]
+
+
+def _text(value: Any) -> str:
+    return "" if number(value) is None else str(value)
+
+
+def _command(command: Any, overrides: Any) -> str:
+    """What to type: without what only placed the job, and of a run that has no such record, its overrides."""
+    if isinstance(command, str) and command:
+        try:
+            program, *words = shlex.split(command)
+        except ValueError:
+            return f"python {command}"
+        return shlex.join(["python", program, *_without_place(words)])
+    if isinstance(overrides, list):
+        return shlex.join(["python", "train.py", *_without_place([str(line) for line in overrides])])
+    return ""
+
+
+def _without_place(words: Sequence[str]) -> list[str]:
+    left = [word for word in words if not word.startswith(OF_A_JOB)]
+    if left[:2] == ["--config-name", "train"]:  # a sweep's launcher says what is so anyway
+        left = left[2:]
+    return left
+
+
+def as_json(content: Any) -> str:
+    """JSON that can stand in a script element of a page: no sequence of it ends the element or begins a comment."""
+    text = json.dumps(content, allow_nan=False, separators=(",", ":"), ensure_ascii=True)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

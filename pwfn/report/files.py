@@ -1,0 +1,98 @@
+"""The files of a run's folder, read so that a damaged or missing one costs its own figures only."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from pwfn.record import Column
+from pwfn.wording import one_line
+
+T = TypeVar("T")
+Number = int | float | None
+ERRORS = (OSError, ValueError, TypeError, KeyError, RecursionError, csv.Error, yaml.YAMLError)
+
+
+@dataclass
+class RunFiles:
+    """Reads files of `folder`; what is wrong with one goes to `problems`, a line each. Nothing is raised."""
+
+    folder: Path
+    problems: list[str] = field(default_factory=list)
+
+    def json(self, name: str, kind: type[T]) -> T | None:
+        """The content of a JSON file whose outermost value is a `kind`; None if there is no such file."""
+        return self.read(name, lambda path: _of_kind(json.loads(path.read_text(encoding="utf-8")), kind))
+
+    def yaml(self, name: str, kind: type[T]) -> T | None:
+        return self.read(name, lambda path: _of_kind(yaml.load(path.read_text(encoding="utf-8"), _YAML), kind))
+
+    def table(self, name: str, columns: Mapping[str, Column]) -> list[dict[str, Any]]:
+        """The rows of a CSV file; the cells of columns that are not text are numbers, or None where they are not."""
+        return self.rows(name, columns, self.read(name, _csv_rows) or [])
+
+    def rows(self, name: str, columns: Mapping[str, Column], raw: list[Any]) -> list[dict[str, Any]]:
+        """Rows of the file `name` with the cells that `columns` name, each of its kind or None."""
+        rows = [
+            {key: _cell(column, row.get(key)) for key, column in columns.items()}
+            for row in raw
+            if isinstance(row, Mapping)
+        ]
+        lost = [key for key in columns if rows and all(row[key] is None for row in rows)]
+        if lost or len(rows) < len(raw):
+            self.problems.append(f"{name}: no figures in {', '.join(lost) or 'some of its rows'}")
+        return rows
+
+    def read(self, name: str, reader: Callable[[Path], T]) -> T | None:
+        path = self.folder / name
+        try:
+            return reader(path) if path.is_file() else None
+        except ERRORS as error:
+            self.problems.append(f"{name} cannot be read: {one_line(str(error))[:200]}")
+            return None
+
+
+def number(value: Any) -> Number:
+    """A finite number, also one that is written as text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    if not math.isfinite(found):
+        return None
+    return value if isinstance(value, int) else found
+
+
+def clean(text: str) -> str:
+    """Text that can be written as UTF-8: a file's name, and so an override, may hold bytes that are none."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _csv_rows(path: Path) -> list[dict[str | Any, str | Any]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, strict=True))
+
+
+def _cell(column: Column, value: Any) -> Any:
+    if column.kind is str:
+        return None if value is None else clean(str(value))
+    found = number(value)
+    return int(found) if found is not None and column.kind is int else found
+
+
+def _of_kind(value: Any, kind: type[T]) -> T:
+    if not isinstance(value, kind):
+        raise ValueError(f"it holds no {'object' if kind is dict else kind.__name__}")
+    return value
+
+
+_YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a hundred configs take seconds without the C parser

@@ -1,0 +1,164 @@
+"""The page itself: report.html from any folders that hold runs, one file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import os
+import secrets
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from pwfn.faults import RunError
+from pwfn.record import COLUMNS, write_atomically
+from pwfn.report.collect import FAILED, FINISHED, UNFINISHED, Job, Run, find_runs, read_run
+from pwfn.report.compare import FIGURES, Cell, Heading, difference_cells, differences, figure_cells
+from pwfn.report.details import as_json, details
+from pwfn.report.figures import COLOURS, SHAPES, charts, plotly_js
+from pwfn.report.files import clean
+
+MOST_BYTES = 3_000_000  # of the details of all runs together, so that the page stays below 6 MB
+X_AXIS = ("round", "fraction")  # of the curves
+SCRIPTS = ("table.js", "charts.js", "details.js", "page.js")
+
+
+class NoReport(RunError):
+    """There is nothing to report on, or no place for it; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run in the table."""
+
+    run: Run
+    status: str
+    differences: list[Cell]
+    figures: list[Cell]
+
+    @property
+    def cells(self) -> list[Cell]:
+        return [*self.differences, *self.figures]
+
+
+def write_report(folders: Sequence[Path], target: Path) -> int:
+    """Write the report of all runs in and below `folders`; returns how many there are. Raises NoReport."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise NoReport(f"report = {str(folder)!r}: must be a folder that exists")
+    found, jobs = find_runs(folders)
+    if not found:
+        raise NoReport(f"report = {', '.join(map(str, folders))}: must hold a run, and none is in or below it")
+    runs = read_runs(found, jobs)
+    where = ", ".join(str(folder) for folder in folders)
+    page = render(runs, where)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, page)
+    except OSError as error:
+        raise NoReport(f"{target} cannot be written: {error.strerror or error}") from error
+    return len(runs)
+
+
+def read_runs(folders: Sequence[Path], jobs: Mapping[Path, Job]) -> list[Run]:
+    """The runs in these folders; those of one name are told apart by the ends of their paths."""
+    parts = [folder.absolute().parts for folder in folders]
+    shared = Path(os.path.commonpath([folder.absolute() for folder in folders]))
+    common = len(shared.parts) if len(parts) > 1 else len(parts[0]) - 1
+    paths = ["/".join(part[common:]) or folder.name for part, folder in zip(parts, folders, strict=True)]
+    runs = [read_run(folder, path, jobs.get(folder.resolve())) for folder, path in zip(folders, paths, strict=True)]
+    often = Counter(run.name for run in runs)
+    named = zip(runs, paths, strict=True)
+    return [run if often[run.name] == 1 else replace(run, name=clean(f"{run.name} ({path})")) for run, path in named]
+
+
+def render(runs: Sequence[Run], where: str) -> str:
+    """The whole page; whatever text comes from a run is escaped, in the markup and in the data."""
+    differing = differences(runs)
+    rows = [Row(run, _status(run), difference_cells(run, differing), figure_cells(run)) for run in runs]
+    environment = Environment(
+        loader=PackageLoader("pwfn.report", "assets"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"zip": zip, "shell": shlex.quote}
+    template = environment.get_template("page.html")
+    return template.render(
+        nonce=secrets.token_hex(16),
+        where=clean(where),
+        made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        rows=rows,
+        differences=differing,
+        figures=FIGURES,
+        counts=Counter(run.status for run in runs),
+        best=_best(rows),
+        broken=[row for row in rows if row.run.status in (FAILED, UNFINISHED) or row.run.problems],
+        compared=sum(row.run.status == FINISHED for row in rows) > 1,
+        style=_asset("page.css"),
+        scripts=Markup("\n").join(map(_asset, SCRIPTS)),
+        plotly=base64.b64encode(gzip.compress(plotly_js().encode(), mtime=0)).decode(),
+        data=Markup(_data(rows, differing)),
+    )
+
+
+def _asset(name: str) -> Markup:
+    return Markup((Path(__file__).parent / "assets" / name).read_text(encoding="utf-8"))
+
+
+def _status(run: Run) -> str:
+    if run.status not in (UNFINISHED, FAILED):
+        return run.status
+    done, planned = len(run.rounds), run.planned_rounds
+    return f"{run.status} {done}/{planned}" if planned else run.status
+
+
+def _best(rows: Sequence[Row]) -> Row | None:
+    """The finished run of the highest accuracy, of several the one of the fewest bits."""
+    top1, bits = (next(i for i, one in enumerate(FIGURES) if one.key == key) for key in ("top1", "entropy_bits"))
+    done = [row for row in rows if row.run.status == FINISHED and row.figures[top1].value is not None]
+    return max(done, key=lambda row: (_real(row.figures[top1]), -_real(row.figures[bits])), default=None)
+
+
+def _real(cell: Cell) -> float:
+    return float(cell.value) if cell.value is not None else 0.0
+
+
+def _data(rows: Sequence[Row], differing: Sequence[Heading]) -> str:
+    """What the scripts read, as JSON. The runs whose details find no room keep their rows in the table."""
+    texts = ["null"] * len(rows)
+    left = MOST_BYTES
+    for index in sorted(range(len(rows)), key=lambda i: -_real(rows[i].figures[0])):
+        text = as_json(details(rows[index].run))
+        left -= len(text)
+        if left > 0:
+            texts[index] = text
+    shared = {
+        "charts": charts(),
+        "colours": COLOURS,
+        "shapes": SHAPES,
+        "keys": [heading.key for heading in (*differing, *FIGURES)],
+        "groups": [[i, heading.text] for i, heading in enumerate(differing) if _groups(rows, i)],
+        "names": [row.run.name for row in rows],
+        "statuses": [row.run.status for row in rows],
+        "values": [[cell.value for cell in row.cells] for row in rows],
+        "texts": [[cell.text for cell in row.differences] for row in rows],
+        "metrics": [
+            [column.key, f"{column.key}, {column.unit}"] for column in COLUMNS.values() if column.key not in X_AXIS
+        ],
+        "best": next((i for i, row in enumerate(rows) if row is _best(rows)), 0),
+        "pretrained": [row.run.pretrained for row in rows],
+    }
+    return f'{{"shared":{as_json(shared)},"details":[{",".join(texts)}]}}'
+
+
+def _groups(rows: Sequence[Row], index: int) -> bool:
+    """Whether a key has few enough values for each to have a colour and a shape."""
+    return 2 <= len({row.differences[index].text for row in rows}) <= len(SHAPES)

@@ -1,0 +1,349 @@
+"""The report: what is collected against the files it came from, what is said of damaged ones, and that text stays text."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pwfn import report
+from pwfn.evaluation.task import report_on
+from pwfn.histogram import WeightHistogram
+from pwfn.report import REPORT, report_at_end
+from pwfn.report.collect import find_runs, flat, read_run
+from pwfn.report.compare import FIGURES, differences, figures
+from pwfn.report.details import as_json, details, repeat
+from pwfn.report.figures import COLOURS, SHAPES
+from pwfn.report.page import NoReport, read_runs, write_report
+from pwfn.run import Finished
+from tests.report_runs import EVIL, copy_run, make_sweep
+
+
+class Page(HTMLParser):
+    """What a browser would make of the markup: every element, the texts outside scripts, and the data."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = [("", {})]
+        self.texts: list[str] = []
+        self.data = ""
+        self.rows: list[list[str]] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.shared, self.details = (json.loads(self.data)[key] for key in ("shared", "details"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th") and self.rows:
+            self.rows[-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        tag, attributes = self.elements[-1]
+        if tag == "script":
+            self.data += data if attributes.get("id") == "data" else ""
+        else:
+            self.texts.append(data)
+        if self.rows and self.rows[-1] and tag in ("td", "th", "button"):
+            self.rows[-1][-1] += data.strip()
+
+
+@pytest.fixture(scope="module")
+def sweep(finished_run: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_sweep(finished_run.folder, tmp_path_factory.mktemp("report") / "sweep")
+
+
+@pytest.fixture(scope="module")
+def page(sweep: Path) -> Page:
+    assert write_report([sweep], sweep / REPORT) == 7
+    return Page(sweep / REPORT)
+
+
+def test_what_is_collected_of_a_run_is_what_its_files_say(finished_run: Finished) -> None:
+    folder = finished_run.folder
+    run = read_run(folder, "a name")
+    assert (run.name, run.status, run.reason, run.problems) == ("a name", "finished", None, [])
+    assert run.rounds == [record.flat() for record in finished_run.records]
+    last = finished_run.records[-1]
+    with (folder / "clusters.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if int(row["round"]) == last.round]
+    expected = sorted((float(row["value"]), int(row["order"]), int(row["count"])) for row in rows if int(row["count"]))
+    assert [(row["value"], row["order"], row["count"]) for row in run.clusters] == expected
+    with (folder / "layers.csv").open() as file:
+        for row, read in zip(csv.DictReader(file), run.layers, strict=True):
+            assert {key: str(value) for key, value in read.items()} == row
+    size = (folder / "model.pwfn").stat().st_size
+    assert figures(run) == {
+        "top1": last.clustered.top1,
+        "change": last.clustered.top1 - finished_run.baseline.top1,
+        "entropy_bits": last.entropy_bits,
+        "codebook_size": last.codebook_size,
+        "unique_weights": last.unique_weights,
+        "file_mb": size / 1e6,
+        "smaller": json.loads((folder / "summary.json").read_text())["run"]["artifact"]["float32"] / size,
+        "minutes": json.loads((folder / "summary.json").read_text())["run"]["seconds"] / 60,
+    }
+    assert run.config["codebook.b"] == 7 and run.config["schedule.fractions"] == [0.6, 1.0]
+
+
+def test_the_details_hold_the_same(finished_run: Finished) -> None:
+    run = read_run(finished_run.folder, "a name")
+    said = json.loads(as_json(details(run)))
+    assert said["rounds"]["clustered/top1"] == [record.clustered.top1 for record in finished_run.records]
+    assert said["codebook"]["of"] == len(said["codebook"]["value"]) == finished_run.records[-1].codebook_size
+    assert sum(said["codebook"]["count"]) == sum(said["layers"]["weights"]) == said["histogram"]["weights"]
+    spread = WeightHistogram(**json.loads((finished_run.folder / "weights.json").read_text()))
+    assert {key: said["histogram"][key] for key in spread.as_dict()} == spread.as_dict()
+    assert len(said["histogram"]["ticks"]) == len(said["histogram"]["labels"])
+    assert said["problems"] == []
+
+
+def test_runs_are_found_by_their_files_once_and_in_the_order_of_their_numbers(sweep: Path, tmp_path: Path) -> None:
+    found, jobs = find_runs([sweep, sweep / "2_b=6", sweep.parent])
+    assert [path.name for path in found] == ["0_b=5", "1_b=5", "2_b=6", "3_failed", "4_ended", "5_killed", "10_b=6"]
+    assert {path.name for path in jobs} == {"3_failed", "5_killed"}
+    wandb = tmp_path / "wandb/run-1/files"  # which has a config.yaml of its own
+    wandb.mkdir(parents=True)
+    (wandb / "config.yaml").write_text("a: 1")
+    assert find_runs([tmp_path]) == ([], {})
+    (tmp_path / "job/.hydra").mkdir(parents=True)  # ended before it wrote anything of its own
+    (tmp_path / "job/evaluation").mkdir()
+    (tmp_path / "job/evaluation/result.json").write_text("{}")
+    assert find_runs([tmp_path])[0] == [tmp_path / "job"]
+
+
+def test_only_what_differs_is_compared_and_what_was_asked_for_comes_first(sweep: Path) -> None:
+    folders, jobs = find_runs([sweep])
+    runs = read_runs(folders, jobs)
+    assert [heading.key for heading in differences(runs)] == ["seed", "codebook.b"]
+    runs = [run for run in runs if run.config]
+    for run in runs:
+        run.facts["overrides"] = ["+codebook.b=5", "seed=0"]
+        run.config.update(
+            {
+                "quiet": run.name,
+                "optimizer.lr": 2 if "0" in run.name else 2.0,
+                "sigma_join._target_": run.name,
+            }
+        )
+    headings = differences(runs)
+    assert [heading.key for heading in headings] == ["codebook.b", "seed", "sigma_join._target_", "quiet"]
+    assert [heading.text for heading in headings] == ["codebook.b", "seed", "sigma_join", "quiet"]
+    runs[0].facts["overrides"] = runs[1].facts["overrides"] = ["codebook=x"]
+    for run in runs[2:]:
+        run.facts["overrides"] = []
+    assert differences(runs)[0].key == "codebook.b"
+    assert differences(runs[:1]) == []
+
+
+def test_the_table_shows_every_run_with_its_figures(page: Page) -> None:
+    heading, *rows = page.rows
+    assert heading[:3] == ["run", "seed", "codebook.b"] and heading[-1] == "status"
+    assert heading[3:-1] == [one.text for one in FIGURES]
+    assert [row[0] for row in rows] == ["0_b=5", EVIL, "2_b=6", "3_failed", "4_ended", "5_killed", "10_b=6"]
+    assert rows[2][1:7] == ["0", "6", "98.50", rows[2][4], "4.500", rows[2][6]] and rows[2][8] == "0.300"
+    assert [row[-1] for row in rows] == [
+        *["finished"] * 3,
+        "failed 0/2",
+        "unfinished 2/2",
+        "failed",
+        "finished",
+    ]
+    assert rows[5][1:-1] == [""] * (len(rows[5]) - 2)
+    assert page.shared["values"][2][:3] == [0, 6, 98.5]
+    assert page.shared["best"] == 2
+    assert [label for _, label in page.shared["groups"]] == ["seed", "codebook.b"]
+
+
+def test_failed_and_unfinished_runs_say_why(page: Page, sweep: Path) -> None:
+    text = " ".join("".join(page.texts).split())
+    assert f"3_failed, failed 0/2: no {' '.join(EVIL.split())}" in text
+    assert "5_killed, failed: exit code -9" in text
+    assert f"Go on with it: python train.py 'resume={sweep}/4_ended'".replace("'", "") in text.replace("'", "")
+
+
+def test_text_of_a_run_stays_text_in_markup_and_data(page: Page) -> None:
+    assert [tag for tag, _ in page.elements].count("img") == 0
+    scripts = [attributes for tag, attributes in page.elements if tag == "script"]
+    assert [one.get("id") for one in scripts] == ["data", "plotly", None]
+    assert EVIL in page.shared["names"]
+    assert not re.search(r"[<>&]|[^\x00-\x7f]", page.data)
+    assert all("on" + name not in attributes for _, attributes in page.elements for name in ("error", "click", "load"))
+
+
+def test_the_page_asks_for_nothing_from_outside(page: Page, sweep: Path) -> None:
+    for tag, attributes in page.elements:
+        for name in ("src", "href", "action", "data"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:")), (tag, attributes)
+    (policy,) = [one["content"] for tag, one in page.elements if one.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None and policy.startswith("default-src 'none';") and "http" not in policy
+    assert (sweep / REPORT).stat().st_size < 2_500_000
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "\0\xff", '{"run": 3, "pretrained": []}', "a: [1", "x\ny"])
+@pytest.mark.parametrize("name", ["config.yaml", "rounds.json", "summary.json", "weights.json"])
+def test_a_damaged_file_costs_only_what_it_held(
+    finished_run: Finished, tmp_path: Path, name: str, content: str
+) -> None:
+    folder = copy_run(finished_run.folder, tmp_path / "run")
+    (folder / name).write_bytes(content.encode("latin1"))
+    run = read_run(folder, "run")
+    assert run.status == "finished" and len(run.clusters) > 10
+    assert all(line.startswith(name) and "\n" not in line for line in run.problems)
+    as_json(details(run))
+    if name == "rounds.json":
+        assert run.rounds == [] and figures(run)["top1"] is None and figures(run)["file_mb"] is not None
+    if name == "weights.json":
+        assert run.histogram is None
+
+
+@pytest.mark.parametrize("name", ["clusters.csv", "layers.csv"])
+def test_a_damaged_table_too(finished_run: Finished, tmp_path: Path, name: str) -> None:
+    folder = copy_run(finished_run.folder, tmp_path / "run")
+    lines = (folder / name).read_text().splitlines()
+    (folder / name).write_text("\n".join([*lines[:-1], lines[-1][:5]]))  # cut in the last line
+    run = read_run(folder, "run")
+    assert len(run.clusters) > 10 and len(run.layers) > 10 and run.problems == []
+    (folder / name).write_bytes(b'"\xff\xfe')
+    (line,) = read_run(folder, "run").problems
+    assert line.startswith(f"{name} cannot be read: ")
+    (folder / name).write_text("other,columns\n1,2\n")
+    assert "no figures" in read_run(folder, "run").problems[0]
+
+
+def test_numbers_that_are_none_are_missing(finished_run: Finished, tmp_path: Path) -> None:
+    last = {"clustered/top1": float("nan"), "entropy_bits": float("inf"), "codebook_size": None, "moved": "text"}
+    folder = copy_run(finished_run.folder, tmp_path / "run", last=last)
+    (folder / "weights.json").write_text('{"before": [NaN], "values": [1], "counts": [1], "width": 1, "reach": 2}')
+    run = read_run(folder, "run")
+    found = figures(run)
+    assert found["top1"] is found["entropy_bits"] is found["codebook_size"] is found["change"] is None
+    assert run.histogram is None
+    write_report([tmp_path], tmp_path / REPORT)
+    assert "NaN" not in Page(tmp_path / REPORT).data
+
+
+def test_a_folder_with_nothing_but_hydras_own_is_a_run(tmp_path: Path) -> None:
+    (tmp_path / "job/.hydra").mkdir(parents=True)
+    (tmp_path / "job/.hydra/config.yaml").write_text("seed: 3\nschedule:\n  fractions: [0.5, 1.0]\n")
+    (tmp_path / "job/.hydra/overrides.yaml").write_text("- seed=3\n- name=two words\n")
+    (tmp_path / "job/failure.json").write_text('{"reason": "the images are not there"}')
+    write_report([tmp_path], tmp_path / REPORT)
+    page = Page(tmp_path / REPORT)
+    assert page.rows[1][0] == "job" and page.rows[1][-1] == "failed 0/2"
+    assert "the images are not there" in "".join(page.texts)
+    assert dict(page.details[0]["repeat"])["command"] == "python train.py seed=3 'name=two words'"
+    (tmp_path / "job/failure.json").write_text('{"reason": "stopped by Ctrl-C"}')
+    assert read_run(tmp_path / "job", "job").status == "unfinished"
+
+
+def test_how_to_repeat_a_run(finished_run: Finished) -> None:
+    run = read_run(finished_run.folder, "a name")
+    run.facts["command"] = (
+        "train.py --config-name train -m seed=1 'name=a b' 'hydra.run.dir=x' hydra.mode=RUN hydra.job.num=3"
+    )
+    run.facts["commit"] = "0123abc-dirty"
+    known = dict(repeat(run))
+    assert known["command"] == "python train.py -m seed=1 'name=a b'"
+    assert known["commit"] == "0123abc (with changes that were not committed)"
+    assert known["seed"] == "0" and "torch" in known["versions"] and known["folder"] == str(finished_run.folder)
+    run.facts.clear()
+    assert dict(repeat(run))["command"] == dict(repeat(run))["commit"] == "not recorded"
+
+
+def test_runs_of_one_name_are_told_apart(finished_run: Finished, tmp_path: Path) -> None:
+    for folder in ("a/0", "b/0"):
+        copy_run(finished_run.folder, tmp_path / folder, config={"name": "same"})
+    runs = read_runs(*find_runs([tmp_path / "a", tmp_path / "b"]))
+    assert [run.name for run in runs] == ["same (a/0)", "same (b/0)"]
+
+
+def test_a_hundred_large_runs_stay_below_6_mb_and_the_best_keep_their_details(
+    finished_run: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = read_run(finished_run.folder, "x")
+    large = [{**real.layers[0], "name": f"features.denseblock{i}.denselayer{i}.conv1.weight"} for i in range(300)]
+    values = [{**real.clusters[0], "value": i / 1024, "count": 10_000 + i} for i in range(600)]
+    runs = [
+        report.page.replace(
+            real,
+            name=f"run {i}",
+            layers=large,
+            clusters=values,
+            rounds=[*real.rounds * 5, {**real.rounds[-1], "clustered/top1": i / 2}],
+        )
+        for i in range(100)
+    ]
+    text = report.page.render(runs, "a hundred")
+    (tmp_path / REPORT).write_text(text, encoding="utf-8")
+    assert 4e6 < len(text.encode()) < 6e6
+    page = Page(tmp_path / REPORT)
+    kept = [i for i, one in enumerate(page.details) if one is not None]
+    assert len(page.rows) == 101 and kept == list(range(kept[0], 100)) and 10 < len(kept) < 100
+
+
+def test_one_line_for_what_cannot_be_reported_on(tmp_path: Path, finished_run: Finished) -> None:
+    with pytest.raises(NoReport, match="must be a folder that exists"):
+        write_report([tmp_path / "missing"], tmp_path / REPORT)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NoReport, match="must hold a run, and none is in or below it"):
+        write_report([tmp_path / "empty"], tmp_path / REPORT)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NoReport, match="cannot be written"):
+        write_report([finished_run.folder], tmp_path / "file" / REPORT)
+
+
+def test_evaluate_writes_the_report_of_one_or_several_folders(
+    sweep: Path, finished_run: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    report_on((str(sweep), str(finished_run.folder)), None)
+    assert capsys.readouterr().out == f"8 runs in {REPORT}\n" and (tmp_path / REPORT).is_file()
+    report_on(str(sweep), "there")
+    assert capsys.readouterr().out == f"7 runs in there/{REPORT}\n"
+    copy = Path(shutil.copytree(finished_run.folder, "copy"))
+    report_on(str(copy), None)
+    assert capsys.readouterr().out == f"1 run in copy/{REPORT}\n" and (copy / REPORT).is_file()
+
+
+def test_a_run_ends_well_without_its_report(tmp_path: Path, finished_run: Finished, monkeypatch: Any) -> None:
+    said: list[str] = []
+    copy = copy_run(finished_run.folder, tmp_path / "run")
+    report_at_end(copy, said.append)
+    assert said == [f"Report: {copy / REPORT}"] and (copy / REPORT).is_file()
+
+    def broken(*_: Any) -> None:
+        raise KeyError("two\nlines")
+
+    monkeypatch.setattr(report.page, "render", broken)
+    report_at_end(copy, said.append)
+    assert "\n" not in said[1] and said[1].startswith(f"warning: no {REPORT} (KeyError: ")
+    assert f"python evaluate.py report={copy}" in said[1]
+
+
+def _luminance(colour: str) -> float:
+    channels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize(("scheme", "paper"), [("light", "#ffffff"), ("dark", "#14171b")])
+def test_every_colour_is_seen_on_its_paper_and_has_a_shape_of_its_own(scheme: str, paper: str) -> None:
+    style = (Path(report.__file__).parent / "assets/page.css").read_text()
+    assert f"--paper: {paper}" in style
+    for colour in COLOURS[scheme]:
+        low, high = sorted((_luminance(colour), _luminance(paper)))
+        assert (high + 0.05) / (low + 0.05) >= 3, colour  # WCAG 2.1, 1.4.11
+    assert len(set(COLOURS[scheme])) == len(COLOURS[scheme]) == len(set(SHAPES)) == len(SHAPES)
+
+
+def test_configs_are_flattened_with_their_lists_whole() -> None:
+    assert flat({"a": {"b": [1, {"c": 2}], "d": {}}, 3: None}) == {"a.b": [1, {"c": 2}], "a.d": {}, "3": None}
+    assert flat({}) == {}
