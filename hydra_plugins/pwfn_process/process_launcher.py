@@ -195,6 +195,10 @@ class ProcessLauncher(Launcher):
         rows = self._rows()
         write_table(self.sweep, rows)
         print_table(rows)
+        if self.config is not None and self.config.get("report", False):
+            from pwfn.report import report_at_end
+
+            report_at_end(self.sweep, print)
 
     def _stop(self) -> None:
         with self.lock:

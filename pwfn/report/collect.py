@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hydra_plugins.pwfn_process.sweep_table import JOBS
+from pwfn import failure
 from pwfn.checkpoint import CONFIG
 from pwfn.histogram import HISTOGRAM
 from pwfn.layers import LAYER_COLUMNS, LAYERS
@@ -15,8 +17,6 @@ from pwfn.provenance import PROVENANCE
 from pwfn.record import CLUSTER_COLUMNS, COLUMNS, RECORDS, RESULT, SUMMARY_FILE
 from pwfn.report.files import Number, RunFiles, clean, number
 
-JOBS = "jobs.json"  # in a sweep's folder
-FAILURE = "failure.json"  # in the folder of a run that ended before its time
 HYDRA = ".hydra"  # which Hydra leaves in every job's folder before the job begins
 MARKS = (RECORDS, RESULT, SUMMARY_FILE, PROVENANCE, HYDRA)  # any of these makes a folder that of a run
 FINISHED, UNFINISHED, FAILED = "finished", "unfinished", "failed"
@@ -28,8 +28,8 @@ class Run:
     """What the folder of one run says; everything that is not there is None or empty.
 
     `config` has dotted keys, `rounds` and `layers` the keys of their columns, `clusters` are those of the last round,
-    `size` is the receipt of its artifact, `histogram` the fields of a `WeightHistogram`, and `problems` has a line for
-    each file that could not be read.
+    `result` are the figures for the table of a sweep, `size` is the receipt of the artifact, `histogram` the fields of
+    a `WeightHistogram`, and `problems` has a line for each file that could not be read.
     """
 
     folder: Path
@@ -41,6 +41,7 @@ class Run:
     clusters: list[dict[str, Number]] = field(default_factory=list)
     layers: list[dict[str, Any]] = field(default_factory=list)
     histogram: dict[str, Any] | None = None
+    result: dict[str, Number] = field(default_factory=dict)
     pretrained: Number = None
     size: dict[str, Number] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -122,8 +123,9 @@ def read_run(folder: Path, name: str, job: Job | None = None) -> Run:
         clusters=_last_round(files.table("clusters.csv", CLUSTER_COLUMNS)),
         layers=files.table(LAYERS, LAYER_COLUMNS) if status in (FINISHED, UNFINISHED, FAILED) else [],
         histogram=_histogram(files),
+        result=_numbers((files.json(RESULT, dict) or {}).get("summary")),
         pretrained=number(pretrained.get("top1")) if isinstance(pretrained, dict) else None,
-        size={key: number(value) for key, value in size.items()} if isinstance(size, dict) else {},
+        size=_numbers(size),
         facts=facts,
         problems=files.problems,
     )
@@ -132,10 +134,14 @@ def read_run(folder: Path, name: str, job: Job | None = None) -> Run:
 def _status(files: RunFiles, config: Mapping[str, Any], job: Job | None) -> tuple[str, str | None]:
     if (files.folder / RESULT).is_file():  # a run's last file
         return next((word for key, word in WITHOUT_TRAINING.items() if config.get(key) is True), FINISHED), None
-    left = (files.json(FAILURE, dict) or {}).get("reason")
+    left = (files.json(failure.FILE, dict) or {}).get("reason")
     reason = left if isinstance(left, str) else job.reason if job else None
     stopped = job.ended != "failed" if job else reason is None or reason.startswith("stopped by")
     return UNFINISHED if stopped else FAILED, reason
+
+
+def _numbers(found: Any) -> dict[str, Number]:
+    return {str(key): number(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def _last_round(rows: Iterable[dict[str, Any]]) -> list[dict[str, Number]]:

@@ -50,8 +50,8 @@ FIGURES = (
 
 
 def figures(run: Run) -> dict[str, Number]:
-    """The figures of a run by the keys of `FIGURES`: those of its last round, finished or not."""
-    last: Mapping[str, Number] = run.rounds[-1] if run.rounds else {}
+    """The figures of a run by the keys of `FIGURES`: those of its last round, finished or not, or of its result."""
+    last: Mapping[str, Number] = run.rounds[-1] if run.rounds else run.result
     top1, file, plain, seconds = last.get("clustered/top1"), run.size.get("file"), run.size.get("float32"), None
     seconds = run.facts.get("seconds")
     return {
