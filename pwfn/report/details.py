@@ -22,13 +22,22 @@ OF_A_JOB = ("hydra.run.dir=", "hydra.mode=", "hydra.job.num=")  # where its swee
 def details(run: Run) -> dict[str, Any]:
     """Plain values for JSON; tables are columns, which take less room than rows."""
     return {
-        "rounds": {key: [row[key] for row in run.rounds] for key in COLUMNS} if run.rounds else None,
+        "rounds": rounds(run),
         "codebook": codebook(run),
         "histogram": histogram(run),
         "layers": layers(run),
         "repeat": repeat(run),
         "problems": [clean(line) for line in run.problems],
     }
+
+
+def rounds(run: Run) -> dict[str, Any] | None:
+    """`label` counts from 1, as the console does; what follows the round that fixed all weights is no round."""
+    if not run.rounds:
+        return None
+    done = [row["fraction"] for row in run.rounds]
+    label = ["finish" if 1 in done[:index] else str(index + 1) for index in range(len(done))]
+    return {"label": label, **{key: [row[key] for row in run.rounds] for key in COLUMNS}}
 
 
 def codebook(run: Run) -> dict[str, Any] | None:

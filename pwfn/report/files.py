@@ -45,7 +45,8 @@ class RunFiles:
             for row in raw
             if isinstance(row, Mapping)
         ]
-        lost = [key for key in columns if rows and all(row[key] is None for row in rows)]
+        needed = [key for key, column in columns.items() if not column.optional]
+        lost = [key for key in needed if rows and all(row[key] is None for row in rows)]
         if lost or len(rows) < len(raw):
             self.problems.append(f"{name}: no figures in {', '.join(lost) or 'some of its rows'}")
         return rows

@@ -117,7 +117,7 @@ def _status(run: Run) -> str:
     if run.status not in (UNFINISHED, FAILED):
         return run.status
     done, planned = len(run.rounds), run.planned_rounds
-    return f"{run.status} {done}/{planned}" if planned else run.status
+    return f"{run.status} {min(done, planned)}/{planned}" if planned else run.status
 
 
 def _best(rows: Sequence[Row]) -> Row | None:

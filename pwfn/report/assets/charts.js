@@ -108,12 +108,12 @@ function drawPareto(shared, id, key, state, pick) {
 function drawCurves(shared, details, state, pick) {
   const runs = state.visible.filter((run) => details[run] && details[run].rounds);
   const [metric, title] = shared.metrics.find(([key]) => key === state.metric);
-  const curve = (run) => ({ x: details[run].rounds.round.map((_, round) => round + 1), y: details[run].rounds[metric] });
+  const curve = (run) => ({ x: details[run].rounds.label.map((_, index) => index + 1), y: details[run].rounds[metric] });
   const traces = grouped(shared, runs, state.group).flatMap(([name, color, symbol, members]) =>
     members.map((run, i) => ({
       ...curve(run), name: plain(name), legendgroup: name, showlegend: i === 0 && state.group !== null, mode: "lines+markers",
       customdata: Array(details[run].rounds.fraction.length).fill(run),
-      text: details[run].rounds[metric].map((value, round) => `round ${round + 1}: ${value === null ? "missing" : significant(value)}<br>${describe(shared, run)}`), hoverinfo: "text",
+      text: details[run].rounds[metric].map((value, round) => `round ${details[run].rounds.label[round]}: ${value === null ? "missing" : significant(value)}<br>${describe(shared, run)}`), hoverinfo: "text",
       line: { color, width: run === state.selected ? 3.5 : 1.5 }, marker: { symbol, size: run === state.selected ? 10 : 6 },
       opacity: run === state.selected || runs.length < 4 ? 1 : 0.65,
     })),
@@ -125,7 +125,7 @@ function drawCurves(shared, details, state, pick) {
     const ends = [x[0], x[x.length - 1]];
     traces.push({ x: ends, y: [before, before], mode: "lines", showlegend: false, text: Array(2).fill(`pretrained: ${before.toFixed(2)} %`), hoverinfo: "text", line: { dash: "dash", color: colour("soft"), width: 1.5 }, customdata: Array(2).fill(state.selected) });
   }
-  const longest = Math.max(1, ...runs.map((run) => details[run].rounds.round.length));
+  const longest = Math.max(1, ...runs.map((run) => details[run].rounds.label.length));
   draw(shared, "curves", traces, { titles: { yaxis: title }, xaxis: { dtick: Math.ceil(longest / 12), range: [0.7, longest + 0.3] } });
   const place = document.getElementById("curves");
   place.removeAllListeners("plotly_click");
@@ -149,9 +149,9 @@ function drawCodebook(shared, codebook) {
   const bars = { type: "bar", x: names, y: codebook.count, marker: { color: colour("grid") }, width: 0.35, hoverinfo: "skip", showlegend: false };
   const markers = [...new Set(codebook.order)].sort().map((order) => {
     const own = [...names.keys()].filter((i) => codebook.order[i] === order);
-    const text = own.map((i) => `${names[i]}<br>${ORDERS[order] ?? "order unknown"}<br>${codebook.count[i].toLocaleString("en")} weights`);
+    const text = own.map((i) => `${names[i]}<br>${ORDERS[order] ?? "no such sum"}<br>${codebook.count[i].toLocaleString("en")} weights`);
     return {
-      x: own.map((i) => names[i]), y: own.map((i) => codebook.count[i]), name: ORDERS[order] ?? "order unknown", mode: "markers", text, hoverinfo: "text",
+      x: own.map((i) => names[i]), y: own.map((i) => codebook.count[i]), name: ORDERS[order] ?? "no such sum", mode: "markers", text, hoverinfo: "text",
       marker: { color: palette[order ?? 7], symbol: shared.shapes[order ?? 7], size: 8 },
     };
   });

@@ -11,7 +11,7 @@ const LAYER_HEADINGS = [
 ];
 const CODEBOOK_HEADINGS = [["value", "value", String], ["order", "powers of two", exact], ["count", "weights", exact]];
 const ROUND_HEADINGS = [
-  ["round", "round", (round) => String(round + 1)], ["fraction", "fixed", percent], ["trained/top1", "trained top-1 %", (v) => v.toFixed(2)],
+  ["label", "round"], ["fraction", "fixed", percent], ["trained/top1", "trained top-1 %", (v) => v.toFixed(2)],
   ["clustered/top1", "clustered top-1 %", (v) => v.toFixed(2)], ["entropy_bits", "bits", digits(3)], ["codebook_size", "values", exact],
   ["unique_weights", "unique", exact], ["threshold", "limit, sigmas", significant], ["moved", "moved", exact],
 ];
