@@ -143,6 +143,7 @@ class TrainSettings:
     seed: int
     name: str | None
     quiet: bool
+    report: bool
     dry_run: bool
     inspect: bool
     label_smoothing: float
@@ -166,7 +167,6 @@ class TrainSettings:
     artifact: ArtifactSpec
     checkpoint: CheckpointSpec
     costly_round: CostlyRound
-    report: bool = True  # configs of runs that were begun before there was one do not say
 
     @property
     def rounds_in_all(self) -> int:
