@@ -5,6 +5,7 @@ Nothing is pickled: the network is a safetensors file, the config is YAML.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,13 +21,16 @@ from yaml import YAMLError
 
 from pwfn import state_file
 from pwfn.artifact.network import plain_state
+from pwfn.codebook import Values
 from pwfn.faults import RunError
+from pwfn.made_codebook import Table
 from pwfn.record import RECORDS, RESULT, RoundRecord, read_records, write_atomically
 
 CONFIG = "config.yaml"
 NETWORK = "network.safetensors"  # after the last clustering so far
 TRAINED = "trained.safetensors"  # after the last training, before the last clustering
 PRETRAINED = "pretrained.safetensors"  # before any round: the plain model's state dict
+VALUES = "codebook.json"  # the values that were made from the weights, if any were
 
 EARLIER: dict[str, Any] = {  # what versions without these keys did, so that their runs can still be evaluated
     "clustering._target_": "pwfn.rules.Greedy",
@@ -110,6 +114,23 @@ def read_config(folder: Path) -> DictConfig:
         if OmegaConf.select(cfg, key) is None:
             OmegaConf.update(cfg, key, value)
     return cfg
+
+
+def save_values(folder: Path, values: Values | None) -> None:
+    """The values that the weights may take, if they were made from the weights."""
+    if values is not None and (made := values.saved()) is not None:
+        write_atomically(folder / VALUES, json.dumps(made) + "\n")
+
+
+def read_values(folder: Path) -> Values | None:
+    """What `save_values` has left; None if there was nothing to leave. Raises RunError for a file that cannot be read."""
+    path = folder / VALUES
+    if not path.is_file():
+        return None
+    try:
+        return Table.of(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} cannot be read: {type(error).__name__} {error}") from error
 
 
 def finished_records(folder: Path) -> list[RoundRecord]:

@@ -28,6 +28,11 @@ class Codebook(ABC):
 
     max_order: int
 
+    @property
+    def per_tensor(self) -> bool:
+        """Whether each tensor of a network gets values of its own."""
+        return False
+
     @abstractmethod
     def made_for(self, mu: Tensor, sizes: Sequence[int]) -> Values:
         """The values for these weights [N], flat; tensor after tensor has `sizes` of them. Raises ValueError."""

@@ -16,7 +16,7 @@ from pwfn.posterior import quantised_tensors
 from pwfn.record import Column, Record, Scores, order_shares, real, whole
 from pwfn.rounds import RoundLoop, RoundOutcome
 from pwfn.settings import TrainSettings
-from pwfn.size import ExpectedSize, expected_size, other_bytes
+from pwfn.size import ExpectedSize, expected_size, other_bytes, symbol_counts
 from pwfn.tolerance import Gradients
 
 
@@ -43,6 +43,10 @@ class DryRunRecord(Record):
     fraction: float = real("fraction", "quantised weights that are fixed after this round", "share")
     codebook_size: int = whole("codebook_size", "centroids in use", "values")
     entropy_bits: float = real("entropy_bits", "entropy of the exact values of all quantised weights", "bits/weight")
+    tensor_values: int = whole("tensor_values", "distinct values of the tensor that has most of them", "values")
+    tensor_entropy_bits: float = real(
+        "tensor_entropy_bits", "mean entropy of the values within each tensor", "bits/weight"
+    )
     size: ExpectedSize = field(metadata=_size())
     order_share: tuple[float, ...] | None = field(metadata=order_shares())
     threshold: float = real("threshold", "farthest a weight could move at the end of the clustering", "tolerances")
@@ -86,6 +90,7 @@ class DryRun:
         self.tensors = quantised_tensors(network)
         self.start = FlatWeights.of(self.tensors)
         self.other_bytes = other_bytes(network)
+        self.per_tensor = settings.codebook.per_tensor
         self.loop = RoundLoop(
             Untrained(gradients),
             network,
@@ -110,13 +115,17 @@ class DryRun:
             yield self._record(outcome)
 
     def _record(self, outcome: RoundOutcome) -> DryRunRecord:
-        one, counts, weights = outcome.record, [int(row["count"]) for row in outcome.clusters], self.start.mu.numel()
+        one, result, weights = outcome.record, outcome.result, self.start.mu.numel()
+        counts = symbol_counts(result.assignment, [t.mu.numel() for t in self.tensors], result.codebook.numel())
+        assert one.tensor_values is not None and one.tensor_entropy_bits is not None
         return DryRunRecord(
             round=one.round,
             fraction=one.fraction,
             codebook_size=one.codebook_size,
             entropy_bits=one.entropy_bits,
-            size=expected_size(counts, weights - sum(counts), self.other_bytes),
+            tensor_values=one.tensor_values,
+            tensor_entropy_bits=one.tensor_entropy_bits,
+            size=expected_size(counts, self.other_bytes, per_tensor=self.per_tensor),
             order_share=one.order_share,
             threshold=one.threshold,
             relative=spread(self.moves.relative, weights),

@@ -71,10 +71,14 @@ def dry_run(settings: TrainSettings, plain: Any, folder: Path, console: Console 
     write_atomically(folder / "layers.csv", csv_text(LAYER_COLUMNS, map(asdict, layers)))
     last = records[-1].flat()
     write_result(folder, records[-1].size.entropy_mb, {key: last[key] for key in FIGURES})
-    for part in (size_table(records), distance_table(records, unit), layers_table(layers[:DISPLACED], unit)):
+    for part in (
+        size_table(records, run.per_tensor),
+        distance_table(records, unit),
+        layers_table(layers[:DISPLACED], unit),
+    ):
         show(console, "")
         show(console, part)
-    show(console, "\n" + conclusion(records[-1], cover.covered, run.zeros, unit))
+    show(console, "\n" + conclusion(records[-1], cover.covered, run.zeros, unit, run.per_tensor))
     for alarm in alarms:
         show(console, alarm, ALARM)
     show(console, f"Files in {folder}: {', '.join(sorted(p.name for p in folder.iterdir() if p.is_file()))}")
@@ -131,16 +135,17 @@ def _table(*headings: str) -> Table:
     return table
 
 
-def size_table(records: Sequence[DryRunRecord]) -> Table:
-    """What each round costs on disk, and which orders its centroids have."""
-    orders = ("order\n0 %", "\n1 %", "\n2 %", "\n3 %", "\n4 %")
+def size_table(records: Sequence[DryRunRecord], per_tensor: bool) -> Table:
+    """What each round costs on disk, and which orders its centroids have; `per_tensor`: with a codebook for each tensor."""
+    with_orders = any(one.order_share for one in records)
+    orders = ("order\n0 %", "\n1 %", "\n2 %", "\n3 %", "\n4 %") if with_orders else ()
     table = _table("round", "fixed\n%", "code\nbook", "entropy\nbits", "\nMB", "fixed width\nMB", *orders)
     for one in records:
         table.add_row(
             str(one.round + 1),
             f"{100 * one.fraction:.1f}",
             f"{one.codebook_size:,}",
-            f"{one.entropy_bits:.2f}",
+            f"{one.tensor_entropy_bits if per_tensor else one.entropy_bits:.2f}",
             f"{one.size.entropy_mb:.2f}",
             f"{one.size.fixed_mb:.2f}",
             *(f"{100 * share:.1f}" for share in one.order_share or ()),
@@ -179,11 +184,14 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if 1000 <= value < 1e7 else f"{value:.3g}"
 
 
-def conclusion(last: DryRunRecord, weights: int, zeros: int, unit: str) -> str:
+def conclusion(last: DryRunRecord, weights: int, zeros: int, unit: str, per_tensor: bool) -> str:
     """The outcome in words."""
     size, values = last.size, "values" if last.codebook_size > 1 else "value"
+    bits = last.entropy_bits
+    if per_tensor:
+        values, bits = f"{values}, at most {last.tensor_values:,} in one tensor", last.tensor_entropy_bits
     lines = [
-        f"{weights:,} weights on {last.codebook_size:,} {values}: {last.entropy_bits:.2f} bits each, "
+        f"{weights:,} weights on {last.codebook_size:,} {values}: {bits:.2f} bits each, "
         f"{size.entropy_mb:.2f} MB at the entropy, {size.fixed_mb:.2f} MB at {size.index_bits} bits, instead of "
         f"{size.fp32_mb:.2f} MB ({size.fp32_mb / size.entropy_mb:.1f} and {size.fp32_mb / size.fixed_mb:.1f} times smaller).",
         f"The last weights could move {last.threshold:,.6g} {unit}. In the mean a weight moved by "

@@ -81,8 +81,12 @@ class Made(Codebook):
     scope: Scope
     max_order = 1
 
+    @property
+    def per_tensor(self) -> bool:
+        return self.scope == "tensor"
+
     def made_for(self, mu: Tensor, sizes: Sequence[int]) -> Table:
-        sizes = tuple(sizes) if self.scope == "tensor" and sizes else (mu.numel(),)
+        sizes = tuple(sizes) if self.per_tensor and sizes else (mu.numel(),)
         made = [self.values_for(Groups.of(piece), several=len(sizes) > 1) for piece in mu.split(sizes)]
         values = (tuple(np.unique(one.astype(np.float32)).astype(np.float64).tolist()) for one, _ in made)
         return Table(tuple(values), sizes, tuple(around_zero for _, around_zero in made))

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pwfn.artifact.receipt import make_receipt
+from pwfn.artifact.receipt import index_bits, make_receipt, own_counts
 from pwfn.posterior import GaussianWeight, is_lazy, quantised_tensors
 
 
@@ -22,19 +24,29 @@ class ExpectedSize:
     index_bits: int
 
 
-def expected_size(counts: Sequence[int], free: int, other_bytes: int) -> ExpectedSize:
-    """The size of a network whose codebook entries are used `counts` times, with `free` weights that are still floats.
+def expected_size(counts: NDArray[np.int64], other_bytes: int, *, per_tensor: bool = False) -> ExpectedSize:
+    """The size of a network in whose tensors the codebook entries are used `counts` [tensors, entries + 1] times.
 
-    Every weight is stored as the index of its entry; a free one as one more index, and its 32 bits besides. The
-    `other_bytes` are stored as they are.
+    The last column counts weights that are still floats. Every weight is stored as the index of its entry; a free one as
+    one more index, and its 32 bits besides. The `other_bytes` are stored as they are. `per_tensor`: each tensor has a
+    codebook and an entropy of its own, and `index_bits` is that of the largest.
     """
-    receipt = make_receipt(np.array([*counts, free], dtype=np.int64), rest=other_bytes, coded=0, zipped=None)
-    return ExpectedSize(
-        fp32_mb=receipt.float32 / 1e6,
-        entropy_mb=receipt.entropy_bound / 1e6,
-        fixed_mb=receipt.fixed_width / 1e6,
-        index_bits=(len(counts) + (free > 0) - 1).bit_length(),
-    )
+    receipt = make_receipt(counts, rest=other_bytes, coded=0, zipped=None)
+    entropy, fixed, bits = receipt.entropy_bound, receipt.fixed_width, index_bits(counts.sum(0))
+    if per_tensor:
+        assert receipt.tensor_entropy_bound is not None and receipt.tensor_fixed_width is not None
+        entropy, fixed = receipt.tensor_entropy_bound, receipt.tensor_fixed_width
+        bits = max(index_bits(own_counts(row)) for row in counts)
+    return ExpectedSize(receipt.float32 / 1e6, entropy / 1e6, fixed / 1e6, bits)
+
+
+def symbol_counts(assignment: Tensor, sizes: Sequence[int], entries: int) -> NDArray[np.int64]:
+    """How often each of the `entries`, and then a free weight, occurs in each tensor [tensors, entries + 1].
+
+    `assignment` holds the entry of every weight, flat, -1 = free; a tensor after the other has `sizes` of them.
+    """
+    rows = [torch.bincount(own + 1, minlength=entries + 1).roll(-1) for own in assignment.split(list(sizes))]
+    return torch.stack(rows).cpu().numpy()
 
 
 def other_bytes(network: nn.Module) -> int:

@@ -95,8 +95,10 @@ class Stages:
             record = outcome.record
             ranks.check_same(self.saver.network, f"after the clustering of round {record.round + 1}")
             view = None
-            if reporter and reporter.wants_views and state.before is not None:
-                view = round_view(state.before, outcome.result, outcome.clusters)
+            if reporter:
+                checkpoint.save_values(self.saver.folder, outcome.result.values)
+                if reporter.wants_views and state.before is not None:
+                    view = round_view(state.before, outcome.result, outcome.clusters)
             self._keep(record, outcome.clusters, reporter, view)
         if self.settings.finish.wanted and state.place.round == self.settings.schedule.rounds:
             record = loop.finish(self.settings.finish, state.records[-1])

@@ -31,6 +31,8 @@ MISTAKES = [
     ("clustering.inc=1", "clustering.inc = 1", "above 1"),
     ("codebook.b=-1", "codebook.b = -1", "from 0"),
     ("codebook.max_order=5", "codebook.max_order = 5", "from 1 to 4"),
+    ("codebook=pow3", "codebook = 'pow3'", "pow2"),
+    ("clustering=greedi", "clustering = 'greedi'", "greedy"),
     ("schedule.fractions=[0.5,0.4,1.0]", "schedule.fractions", "increase"),
     ("schedule.fractions=[0.5,0.9]", "schedule.fractions", "end with 1"),
     ("prior.quantile=0", "prior.quantile = 0", "above 0"),

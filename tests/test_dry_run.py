@@ -182,7 +182,7 @@ def test_the_folder_holds_the_rounds_the_layers_and_no_training(finished: tuple)
 def test_every_column_has_a_meaning_and_a_unit() -> None:
     for column in [*DryRunRecord.columns().values(), *LAYER_COLUMNS.values()]:
         assert len(column.meaning) > 5 and column.unit, column.key
-    assert len(DryRunRecord.columns()) == 21
+    assert len(DryRunRecord.columns()) == 23
 
 
 def test_the_console_shows_rounds_tables_and_the_farthest_layers(finished: tuple) -> None:

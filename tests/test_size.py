@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -12,12 +13,12 @@ from scipy.stats import entropy
 from torch import nn
 
 from pwfn.posterior import to_bayesian
-from pwfn.size import expected_size, other_bytes
+from pwfn.size import expected_size, other_bytes, symbol_counts
 
 
 def test_sizes_are_sums_by_hand() -> None:
     # 700 indices of 3 entries, nothing free: 2 bits each at fixed width, with 3 entries of 4 bytes; 1000 other bytes
-    size = expected_size([400, 200, 100], 0, 1000)
+    size = expected_size(np.array([[300, 200, 0, 0], [100, 0, 100, 0]]), 1000)
     assert size.index_bits == 2
     assert size.fp32_mb == pytest.approx((1000 + 4 * 700) / 1e6, rel=1e-15)
     assert size.fixed_mb == pytest.approx((1000 + 12 + 700 * 2 / 8) / 1e6, rel=1e-15)
@@ -26,16 +27,32 @@ def test_sizes_are_sums_by_hand() -> None:
 
 
 def test_a_free_weight_costs_an_index_and_its_float() -> None:
-    size = expected_size([300, 100], 600, 0)
+    size = expected_size(np.array([[300, 100, 600]]), 0)
     assert size.index_bits == 2 and size.fp32_mb == pytest.approx(4000 / 1e6)
     assert size.fixed_mb == pytest.approx((8 + 600 * 4 + 1000 * 2 / 8) / 1e6)
     bits = float(entropy([300, 100, 600], base=2))
     assert size.entropy_mb == (600 * 4 + math.ceil(1000 * bits / 8)) / 1e6
 
 
+def test_with_a_codebook_for_each_tensor_each_has_its_own_list_width_and_entropy() -> None:
+    counts = np.array([[300, 200, 0, 0, 0], [0, 0, 100, 60, 40], [0, 0, 0, 50, 0]])
+    size = expected_size(counts, 1000, per_tensor=True)
+    assert size.index_bits == 2
+    rest = 1000 + 40 * 4
+    # 500 weights of two values, 200 of two values and free ones, 50 of one value
+    assert size.fixed_mb == (rest + math.ceil(500 / 8) + 8 + 200 * 2 // 8 + 8 + 4) / 1e6
+    bits = 500 * float(entropy([300, 200], base=2)) + 200 * float(entropy([100, 60, 40], base=2))
+    assert size.entropy_mb == (rest + math.ceil(bits / 8)) / 1e6
+
+
+def test_symbols_are_counted_tensor_by_tensor_and_free_ones_last() -> None:
+    assignment = torch.tensor([0, 2, -1, 2, 1, -1, -1], dtype=torch.int32)
+    assert symbol_counts(assignment, [4, 3], 3).tolist() == [[1, 0, 2, 1], [0, 1, 0, 2]]
+
+
 @pytest.mark.parametrize(("entries", "bits"), [(1, 0), (2, 1), (3, 2), (128, 7), (129, 8), (256, 8)])
 def test_the_fixed_width_is_the_logarithm_rounded_up(entries: int, bits: int) -> None:
-    size = expected_size([8] * entries, 0, 0)
+    size = expected_size(np.array([[8] * entries + [0]]), 0)
     assert size.index_bits == bits
     assert size.fixed_mb == (4 * entries + entries * bits) / 1e6
     assert 1e6 * size.entropy_mb == pytest.approx(entries * math.log2(entries), abs=1)
@@ -67,7 +84,7 @@ def test_the_plain_size_is_that_of_the_models_file(name: str) -> None:
     expected = sum(t.numel() * t.element_size() for t in once.values())
     tensors = to_bayesian(model)
     weights = sum(t.mu.numel() for t in tensors)
-    size = expected_size([weights], 0, other_bytes(model))
+    size = expected_size(np.array([[weights, 0]]), other_bytes(model))
     assert round(1e6 * size.fp32_mb) == expected
     assert expected < held < expected + 200 * len(once)  # the file adds a header and nothing else
 

@@ -23,7 +23,8 @@ from pwfn.artifact.tables import Ids, pool
 
 @dataclass(frozen=True)
 class Encoded:
-    """Sections by name as (stored bytes, size when inflated), the tensors' part of the header, and what was counted."""
+    """Sections by name as (stored bytes, size when inflated), the tensors' part of the header, and how often each symbol
+    occurs, `counts` [tensors, entries + 1]."""
 
     sections: dict[str, tuple[Buffer, int]]
     coded: tuple[Coded, ...]
@@ -59,7 +60,7 @@ def encode_weights(parts: Parts) -> Encoded:
         symbols = parts.symbols(index)
         digest.update(one.values.astype("<f4", copy=False).data)
         free.append(one.values[symbols == escape].astype("<f4").tobytes())
-        classes, by_context = choose(symbols.reshape(view_shape(one.values.shape)), magnitudes)
+        classes, by_context = _choose(symbols.reshape(view_shape(one.values.shape)), magnitudes)
         chosen.append(classes)
         counts.append(by_context)
         shape = tuple(one.values.shape)
@@ -72,8 +73,16 @@ def encode_weights(parts: Parts) -> Encoded:
         "symbols": plain(encoder.words()),
         "free": plain(b"".join(free)),
     }
-    total = np.sum([one.sum(0) for one in counts], axis=0)
-    return Encoded(sections, tuple(coded), len(levels), total, digest.hexdigest())
+    return Encoded(sections, tuple(coded), len(levels), np.stack([one.sum(0) for one in counts]), digest.hexdigest())
+
+
+def _choose(symbols: Symbols, magnitudes: NDArray[np.float64]) -> tuple[Classes, Ints]:
+    """As `choose`, which is only shown the symbols that the tensor has: how finely it divides depends on their number."""
+    present, own = np.unique(symbols, return_inverse=True)
+    classes, counts = choose(own.reshape(symbols.shape).astype(np.int32), magnitudes[present])
+    by_context = np.zeros((len(counts), len(magnitudes)), dtype=np.int64)
+    by_context[:, present] = counts
+    return classes, by_context
 
 
 def _encode(parts: Parts, chosen: list[Classes], ids: list[Ids], levels: Levels) -> Encoder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pwfn.artifact import ArtifactError, describe, load
 from pwfn.artifact.network import take_apart
 from pwfn.artifact.write import write
+from pwfn.checkpoint import read_values
 from pwfn.evaluation.measure import Setup, scores_of
 from pwfn.evaluation.report import Section, plain_table
 from pwfn.evaluation.subject import CLUSTERED, rebuilt_settings
@@ -77,7 +78,8 @@ def frontier(setup: Setup) -> list[Stop]:
         setup.say(f"stop here: round {record.round + 1}")
         network = setup.network(CLUSTERED) if path is None else load(path, posterior=True).eval()
         if path is not None:
-            cluster_to_the_end(network, saved, record.round, _gradients(setup, network))
+            made = read_values(folder) or saved.codebook
+            cluster_to_the_end(network, replace(saved, codebook=made), record.round, _gradients(setup, network))
         with TemporaryDirectory() as place:
             receipt = write(Path(place) / "copy.pwfn", take_apart(network), None, {})
         scores = scores_of(network.to(setup.on.device), setup.images, setup.on)
