@@ -37,7 +37,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from benchmarks.memory import peak
-from pwfn.module import decay
+from pwfn.masked_step import before_step, build_optimizer
 from pwfn.optimizer import SGD
 from pwfn.posterior import quantised_tensors, sampled, set_sigma, to_bayesian
 from pwfn.prior import Pow2Distance
@@ -94,16 +94,14 @@ def bayesian_step(model: nn.Module, images: Tensor, labels: Tensor, *, fixed: fl
         chosen = torch.rand(tensor.mu.shape) < fixed
         tensor.gaussian.assignment.masked_fill_(chosen, 0)
     model.train()
-    parameters = list(model.parameters())
-    optimizer = OPTIMIZER.build(parameters)
+    optimizer = build_optimizer(model, OPTIMIZER)
 
     def step() -> None:
         optimizer.zero_grad()
         with sampled(model, Linear()) as penalty:
             loss = F.cross_entropy(model(images), labels) + penalty
         loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        decay(model, OPTIMIZER, OPTIMIZER.lr)
+        before_step(model, OPTIMIZER, optimizer)
         optimizer.step()
 
     return step

@@ -2,16 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from pwfn import fused
 from pwfn.prior import MIN_SIGMA
 from pwfn.regularizer import Regularizer
 
-BLOCK = 1 << 17  # elements that are worked on at once on the CPU
+
+@dataclass(frozen=True)
+class Noise:
+    """Where the noise of one tensor comes from: its `number` under a `key`, or torch's global generator (None)."""
+
+    key: int | None
+    number: int
+
+    @classmethod
+    def fresh(cls, tensors: Iterable[Tensor]) -> list[Noise]:
+        """One for each tensor, decided by torch's global generator."""
+        known = [fused.take(t) for t in tensors]
+        key = int(torch.randint(-(1 << 63), (1 << 63) - 1, ())) % (1 << 64) if any(known) else None
+        return [cls(key if yes else None, number) for number, yes in enumerate(known)]
+
+    def like(self, tensor: Tensor) -> Tensor:
+        """The noise, contiguous, in the shape of `tensor`."""
+        if self.key is None:
+            return torch.randn_like(tensor, memory_format=torch.contiguous_format)
+        eps = torch.empty_like(tensor, memory_format=torch.contiguous_format)
+        fused.fill_normal(eps, self.key, self.number)
+        return eps
+
+
+def draw(
+    mu: Tensor, sigma: Tensor, free: Tensor | None, free_sigma: Tensor | None, rule: Regularizer, noise: Noise
+) -> tuple[Tensor, Tensor]:
+    """`mu + max(sigma, 2^-30) * eps`, and the regularizer's penalty for that eps (a scalar).
+
+    Backward reaches mu where `free` and sigma where `free_sigma` (boolean masks, None: everywhere).
+    """
+    pull = rule.linear
+    if noise.key is not None and pull is not None:
+        drawn: tuple[Tensor, Tensor] = FusedDraw.apply(mu, sigma, free, free_sigma, pull, noise)
+    else:
+        drawn = Draw.apply(mu, sigma, noise.like(mu), free, free_sigma, rule)
+    return drawn
 
 
 class OnlyFree(torch.autograd.Function):
@@ -29,61 +68,76 @@ class OnlyFree(torch.autograd.Function):
 
 
 class Draw(torch.autograd.Function):
-    """`mu + max(sigma, 2^-30) * eps` with fresh eps, and the regularizer's penalty for that eps.
-
-    A step makes a dozen passes over the weights; on the CPU they are made block by block, so that what one pass writes
-    the next one finds in cache.
-    """
+    """A draw on any device, in torch's operations."""
 
     @staticmethod
     def forward(
-        ctx: Any, mu: Tensor, sigma: Tensor, free: Tensor | None, free_sigma: Tensor | None, rule: Regularizer
+        ctx: Any,
+        mu: Tensor,
+        sigma: Tensor,
+        eps: Tensor,
+        free: Tensor | None,
+        free_sigma: Tensor | None,
+        rule: Regularizer,
     ) -> tuple[Tensor, Tensor]:
-        eps = torch.randn_like(mu, memory_format=torch.contiguous_format)
-        weight = torch.empty_like(eps)
-        penalty = mu.new_zeros(())
         ctx.rule = rule
-        ctx.maybe_clamped = mu.device.type != "cpu" or bool(sigma.min() < MIN_SIGMA)  # to ask a GPU is to wait for it
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(sigma, eps, free, free_sigma)
-        for w, m, s, e, f in _blocks(rule, weight, mu, sigma, eps, free):
-            torch.addcmul(m, s.clamp(min=MIN_SIGMA) if ctx.maybe_clamped else s, e, out=w)
-            penalty += rule.penalty(s, e, f)
-        return weight, penalty
+        return torch.addcmul(mu, sigma.clamp(min=MIN_SIGMA), eps), rule.penalty(sigma, eps, free)
 
     @staticmethod
-    def backward(
-        ctx: Any, grad: Tensor | None, penalty_grad: Tensor | None
-    ) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor | None, scale: Tensor | None) -> tuple[Tensor | None, ...]:
+        """`scale` is the penalty's own gradient: whatever is put on the loss (accumulation, mixed precision)."""
         sigma, eps, free, free_sigma = ctx.saved_tensors
+        wants_mu, wants_sigma, *_ = ctx.needs_input_grad
         if grad is None:  # the network made no use of this weight
+            grad = torch.zeros_like(eps)
+        sigma_grad = None
+        if wants_sigma:
+            data = (grad * eps).masked_fill_(sigma < MIN_SIGMA, 0)
+            sigma_grad = _only(data, free_sigma)
+            if scale is not None:
+                sigma_grad = torch.addcmul(sigma_grad, ctx.rule.gradient(sigma, eps, free, data / scale), scale)
+        return _only(grad, free) if wants_mu else None, sigma_grad, None, None, None, None
+
+
+class FusedDraw(torch.autograd.Function):
+    """The same by the CPU's kernels, for a regularizer whose pull is linear: `(strength, ceiling)`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        mu: Tensor,
+        sigma: Tensor,
+        free: Tensor | None,
+        free_sigma: Tensor | None,
+        pull: tuple[float, float],
+        noise: Noise,
+    ) -> tuple[Tensor, Tensor]:
+        ctx.pull, ctx.noise = pull, noise
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(sigma, free, free_sigma)
+        strength, ceiling = pull
+        assert noise.key is not None
+        weight, gaps = fused.draw(mu, sigma, free, ceiling, noise.key, noise.number)
+        return weight, mu.new_tensor(strength / 2 * gaps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor | None, scale: Tensor | None) -> tuple[Tensor | None, ...]:
+        sigma, free, free_sigma = ctx.saved_tensors
+        wants_mu, wants_sigma, *_ = ctx.needs_input_grad
+        if grad is None:
             grad = torch.zeros_like(sigma)
-        mu_grad = _only(grad, free) if ctx.needs_input_grad[0] else None
-        if not ctx.needs_input_grad[1]:
-            return mu_grad, None, None, None, None
-        sigma_grad = torch.empty_like(eps)
-        for out, g, s, e, f, keep in _blocks(ctx.rule, sigma_grad, grad, sigma, eps, free, free_sigma):
-            torch.mul(g, e, out=out)
-            if ctx.maybe_clamped:
-                out.masked_fill_(s < MIN_SIGMA, 0)
-            # The penalty's own gradient carries every scale put on the loss (accumulation, mixed precision).
-            added = None
-            if penalty_grad is not None:
-                added = ctx.rule.gradient(s, e, f, out if ctx.rule.elementwise else out / penalty_grad)
-            if keep is not None:
-                out.mul_(keep.view(torch.int8))
-            if added is not None:
-                out.addcmul_(added, penalty_grad)
-        return mu_grad, sigma_grad, None, None, None
+        if not wants_sigma:
+            return _only(grad, free), *[None] * 5
+        strength, ceiling = ctx.pull
+        pull = 0.0 if scale is None else strength * scale.item()
+        noise = ctx.noise.key, ctx.noise.number
+        mu_grad, sigma_grad = fused.gradients(grad, sigma, free, free_sigma, ceiling, pull, *noise)
+        return mu_grad if wants_mu else None, sigma_grad, None, None, None, None
 
 
 def _only(grad: Tensor, free: Tensor | None) -> Tensor:
     return grad if free is None else grad * free.view(torch.int8)  # as numbers, three times faster than as truths
-
-
-def _blocks(rule: Regularizer, *tensors: Tensor | None) -> Iterator[tuple[Any, ...]]:
-    """The tensors, flat, in blocks of equal length; in one piece on a GPU and for rules that look at a whole tensor."""
-    assert tensors[0] is not None
-    size = BLOCK if rule.elementwise and tensors[0].device.type == "cpu" else max(1, tensors[0].numel())
-    count = -(-tensors[0].numel() // size)
-    return zip(*([None] * count if t is None else t.reshape(-1).split(size) for t in tensors), strict=True)

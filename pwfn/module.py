@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from pwfn.distillation import Distillation, Teacher
 from pwfn.faults import RunError
 from pwfn.finite import describe
+from pwfn.masked_step import before_step, build_optimizer
 from pwfn.optimizer import OptimizerSpec
 from pwfn.posterior import at_mean, quantised_tensors, sampled
 from pwfn.record import Scores
@@ -141,7 +142,7 @@ class BayesianClassifier(LightningModule):
 
     def configure_optimizers(self) -> Any:
         phase = self.current_phase
-        optimizer = phase.optimizer.build([p for p in self.network.parameters() if p.requires_grad])
+        optimizer = build_optimizer(self.network, phase.optimizer)
         # Lightning's estimate covers every epoch of the trainer, those of earlier phases included.
         steps = int(self.trainer.estimated_stepping_batches) // int(self.trainer.max_epochs or 1) * phase.epochs
         schedule = LambdaLR(optimizer, lambda step: phase.optimizer.lr_factor(step, steps))
@@ -153,20 +154,4 @@ class BayesianClassifier(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip, then decay: the last thing before the step, and never on a weight that is fixed."""
-        spec = self.current_phase.optimizer
-        if spec.clip_norm is not None:  # not by Lightning, which refuses to clip for a fused optimizer
-            self.grad_norm = nn.utils.clip_grad_norm_(self.network.parameters(), spec.clip_norm)
-        decay(self.network, spec, optimizer.param_groups[0]["lr"])
-
-
-def decay(network: nn.Module, spec: OptimizerSpec, lr: float) -> None:
-    """The weight decay of one step, just before it, on everything but fixed weights."""
-    if spec.weight_decay == 0:
-        return
-    free: dict[int, Tensor | None] = {}
-    for tensor in quantised_tensors(network):
-        free[id(tensor.mu)] = tensor.gaussian.free
-        free[id(tensor.gaussian.sigma)] = tensor.gaussian.free_sigma
-    for parameter in network.parameters():
-        spec.decay(parameter, free.get(id(parameter)), lr)
+        self.grad_norm = before_step(self.network, self.current_phase.optimizer, optimizer)

@@ -1,6 +1,7 @@
 """Which optimizer trains a phase, with which learning rate, decay and clipping.
 
-Weight decay is not left to torch: it must not move a weight that is fixed. `decay` applies it to free weights alone.
+Weight decay must not move a weight that is fixed: where some are, it is not left to torch, and `decay` applies it to free
+weights alone.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from pwfn import fused
 from pwfn.faults import require
-from pwfn.passes import chunks
 
 
 def _cosine(progress: float) -> float:
@@ -55,8 +56,8 @@ class OptimizerSpec(ABC):
         }
 
     @abstractmethod
-    def build(self, parameters: Sequence[nn.Parameter]) -> Optimizer:
-        """A fresh torch optimizer with learning rate `lr` and no weight decay of its own."""
+    def build(self, groups: Sequence[dict[str, Any]]) -> Optimizer:
+        """A fresh torch optimizer with learning rate `lr`; groups of `params`, each with a `weight_decay` of its own."""
 
     def lr_factor(self, step: int, steps: int) -> float:
         """The factor on `lr` at optimizer step `step` of a phase of `steps`."""
@@ -65,31 +66,29 @@ class OptimizerSpec(ABC):
             return (step + 1) / (warm + 1)
         return LR_SCHEDULES[self.lr_schedule](min(1.0, (step - warm) / max(1.0, steps - warm)))
 
-    def decay(self, parameter: nn.Parameter, free: Tensor | None, lr: float) -> None:
-        """Weight decay for one step, just before it: added to the gradient (L2). `free` masks what may move."""
+    def decay(self, parameter: nn.Parameter, free: Tensor, *, lr: float, divided_by: float = 1.0) -> None:
+        """Weight decay of the weights in the boolean mask `free`, for one step, just before it: added to the gradient (L2).
+
+        `divided_by`: what the step itself is going to divide the gradient by.
+        """
         if self.weight_decay and parameter.grad is not None:
-            _add_free(parameter.grad, parameter.detach(), free, self.weight_decay)
+            _add_free(parameter.grad, parameter.detach(), free, self.weight_decay * divided_by)
 
 
-def _add_free(total: Tensor, values: Tensor, free: Tensor | None, factor: float) -> None:
-    """`total += factor * values` where `free`, in place; in chunks, so that no tensor of products has to be made."""
-    if free is None:
-        total.add_(values, alpha=factor)
-        return
-    if not (total.is_contiguous() and values.is_contiguous()):
+def _add_free(total: Tensor, values: Tensor, free: Tensor, factor: float) -> None:
+    """`total += factor * values` where `free`, in place."""
+    if fused.take(total) and total.is_contiguous():
+        fused.add_masked(total, values, free, factor)
+    else:
         total.add_(values * free, alpha=factor)
-        return
-    total, values, free = total.view(-1), values.view(-1), free.view(-1).view(torch.int8)
-    for part in chunks(total.numel(), total.device):
-        total[part].add_(values[part] * free[part], alpha=factor)
 
 
-def _on_cpu(parameters: Sequence[nn.Parameter]) -> bool:
+def _on_cpu(groups: Sequence[dict[str, Any]]) -> bool:
     """Whether to ask torch for its fused step, which goes over the weights once instead of five times.
 
     Not on a GPU: there a fused step unscales the gradients of 16-mixed itself, after they were to be clipped.
     """
-    return all(parameter.device.type == "cpu" for parameter in parameters)
+    return all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +103,9 @@ class SGD(OptimizerSpec):
             "nesterov": (not self.nesterov or self.momentum > 0, "false where momentum is 0"),
         }
 
-    def build(self, parameters: Sequence[nn.Parameter]) -> Optimizer:
+    def build(self, groups: Sequence[dict[str, Any]]) -> Optimizer:
         return torch.optim.SGD(
-            parameters, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, fused=_on_cpu(parameters)
+            groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, fused=_on_cpu(groups)
         )
 
 
@@ -118,14 +117,18 @@ class Adam(OptimizerSpec):
         betas = len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas)
         return super().rules() | {"betas": (betas, "two numbers from 0 to below 1")}
 
-    def build(self, parameters: Sequence[nn.Parameter]) -> Optimizer:
-        return torch.optim.Adam(parameters, lr=self.lr, betas=self.betas, fused=_on_cpu(parameters))
+    def build(self, groups: Sequence[dict[str, Any]]) -> Optimizer:
+        return torch.optim.Adam(groups, lr=self.lr, betas=self.betas, fused=_on_cpu(groups))
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
 
-    def decay(self, parameter: nn.Parameter, free: Tensor | None, lr: float) -> None:
+    def build(self, groups: Sequence[dict[str, Any]]) -> Optimizer:
+        return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, fused=_on_cpu(groups))
+
+    def decay(self, parameter: nn.Parameter, free: Tensor, *, lr: float, divided_by: float = 1.0) -> None:
+        """The same, taken off the weights themselves."""
         if self.weight_decay and parameter.grad is not None:
             _add_free(parameter.detach(), parameter.detach(), free, -lr * self.weight_decay)

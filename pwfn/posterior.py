@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 
-from pwfn.draw import Draw, OnlyFree
+from pwfn.draw import Noise, OnlyFree, draw
 from pwfn.prior import MIN_SIGMA, Prior
 from pwfn.regularizer import NoRegularizer, Regularizer
 
@@ -199,11 +199,11 @@ def sampled(model: nn.Module, regularizer: Regularizer | None = None) -> Iterato
     rule = regularizer or NoRegularizer()
     penalties = []
     try:
-        for tensor in tensors:
+        for tensor, noise in zip(tensors, Noise.fresh(tensor.mu for tensor in tensors), strict=True):
             gaussian = tensor.gaussian
             tensor_rule = NoRegularizer() if gaussian.is_bias else rule
-            weight, penalty = Draw.apply(tensor.mu, gaussian.sigma, gaussian.free, gaussian.free_sigma, tensor_rule)
-            gaussian._draw = weight
+            masks = gaussian.free, gaussian.free_sigma
+            gaussian._draw, penalty = draw(tensor.mu, gaussian.sigma, *masks, tensor_rule, noise)
             penalties.append(penalty)
         yield torch.stack(penalties).sum()
     finally:

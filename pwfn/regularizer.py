@@ -19,11 +19,13 @@ from pwfn.faults import require
 class Regularizer(ABC):
     """`sigma`, `eps` (the noise drawn) and `data_gradient` (of the loss, per sigma) have one shape.
 
-    `free` is a boolean mask of that shape; None stands for all free. An `elementwise` rule treats each weight by
-    itself and never looks at `data_gradient`: it may be given a tensor in parts.
+    `free` is a boolean mask of that shape; None stands for all free.
     """
 
-    elementwise = True
+    @property
+    def linear(self) -> tuple[float, float] | None:
+        """`(strength, ceiling)` where the rule is `Linear` with these: the CPU's kernels know no other."""
+        return None
 
     @abstractmethod
     def penalty(self, sigma: Tensor, eps: Tensor, free: Tensor | None) -> Tensor:
@@ -36,6 +38,10 @@ class Regularizer(ABC):
 
 class NoRegularizer(Regularizer):
     """Sigma follows the data alone."""
+
+    @property
+    def linear(self) -> tuple[float, float]:
+        return 0.0, 0.0
 
     def penalty(self, sigma: Tensor, eps: Tensor, free: Tensor | None) -> Tensor:
         return sigma.new_zeros(())
@@ -59,14 +65,18 @@ class _Pull(Regularizer):
         )
 
     def _gap(self, sigma: Tensor) -> Tensor:
-        return (self.ceiling - sigma).clamp_(min=0)
+        return torch.rsub(sigma, self.ceiling).clamp_(min=0)
 
 
 class Linear(_Pull):
     """`lambda/2 * relu(S - sigma)^2 * |eps|`: a pull that grows linearly with the distance to S (the paper's)."""
 
+    @property
+    def linear(self) -> tuple[float, float]:
+        return self.strength, self.ceiling
+
     def penalty(self, sigma: Tensor, eps: Tensor, free: Tensor | None) -> Tensor:
-        return _sum_free(self._gap(sigma).square_().mul_(eps.abs()), free) * (self.strength / 2)
+        return _sum_free(self._gap(sigma).square_(), eps, free) * (self.strength / 2)
 
     def gradient(self, sigma: Tensor, eps: Tensor, free: Tensor | None, data_gradient: Tensor) -> Tensor:
         return _only_free(self._gap(sigma).mul_(eps.abs()).mul_(-self.strength), free)
@@ -77,7 +87,7 @@ class Exponential(_Pull):
 
     def penalty(self, sigma: Tensor, eps: Tensor, free: Tensor | None) -> Tensor:
         gap = self._gap(sigma)
-        return _sum_free((gap.expm1() - gap).mul_(eps.abs()), free) * self.strength
+        return _sum_free(gap.expm1() - gap, eps, free) * self.strength
 
     def gradient(self, sigma: Tensor, eps: Tensor, free: Tensor | None, data_gradient: Tensor) -> Tensor:
         return _only_free(self._gap(sigma).expm1_().mul_(eps.abs()).mul_(-self.strength), free)
@@ -90,8 +100,6 @@ class LinearOnGrad(_Pull):
     The softmin runs over the free sigmas of one tensor that are below S; no other sigma is touched. It is a gradient
     only: no function has it, so its penalty counts as 0 in the loss.
     """
-
-    elementwise = False  # the softmin
 
     temperature: float = 0.1
 
@@ -113,9 +121,10 @@ class LinearOnGrad(_Pull):
         return torch.where(active, added, torch.zeros_like(added))  # with nothing active softmin is NaN, and unused
 
 
-def _sum_free(values: Tensor, free: Tensor | None) -> Tensor:
-    return values.sum() if free is None else _only_free(values, free).sum()
+def _sum_free(values: Tensor, eps: Tensor, free: Tensor | None) -> Tensor:
+    """The sum of `values * |eps|` over the free weights."""
+    return torch.dot(values.flatten(), _only_free(eps.abs(), free).flatten())
 
 
 def _only_free(values: Tensor, free: Tensor | None) -> Tensor:
-    return values if free is None else values.mul_(free.view(torch.int8))  # as numbers: three times faster
+    return values if free is None else values.mul_(free.to(values.dtype))

@@ -28,7 +28,7 @@ from pwfn.stopping import StopRequest, stopped_by
 if TYPE_CHECKING:
     from pwfn.settings import CheckpointSpec
 
-FORMAT = 1
+FORMAT = 2
 _SAVE = 1  # what ranks agree on after a step: 0 nothing, 1 save, anything above: save and stop for that signal
 
 

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pwfn import draw
 from pwfn.faults import InvalidValueError
 from pwfn.posterior import quantised_tensors, sampled, to_bayesian
 from pwfn.regularizer import Exponential, Linear, LinearOnGrad, NoRegularizer, Regularizer
@@ -159,13 +158,9 @@ def _key(name: str, what: str) -> str:
 RULES = [NoRegularizer(), Linear(0.3, 0.05), Exponential(0.3, 0.05), LinearOnGrad(0.3, 0.05)]
 
 
-@pytest.mark.parametrize("block", [1 << 17, 5])
 @pytest.mark.parametrize("retrain", [False, True])
 @pytest.mark.parametrize("rule", RULES, ids=repr)
-def test_sampled_backward_equals_the_graph_written_out(
-    rule: Regularizer, retrain: bool, block: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(draw, "BLOCK", block)
+def test_sampled_backward_equals_the_graph_written_out(rule: Regularizer, retrain: bool) -> None:
     model = network()
     twin = copy.deepcopy(model)
     torch.manual_seed(11)

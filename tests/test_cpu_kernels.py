@@ -1,0 +1,174 @@
+"""The CPU's kernels against naive arithmetic, against torch's operations, and whatever the number of threads."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import numba
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pwfn import cpu_kernels, fused
+from pwfn.draw import Draw, Noise, draw
+from pwfn.regularizer import Linear, NoRegularizer, Regularizer
+
+SIZES = [1, 511, 1025, 300_001]  # within a span, over its end, and enough for several threads
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@numba.njit
+def threefry(a: int, b: int, k0: int, k1: int) -> tuple[int, int]:
+    made: tuple[int, int] = cpu_kernels.threefry(np.uint32(a), np.uint32(b), np.uint32(k0), np.uint32(k1))
+    return made
+
+
+def naive_threefry(a: int, b: int, k0: int, k1: int) -> tuple[int, int]:
+    """Salmon et al. 2011: x0 += x1, x1 turned left and mixed with x0; keys put in every four rounds."""
+    word = 2**32
+    keys = (k0, k1, k0 ^ k1 ^ 0x1BD11BDA)
+    a, b = (a + k0) % word, (b + k1) % word
+    for turn in range(20):
+        by = (13, 15, 26, 6, 17, 29, 16, 24)[turn % 8]
+        a = (a + b) % word
+        b = ((b << by) | (b >> (32 - by))) % word ^ a
+        if turn % 4 == 3:
+            at = turn // 4 + 1
+            a, b = (a + keys[at % 3]) % word, (b + keys[(at + 1) % 3] + at) % word
+    return a, b
+
+
+def test_threefry_gives_its_authors_known_answers() -> None:
+    ones = 0xFFFFFFFF
+    for function in (threefry, naive_threefry):
+        assert function(0, 0, 0, 0) == (0x6B200159, 0x99BA4EFE)
+        assert function(ones, ones, ones, ones) == (0x1CB996FC, 0xBB002BE7)
+        assert function(0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344) == (0xC4923A9C, 0x483DF7A0)
+
+
+def naive_noise(size: int, key: int, number: int) -> list[float]:
+    noise = []
+    for start in range(0, size, 1024):
+        pairs = [
+            naive_threefry(start // 2 + j, number, key % 2**32, key // 2**32) for j in range(min(512, size - start))
+        ]
+        polar = [(math.sqrt(-2 * math.log((a + 0.5) / 2**32)), 2 * math.pi * b / 2**32) for a, b in pairs]
+        noise += [r * math.cos(angle) for r, angle in polar] + [r * math.sin(angle) for r, angle in polar]
+    return noise[:size]
+
+
+def test_noise_is_threefry_and_box_and_muller() -> None:
+    out = torch.empty(2500)
+    fused.fill_normal(out, 0xFEDCBA9876543210, 7)
+    expected = torch.tensor(naive_noise(2500, 0xFEDCBA9876543210, 7), dtype=torch.float64)
+    torch.testing.assert_close(out.double(), expected, rtol=2e-6, atol=1e-6)
+
+
+def test_the_radius_is_right_from_end_to_end() -> None:
+    words = np.concatenate([np.arange(4), 2**32 - 1 - np.arange(4), np.linspace(0, 2**32 - 1, 9999)]).astype(np.uint32)
+    made = numba.njit(lambda words: np.array([cpu_kernels.radius(w) for w in words]))(words)
+    u = (words.astype(np.float32) * np.float32(2.0**-32) + np.float32(2.0**-33)).astype(np.float64)
+    np.testing.assert_allclose(made, np.sqrt(-2 * np.log(u)), rtol=2e-6, atol=1e-7)
+    assert made.max() == pytest.approx(math.sqrt(66 * math.log(2))) and made.min() == 0
+
+
+def test_every_tensor_and_every_key_has_noise_of_its_own() -> None:
+    drawn = []
+    for key, number in itertools.product((1, 2, 2**32 + 1), (0, 1)):
+        out = torch.empty(100_000)
+        fused.fill_normal(out, key, number)
+        drawn.append(out)
+    correlation = torch.corrcoef(torch.stack(drawn)) - torch.eye(len(drawn))
+    assert correlation.abs().max() < 5 / math.sqrt(100_000)
+
+
+def values(size: int) -> dict[str, Tensor]:
+    """Sigmas on both sides of the ceiling and of 2^-30, gradients, and a mask."""
+    numbers = torch.Generator().manual_seed(size)
+    sigma = torch.rand(size, generator=numbers) * 0.1
+    sigma[::7] *= -1
+    return {
+        "mu": torch.randn(size, generator=numbers),
+        "sigma": sigma,
+        "grad": torch.randn(size, generator=numbers),
+        "free": torch.rand(size, generator=numbers) < 0.4,
+    }
+
+
+def results(rule: Regularizer, size: int, masked: bool, retrained: bool, *, by_kernels: bool) -> tuple[Tensor, ...]:
+    """Weights, penalty, and the gradients of mu and sigma, where the loss is `grad * weights + 3 * penalty`."""
+    given = values(size)
+    mu, sigma = (given[name].clone().requires_grad_() for name in ("mu", "sigma"))
+    free = given["free"] if masked else None
+    masks = free, None if retrained else free
+    noise = Noise(key=123456789123456789, number=4)
+    if by_kernels:
+        weight, penalty = draw(mu, sigma, *masks, rule, noise)
+        assert weight.grad_fn is not None and "FusedDraw" in type(weight.grad_fn).__name__
+    else:
+        weight, penalty = Draw.apply(mu, sigma, noise.like(mu), *masks, rule)
+    (weight @ given["grad"] + 3 * penalty).backward()
+    assert mu.grad is not None and sigma.grad is not None
+    return weight.detach(), penalty.detach(), mu.grad, sigma.grad
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("retrained", [False, True])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("rule", [NoRegularizer(), Linear(0.3, 0.05), Linear(0.3, 1.0)], ids=repr)
+def test_a_fused_draw_is_that_of_torchs_operations(rule: Regularizer, size: int, retrained: bool, masked: bool) -> None:
+    made_by = [results(rule, size, masked, retrained, by_kernels=kernels) for kernels in (True, False)]
+    for made, expected in zip(*made_by, strict=True):
+        torch.testing.assert_close(made, expected, rtol=2e-6, atol=1e-6)
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    made = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        made.append(results(Linear(0.3, 0.05), SIZES[-1], True, False, by_kernels=True))
+    for other in made[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(made[0], other, strict=True))
+
+
+@pytest.mark.parametrize("name", ["mu", "sigma", "grad"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_no_number_stays_so(name: str, bad: float) -> None:
+    given = values(2000)
+    given[name][3] = bad
+    weight, total = fused.draw(given["mu"], given["sigma"], None, 0.05, 1, 0)
+    mu_grad, sigma_grad = fused.gradients(given["grad"], given["sigma"], None, None, 0.05, 0.1, 1, 0)
+    wrong = {"mu": weight, "sigma": weight, "grad": sigma_grad}[name]
+    assert not torch.isfinite(wrong[3]) and int(torch.isfinite(wrong).sum()) == 1999
+    if name == "sigma" and math.isnan(bad):
+        assert math.isnan(total) and torch.isnan(sigma_grad[3])
+    assert mu_grad is given["grad"]
+
+
+def test_a_folder_that_takes_no_compiled_code_is_put_up_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cpu_kernels._cache_is_writable() is True
+
+    def refuse(**options: object) -> None:
+        raise RuntimeError("cannot cache function: no locator available")
+
+    monkeypatch.setattr(numba, "njit", refuse)
+    assert cpu_kernels._cache_is_writable() is False
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_masked_addition(size: int) -> None:
+    given = values(size)
+    total = given["mu"].clone()
+    fused.add_masked(total, given["grad"], given["free"], -0.3)
+    torch.testing.assert_close(total, given["mu"] - 0.3 * given["grad"] * given["free"])
+    assert torch.equal(total[~given["free"]], given["mu"][~given["free"]])
