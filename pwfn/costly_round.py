@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from pwfn.faults import Stopped, require
@@ -12,6 +13,7 @@ from pwfn.record import RoundRecord, Scores, is_finishing
 
 Before = Callable[[Sequence[RoundRecord], Scores], tuple[str, Scores]]
 EXIT_CODE = 1
+BEFORE = "most of it was lost before that"
 TRAINING = "most of it was lost while training; try a smaller optimizer.lr"
 CLUSTERING = (
     "most of it was lost by clustering; try smaller steps (schedule.fractions), more training in between "
@@ -56,19 +58,18 @@ class CostlyRound:
 
     def complaint(self, records: Sequence[RoundRecord], baseline: Scores) -> str | None:
         """What the last of the rounds lost and what to try, if it was costly."""
-        last = records[-1]
-        name, scores = AGAINST[self.against](records, baseline)
-        before = scores.top1
-        lost, lost_in_training = before - last.clustered.top1, before - last.trained.top1
+        name, against = AGAINST[self.against](records, baseline)
+        _, previous = _previous(records, baseline)
+        trained, clustered = records[-1].trained, records[-1].clustered
+        lost = against.top1 - clustered.top1
         if self.points is None or not lost > self.points:
             return None
-        what, training, other = (
-            FINISHING if is_finishing(records) else (f"round {last.round + 1}", TRAINING, CLUSTERING)
-        )
-        blame = training if lost_in_training > lost / 2 else other
+        what, *advice = FINISHING if is_finishing(records) else (f"round {len(records)}", TRAINING, CLUSTERING)
+        at = [against.top1, previous.top1, trained.top1, clustered.top1]
+        _, blame = max(zip((a - b for a, b in pairwise(at)), (BEFORE, *advice), strict=True))
         return (
-            f"{what} ended {lost:.2f} points below {name} (top1 {before:.2f} % there, "
-            f"{last.trained.top1:.2f} % trained, {last.clustered.top1:.2f} % clustered): {blame}"
+            f"{what} ended {lost:.2f} points below {name} (top1 {against.top1:.2f} % there, "
+            f"{trained.top1:.2f} % trained, {clustered.top1:.2f} % clustered): {blame}"
         )
 
     def stopped(self, complaint: str) -> Stopped:

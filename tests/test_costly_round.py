@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from benchmarks.kill_and_resume import differences
 from pwfn import config, state_file
-from pwfn.costly_round import CLUSTERING, TRAINING, CostlyRound
+from pwfn.costly_round import BEFORE, CLUSTERING, TRAINING, CostlyRound
 from pwfn.faults import InvalidValueError, Stopped
 from pwfn.record import RoundRecord, Scores, read_records
 from pwfn.run import Finished, run
@@ -65,6 +65,11 @@ def test_it_is_said_where_the_points_were_lost() -> None:
     assert complaint("previous", 3.0, (89, 80)).endswith(CLUSTERING)
     assert complaint("previous", 3.0, (81, 80)).endswith(TRAINING)
     assert "\n" not in complaint("previous", 3.0, (81, 80))
+    slope = ((88, 84), (84, 83.5))
+    assert complaint("pretrained", 3.0, *slope).endswith(BEFORE) and complaint("previous", 3.0, *slope) == ""
+    finished = [replace(one, fraction=1.0) for one in records((90, 88), (89.5, 80))]
+    said = CostlyRound(3.0, "previous", stop=False).complaint(finished, BASELINE)
+    assert said is not None and said.startswith("the finishing ended 8.00") and said.endswith("finish.batchnorm_images")
 
 
 def test_values_out_of_range_are_refused() -> None:
