@@ -22,8 +22,9 @@ def main(cfg: DictConfig) -> float:
 if __name__ == "__main__":
     orphan.stop_with_parent()
     resolvers.register()
-    from pwfn import resume, resume_sweep
+    from pwfn import resume
     from pwfn.settings import TrainSettings
+    from pwfn.sweep import resume as resume_sweep
 
     if resume_sweep.is_asked(sys.argv[1:]):
         program = str(Path(sys.argv[0]).absolute())  # before the working directory may become that of the sweep

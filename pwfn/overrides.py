@@ -8,7 +8,7 @@ from typing import Any
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, ValueType
+from hydra.core.override_parser.types import IntervalSweep, Override, ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -47,7 +47,7 @@ class OverrideReader:
         if override.is_hydra_override():
             self.faults.append(f"{override.input_line}: Hydra's own settings cannot be swept; give one value")
             return []
-        swept = self._swept(override) if override.is_discrete_sweep() else []  # else only the sweeper knows the values
+        swept = self._swept(override) if override.is_discrete_sweep() else self._ends(override)
         if not multirun:
             self._refuse_sweep(override)
             swept = swept[:1]
@@ -65,6 +65,14 @@ class OverrideReader:
         if not values:
             self.faults.append(f"{override.input_line}: must stand for at least one value")
         return [single for value in values for single in self.parse(f"{override.get_key_element()}={value}")]
+
+    def _ends(self, override: Override) -> list[Override]:
+        """The values between which a search chooses: where they are right, those between them are."""
+        interval = override.value()
+        if not isinstance(interval, IntervalSweep):
+            return []  # only the sweeper knows the values
+        ends = (interval.start, interval.end)
+        return [single for end in ends for single in self.parse(f"{override.get_key_element()}={end}")]
 
     def _refuse_sweep(self, override: Override) -> None:
         key, value = override.key_or_group, override.get_value_string()

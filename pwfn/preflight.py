@@ -159,12 +159,16 @@ def _folder_faults(cfg: DictConfig, key: str) -> list[str]:
 def _command_line_faults(lines: list[str], multirun: bool, overrides: OverrideReader, jobs: _Jobs) -> list[str]:
     """Every fault of a command line: those of the overrides themselves first, then those of the jobs they make."""
     parsed = [o for line in lines for o in overrides.parse(line)]
-    multirun, params = _sweep_settings(parsed, multirun, jobs)
+    multirun, searches, params = _sweep_settings(parsed, multirun, jobs)
+    if searches and not multirun and not any(o.key_or_group == "hydra.mode" for o in parsed):  # a job says RUN
+        overrides.faults.append(f"sweep = {_chosen(parsed, 'sweep')!r}: must be with the flag -m")
     parsed = [o for line in params for o in overrides.parse(line)] + parsed
     # a later override of the same key replaces the earlier one, as it does in Hydra's own sweeper
     latest = {o.get_key_element(): o for o in parsed}
+    if multirun and not searches:
+        overrides.faults += [fault for o in latest.values() for fault in _interval_faults(o)]
     choices = [found for o in latest.values() if (found := overrides.alternatives(o, multirun))]
-    combinations = _combinations(choices)
+    combinations = _each_value_once(choices) if searches and multirun else _combinations(choices)
     folder_key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
     counts = Counter(fault for job in combinations for fault in dict.fromkeys(jobs.faults(job, folder_key)))
     total = len(combinations)
@@ -172,8 +176,8 @@ def _command_line_faults(lines: list[str], multirun: bool, overrides: OverrideRe
     return list(dict.fromkeys(overrides.faults + of_jobs))
 
 
-def _sweep_settings(parsed: list[Override], multirun: bool, jobs: _Jobs) -> tuple[bool, list[str]]:
-    """Whether this is a sweep, and the overrides that the sweeper's own configuration adds."""
+def _sweep_settings(parsed: list[Override], multirun: bool, jobs: _Jobs) -> tuple[bool, bool, list[str]]:
+    """Whether this is a sweep, whether its sweeper searches, and the overrides that the sweeper's configuration adds."""
     settings = [
         o for o in parsed if not o.is_sweep_override() and (o.is_hydra_override() or jobs.overrides.is_group(o))
     ]
@@ -181,9 +185,10 @@ def _sweep_settings(parsed: list[Override], multirun: bool, jobs: _Jobs) -> tupl
         hydra = jobs.compose(tuple(str(o.input_line) for o in settings), RunMode.MULTIRUN).hydra
         multirun = multirun or hydra.mode == RunMode.MULTIRUN
         params = (OmegaConf.select(hydra, "sweeper.params") or {}) if multirun else {}
-        return multirun, [f"{key}={value}" for key, value in params.items()]
+        searches = not str(hydra.sweeper._target_).endswith("BasicSweeper")
+        return multirun, searches, [f"{key}={value}" for key, value in params.items()]
     except COMPOSE_ERRORS:
-        return multirun, []  # composing the jobs meets the same error, and reports it
+        return multirun, False, []  # composing the jobs meets the same error, and reports it
 
 
 def _combinations(choices: list[list[Override]]) -> list[tuple[Override, ...]]:
@@ -192,5 +197,20 @@ def _combinations(choices: list[list[Override]]) -> list[tuple[Override, ...]]:
     if number <= MAX_JOBS:
         return list(product(*choices))
     print(f"pwfn: {number} jobs: each value was checked once, not every combination", file=sys.stderr)
+    return _each_value_once(choices)
+
+
+def _each_value_once(choices: list[list[Override]]) -> list[tuple[Override, ...]]:
     firsts = tuple(choice[0] for choice in choices)
     return [(*firsts[:i], value, *firsts[i + 1 :]) for i, choice in enumerate(choices) for value in choice]
+
+
+def _interval_faults(override: Override) -> list[str]:
+    if not override.is_interval_sweep():
+        return []
+    given = f"{override.key_or_group} = {override.get_value_string()}"
+    return [f"{given}: must be values, as in 1,2 or range(1,3); only a search chooses in an interval (sweep=pareto)"]
+
+
+def _chosen(parsed: list[Override], group: str) -> str:
+    return next((str(o.value()) for o in reversed(parsed) if o.key_or_group == group), "null")

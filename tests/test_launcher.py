@@ -78,7 +78,7 @@ def seen(folder: Path, number: int) -> dict[str, Any]:
 
 def table(done: subprocess.CompletedProcess[str]) -> list[list[str]]:
     """The cells of the table that ends a sweep, from the last line of its heading on."""
-    lines = [line.split() for line in done.stdout.splitlines() if "─" not in line]
+    lines = [line.split() for line in done.stdout.splitlines() if "─" not in line and line[:5] != "pwfn:"]
     return lines[next(number for number, line in enumerate(lines) if line[:1] == ["job"] and "figure" in line) :]
 
 

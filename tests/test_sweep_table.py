@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from hydra_plugins.pwfn_process import sweep_table
-from hydra_plugins.pwfn_process.sweep_table import Row, read_result
 from pwfn.record import write_result
+from pwfn.sweep import table as sweep_table
+from pwfn.sweep.table import Row, read_result
 
 
 def row(folder: Path, number: int, overrides: list[str], code: int | None = 0, **figures: Any) -> Row:

@@ -28,12 +28,12 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from hydra_plugins.pwfn_process import sweep_folder
-from hydra_plugins.pwfn_process.job import CONSOLE, Job, new_job, reason
-from hydra_plugins.pwfn_process.outlook import Outlook, expected, print_plan
-from hydra_plugins.pwfn_process.sweep_table import Row, print_table, read_result, write_table
 from pwfn.orphan import PARENT
 from pwfn.record import RESULT
+from pwfn.sweep import folder as sweep_folder
+from pwfn.sweep.job import CONSOLE, Job, new_job, reason
+from pwfn.sweep.outlook import Outlook, expected, print_plan
+from pwfn.sweep.table import Row, print_table, read_result, write_table
 
 log = logging.getLogger(__name__)
 
@@ -199,6 +199,8 @@ class ProcessLauncher(Launcher):
             from pwfn.report import report_at_end
 
             report_at_end(self.sweep, print)
+        if any(row.code != 0 for row in rows):
+            print(f"pwfn: go on with the others: python train.py -m resume_sweep={self.sweep}", flush=True)
 
     def _stop(self) -> None:
         with self.lock:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra_plugins.pwfn_process.sweep_table import JOBS
 from pwfn import failure
 from pwfn.checkpoint import CONFIG
 from pwfn.histogram import HISTOGRAM
@@ -16,6 +15,7 @@ from pwfn.layers import LAYER_COLUMNS, LAYERS
 from pwfn.provenance import PROVENANCE
 from pwfn.record import CLUSTER_COLUMNS, COLUMNS, RECORDS, RESULT, SUMMARY_FILE
 from pwfn.report.files import Number, RunFiles, clean, number
+from pwfn.sweep.table import JOBS
 
 HYDRA = ".hydra"  # which Hydra leaves in every job's folder before the job begins
 MARKS = (RECORDS, RESULT, SUMMARY_FILE, PROVENANCE, HYDRA)  # any of these makes a folder that of a run

@@ -19,8 +19,8 @@ from typing import Any
 
 from hydra.errors import CompactHydraException
 
-from hydra_plugins.pwfn_process.job import Job
 from pwfn.record import write_atomically
+from pwfn.sweep.job import Job
 
 PLAN = "sweep.json"
 _LOCK = ".lock"

@@ -10,13 +10,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra._internal.utils import get_args_parser
-
-from hydra_plugins.pwfn_process.sweep_folder import SweepError, read_plan
 from pwfn.config import refuse
 from pwfn.overrides import quoted
+from pwfn.sweep.folder import SweepError, read_plan
 
 KEY = "resume_sweep="
+FLAGS = ("-m", "--multirun")
 MAY_CHANGE = ("hydra.launcher.n_jobs=",)
 
 
@@ -30,13 +29,12 @@ def resumed_arguments(argv: Sequence[str]) -> list[str]:
 
     Ends the program with a line if `argv` or the folder does not allow it.
     """
-    args = get_args_parser().parse_args(list(argv))
-    given = next(line for line in reversed(args.overrides) if line.startswith(KEY)).removeprefix(KEY)
+    given = next(line for line in reversed(argv) if line.startswith(KEY)).removeprefix(KEY)
     key = f"resume_sweep = {given!r}"
-    others = [line for line in argv if line not in ("-m", "--multirun") and not line.startswith((KEY, *MAY_CHANGE))]
+    others = [line for line in argv if line not in FLAGS and not line.startswith((KEY, *MAY_CHANGE))]
     if others:
         refuse([f"{key}: must be alone, but for -m and hydra.launcher.n_jobs: {' '.join(others)} cannot be changed"])
-    if not args.multirun:
+    if not set(argv) & set(FLAGS):
         refuse([f"{key}: must be with -m; a single run goes on with resume=<folder>"])
     sweep = Path(given).absolute()
     try:

@@ -10,9 +10,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from hydra_plugins.pwfn_process.job import Job
-from hydra_plugins.pwfn_process.sweep_folder import PLAN
-from hydra_plugins.pwfn_process.sweep_table import differing, full_width, new_table
+from pwfn.sweep.folder import PLAN
+from pwfn.sweep.job import Job
+from pwfn.sweep.table import differing, full_width, new_table
 
 _SHOWN = 40  # jobs of a plan; the file has them all
 

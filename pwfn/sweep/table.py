@@ -11,15 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hydra_plugins.pwfn_process.job import STOPPED
 from pwfn.record import RESULT, write_atomically
+from pwfn.sweep.job import STOPPED
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-JOBS = "jobs.json"
-JOBS_CSV = "jobs.csv"
+JOBS = "jobs.json"  # and jobs.csv
 ACCURACY, ENTROPY = "clustered/top1", "entropy_bits"  # the table's order: the highest, then the lowest first
 _CSV = ("job", "status", "reason", "exit_code", "seconds", "folder")
 
@@ -93,11 +92,11 @@ def print_table(rows: Sequence[Row]) -> None:
     console.print(table)
 
 
-def write_table(sweep: Path, rows: Sequence[Row]) -> None:
-    """The same as jobs.json and jobs.csv in folder `sweep`, whole at any moment: also of what is not finished yet."""
+def write_table(sweep: Path, rows: Sequence[Row], file: str = JOBS) -> None:
+    """The same as `file` in folder `sweep`, JSON and CSV, whole at any moment, of unfinished jobs as well."""
     before = _seconds_before(sweep)
     entries = [_entry(row, sweep, before.get(row.number)) for row in in_order(rows)]
-    write_atomically(sweep / JOBS, json.dumps(entries, indent=1) + "\n")
+    write_atomically(sweep / file, json.dumps(entries, indent=1) + "\n")
     keys, asked = differing([entry["overrides"] for entry in entries])
     names = _all_keys([entry["summary"] for entry in entries])
     text = io.StringIO()
@@ -106,7 +105,7 @@ def write_table(sweep: Path, rows: Sequence[Row]) -> None:
     for entry, given in zip(entries, asked, strict=True):
         cells = [entry[name] for name in _CSV] + [given.get(key) for key in keys]
         writer.writerow(cells + [entry["summary"].get(name) for name in names])
-    write_atomically(sweep / JOBS_CSV, text.getvalue())
+    write_atomically((sweep / file).with_suffix(".csv"), text.getvalue())
 
 
 def figures(row: Row) -> dict[str, int | float]:
