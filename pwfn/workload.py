@@ -32,7 +32,9 @@ def workload(settings: TrainSettings) -> Workload | None:
     counts = [_steps_of_an_epoch(settings, share) for _, share in phases]
     steps = sum(epochs * (count or 0) for (epochs, _), count in zip(phases, counts, strict=True))
     return Workload(
-        schedule.rounds, round(sum(epochs * share for epochs, share in phases), 6), None if None in counts else steps
+        settings.rounds_in_all,
+        round(sum(epochs * share for epochs, share in phases), 6),
+        None if None in counts else steps,
     )
 
 

@@ -28,7 +28,7 @@ FILES = sorted(CONF.rglob("*.yaml"))
 OPTIONS = [
     (str(path.parent.relative_to(CONF)), path.stem)
     for path in FILES
-    if path.parent not in (CONF, CONF / "hydra/launcher")
+    if path.parent not in (CONF, CONF / "sweep", CONF / "hydra/launcher", CONF / "hydra/sweeper")
 ]
 ONE_CLASS = {
     "data/mix": Mix,

@@ -250,7 +250,6 @@ def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Check:
         "~optimizer.momentum",
         "-m seed=0,1,2 prior=constant,scaled",
         "-m seed=range(3) optimizer.lr=choice(0.1,0.2) prior=glob(*)",
-        "-m optimizer.lr=interval(0.1,0.2)",
         "hydra.run.dir=somewhere hydra.job.name=train_ddp_process_1 hydra.output_subdir=null",
         "hydra.run.dir='a b=c' hydra.mode=RUN hydra.job.num=3",
         "-m hydra/launcher=basic seed=1,2",
@@ -308,7 +307,7 @@ def test_right_command_lines_pass_in_silence(check: Check, line: str) -> None:
         ("-m mode=joint,alternate prior=constant,scaled", "prior.scale = 2.0: must be left out with mode=alternate (in 1"),
         ("hydra.mode=MULTIRUN seed=1,x", "seed = 'x': must be a whole number (in 1 of 2 jobs)"),
         ("--config-name sweep", "seed = 'x': must be a whole number (in 1 of 2 jobs)"),
-        ("-m optimizer.lr=interval(0.1,1) seed=x", "seed = 'x': must be a whole number"),
+        ("-m optimizer.lr=interval(0.1,1)", "optimizer.lr = interval(0.1,1): must be values, as in 1,2 or range(1,3);"),
     ],
 )  # fmt: skip
 def test_wrong_command_lines(check: Check, line: str, message: str) -> None:

@@ -1,0 +1,46 @@
+"""How much work a run is said to be: the plan of a sweep against what runs have done."""
+
+from __future__ import annotations
+
+import pytest
+
+from pwfn import config
+from pwfn.settings import TrainSettings
+from pwfn.workload import Workload, of_config, workload
+from tests.conftest import SMALL, Compose
+
+
+def work(composed: Compose, *overrides: str) -> Workload | None:
+    return workload(config.load(TrainSettings, composed(*overrides)))
+
+
+@pytest.mark.slow
+def test_a_run_makes_as_many_steps_as_was_said(composed: Compose, small_run, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    overrides = (
+        "data.batch_size=16",
+        "data.train_size=66",  # a last batch of two in full epochs
+        "data.val_fraction=0.02",  # and of one, which is left out, without this image
+        "schedule.first_share=0.3",
+        "schedule.training=alternate",
+        "trainer.accumulate_grad_batches=2",
+        "finish.epochs=1",
+    )
+    said = work(composed, *SMALL, *overrides)
+    done = small_run(tmp_path, *overrides).records
+    assert said is not None and (said.rounds, said.steps) == (len(done), done[-1].steps)
+
+
+def test_by_hand(composed: Compose) -> None:
+    # 1438 images in batches of 64: 23 steps; 5 pretraining epochs, ten rounds of one
+    digits = ("pretrain.epochs=5", "data=digits", "data.batch_size=64", "schedule=short")
+    assert work(composed, *digits) == Workload(10, 15.0, 15 * 23)
+    assert work(composed, *digits, "data.train_images=65") == Workload(10, 15.0, 15)  # one image is left out
+    assert work(composed, *digits, "trainer=ddp_cpu") == Workload(10, 15.0, 15 * 12)  # two ranks
+    assert work(composed, *digits, "schedule=paper") == Workload(10, 5 + 0.05 + 27, 5 * 23 + 2 + 27 * 23)
+
+
+def test_what_is_not_known_is_not_said(composed: Compose, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    found = work(composed, "experiment=paper_resnet18", "trainer=cpu", f"data.root={tmp_path}")
+    assert found is not None and found.steps is None and found.rounds == 10
+    assert work(composed, "dry_run=true") is None and work(composed, "inspect=true") is None
+    assert of_config(composed(name="evaluate")) is None
