@@ -1,9 +1,9 @@
-"""What a person sees while a run goes on: two live bars in a terminal, one plain line an epoch anywhere else."""
+"""What a person sees while a run goes on: a live view in a terminal, one plain line an epoch anywhere else."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +11,10 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+
+from pwfn.live_view import LiveView
+from pwfn.record import RoundRecord, Scores
+from pwfn.time_left import TimeLeft
 
 _LOSS_EVERY = 0.25  # seconds; reading a loss waits for the GPU, so not at every batch
 
@@ -36,9 +39,8 @@ class RunProgress(Callback):
         super().__init__()
         self.console = console if console is not None else Console()
         self.quiet = quiet
-        self._live: Progress | None = None
-        self._run_task = self._phase_task = TaskID(0)
-        self.start_run(0)
+        self._live: LiveView | None = None
+        self.start_run([])
         self.start_phase("training", 1)
 
     @property
@@ -47,29 +49,26 @@ class RunProgress(Callback):
 
     def __enter__(self) -> RunProgress:
         if self.active and self.console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[text]}"))
-            # transient: bars of a finished run say nothing, the lines above them stay
-            self._live = Progress(SpinnerColumn(), *columns, console=self.console, transient=True, expand=True)
-            self._run_task = self._live.add_task("run", total=None, text="")
-            self._phase_task = self._live.add_task("starting", total=None, text="")
-            self._live.start()
+            self._live = LiveView(self.console)
+            self._live.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
-            self._live.stop()
+            self._live.__exit__()
             self._live = None
 
-    def start_run(self, rounds: int, rounds_done: int = 0) -> None:
-        """Begin the clock of the whole run of `rounds`, of which `rounds_done` were done in an earlier session."""
-        self._rounds, self._rounds_before = rounds, rounds_done
+    def start_run(self, work: Sequence[float], rounds_done: int = 0) -> None:
+        """Begin the clock of the whole run; `work` says of each round how many epochs it trains, as `TimeLeft` takes it."""
+        self._left = TimeLeft(work, rounds_done)
         self._run_started = time.monotonic()
-        self._rounds_ended: list[float] = []
         self._show_run()
 
-    def start_phase(self, label: str, epochs: int) -> None:
-        """Announce the next fit, for instance ("round 3/10", 3)."""
-        self._label, self._epochs, self._epoch = label, epochs, 0
+    def start_phase(self, label: str, epochs: int, share: float | None = None) -> None:
+        """Announce the next fit, for instance ("round 3/10", 3): each epoch sees `share` of the images; None: of no round."""
+        self._label, self._epochs, self._epoch, self._share = label, epochs, 0, share
+        if share is not None:
+            self._left.begin(time.monotonic())
         self._epoch_running = False
         self._batches: int | None = None
         self._phase_started = self._loss_read = time.monotonic()
@@ -80,11 +79,19 @@ class RunProgress(Callback):
     def status(self, text: str) -> None:
         """Say what goes on between fits ("testing", "clustering"); shown only in a terminal."""
         self._show_phase(text, None, None, "")
+        self._show_run()
+
+    def results(self, baseline: Scores, records: Sequence[RoundRecord]) -> None:
+        """What is known of the rounds so far; shown only in a terminal."""
+        if self._live is not None:
+            self._live.results(baseline, records)
 
     def finish_round(self, line: str) -> None:
-        """Count one round as done and leave `line` standing above the bars."""
-        self._rounds_ended.append(time.monotonic())
-        self.say(line)
+        """Count one round as done and leave `line` standing above the view; in a log, with the time that is left."""
+        self._left.end_round(time.monotonic())
+        left = self._left.seconds() if self._live is None else None
+        goes_on = left is not None and self._left.rounds_done < self._left.rounds
+        self.say(f"{line}, about {_clock(left or 0)} left" if goes_on else line)
         self._show_run()
 
     def say(self, line: str) -> None:
@@ -95,6 +102,7 @@ class RunProgress(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A resumed fit goes on in the middle: count the epochs that it has behind it."""
         self._epoch = max(0, self._epochs - (int(trainer.max_epochs or 0) - trainer.current_epoch))
+        self._left.skipped(self._epoch * (self._share or 0.0))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if not self._epoch_running:  # Lightning does not announce an epoch that it resumes within
@@ -123,9 +131,12 @@ class RunProgress(Callback):
         if self._live is not None and time.monotonic() - self._loss_read >= _LOSS_EVERY:
             self._loss_read = time.monotonic()
             self._show_batches(batch_idx + 1, f"loss {loss.item():.3f}")
+            self._show_run((batch_idx + 1) / self._batches if self._batches else 0.0)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_running = False
+        if self._share is not None:
+            self._left.trained(self._share, time.monotonic() - self._epoch_started)
         mean = f" loss {self._loss_sum.item() / self._losses:.3f}" if self._loss_sum is not None else ""
         if self._live is None:
             seconds = time.monotonic() - self._epoch_started
@@ -147,19 +158,16 @@ class RunProgress(Callback):
 
     def _show_phase(self, description: str, done: int | None, total: int | None, text: str) -> None:
         if self._live is not None:
-            self._live.tasks[-1].total = total  # update() cannot go back to a bar of unknown length
-            self._live.update(self._phase_task, completed=done or 0, description=description, text=text)
+            self._live.phase(description, done, total, text)
 
-    def _show_run(self) -> None:
+    def _show_run(self, of_epoch: float = 0.0) -> None:
+        """`of_epoch` is how much of the present epoch is done."""
         if self._live is None:
             return
-        seen = len(self._rounds_ended)
-        done = self._rounds_before + seen
-        text = f"{_clock(time.monotonic() - self._run_started)} so far"
-        if seen > 1:
-            # The first round is no measure: in most schedules it is far shorter than the others.
-            each = (self._rounds_ended[-1] - self._rounds_ended[0]) / (seen - 1)
-            text += f", about {_clock(each * (self._rounds - done))} left"
-        self._live.update(
-            self._run_task, total=self._rounds, completed=done, description=f"rounds {done}/{self._rounds}", text=text
-        )
+        now = time.monotonic()
+        text = f"{_clock(now - self._run_started)} so far"
+        part = of_epoch * (self._share or 0.0)
+        left = self._left.seconds(part, now - self._epoch_started if part else 0.0)
+        if left is not None:
+            text += f", about {_clock(left)} left"
+        self._live.run(self._left.rounds_done, self._left.rounds, text)

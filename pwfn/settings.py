@@ -180,6 +180,14 @@ class TrainSettings:
         return [remark] if remark and not self.noise else []
 
     @property
+    def epochs_of_rounds(self) -> list[float]:
+        """How many epochs each of `rounds_in_all` trains, shares of the images counted as such."""
+        schedule = self.schedule
+        fits = 1 if schedule.training == "joint" else 2
+        epochs = [fits * schedule.epochs(index) * schedule.share(index) for index in range(schedule.rounds)]
+        return [*epochs, *([float(self.finish.epochs)] if self.finish.wanted else [])]
+
+    @property
     def _teaches_nothing(self) -> bool:
         trains = not (self.dry_run or self.inspect)
         return trains and self.model.random_weights and self.pretrain.epochs == 0

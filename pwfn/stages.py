@@ -40,7 +40,7 @@ class Stages:
         """The ordinary training, if any; then the scores everything is compared with, and the starting sigmas."""
         settings, saver = self.settings, self.saver
         state, place = saver.state, saver.state.place
-        self.progress.start_run(settings.rounds_in_all, rounds_done=len(state.records))
+        self.progress.start_run(settings.epochs_of_rounds, rounds_done=len(state.records))
         if place.round != PRETRAINING:
             if self._learns_from_a_teacher:
                 self._bring_in_the_teacher(checkpoint.read_pretrained(saver.folder))
@@ -91,6 +91,7 @@ class Stages:
         that they say.
         """
         loop, state = self._loop(reporter), self.saver.state
+        self.progress.results(self._baseline, state.records)
         for outcome in loop.rounds():
             record = outcome.record
             ranks.check_same(self.saver.network, f"after the clustering of round {record.round + 1}")
@@ -124,7 +125,7 @@ class Stages:
             settings.tolerance,
             settings.noise,
             place=saver.state.place,
-            on_phase=lambda phase: self.progress.start_phase(phase.label, phase.epochs),
+            on_phase=lambda phase: self.progress.start_phase(phase.label, phase.epochs, phase.share),
             on_status=self.progress.status,
             on_trained=keep_trained,
         )
@@ -146,6 +147,7 @@ class Stages:
                 write_for_run(
                     saver.folder, saver.network, settings, self.plain, self._baseline, record, file=file, last=False
                 )
+            self.progress.results(self._baseline, state.records)
             self.progress.finish_round(reporter.add(record, clusters, view))
         saver.between_fits(always=True)
         self._judge()

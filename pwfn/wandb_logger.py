@@ -78,6 +78,7 @@ class RunLogger(WandbLogger):
             self._warn(f"cannot start {self._wandb_init['mode']}", error, rest)
         if online:
             self._wandb_init["mode"] = "offline"
+            wandb.teardown()  # its helper process would take the new run for the one that failed, and write nothing
             self._start()
         else:
             self._experiment: Any = DummyExperiment()

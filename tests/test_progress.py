@@ -13,6 +13,8 @@ from rich.console import Console
 from torch.utils.data import DataLoader, TensorDataset
 
 from pwfn.progress import RunProgress
+from tests.test_live_view import screen
+from tests.test_reporting import BASELINE, record
 
 
 class Tiny(LightningModule):
@@ -54,9 +56,9 @@ def fit(trainer: Trainer, module: Tiny, epochs: int) -> None:
 def two_rounds(progress: RunProgress, tmp_path: Path) -> None:
     trainer, module = make_trainer(tmp_path, progress), Tiny()
     with progress:
-        progress.start_run(rounds=2)
+        progress.start_run([1.0, 2.0])
         for n, epochs in enumerate((1, 2), start=1):
-            progress.start_phase(f"round {n}/2", epochs)
+            progress.start_phase(f"round {n}/2", epochs, 1.0)
             fit(trainer, module, epochs)
             progress.status("clustering")
             progress.finish_round(f"round {n} done [bold]")
@@ -70,10 +72,10 @@ def plain(quiet: bool = False) -> tuple[RunProgress, io.StringIO]:
 def test_without_a_terminal_there_is_one_line_an_epoch_over_both_fits(tmp_path: Path) -> None:
     progress, out = plain()
     two_rounds(progress, tmp_path)
-    lines = [re.sub(r"\d+\.\d s$", "TIME", line) for line in out.getvalue().splitlines()]
+    lines = [re.sub(r"\d+\.\d s$|\d+:\d+:\d+", "TIME", line) for line in out.getvalue().splitlines()]
     assert lines == [
         "round 1/2 epoch 1/1 loss 3.000 TIME",
-        "round 1 done [bold]",
+        "round 1 done [bold], about TIME left",
         "round 2/2 epoch 1/2 loss 4.000 TIME",
         "round 2/2 epoch 2/2 loss 5.000 TIME",
         "round 2 done [bold]",
@@ -111,11 +113,9 @@ def terminal() -> tuple[RunProgress, io.StringIO]:
     return RunProgress(Console(file=out, width=110, force_terminal=True, color_system=None, _environ={})), out
 
 
-def screen(progress: RunProgress) -> list[str]:
+def shown(progress: RunProgress) -> list[str]:
     assert progress._live is not None
-    look = Console(file=io.StringIO(), width=110)
-    look.print(progress._live.get_renderable())
-    return look.file.getvalue().splitlines()  # type: ignore[attr-defined, no-any-return]
+    return screen(progress._live, width=110)
 
 
 def test_in_a_terminal_both_bars_count_within_run_and_phase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +126,7 @@ def test_in_a_terminal_both_bars_count_within_run_and_phase(tmp_path: Path, monk
 
     def spy(*args: Any) -> None:
         after_batch(*args)
-        task = progress._live.tasks[-1]  # type: ignore[union-attr]
+        task = progress._live._bars.tasks[0]  # type: ignore[union-attr]
         seen.append((task.description, task.completed, task.total))
 
     monkeypatch.setattr(progress, "on_train_batch_end", spy)
@@ -150,24 +150,31 @@ def test_the_screen_tells_rounds_epochs_loss_and_time_left(monkeypatch: pytest.M
 
     trainer: Any = FakeTrainer()
     with progress:
-        progress.start_run(rounds=4)
-        progress.start_phase("round 1/4", 1)
-        assert "rounds 0/4" in screen(progress)[0] and "left" not in screen(progress)[0]
-        now[0] += 10  # a short first round, which must not be taken as the measure
+        progress.start_run([0.05, 2.0, 2.0, 2.0])
+        now[0] += 1000  # pretraining, which is no measure for the rounds
+        progress.start_phase("round 1/4", 1, 0.05)
+        assert "rounds 0/4" in shown(progress)[1] and "left" not in shown(progress)[1]
+        now[0] += 10  # all of it beside training
         progress.finish_round("one")
-        assert "left" not in screen(progress)[0]
-        progress.start_phase("round 2/4", 2)
-        now[0] += 50  # setting up is not counted
+        progress.results(BASELINE, [record(0)])
+        assert "left" not in shown(progress)[1] and "round 1: top1 98.17 %" in shown(progress)[2]
+        progress.start_phase("round 2/4", 2, 1.0)
+        now[0] += 50  # setting up is not counted for the phase, but for what a round takes beside its training
         progress.on_train_epoch_start(trainer, None)  # type: ignore[arg-type]
         now[0] += 5
         progress.on_train_batch_end(trainer, None, torch.tensor(0.1234), None, 4)  # type: ignore[arg-type]
-        line = screen(progress)[1]
+        line, run = shown(progress)[:2]
         assert "round 2/4 epoch 1/2" in line and "5/10 batches, loss 0.123, 0:00:15 left" in line
-        now[0] += 45
+        # half an epoch took 5 seconds, 5.5 are ahead; three rounds of 10 seconds beside
+        assert "rounds 1/4" in run and "0:17:45 so far, about 0:01:25 left" in run
+        now[0] += 5
+        progress.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
+        now[0] += 40
         progress.status("clustering")
-        assert "clustering" in screen(progress)[1] and "batches" not in screen(progress)[1]
+        assert "clustering" in shown(progress)[0] and "batches" not in shown(progress)[0]
         progress.finish_round("two")
-        assert "rounds 2/4" in screen(progress)[0] and "0:01:50 so far, about 0:03:20 left" in screen(progress)[0]
+        # 10 seconds an epoch, 4 ahead (the second one of round 2 is taken as trained); (10 + 90) / 2 a round beside
+        assert "rounds 2/4" in shown(progress)[1] and "about 0:02:20 left" in shown(progress)[1]
 
 
 def test_an_endless_loader_has_no_time_left_but_still_counts_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,6 +195,6 @@ def test_the_live_display_ends_with_an_exception() -> None:
     progress, _ = terminal()
     with pytest.raises(KeyboardInterrupt), progress:
         assert progress._live is not None
-        live = progress._live.live
+        live = progress._live._live
         raise KeyboardInterrupt
     assert progress._live is None and not live.is_started

@@ -1,0 +1,106 @@
+"""What a terminal shows while a run goes on: the present phase and the whole run as bars, below them the results so far."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.text import Text
+
+from pwfn.record import RoundRecord, Scores
+
+_BARS = "▁▂▃▄▅▆▇█"
+_PER_SECOND = 4  # how often it is drawn: a thread of the training process does it
+
+
+def sparkline(values: Sequence[float], low: float, high: float) -> str:
+    """A character for each value, from the lowest bar at `low` to a full one at `high`; a blank for what is no number."""
+    steps = [(value - low) / (high - low) if high > low else 0.5 for value in values]
+    return "".join(
+        _BARS[min(len(_BARS) - 1, max(0, int(step * len(_BARS))))] if math.isfinite(step) else " " for step in steps
+    )
+
+
+class LiveView:
+    """Use it as a context manager: it owns the bottom of the terminal until it ends, and leaves nothing there."""
+
+    def __init__(self, console: Console) -> None:
+        self._ascii = console.options.ascii_only
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[text]}"))
+        self._bars = Progress(SpinnerColumn("line" if self._ascii else "dots"), *columns, console=console, expand=True)
+        self._phase = self._bars.add_task("starting", total=None, text="")
+        self._run = self._bars.add_task("run", total=None, text="")
+        self._results: list[Text] = []
+        # transient: bars of a finished run say nothing, the lines above them stay
+        self._live = Live(self, console=console, transient=True, refresh_per_second=_PER_SECOND)
+        self._open = ExitStack()
+
+    def __enter__(self) -> LiveView:
+        before = {sys.stdout, sys.stderr}
+        self._open.enter_context(self._live)
+        self._open.enter_context(_logs_above(before))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self._bars
+        yield from self._results
+
+    def phase(self, description: str, done: int | None, total: int | None, text: str) -> None:
+        """What goes on now; a `total` of None is a bar of unknown length."""
+        # update() cannot go back to a bar of unknown length, nor to one that is not at its end
+        self._bars.tasks[0].total, self._bars.tasks[0].finished_time = total, None
+        self._bars.update(self._phase, completed=done or 0, description=description, text=text)
+
+    def run(self, done: int, rounds: int, text: str) -> None:
+        """How far the whole run is."""
+        self._bars.update(self._run, total=rounds, completed=done, description=f"rounds {done}/{rounds}", text=text)
+
+    def results(self, baseline: Scores, records: Sequence[RoundRecord]) -> None:
+        """The last round in words, and all of them as two small curves, accuracy with the pretrained network first."""
+        lines = [f"pretrained: top1 {baseline.top1:.2f} %"]
+        if records:
+            last = records[-1]
+            lines = [
+                f"round {last.round + 1}: top1 {last.clustered.top1:.2f} % "
+                f"({last.clustered.top1 - baseline.top1:+.2f} points), {last.entropy_bits:.2f} bits, "
+                f"{last.codebook_size:,} values, {100 * last.fraction:.1f} % fixed"
+            ]
+        if records and not self._ascii:
+            lines.append(_curves([baseline.top1, *(one.clustered.top1 for one in records)], records))
+        self._results = [Text(f"  {line}", no_wrap=True, overflow="ellipsis") for line in lines]
+
+
+def _curves(top1: list[float], records: Sequence[RoundRecord]) -> str:
+    bits = [one.entropy_bits for one in records]
+    high = max(top1)
+    low = min(*top1, high - 1)  # one point at least, or the noise of the test split would look like a result
+    return (
+        f"top1 {sparkline(top1, low, high)} {min(top1):.2f} to {high:.2f} %   "
+        f"bits {sparkline(bits, 0, max(bits))} {bits[0]:.2f} to {bits[-1]:.2f}"
+    )
+
+
+@contextmanager
+def _logs_above(before: set[object]) -> Iterator[None]:
+    """While rich holds stdout and stderr: send there what log handlers would write to the streams of `before`, straight into
+    the view."""
+    named = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
+    moved: list[tuple[logging.StreamHandler[Any], Any]] = []
+    for handler in {handler for logger in (logging.root, *named) for handler in logger.handlers}:
+        if isinstance(handler, logging.StreamHandler) and handler.stream in before:
+            moved.append((handler, handler.setStream(sys.stderr)))
+    try:
+        yield
+    finally:
+        for handler, stream in moved:
+            handler.setStream(stream)
