@@ -238,6 +238,26 @@ def test_a_run_that_cannot_reach_the_server_goes_on_offline(tmp_path: Path, monk
     assert [row["round"] for row in run.history if "round" in row] == [0, 1] and run.exit_code == 0
 
 
+def test_a_server_that_is_not_there_leaves_a_whole_offline_run_under_the_same_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real thing: what W&B itself keeps of the attempt must not get in the way of the second start."""
+    for name, value in (("BASE_URL", "http://127.0.0.1:9"), ("API_KEY", 40 * "0"), ("INIT_TIMEOUT", "2")):
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    wandb.teardown()  # the environment is read once
+    spec = Wandb(save_dir=str(tmp_path), mode="online")
+    logger = spec.build(config={"seed": 3}, name="first", folder=tmp_path, group=None, run_id="0123abcd")
+    with pytest.warns(RuntimeWarning, match="cannot start online"):
+        logger.start_rounds(COLUMNS)
+    logger.report_round(record(0).numbers())
+    spec.close(logger, 0)
+    wandb.teardown()
+    (path,) = find_runs(tmp_path)
+    run = read_run(path)
+    assert path.name == "run-0123abcd.wandb" and run.config["seed"] == 3
+    assert [row["round"] for row in run.history] == [0] and run.exit_code == 0
+
+
 def test_a_fault_of_our_own_at_the_start_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fails("offline", KeyError("ours"), monkeypatch)
     with pytest.raises(KeyError):
