@@ -117,9 +117,8 @@ class RoundLoop:
             place.phase += 1
             place.epochs += phase.epochs * phase.share
             place.train_seconds += time.perf_counter() - started
-        if place.codebook is not None and any(
-            phase.epochs for phase in phases
-        ):  # on every rank: each trains its own copy
+        trained = any(phase.epochs for phase in phases)
+        if place.codebook is not None and trained:  # on every rank: each trains a copy of its own
             check_fixed(quantised_tensors(self.network), place.codebook)
 
     def phases(self, index: int) -> list[Phase]:
