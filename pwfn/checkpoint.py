@@ -33,6 +33,7 @@ PRETRAINED = "pretrained.safetensors"  # before any round: the plain model's sta
 VALUES = "codebook.json"  # the values that were made from the weights, if any were
 
 EARLIER: dict[str, Any] = {  # what versions without these keys did, so that their runs can still be evaluated
+    "report": False,
     "clustering._target_": "pwfn.rules.Greedy",
     "noise": True,
     "tolerance": {"_target_": "pwfn.tolerance.Sigma"},
