@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -218,7 +219,9 @@ class Wandb(LoggerSpec):
             tags=list(self.tags),
             notes=self.notes,
             config=without_secrets(config),
-            settings=wandb.Settings(quiet=True),  # its closing summary would repeat the table of rounds
+            # quiet: its closing summary would repeat the table of rounds. In a terminal it would record every frame of the
+            # live view, megabytes an hour.
+            settings=wandb.Settings(quiet=True, console="off" if sys.stdout.isatty() else "auto"),
         )
 
     def group_of(self, sweep: str | None) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,9 @@ class RunLogger(WandbLogger):
 
     def _start(self) -> None:
         online = self._wandb_init["mode"] == "online"
+        if self._wandb_init["mode"] != "disabled":
+            with suppress(OSError):  # W&B says so itself, and goes to a temporary folder
+                Path(self._wandb_init["dir"]).mkdir(parents=True, exist_ok=True)
         try:
             with nullcontext() if online else _no_server_lookup():
                 _ = super().experiment
