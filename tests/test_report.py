@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -21,7 +22,7 @@ from pwfn.report.collect import find_runs, flat, read_run
 from pwfn.report.compare import FIGURES, differences, figures
 from pwfn.report.details import as_json, details, repeat
 from pwfn.report.figures import COLOURS, SHAPES
-from pwfn.report.page import NoReport, read_runs, write_report
+from pwfn.report.page import NoReport, read_runs, short_paths, write_report
 from pwfn.run import Finished
 from tests.report_runs import EVIL, copy_run, make_sweep
 
@@ -147,7 +148,7 @@ def test_the_table_shows_every_run_with_its_figures(page: Page) -> None:
     heading, *rows = page.rows
     assert heading[:3] == ["run", "seed", "codebook.b"] and heading[-1] == "status"
     assert heading[3:-1] == [one.text for one in FIGURES]
-    assert [row[0] for row in rows] == ["0_b=5", EVIL, "2_b=6", "3_failed", "4_ended", "5_killed", "10_b=6"]
+    assert [row[0] for row in rows] == ["0_b=5", EVIL, "2_b=6", "job 3", "4_ended", "job 5", "10_b=6"]
     assert rows[2][1:7] == ["0", "6", "98.50", rows[2][4], "4.500", rows[2][6]] and rows[2][8] == "0.300"
     assert [row[-1] for row in rows] == [
         *["finished"] * 3,
@@ -164,8 +165,8 @@ def test_the_table_shows_every_run_with_its_figures(page: Page) -> None:
 
 def test_failed_and_unfinished_runs_say_why(page: Page, sweep: Path) -> None:
     text = " ".join("".join(page.texts).split())
-    assert f"3_failed, failed 0/2: no {' '.join(EVIL.split())}" in text
-    assert "5_killed, failed: exit code -9" in text
+    assert f"job 3, failed 0/2: no {' '.join(EVIL.split())}" in text
+    assert "job 5, failed: exit code -9" in text
     assert f"Go on with it: python train.py 'resume={sweep}/4_ended'".replace("'", "") in text.replace("'", "")
 
 
@@ -265,6 +266,20 @@ def test_runs_of_one_name_are_told_apart(finished_run: Finished, tmp_path: Path)
         copy_run(finished_run.folder, tmp_path / folder, config={"name": "same"})
     runs = read_runs(*find_runs([tmp_path / "a", tmp_path / "b"]))
     assert [run.name for run in runs] == ["same (a/0)", "same (b/0)"]
+
+
+def test_paths_are_as_short_as_they_can_be() -> None:
+    parts = [("r", "a", "x", "job 1"), ("r", "b", "x", "job 1"), ("r", "a", "x", "job 2"), ("r", "job 1"), ("r", "q")]
+    assert short_paths(parts) == ["a/x/job 1", "b/x/job 1", "a/x/job 2", "r/job 1", "r/q"]
+
+
+def test_names_that_are_no_text_are_written_with_escapes(finished_run: Finished, tmp_path: Path) -> None:
+    copy_run(finished_run.folder, tmp_path / os.fsdecode(b"runs/\xffjob"))
+    (tmp_path / os.fsdecode(b"runs/\xffjob/failure.json")).write_text('{"reason": "\\ud800"}')
+    (tmp_path / os.fsdecode(b"runs/\xffjob/result.json")).unlink()
+    write_report([tmp_path / "runs"], tmp_path / REPORT)
+    page = Page(tmp_path / REPORT)
+    assert page.rows[1][0] == r"\udcffjob" and r"\ud800" in "".join(page.texts)
 
 
 def test_a_hundred_large_runs_stay_below_6_mb_and_the_best_keep_their_details(

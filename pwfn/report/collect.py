@@ -14,7 +14,7 @@ from pwfn.histogram import HISTOGRAM
 from pwfn.layers import LAYER_COLUMNS, LAYERS
 from pwfn.provenance import PROVENANCE
 from pwfn.record import CLUSTER_COLUMNS, COLUMNS, RECORDS, RESULT, SUMMARY_FILE
-from pwfn.report.files import Number, RunFiles, clean, number
+from pwfn.report.files import Number, RunFiles, number
 from pwfn.sweep.table import JOBS
 
 HYDRA = ".hydra"  # which Hydra leaves in every job's folder before the job begins
@@ -57,6 +57,7 @@ class Run:
 class Job:
     """What the table of a sweep says of one of its jobs."""
 
+    number: int | None
     ended: str
     reason: str | None
     overrides: list[str]
@@ -88,7 +89,9 @@ def _jobs(sweep: Path) -> dict[Path, Job]:
         overrides, reason, code = one.get("overrides"), one.get("reason"), number(one.get("exit_code"))
         why = str(reason) if reason else f"exit code {code}" if code else None
         lines = [str(line) for line in overrides] if isinstance(overrides, list) else []
-        jobs[(sweep / str(one.get("folder"))).resolve()] = Job(str(one.get("status")), why, lines)
+        place = (sweep / str(one.get("folder"))).resolve()
+        of_job = one.get("job")
+        jobs[place] = Job(of_job if isinstance(of_job, int) else None, str(one.get("status")), why, lines)
     return jobs
 
 
@@ -115,9 +118,9 @@ def read_run(folder: Path, name: str, job: Job | None = None) -> Run:
     given = config.get("name")
     return Run(
         folder=folder,
-        name=clean(str(given) if given else name),
+        name=str(given) if given else name,
         status=status,
-        reason=clean(reason) if reason else None,
+        reason=reason,
         config=config,
         rounds=rounds,
         clusters=_last_round(files.table("clusters.csv", CLUSTER_COLUMNS)),

@@ -10,7 +10,7 @@ from typing import Any
 
 from pwfn.record import COLUMNS
 from pwfn.report.collect import Run
-from pwfn.report.files import Number, clean
+from pwfn.report.files import Number
 from pwfn.resume import MAY_CHANGE
 
 OWN = ("name", "report")  # of the run's label and of this file, not of what was computed
@@ -95,18 +95,25 @@ def differences(runs: Sequence[Run]) -> list[Heading]:
     differing = [key for key in keys if len({value_text(config, key) for config in configs}) > 1]
     given = {name for run in runs for name in _given(run)}
     differing.sort(key=lambda key: any(fnmatchcase(key, pattern) for pattern in MAY_CHANGE))
-    differing.sort(key=lambda key: not any(key == name or key.startswith(f"{name}.") for name in given))
+    differing.sort(key=lambda key: not _is_asked(key, given))
+    shown = [key for key in differing if _is_asked(key, given) or all(key in config for config in configs)][:SHOWN]
     return [
-        Heading(key, key.removesuffix("._target_"), key, _all_numbers(configs, key), shown=i < SHOWN)
-        for i, key in enumerate(differing)
+        Heading(key, key.removesuffix("._target_"), key, _all_numbers(configs, key), shown=key in shown)
+        for key in differing
     ]
+
+
+def _is_asked(key: str, given: set[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in given)
 
 
 def _given(run: Run) -> list[str]:
     """The keys and groups that the run's command line named."""
     lines = run.facts.get("overrides")
     names = [str(line).lstrip("+~").partition("=")[0].replace("/", ".") for line in lines or ()]
-    return [name for name in names if name not in ("data", "model", "experiment")]  # these set many keys at once
+    # what a network or data set brings along was not asked for one by one
+    ways = {group: [f"{group}.name", f"{group}._target_"] for group in ("data", "model")}
+    return [key for name in names for key in ways.get(name, [name])]
 
 
 def difference_cells(run: Run, headings: Sequence[Heading]) -> list[Cell]:
@@ -124,10 +131,10 @@ def value_text(config: Mapping[str, Any], key: str) -> str:
         return ABSENT
     value = config[key]
     if isinstance(value, str):
-        return clean(value.rpartition(".")[2] if key.endswith("_target_") else value)
+        return value.rpartition(".")[2] if key.endswith("_target_") else value
     if isinstance(value, float) and float(f"{value:g}") == value:
         return f"{value:g}"  # 2 and 2.0 are the same, and 1e+08 is read faster than nine digits
-    return clean(json.dumps(value, default=str, ensure_ascii=False))
+    return json.dumps(value, default=str, ensure_ascii=False)
 
 
 def _all_numbers(configs: Sequence[Mapping[str, Any]], key: str) -> bool:

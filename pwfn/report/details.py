@@ -12,7 +12,7 @@ from pwfn.layers import LAYER_COLUMNS
 from pwfn.provenance import CHANGED
 from pwfn.record import COLUMNS
 from pwfn.report.collect import Run
-from pwfn.report.files import clean, number
+from pwfn.report.files import number
 
 MOST_ENTRIES = 1024  # of a codebook; the most frequent
 MOST_LAYERS = 400  # the largest
@@ -27,7 +27,7 @@ def details(run: Run) -> dict[str, Any]:
         "histogram": histogram(run),
         "layers": layers(run),
         "repeat": repeat(run),
-        "problems": [clean(line) for line in run.problems],
+        "problems": run.problems,
     }
 
 
@@ -88,7 +88,7 @@ def repeat(run: Run) -> list[list[str]]:
         "processes": _text(facts.get("processes")),
         "folder": str(run.folder.absolute()),
     }
-    return [[name, clean(text) if text else "not recorded"] for name, text in known.items()]
+    return [[name, text or "not recorded"] for name, text in known.items()]
 
 
 def _text(value: Any) -> str:

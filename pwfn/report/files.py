@@ -73,11 +73,6 @@ def number(value: Any) -> Number:
     return value if isinstance(value, int) else found
 
 
-def clean(text: str) -> str:
-    """Text that can be written as UTF-8: a file's name, and so an override, may hold bytes that are none."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def _csv_rows(path: Path) -> list[dict[str | Any, str | Any]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file, strict=True))
@@ -85,7 +80,7 @@ def _csv_rows(path: Path) -> list[dict[str | Any, str | Any]]:
 
 def _cell(column: Column, value: Any) -> Any:
     if column.kind is str:
-        return None if value is None else clean(str(value))
+        return None if value is None else str(value)
     found = number(value)
     return int(found) if found is not None and column.kind is int else found
 

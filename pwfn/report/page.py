@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import os
 import secrets
 import shlex
 from collections import Counter
@@ -18,11 +17,10 @@ from markupsafe import Markup
 
 from pwfn.faults import RunError
 from pwfn.record import COLUMNS, write_atomically
-from pwfn.report.collect import FAILED, FINISHED, UNFINISHED, Job, Run, find_runs, read_run
+from pwfn.report.collect import FAILED, FINISHED, UNFINISHED, WITHOUT_TRAINING, Job, Run, find_runs, read_run
 from pwfn.report.compare import FIGURES, Cell, Heading, difference_cells, differences, figure_cells
 from pwfn.report.details import as_json, details
 from pwfn.report.figures import COLOURS, SHAPES, charts, plotly_js
-from pwfn.report.files import clean
 
 MOST_BYTES = 3_000_000  # of the details of all runs together, so that the page stays below 6 MB
 X_AXIS = ("round", "fraction")  # of the curves
@@ -57,7 +55,8 @@ def write_report(folders: Sequence[Path], target: Path) -> int:
         raise NoReport(f"report = {', '.join(map(str, folders))}: must hold a run, and none is in or below it")
     runs = read_runs(found, jobs)
     where = ", ".join(str(folder) for folder in folders)
-    page = render(runs, where)
+    # the name of a file, and so an override, may hold bytes that are no text
+    page = render(runs, where).encode("utf-8", "backslashreplace").decode("utf-8")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, page)
@@ -68,14 +67,32 @@ def write_report(folders: Sequence[Path], target: Path) -> int:
 
 def read_runs(folders: Sequence[Path], jobs: Mapping[Path, Job]) -> list[Run]:
     """The runs in these folders; those of one name are told apart by the ends of their paths."""
-    parts = [folder.absolute().parts for folder in folders]
-    shared = Path(os.path.commonpath([folder.absolute() for folder in folders]))
-    common = len(shared.parts) if len(parts) > 1 else len(parts[0]) - 1
-    paths = ["/".join(part[common:]) or folder.name for part, folder in zip(parts, folders, strict=True)]
-    runs = [read_run(folder, path, jobs.get(folder.resolve())) for folder, path in zip(folders, paths, strict=True)]
+    of_jobs = [jobs.get(folder.resolve()) for folder in folders]
+    paths = short_paths([_parts(folder, job) for folder, job in zip(folders, of_jobs, strict=True)])
+    runs = [read_run(folder, path, job) for folder, path, job in zip(folders, paths, of_jobs, strict=True)]
     often = Counter(run.name for run in runs)
-    named = zip(runs, paths, strict=True)
-    return [run if often[run.name] == 1 else replace(run, name=clean(f"{run.name} ({path})")) for run, path in named]
+    return [
+        run if often[run.name] == 1 else replace(run, name=f"{run.name} ({path})")
+        for run, path in zip(runs, paths, strict=True)
+    ]
+
+
+def _parts(folder: Path, job: Job | None) -> tuple[str, ...]:
+    """Of a run's path; of a job the number will do, as the table says what its folder is named after."""
+    *above, last = folder.absolute().parts
+    return (*above, last if job is None or job.number is None else f"job {job.number}")
+
+
+def short_paths(parts: Sequence[tuple[str, ...]]) -> list[str]:
+    """The shortest end of each path that no other path has; those in one folder are equally long."""
+    lengths = [0] * len(parts)
+    for length in range(1, max(map(len, parts)) + 1):
+        often = Counter(one[-length:] for one in parts)
+        lengths = [found or length * (often[one[-length:]] == 1) for found, one in zip(lengths, parts, strict=True)]
+    longest: dict[tuple[str, ...], int] = {}
+    for one, length in zip(parts, lengths, strict=True):
+        longest[one[:-1]] = max(longest.get(one[:-1], 0), length)
+    return ["/".join(one[-longest[one[:-1]] :]) for one in parts]
 
 
 def render(runs: Sequence[Run], where: str) -> str:
@@ -93,12 +110,12 @@ def render(runs: Sequence[Run], where: str) -> str:
     template = environment.get_template("page.html")
     return template.render(
         nonce=secrets.token_hex(16),
-        where=clean(where),
+        where=where,
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         rows=rows,
         differences=differing,
         figures=FIGURES,
-        counts=Counter(run.status for run in runs),
+        counts=[_count(status, count) for status, count in Counter(run.status for run in runs).items()],
         best=_best(rows),
         broken=[row for row in rows if row.run.status in (FAILED, UNFINISHED) or row.run.problems],
         compared=sum(row.run.status == FINISHED for row in rows) > 1,
@@ -111,6 +128,11 @@ def render(runs: Sequence[Run], where: str) -> str:
 
 def _asset(name: str) -> Markup:
     return Markup((Path(__file__).parent / "assets" / name).read_text(encoding="utf-8"))
+
+
+def _count(status: str, count: int) -> str:
+    several = status in WITHOUT_TRAINING.values() and count > 1  # nouns, where the others are adjectives
+    return f"{count} {status}{'s' if several else ''}"
 
 
 def _status(run: Run) -> str:

@@ -177,6 +177,9 @@ function drawWeights(shared, histogram) {
     name: `after${shown}`, x: places, y: histogram.counts, mode: "markers", marker: { color: palette[1], symbol: "diamond", size: 6 }, hoverinfo: "text",
     text: histogram.values.map((value, i) => `after: ${histogram.counts[i].toLocaleString("en")} weights<br>at ${value}`),
   };
-  const xaxis = { tickmode: "array", tickvals: histogram.ticks.map(place), ticktext: histogram.labels, range: [-end, end] };
+  const middle = histogram.ticks.indexOf(0);
+  const step = document.getElementById("weights").clientWidth < 480 ? 2 : 1;
+  const kept = (_, i) => (i - middle) % step === 0;
+  const xaxis = { tickmode: "array", tickvals: histogram.ticks.filter(kept).map(place), ticktext: histogram.labels.filter(kept), range: [-end, end] };
   draw(shared, "weights", [before, stems, after], { xaxis, yaxis: { rangemode: "normal" } });
 }

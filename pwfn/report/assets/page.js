@@ -16,14 +16,15 @@
   makeSortable(table, (row, column) => values[row.dataset.run][column]);
 
   function drawShared() {
-    const note = state.visible.length && !state.visible.some((run) => details[run] && details[run].rounds) ? "No run that is shown has finished a round." : "";
+    const note = !state.visible.some((run) => details[run] && details[run].rounds) ? "No run that is shown has finished a round." : "";
     document.getElementById("curves-note").textContent = note;
+    document.getElementById("curves").hidden = note !== "";
     if (!canDraw) return;
     if (!document.getElementById("comparison").hidden) {
       drawPareto(shared, "pareto-bits", "entropy_bits", state, select);
       drawPareto(shared, "pareto-file", "file_mb", state, select);
     }
-    drawCurves(shared, details, state, select);
+    if (!note) drawCurves(shared, details, state, select);
   }
 
   function select(run) {
