@@ -52,6 +52,7 @@ class _Round:
     inc: float
     zero_fix: bool
     worth: Worth
+    least: float
 
     def __post_init__(self) -> None:
         require(
@@ -59,6 +60,7 @@ class _Round:
             fraction=(0 < self.fraction <= 1, "above 0 and at most 1"),
             threshold=(0 < self.threshold < math.inf, "a number above 0"),
             inc=(1 < self.inc < math.inf, "a number above 1 (or the threshold would never grow)"),
+            least=(0 <= self.least < math.inf, "a number from 0"),
         )
 
 
@@ -71,6 +73,7 @@ def cluster_round(
     inc: float = 2.0,
     zero_fix: bool = True,
     worth: Worth = most_weights,
+    least: float = 0.0,
     codebook: Codebook = AdditivePow2(),  # noqa: B008  # frozen
     sizes: Sequence[int] = (),
     sigma_join: SigmaJoin = std_mu,
@@ -80,13 +83,15 @@ def cluster_round(
 
     `mu` and `sigma` are flat, equally long, of one floating dtype (half types are computed in float32), and are not
     changed. The threshold starts at `threshold` and grows by the factor `inc` when nothing more can be reached; it counts
-    sigmas or, where `tolerance` (like sigma) is given, tolerances. Sigma is then only joined. `sizes` are the weights of
+    sigmas or, where `tolerance` (like sigma) is given, tolerances. Sigma is then only joined. Values that are worth less
+    than `least` for each weight they catch are passed over; where that leaves nothing to take at a threshold, `least` is
+    halved, below 1 it is given up. `sizes` are the weights of
     each tensor, for codebooks that have values for each (none: all are one tensor).
     Deterministic: ties go to the smaller centroid and, in the cluster that is cut short, to the smaller index.
     Raises ValueError for NaN, infinite or all-zero mu, for mu too large for the codebook, for NaN, infinite or negative
     sigma or tolerance, and for settings out of range.
     """
-    settings = _Round(fraction, threshold, inc, zero_fix, worth)
+    settings = _Round(fraction, threshold, inc, zero_fix, worth, least)
     low, high, largest_unit = check_weights(mu, sigma, tolerance)
     tolerance = sigma if tolerance is None else tolerance
     with in_one_thread():
@@ -138,14 +143,15 @@ def _assign(
     points: list[int] = []  # of the clusters
     caught: dict[int, int] = {}
     todo = math.ceil(settings.fraction * len(weights))
-    k, order, tick = settings.threshold, 1, 1
+    k, least, order, tick = settings.threshold, settings.least, 1, 1
     while True:
+        taken_before = len(points)
         axis = values.axis(k, settings.zero_fix, device)
         reach = Reach(weights, axis, largest_unit)
         limit = reach.limit
         while True:  # the passes at this k: at most two orders share it
             on_offer = values.points(order, limit)
-            taken, todo = reach.cover.take(on_offer, todo, len(points), settings.worth, caught)
+            taken, todo = reach.cover.take(on_offer, todo, len(points), settings.worth, caught, least)
             points += taken
             done = todo == 0 or bool((reach.cover.cluster == CUT_SHORT).any())
             grow_order = order < values.max_order and tick % 2 == 1
@@ -160,6 +166,8 @@ def _assign(
             return clusters, found, k
         reach.keep_free()
         k *= settings.inc
+        if reach.cover.passed_over and len(points) == taken_before:
+            least = least / 2 if least >= 2 else 0.0
 
 
 def _write(clusters: Tensor, reach: Reach, points: list[int], todo: int) -> None:

@@ -49,6 +49,7 @@ class GreedyCover:
     def __init__(self, lo: Tensor, hi: Tensor, counts: Tensor) -> None:
         self.lo, self.hi, self.counts = lo, hi, counts
         self.cluster = torch.full_like(counts, FREE)
+        self.passed_over = False
 
     def take(
         self,
@@ -57,13 +58,15 @@ class GreedyCover:
         next_cluster: int,
         worth: Worth = most_weights,
         caught: dict[int, int] | None = None,
+        least: float = 0.0,
     ) -> tuple[list[int], int]:
         """Let `points` (sorted int64) take intervals, that of the largest worth first, until `todo` weights are taken.
 
         Ties go to the smaller point; each point is taken once. Clusters are numbered from `next_cluster`; the one that
         would catch more than what is left to do is marked CUT_SHORT. Returns the points in the order in which they
         were taken, and how many weights are left to do (with a cut cluster: how many of its members to take).
-        `caught` tells how many weights each point has caught before, and is brought up to date.
+        `caught` tells how many weights each point has caught before, and is brought up to date. A point that is worth less
+        than `least` for each weight of its catch is passed over (which `passed_over` remembers).
         """
         before = {} if caught is None else caught
         begin = torch.searchsorted(points, self.lo)  # an interval covers points[begin:end]; ascending, as lo is
@@ -85,7 +88,11 @@ class GreedyCover:
             if not catch:
                 heappop(heap)
                 continue
-            if (now := -worth(catch, had[point])) != heap[0][0]:
+            if -(now := -worth(catch, had[point])) < least * catch:  # and so it stays, as its catch only falls
+                self.passed_over = True
+                heappop(heap)
+                continue
+            if now != heap[0][0]:
                 heapreplace(heap, (now, point))
                 continue
             number = next_cluster + len(taken) if catch <= todo else CUT_SHORT

@@ -14,9 +14,11 @@ from torch import Tensor
 from pwfn.clustering import ClusterResult, cluster_round
 from pwfn.codebook import Codebook
 from pwfn.faults import require
-from pwfn.greedy import Worth, most_bits, most_weights
+from pwfn.greedy import most_bits
 from pwfn.nearest_round import nearest_round
 from pwfn.sigma_join import SigmaJoin
+
+MOST_BITS = 32  # no weight can save more than the logarithm of the number of weights
 
 
 class Round(Protocol):
@@ -69,27 +71,38 @@ class Greedy(Rule):
             inc=(1 < self.inc < math.inf, "a number above 1"),
         )
 
-    @property
-    def worth(self) -> Worth:
-        """By which the values of the codebook are compared."""
-        return most_weights
-
     def threshold(self, round_index: int, rounds: int) -> float:
         if rounds == 1:
             return self.start
         return self.start + (self.end - self.start) * round_index / (rounds - 1)
 
     def at(self, threshold: float) -> Round:
-        return partial(cluster_round, threshold=threshold, inc=self.inc, zero_fix=self.zero_fix, worth=self.worth)
+        return partial(cluster_round, threshold=threshold, inc=self.inc, zero_fix=self.zero_fix)
 
 
 @dataclass(frozen=True)
 class GreedyBits(Greedy):
-    """The value that saves most bits is taken first (`pwfn.greedy.most_bits`); all else as in `Greedy`."""
+    """The value that saves most bits is taken first (`pwfn.greedy.most_bits`); all else as in `Greedy`.
 
-    @property
-    def worth(self) -> Worth:
-        return most_bits
+    A value that saves less than `least` bits for each weight it would get is passed over, and its weights wait for a
+    larger threshold, at which they may reach one that more share.
+    """
+
+    least: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self, least=(0 <= self.least <= MOST_BITS, f"a number from 0 to {MOST_BITS}"))
+
+    def at(self, threshold: float) -> Round:
+        return partial(
+            cluster_round,
+            threshold=threshold,
+            inc=self.inc,
+            zero_fix=self.zero_fix,
+            worth=most_bits,
+            least=self.least,
+        )
 
 
 @dataclass(frozen=True)

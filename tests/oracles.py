@@ -60,6 +60,7 @@ def cluster_round(
     zero_fix: bool,
     rule: str,
     worth: Callable[[int, int], float] = most_weights,
+    least: float = 0.0,
 ) -> tuple[Array, Array, list[int], list[float], float]:
     """One round with a dense candidates x weights matrix: new mu, new sigma, assignment, codebook, final k."""
 
@@ -67,7 +68,14 @@ def cluster_round(
         return [(0, value) for value in candidates(order, b, largest)]
 
     tiny = [2.0**-b] if zero_fix else [0.0]
-    settings = {"fraction": fraction, "threshold": threshold, "inc": inc, "max_order": max_order, "rule": rule}
+    settings = {
+        "fraction": fraction,
+        "threshold": threshold,
+        "inc": inc,
+        "max_order": max_order,
+        "rule": rule,
+        "least": least,
+    }
     return _round(mu, sigma, np.zeros(len(mu)), on_offer, tiny, worth, **settings)
 
 
@@ -100,11 +108,13 @@ def _round(
     inc: float,
     max_order: int,
     rule: str,
+    least: float = 0.0,
 ) -> tuple[Array, Array, list[int], list[float], float]:
     new_mu, new_sigma = mu.copy(), sigma.copy()
     free = np.ones(len(mu), dtype=bool)
     caught: Counter[tuple[int, float]] = Counter()
     order, tick, k, todo = 1, 1, threshold, math.ceil(fraction * len(mu))
+    taken_at_k, passed_at_k = 0, False
     while todo > 0:
         pairs = on_offer(order, float(np.abs(mu[free]).max()))
         of, value = (np.array(part)[:, None] for part in zip(*pairs, strict=True))
@@ -117,6 +127,8 @@ def _round(
         while todo > 0:
             catches = (reach & free).sum(1) * unused
             takers = np.flatnonzero(catches).tolist()
+            worthy = [i for i in takers if worth(int(catches[i]), caught[pairs[i]]) >= least * catches[i]]
+            takers, passed_at_k = worthy, passed_at_k or len(worthy) < len(takers)
             if not takers:
                 break
             best = max(takers, key=lambda i: worth(int(catches[i]), caught[pairs[i]]))  # the first of equals
@@ -130,11 +142,15 @@ def _round(
             unused[best] = False
             caught[pairs[best]] += len(members)
             todo -= len(members)
+            taken_at_k += 1
         if todo > 0:
             if order < max_order and tick % 2 == 1:
                 order += 1
             else:
                 k *= inc
+                if passed_at_k and taken_at_k == 0:
+                    least = least / 2 if least >= 2 else 0
+                taken_at_k, passed_at_k = 0, False
             tick += 1
     codebook = sorted({float(value) for value in new_mu[~free]})
     assignment = [-1 if is_free else codebook.index(value) for value, is_free in zip(new_mu, free, strict=True)]
