@@ -51,7 +51,7 @@ class RunLogger(WandbLogger):
     def __init__(self, *, artifact: bool, **options: Any) -> None:
         super().__init__(**options)
         self._artifact = artifact
-        self._warned = False
+        self._warned: set[str] = set()
         # Lightning always passes it, W&B has dropped it and says so at every start.
         self._wandb_init.pop("anonymous", None)
 
@@ -87,8 +87,8 @@ class RunLogger(WandbLogger):
             self._experiment: Any = DummyExperiment()
 
     def _warn(self, what: str, error: Exception, rest: str) -> None:
-        if not self._warned:
-            self._warned = True
+        if what not in self._warned:
+            self._warned.add(what)
             warnings.warn(f"W&B run {self._name!r} {what} ({error!r}). {rest}.", RuntimeWarning, stacklevel=4)
 
     def _tell(self, action: Callable[[Any], Any]) -> None:

@@ -258,6 +258,18 @@ def test_a_server_that_is_not_there_leaves_a_whole_offline_run_under_the_same_id
     assert [row["round"] for row in run.history] == [0] and run.exit_code == 0
 
 
+def test_a_run_that_cannot_go_on_offline_either_says_that_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**options: Any) -> None:
+        raise wandb.errors.CommError(options["mode"])
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    with pytest.warns(RuntimeWarning) as caught:
+        whole_run(Wandb(save_dir=str(tmp_path), mode="online"), tmp_path, "first")
+    said = [str(one.message) for one in caught if "W&B run" in str(one.message)]
+    assert ["cannot start online" in said[0], "cannot start offline" in said[1], len(said)] == [True, True, 2]
+    assert len((tmp_path / "first" / "rounds.csv").read_text().splitlines()) == 3
+
+
 def test_a_fault_of_our_own_at_the_start_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fails("offline", KeyError("ours"), monkeypatch)
     with pytest.raises(KeyError):
