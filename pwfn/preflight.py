@@ -13,6 +13,7 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
 from copy import deepcopy
+from importlib.util import find_spec
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -185,10 +186,23 @@ def _sweep_settings(parsed: list[Override], multirun: bool, jobs: _Jobs) -> tupl
         hydra = jobs.compose(tuple(str(o.input_line) for o in settings), RunMode.MULTIRUN).hydra
         multirun = multirun or hydra.mode == RunMode.MULTIRUN
         params = (OmegaConf.select(hydra, "sweeper.params") or {}) if multirun else {}
+        if multirun:
+            jobs.overrides.faults += _missing_plugins(hydra)
         searches = not str(hydra.sweeper._target_).endswith("BasicSweeper")
         return multirun, searches, [f"{key}={value}" for key, value in params.items()]
     except COMPOSE_ERRORS:
         return multirun, False, []  # composing the jobs meets the same error, and reports it
+
+
+def _missing_plugins(hydra: DictConfig) -> list[str]:
+    """An option may be of a plugin that is an extra; Hydra would show a traceback."""
+    lines = []
+    for role in ("launcher", "sweeper"):
+        package = ".".join(str(hydra[role]._target_).split(".")[:2])
+        if find_spec(package) is None:
+            chosen = f"hydra/{role} = {hydra.runtime.choices[f'hydra/{role}']!r}"
+            lines.append(f"{chosen}: must be one that is installed; {package} is not (docs/sweeps.md says how)")
+    return lines
 
 
 def _combinations(choices: list[list[Override]]) -> list[tuple[Override, ...]]:

@@ -19,7 +19,12 @@ from pwfn.faults import RunError, Stopped
 from pwfn.settings import TrainSettings
 from pwfn.state_file import FOLDER as CHECKPOINTS
 
-SHARED_PROCESS = ("BasicLauncher", "JoblibLauncher", ".LocalLauncher")  # whose jobs share a process or command line
+SHARED_PROCESS = (
+    "BasicLauncher",
+    "JoblibLauncher",
+    ".LocalLauncher",
+    "RayLauncher",
+)  # whose jobs share a process or command line
 
 
 def train(cfg: DictConfig) -> float:

@@ -151,6 +151,8 @@ def test_every_parameter_can_be_overridden_without_a_plus(path: Path) -> None:
     subgroups = {key for entry in content.get("defaults", []) if isinstance(entry, dict) for key in entry}
     for node in nodes(content):
         module, _, name = node["_target_"].rpartition(".")
+        if ".hydra_ray_launcher" in module:
+            pytest.importorskip(module, reason="the extra ray is not installed")
         parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
         own = set(node) - {"_target_", "defaults"}
         assert set(parameters) == own | (subgroups if node is content else set())
