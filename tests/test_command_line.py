@@ -156,7 +156,9 @@ def test_evaluate_from_the_command_line(program: Program, smoke: Path) -> None:
     assert "Traceback" not in wrong.stderr
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/choices.md", "docs/dry_run.md", "docs/sweeps.md", "docs/wandb.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/choices.md", "docs/dry_run.md", "docs/sweeps.md", "docs/wandb.md"]
+)
 def test_the_train_commands_of_the_docs_pass_every_check(
     document: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
