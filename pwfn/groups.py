@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pwfn.passes import CHUNK
+
 Floats = NDArray[np.float64]
 MOST = 1 << 16
 
@@ -24,23 +26,21 @@ class Groups:
     counts: Floats
 
     @classmethod
-    def of(cls, mu: Tensor, bins: int = MOST) -> Groups:
-        """Of a flat tensor: a group for each distinct value where there are at most `bins`, else bins of equal width."""
-        mu = mu.detach()
-        if mu.numel() <= bins:
-            values, counts = torch.unique(mu + 0.0, return_counts=True)
-            return cls(values.double().cpu().numpy(), counts.double().cpu().numpy())
-        low, high = (float(x) for x in mu.aminmax())
-        if low == high:
-            return cls(np.array([low]), np.array([float(mu.numel())]))
-        count, total = np.zeros(bins), np.zeros(bins)
-        for piece in mu.split(bins):
-            values = piece.double().cpu().numpy()
-            place = np.minimum(((values - low) * (bins / (high - low))).astype(np.int64), bins - 1)
-            count += np.bincount(place, minlength=bins)
-            total += np.bincount(place, weights=values, minlength=bins)
-        used = count > 0
-        return cls(total[used] / count[used], count[used])
+    def of(cls, mu: Tensor, most: int = MOST) -> Groups:
+        """Of a flat tensor: a group for each distinct value of at most `most` weights; of more, as many bins of equal width.
+
+        The outermost weights, a 64th of `most` on either side, are not put into bins: a few huge ones would else leave all
+        others in one.
+        """
+        mu = mu.detach() + 0.0
+        if mu.numel() <= most:
+            return cls(*_distinct(mu))
+        outer = most // 64
+        low, high = (mu.kthvalue(k).values for k in (outer + 1, mu.numel() - outer))
+        below, above = _distinct(mu[mu < low]), _distinct(mu[mu > high])
+        middle = _binned(mu[(mu >= low) & (mu <= high)], float(low), float(high), most)
+        means, counts = (np.concatenate(parts) for parts in zip(below, middle, above, strict=True))
+        return cls(means, counts)
 
     def error(self, values: Floats) -> float:
         """The sum of squared distances of the groups' means to the nearest of the ascending `values`."""
@@ -54,3 +54,21 @@ class Groups:
         up_to = np.cumsum(self.counts[order])
         place = int(np.searchsorted(up_to, share * up_to[-1] * (1 - 1e-12)))
         return float(np.abs(self.means[order[place]]))
+
+
+def _distinct(mu: Tensor) -> tuple[Floats, Floats]:
+    values, counts = torch.unique(mu, return_counts=True)
+    return values.double().cpu().numpy(), counts.double().cpu().numpy()
+
+
+def _binned(mu: Tensor, low: float, high: float, bins: int) -> tuple[Floats, Floats]:
+    """The mean and the number of the weights in each bin that has any."""
+    count, total = np.zeros(bins), np.zeros(bins)
+    scale = bins / (high - low) if high > low else 0.0
+    for piece in mu.split(CHUNK):
+        values = piece.double().cpu().numpy()
+        place = np.minimum(((values - low) * scale).astype(np.int64), bins - 1)
+        count += np.bincount(place, minlength=bins)
+        total += np.bincount(place, weights=values, minlength=bins)
+    used = count > 0
+    return total[used] / count[used], count[used]

@@ -144,9 +144,8 @@ class Uniform(Made):
 class KMeans(Made):
     """The `values` means of the groups into which the weights fall with the least sum of squared distances to them.
 
-    The exact optimum of one-dimensional k-means, by dynamic programming (Wang and Song 2011, Ckmeans.1d.dp), on the
-    weights: exact as long as there are at most 65,536 distinct weights; else groups end at borders of as many bins of
-    equal width. With the scope tensor, a tensor of fewer distinct weights gets one value for each.
+    The exact optimum of one-dimensional k-means, by dynamic programming (Wang and Song 2011, Ckmeans.1d.dp), of up to
+    65,536 weights. Of more, groups end at borders of as many bins of equal width (`pwfn.groups`). With the scope tensor, a tensor of fewer distinct weights gets one value for each.
     """
 
     values: int = 16

@@ -113,9 +113,13 @@ def test_groups_keep_sums_and_are_the_distinct_weights_where_there_are_few(monke
     few = Groups.of(mu[:40])
     assert few.means.tolist() == np.unique(mu[:40].double().numpy()).tolist() and few.counts.sum() == 40
     many = Groups.of(mu, 500)
-    assert len(many.means) <= 500 and many.counts.sum() == 5000 and (np.diff(many.means) > 0).all()
+    assert len(many.means) <= 514 and many.counts.sum() == 5000 and (np.diff(many.means) > 0).all()
     assert (many.means * many.counts).sum() == pytest.approx(mu.double().sum().item(), rel=1e-9)
     assert Groups.of(torch.full((9,), 0.5), 4).means.tolist() == [0.5]
+    far = torch.cat([mu, torch.tensor([1e6, -3e5])])
+    many = Groups.of(far, 500)
+    assert many.counts.sum() == 5002 and many.means[0] == -3e5 and many.means[-1] == 1e6
+    assert len(many.means) > 200  # two huge weights have not put all others into one bin
     exact, coarse = ({**KMeans(8).made_for(mu, ()).saved()}["values"][0] for _ in range(2))
     assert exact == coarse
     monkeypatch.setattr(groups.Groups.of.__func__, "__defaults__", (2000,))
