@@ -26,6 +26,7 @@ from pwfn.module import Phase
 from pwfn.network import FlatWeights, cluster_network
 from pwfn.posterior import quantised_tensors, set_sigma
 from pwfn.record import Scores
+from pwfn.report import REPORT
 from pwfn.rounds import RoundLoop
 from pwfn.settings import TrainSettings
 from tests import oracles
@@ -272,8 +273,9 @@ def test_a_sweep_of_dry_runs_ends_with_its_table(program: Program, tmp_path: Pat
     done = program(tmp_path, "train.py", *sweep)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["sweep"]  # no W&B run
-    last = done.stdout.splitlines()[-2:]
-    for job, line in enumerate(last):
+    *_, first, second, report = done.stdout.splitlines()
+    assert report == f"Report: {tmp_path / 'sweep' / REPORT}" and (tmp_path / "sweep" / REPORT).stat().st_size > 1e6
+    for job, line in enumerate((first, second)):
         folder = tmp_path / "sweep" / f"{job}_codebook.b-{'57'[job]}"
         figures = json.loads((folder / "result.json").read_text())["summary"]
         assert line.split()[:3] == [str(job), "57"[job], str(figures["codebook_size"])]
