@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Thread
 
 PARENT = "PWFN_SWEEP_PARENT"  # the descriptor of a pipe of which only the launcher holds the other end
+
+
+@contextmanager
+def parent_pipe() -> Iterator[int]:
+    """In the launcher: the descriptor for its jobs, of a pipe of which this process alone holds the other end."""
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def stop_with_parent() -> None:

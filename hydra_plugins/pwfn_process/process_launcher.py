@@ -28,7 +28,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from pwfn.orphan import PARENT
+from pwfn import failure
+from pwfn.orphan import PARENT, parent_pipe
 from pwfn.record import RESULT
 from pwfn.sweep import folder as sweep_folder
 from pwfn.sweep.job import CONSOLE, Job, new_job, reason
@@ -99,8 +100,8 @@ class ProcessLauncher(Launcher):
             if self.codes[job.number] != 0:
                 print(f"pwfn: {job} failed: {reason(job.folder, self.codes[job.number])}", file=sys.stderr, flush=True)
         failed = sum(self.codes[job.number] != 0 for job in jobs)
-        failure = JobFailed(f"pwfn: {failed} of {len(jobs)} jobs failed")
-        return [_job_return(job, failure if self.codes[job.number] else None) for job in jobs]
+        why = JobFailed(f"pwfn: {failed} of {len(jobs)} jobs failed")
+        return [_job_return(job, why if self.codes[job.number] else None) for job in jobs]
 
     def _job(self, number: int, overrides: list[str]) -> Job:
         assert self.config is not None and self.context is not None  # launch has checked
@@ -136,7 +137,7 @@ class ProcessLauncher(Launcher):
 
     def _run_all(self, jobs: list[Job]) -> None:
         environment = self._environment()
-        with ThreadPoolExecutor(self.n_jobs) as pool, _sigterm_as_exit(), _parent() as descriptor:
+        with ThreadPoolExecutor(self.n_jobs) as pool, _sigterm_as_exit(), parent_pipe() as descriptor:
             results = [pool.submit(self._run, job, environment, descriptor) for job in jobs]
             try:
                 for result in results:
@@ -154,6 +155,7 @@ class ProcessLauncher(Launcher):
                 log.info("\t%s%s", job, ", from its last checkpoint" if goes_on else "")
                 job.folder.mkdir(parents=True, exist_ok=True)
                 (job.folder / RESULT).unlink(missing_ok=True)  # the result of an earlier sweep is not this job's
+                failure.forget(job.folder)
                 # several jobs at a time would write into each other's lines
                 out = None if self.n_jobs == 1 else stack.enter_context((job.folder / CONSOLE).open("ab"))
                 process = subprocess.Popen(
@@ -240,21 +242,10 @@ def _sigterm_as_exit() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-@contextmanager
-def _parent() -> Iterator[int]:
-    """A pipe of which this process alone holds the other end: whoever reads the descriptor learns of its death."""
-    reading, writing = os.pipe()
-    try:
-        yield reading
-    finally:
-        os.close(reading)
-        os.close(writing)
-
-
-def _job_return(job: Job, failure: JobFailed | None) -> JobReturn:
+def _job_return(job: Job, why: JobFailed | None) -> JobReturn:
     """What a sweeper sees of a finished job; the return value is the `objective` the job wrote to its folder, if any."""
     config = OmegaConf.masked_copy(job.config, [str(key) for key in job.config if key != "hydra"])
     done = JobReturn(overrides=job.overrides, cfg=config, working_dir=str(job.folder))
-    done.status = JobStatus.COMPLETED if failure is None else JobStatus.FAILED
-    done.return_value = read_result(job.folder).get("objective") if failure is None else failure
+    done.status = JobStatus.COMPLETED if why is None else JobStatus.FAILED
+    done.return_value = read_result(job.folder).get("objective") if why is None else why
     return done
