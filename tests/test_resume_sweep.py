@@ -38,6 +38,7 @@ def test_failed_and_killed_jobs_do_not_stop_the_others_and_are_tried_again(folde
 
     other = sweep(folder, "x=0,1,2,4", RESUME)
     assert other.returncode == 1 and "job 3 was 'x=3' when the sweep was planned and would now be 'x=4'" in other.stderr
+    assert len(jobs(folder)) == 4  # the table is as it was
     again = sweep(folder, "x=0,1,2,3", RESUME)
     assert again.returncode == 0, again.stderr
     assert started(folder) == [1, 2]

@@ -92,8 +92,9 @@ class ProcessLauncher(Launcher):
         # all jobs are composed before the first one starts, so a wrong one stops the sweep while nothing has run
         jobs = [self._job(initial_job_idx + i, list(overrides)) for i, overrides in enumerate(job_overrides)]
         self._plan(jobs)
-        todo = [job for job in jobs if not (self.resume and job.finished)]
-        self.codes |= {job.number: 0 for job in jobs if job not in todo}
+        done = {job.number: 0 for job in jobs if self.resume and job.finished}
+        self.codes |= done
+        todo = [job for job in jobs if job.number not in done]
         self.outlook.add([self.work[job.number] for job in todo])
         self._run_all(todo)
         for job in todo:
@@ -125,7 +126,6 @@ class ProcessLauncher(Launcher):
                 )
             self.earlier = sweep_folder.read_plan(self.sweep) if there else None
             self.outlook = Outlook(self.n_jobs)
-            atexit.register(self._end)  # a sweeper that searches launches many batches, and says no last one
         if self.earlier is not None:
             sweep_folder.refuse_other_plan(self.earlier, jobs)
         self.launched += jobs
@@ -134,6 +134,7 @@ class ProcessLauncher(Launcher):
         if first:
             done = sum(job.finished for job in jobs) if self.resume else 0
             print_plan(self.sweep, jobs, self.work, self.n_jobs, done)
+            atexit.register(self._end)  # a sweeper that searches launches many batches, and says no last one
 
     def _run_all(self, jobs: list[Job]) -> None:
         environment = self._environment()
