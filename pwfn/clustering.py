@@ -1,9 +1,10 @@
 """One clustering round: which weight moves onto which centroid (Subia-Waud and Dasmahapatra 2023, section 3).
 
-A weight reaches the centroids with `|mu - c| <= k * max(sigma, 2^-20)`, and the centroid that most free weights reach (or,
-by choice, the one that saves most bits) is taken first. No candidates x weights matrix is built: the weights are passed over once per threshold to make a histogram
-(`pwfn.reach`), the greedy choice runs on the histogram (`pwfn.greedy`), and one look-up assigns the weights. Only those
-still free are looked at again. `docs/clustering.md` has the figures.
+A weight reaches the centroids with `|mu - c| <= k * max(sigma, 2^-20)`, and the centroid that most free weights reach
+(or, by choice, the one that saves most bits) is taken first. No candidates x weights matrix is built: the weights are
+passed over once per threshold to make a histogram (`pwfn.reach`), the greedy choice runs on the histogram
+(`pwfn.greedy`), and one look-up assigns the weights. Only those still free are looked at again. `docs/clustering.md` has
+the figures.
 """
 
 from __future__ import annotations
@@ -85,8 +86,8 @@ def cluster_round(
     changed. The threshold starts at `threshold` and grows by the factor `inc` when nothing more can be reached; it counts
     sigmas or, where `tolerance` (like sigma) is given, tolerances. Sigma is then only joined. Values that are worth less
     than `least` for each weight they catch are passed over; where that leaves nothing to take at a threshold, `least` is
-    halved, below 1 it is given up. `sizes` are the weights of
-    each tensor, for codebooks that have values for each (none: all are one tensor).
+    halved, below 1 it is given up. `sizes` are the weights of each tensor, for codebooks that have values for each (none:
+    all are one tensor).
     Deterministic: ties go to the smaller centroid and, in the cluster that is cut short, to the smaller index.
     Raises ValueError for NaN, infinite or all-zero mu, for mu too large for the codebook, for NaN, infinite or negative
     sigma or tolerance, and for settings out of range.
@@ -104,7 +105,10 @@ def cluster_round(
 
 
 def check_weights(mu: Tensor, sigma: Tensor, tolerance: Tensor | None) -> tuple[float, float, float]:
-    """Smallest and largest mu, and the largest tolerance (None: sigma). Raises ValueError, in one line, for what cannot be clustered."""
+    """Smallest and largest mu, and the largest tolerance (None: sigma).
+
+    Raises ValueError, in one line, for what cannot be clustered.
+    """
     if mu.ndim != 1 or mu.shape != sigma.shape or mu.numel() == 0:
         shapes = f"{tuple(mu.shape)} and {tuple(sigma.shape)}"
         raise ValueError(f"mu and sigma must be flat, equally long and not empty, their shapes are {shapes}")

@@ -87,15 +87,15 @@ class Made(Codebook):
 
     def made_for(self, mu: Tensor, sizes: Sequence[int]) -> Table:
         sizes = tuple(sizes) if self.per_tensor and sizes else (mu.numel(),)
-        made = [self.values_for(Groups.of(piece), several=len(sizes) > 1) for piece in mu.split(sizes)]
+        made = [self.values_for(Groups.of(piece)) for piece in mu.split(sizes)]
         values = (tuple(np.unique(one.astype(np.float32)).astype(np.float64).tolist()) for one, _ in made)
         return Table(tuple(values), sizes, tuple(around_zero for _, around_zero in made))
 
     @abstractmethod
-    def values_for(self, weights: Groups, several: bool) -> tuple[Floats, float]:
+    def values_for(self, weights: Groups) -> tuple[Floats, float]:
         """Values for these weights, and the magnitude around zero that belongs to zero (0 for none).
 
-        `several` says that other tensors get values of their own. Raises InvalidValueError.
+        Raises InvalidValueError.
         """
 
 
@@ -121,7 +121,7 @@ class Uniform(Made):
             scope=(self.scope in ("network", "tensor"), "network or tensor"),
         )
 
-    def values_for(self, weights: Groups, several: bool) -> tuple[Floats, float]:
+    def values_for(self, weights: Groups) -> tuple[Floats, float]:
         largest = float(np.abs(weights.means).max())
         if largest == 0:
             return np.zeros(1), 0.0
@@ -160,9 +160,9 @@ class KMeans(Made):
         if find_spec("ckwrap") is None:
             raise ValueError("k-means needs the package ckwrap: pip install 'pwfn[kmeans]'")
 
-    def values_for(self, weights: Groups, several: bool) -> tuple[Floats, float]:
+    def values_for(self, weights: Groups) -> tuple[Floats, float]:
         distinct = len(weights.means)
-        if distinct < self.values and not several:
+        if distinct < self.values and not self.per_tensor:
             raise InvalidValueError(
                 [Fault("codebook.values", self.values, f"at most {distinct}, the distinct weights")]
             )
