@@ -213,12 +213,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--to", choices=FORMS, required=True, help="the form")
     parser.add_argument("--out", type=Path, help="the file to write; default: the artifact's name with another ending")
     given = parser.parse_args(arguments)
+    before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         print(export(given.artifact, given.to, given.out))
     except (ArtifactError, ExportError, OSError) as error:
         print(f"pwfn: {one_line(error, 400)}", file=sys.stderr)
         return 2
+    finally:
+        logging.disable(before)
     return 0
 
 

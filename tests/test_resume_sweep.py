@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from pwfn.sweep.resume import is_asked, resumed_arguments
 from tests import toy_sweep
@@ -153,7 +154,8 @@ def children(pid: int) -> list[int]:
 def test_a_real_sweep_whose_job_and_launcher_are_killed_ends_as_if_nothing_had_been(small_run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     overrides = ["pretrain.epochs=2", "checkpoint.every_steps=1", "schedule.rest_epochs=30"]
     command = [sys.executable, str(PROJECT / "train.py"), "-m"]
-    environment = clean_environment(COLUMNS="200")
+    threads = str(torch.get_num_threads())  # as here, or sums are rounded differently
+    environment = clean_environment(COLUMNS="200", OMP_NUM_THREADS=threads)
     asked = [*SMALL, *overrides, "seed=0,1", "hydra.sweep.dir=sweep"]
     running = subprocess.Popen([*command, *asked], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
     for number in (0, 1):
