@@ -1,4 +1,4 @@
-"""Small clustered networks that the tests of the artifact write and read."""
+"""Small clustered networks that the tests of the artifact write and read, and when two are the same."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pwfn.codebook import AdditivePow2
 from pwfn.network import FlatWeights, cluster_network
-from pwfn.posterior import quantised_tensors, set_sigma, to_bayesian
+from pwfn.posterior import quantised_tensors, set_sigma, to_bayesian, to_deterministic
 from pwfn.prior import Pow2Distance
 from pwfn.rules import Greedy
 from pwfn.sigma_join import SigmaJoin, std_mu
@@ -48,3 +48,21 @@ def clustered(
         sigma_join=sigma_join,
     )
     return network.eval()
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    one, other = one.detach().contiguous(), other.detach().contiguous()
+    return one.dtype == other.dtype and one.shape == other.shape and one.numpy().tobytes() == other.numpy().tobytes()
+
+
+def assert_same_model(model: nn.Module, network: nn.Module, side: int, channels: int = 3) -> None:
+    """`model` is what `network` is without its Gaussians, which are taken off in the end."""
+    images = torch.randn(2, channels, side, side, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        assert torch.equal(model(images), network(images))
+    to_deterministic(network)
+    assert type(model) is type(network) and not model.training
+    assert {n: type(m) for n, m in model.named_modules()} == {n: type(m) for n, m in network.named_modules()}
+    state, wanted = model.state_dict(), network.state_dict()
+    assert set(state) == set(wanted)
+    assert [key for key in state if not same_bits(state[key], wanted[key])] == []

@@ -1,13 +1,17 @@
-"""Takes an artifact apart and seals it again with right checksums, as someone would who wants to do harm."""
+"""Takes an artifact apart and seals it again with right checksums, as someone would who wants to do harm; how it is refused."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+import pwfn
 from pwfn.artifact.container import PREAMBLE
 
 DEFLATED = ("contexts", "tables", "sigma_tables")
@@ -47,3 +51,17 @@ class Forge:
         content = head + stored + b"".join(self.sections.values())
         path.write_bytes(content + hashlib.sha256(content).digest())
         return path
+
+
+MEMORY = 40e6  # bytes; the small network that is read takes 1.5 MB, so anything that believes a huge number shows
+
+
+def refused(path: Path, said: str = "", *, posterior: bool = False) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(pwfn.ArtifactError, match=said) as error:
+            pwfn.load(path, posterior=posterior)
+        assert tracemalloc.get_traced_memory()[1] < MEMORY
+    finally:
+        tracemalloc.stop()
+    assert "\n" not in str(error.value) and len(str(error.value)) < 700

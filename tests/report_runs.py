@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Mapping
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +80,32 @@ def make_sweep(source: Path, sweep: Path) -> Path:
     (sweep / "5_killed").mkdir()
     (sweep / "jobs.json").write_text(json.dumps(jobs))
     return sweep
+
+
+class Page(HTMLParser):
+    """What a browser would make of the markup: every element, the texts outside scripts, and the data."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = [("", {})]
+        self.texts: list[str] = []
+        self.data = ""
+        self.rows: list[list[str]] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.shared, self.details = (json.loads(self.data)[key] for key in ("shared", "details"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th") and self.rows:
+            self.rows[-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        tag, attributes = self.elements[-1]
+        if tag == "script":
+            self.data += data if attributes.get("id") == "data" else ""
+        else:
+            self.texts.append(data)
+        if self.rows and self.rows[-1] and tag in ("td", "th", "button"):
+            self.rows[-1][-1] += data.strip()

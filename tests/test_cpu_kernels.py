@@ -125,7 +125,7 @@ def results(rule: Regularizer, size: int, masked: bool, retrained: bool, *, by_k
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("retrained", [False, True])
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("rule", [NoRegularizer(), Linear(0.3, 0.05), Linear(0.3, 1.0)], ids=repr)
+@pytest.mark.parametrize("rule", [NoRegularizer(), Linear(0.3, 0.05), Linear(0.3, 1.0)], ids=["none", "some", "all"])
 def test_a_fused_draw_is_that_of_torchs_operations(rule: Regularizer, size: int, retrained: bool, masked: bool) -> None:
     made_by = [results(rule, size, masked, retrained, by_kernels=kernels) for kernels in (True, False)]
     for made, expected in zip(*made_by, strict=True):

@@ -12,40 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pwfn import groups, passes, reach, sigma_join
+from pwfn import groups, passes, reach
 from pwfn.clustering import cluster_round
 from pwfn.codebook import AdditivePow2, Codebook, Pow2
 from pwfn.faults import InvalidValueError
 from pwfn.greedy import most_bits, most_weights
 from pwfn.groups import Groups
 from pwfn.made_codebook import RANGES, KMeans, Table, Uniform
-from pwfn.nearest_round import nearest_round
-from pwfn.rules import GreedyBits
 from tests import oracles
+from tests.heavy_tails import MADE, sizes_of, weights
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=150)
-MADE: list[Codebook] = [
-    Uniform(bits=2),
-    Uniform(bits=4, scope="tensor"),
-    Uniform(bits=3, within=1.0),
-    KMeans(5),
-    KMeans(3, scope="tensor"),
-]
-
-
-def weights(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Heavy-tailed float32 numbers, three tensors of different scale, some of them exactly zero."""
-    numbers = np.random.default_rng(seed)
-    mu = 0.02 * numbers.standard_t(3, n) * np.repeat([1, 4, 0.5], [n // 2, n // 3, n - n // 2 - n // 3])
-    mu[:: max(2, n // 7)] = 0
-    sigma = np.abs(0.01 * numbers.standard_normal(n))
-    return torch.tensor(mu, dtype=torch.float32), torch.tensor(sigma, dtype=torch.float32)
-
-
-def sizes_of(n: int) -> list[int]:
-    return [n // 2, n // 3, n - n // 2 - n // 3]
-
-
 # what the codebooks hold ---------------------------------------------------------------------------------------------
 
 
@@ -211,118 +188,3 @@ def test_the_next_round_gives_fixed_weights_the_values_they_have(codebook: Codeb
     fixed = (first.assignment >= 0) & (again.assignment >= 0)
     assert torch.equal(again.mu[fixed], first.mu[fixed]) and int(fixed.sum()) > 1500
     assert again.values == kept
-
-
-# the nearest value ---------------------------------------------------------------------------------------------------
-
-
-def naive_nearest(x: float, table: list[float]) -> float:
-    return min(table, key=lambda value: (abs(x - value), value))
-
-
-@pytest.mark.parametrize("codebook", [*MADE, Pow2(6), AdditivePow2(6, 3)], ids=repr)
-@pytest.mark.parametrize("fraction", [0.3, 1.0])
-def test_nearest_takes_the_shortest_ways_first(codebook: Codebook, fraction: float) -> None:
-    mu, sigma = (x.double() for x in weights(400))
-    sizes = sizes_of(400)
-    result = nearest_round(mu, sigma, fraction=fraction, codebook=codebook, sizes=sizes)
-    tables = [table.tolist() for table in codebook.made_for(mu, sizes).listed(float(mu.abs().max()))]
-    of = np.repeat(np.arange(3), sizes) if len(tables) > 1 else np.zeros(400, dtype=int)
-    goals = [naive_nearest(x, tables[t]) for x, t in zip(mu.tolist(), of, strict=True)]
-    ways = [abs(x - g) / max(s, 2.0**-20) for x, g, s in zip(mu.tolist(), goals, sigma.tolist(), strict=True)]
-    taken = sorted(sorted(range(400), key=lambda i: (ways[i], i))[: math.ceil(fraction * 400)])
-    assert (result.assignment >= 0).nonzero().flatten().tolist() == taken
-    assert [result.mu[i].item() for i in taken] == [goals[i] for i in taken]
-    assert result.codebook.tolist() == sorted({goals[i] for i in taken}) and result.threshold == max(
-        ways[i] for i in taken
-    )
-    assert torch.equal(result.mu[taken], result.codebook[result.assignment[taken].long()])
-    free = result.assignment < 0
-    assert torch.equal(result.mu[free], mu[free]) and torch.equal(result.sigma[free], sigma[free])
-
-
-def test_kmeans_at_once_is_each_weight_at_the_nearest_centre_of_the_optimum() -> None:
-    mu, sigma = weights(150)
-    found, counts = np.unique(mu.double().numpy(), return_counts=True)
-    centres = np.array(oracles.kmeans(found.tolist(), counts.tolist(), 16))
-    result = nearest_round(mu, sigma, fraction=1.0, codebook=KMeans(16))
-    expected = [naive_nearest(x, centres.tolist()) for x in mu.double().tolist()]
-    assert result.mu.tolist() == pytest.approx(expected, rel=1e-6, abs=1e-9)
-    assert result.codebook.numel() == 16 and not (result.assignment < 0).any()
-
-
-@pytest.mark.parametrize("rule", sorted(oracles.SIGMA_JOINS))
-def test_nearest_joins_sigmas_as_the_greedy_rounds_do(rule: str) -> None:
-    mu, sigma = (x.double() for x in weights(300))
-    result = nearest_round(mu, sigma, fraction=0.7, codebook=KMeans(4), sigma_join=getattr(sigma_join, rule))
-    for number in range(result.codebook.numel()):
-        members = (result.assignment == number).numpy()
-        expected = oracles.SIGMA_JOINS[rule](mu.numpy()[members], sigma.numpy()[members])
-        np.testing.assert_allclose(result.sigma.numpy()[members], expected, rtol=1e-9)
-
-
-def test_a_tolerance_instead_of_sigma_decides_who_is_near() -> None:
-    mu, sigma = torch.tensor([0.1, 1.2, -1.3]), torch.ones(3)
-    tolerance = torch.tensor([1e-3, 1.0, 10.0])
-    result = nearest_round(mu, sigma, fraction=1 / 3, codebook=Uniform(2, 1.0), tolerance=tolerance)
-    assert (result.assignment >= 0).tolist() == [False, False, True]
-    assert result.threshold < 1e-5
-
-
-@pytest.mark.parametrize("fraction", [0.0, 1.5, float("nan")])
-def test_nearest_refuses_a_fraction_out_of_range(fraction: float) -> None:
-    with pytest.raises(InvalidValueError, match=r"fraction = .*: must be above 0 and at most 1"):
-        nearest_round(*weights(20), fraction=fraction, codebook=KMeans(2))
-
-
-# the choice that saves most bits -------------------------------------------------------------------------------------
-
-
-@SETTINGS
-@given(
-    st.integers(0, 10_000),
-    st.integers(5, 60),
-    st.integers(1, 4),
-    st.sampled_from((0.5, 1.0)),
-    st.booleans(),
-    st.sampled_from((0.0, 1.0, 2.5, 9.0)),
-)
-def test_most_bits_equals_the_dense_oracle(
-    seed: int, n: int, order: int, fraction: float, zero_fix: bool, least: float
-) -> None:
-    mu, sigma = (x.double() for x in weights(n, seed))
-    options: dict[str, Any] = {"fraction": fraction, "threshold": 0.3, "inc": 1.7, "zero_fix": zero_fix, "least": least}
-    result = cluster_round(mu, sigma, codebook=AdditivePow2(7, order), worth=most_bits, **options)
-    new_mu, _, assignment, in_use, k = oracles.cluster_round(
-        mu.numpy(), sigma.numpy(), b=7, max_order=order, rule="std_mu", worth=oracles.most_bits, **options
-    )
-    assert result.mu.tolist() == new_mu.tolist() and result.codebook.tolist() == in_use
-    assert result.assignment.tolist() == assignment and result.threshold == k
-
-
-def test_a_value_taken_before_draws_more_weights_than_a_new_one_of_the_same_catch() -> None:
-    """At threshold 1 ten weights take 0.5. At 2 three weights reach it and 0.25; one more that, and two more this."""
-    mu = torch.tensor([0.5] * 10 + [0.375] * 3 + [0.53] + [0.1875] * 2)
-    sigma = torch.tensor([0.01] * 10 + [0.0625] * 3 + [0.02] + [0.03125] * 2)
-    options: dict[str, Any] = {"fraction": 1.0, "codebook": Pow2(2), "zero_fix": False}
-    weights_first = cluster_round(mu, sigma, **options)
-    bits_first = cluster_round(mu, sigma, worth=most_bits, **options)
-    assert weights_first.mu.tolist() == [0.5] * 10 + [0.25] * 3 + [0.5] + [0.25] * 2
-    assert bits_first.mu.tolist() == [0.5] * 14 + [0.25] * 2
-
-
-def test_values_that_save_too_little_are_passed_over_until_their_weights_reach_others() -> None:
-    mu, sigma = weights(20_000)
-    options: dict[str, Any] = {"fraction": 1.0, "worth": most_bits}
-    every, few = (cluster_round(mu, sigma, least=least, **options) for least in (0.0, 8.0))
-    counts = [torch.bincount(result.assignment) for result in (every, few)]
-    assert few.codebook.numel() < 0.6 * every.codebook.numel()
-    assert counts[0].min() < 10 and (counts[1] >= 150).float().mean() > 0.8
-    alone = cluster_round(*weights(30), least=30.0, **options)  # never to be met: given up, not waited for
-    assert not (alone.assignment < 0).any()
-
-
-@pytest.mark.parametrize("least", [-1.0, float("nan"), 33.0])
-def test_bits_that_no_weight_can_save_are_refused(least: float) -> None:
-    with pytest.raises(InvalidValueError, match=r"least = .*: must be a number from 0 to 32"):
-        GreedyBits(least=least)

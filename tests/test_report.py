@@ -1,4 +1,4 @@
-"""The report: what is collected against the files it came from, what is said of damaged ones, and that text stays text."""
+"""The report: what is collected against the files it came from, and that text stays text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -24,36 +23,7 @@ from pwfn.report.details import as_json, details, repeat
 from pwfn.report.figures import COLOURS, SHAPES
 from pwfn.report.page import NoReport, read_runs, short_paths, write_report
 from pwfn.run import Finished
-from tests.report_runs import EVIL, copy_run, make_sweep
-
-
-class Page(HTMLParser):
-    """What a browser would make of the markup: every element, the texts outside scripts, and the data."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = [("", {})]
-        self.texts: list[str] = []
-        self.data = ""
-        self.rows: list[list[str]] = []
-        self.feed(path.read_text(encoding="utf-8"))
-        self.shared, self.details = (json.loads(self.data)[key] for key in ("shared", "details"))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th") and self.rows:
-            self.rows[-1].append("")
-
-    def handle_data(self, data: str) -> None:
-        tag, attributes = self.elements[-1]
-        if tag == "script":
-            self.data += data if attributes.get("id") == "data" else ""
-        else:
-            self.texts.append(data)
-        if self.rows and self.rows[-1] and tag in ("td", "th", "button"):
-            self.rows[-1][-1] += data.strip()
+from tests.report_runs import EVIL, Page, copy_run, make_sweep
 
 
 @pytest.fixture(scope="module")
@@ -186,65 +156,6 @@ def test_the_page_asks_for_nothing_from_outside(page: Page, sweep: Path) -> None
     (policy,) = [one["content"] for tag, one in page.elements if one.get("http-equiv") == "Content-Security-Policy"]
     assert policy is not None and policy.startswith("default-src 'none';") and "http" not in policy
     assert (sweep / REPORT).stat().st_size < 2_500_000
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", "\0\xff", '{"run": 3, "pretrained": []}', "a: [1", "x\ny"])
-@pytest.mark.parametrize("name", ["config.yaml", "rounds.json", "summary.json", "weights.json"])
-def test_a_damaged_file_costs_only_what_it_held(
-    finished_run: Finished, tmp_path: Path, name: str, content: str
-) -> None:
-    folder = copy_run(finished_run.folder, tmp_path / "run")
-    (folder / name).write_bytes(content.encode("latin1"))
-    run = read_run(folder, "run")
-    assert run.status == "finished" and len(run.clusters) > 10
-    assert all(line.startswith(name) and "\n" not in line for line in run.problems)
-    as_json(details(run))
-    if name == "rounds.json":
-        found = figures(run)  # the last ones are in result.json as well
-        assert run.rounds == [] and found["codebook_size"] is None
-        assert found["file_mb"] is not None and found["top1"] == finished_run.records[-1].clustered.top1
-    if name == "weights.json":
-        assert run.histogram is None
-
-
-@pytest.mark.parametrize("name", ["clusters.csv", "layers.csv"])
-def test_a_damaged_table_too(finished_run: Finished, tmp_path: Path, name: str) -> None:
-    folder = copy_run(finished_run.folder, tmp_path / "run")
-    lines = (folder / name).read_text().splitlines()
-    (folder / name).write_text("\n".join([*lines[:-1], lines[-1][:5]]))  # cut in the last line
-    run = read_run(folder, "run")
-    assert len(run.clusters) > 10 and len(run.layers) > 10 and run.problems == []
-    (folder / name).write_bytes(b'"\xff\xfe')
-    (line,) = read_run(folder, "run").problems
-    assert line.startswith(f"{name} cannot be read: ")
-    (folder / name).write_text("other,columns\n1,2\n")
-    assert "no figures" in read_run(folder, "run").problems[0]
-
-
-def test_numbers_that_are_none_are_missing(finished_run: Finished, tmp_path: Path) -> None:
-    last = {"clustered/top1": float("nan"), "entropy_bits": float("inf"), "codebook_size": None, "moved": "text"}
-    folder = copy_run(finished_run.folder, tmp_path / "run", last=last)
-    (folder / "weights.json").write_text('{"before": [NaN], "values": [1], "counts": [1], "width": 1, "reach": 2}')
-    run = read_run(folder, "run")
-    found = figures(run)
-    assert found["top1"] is found["entropy_bits"] is found["codebook_size"] is found["change"] is None
-    assert run.histogram is None
-    write_report([tmp_path], tmp_path / REPORT)
-    assert "NaN" not in Page(tmp_path / REPORT).data
-
-
-def test_a_folder_with_nothing_but_hydras_own_is_a_run(tmp_path: Path) -> None:
-    (tmp_path / "job/.hydra").mkdir(parents=True)
-    (tmp_path / "job/.hydra/config.yaml").write_text("seed: 3\nschedule:\n  fractions: [0.5, 1.0]\n")
-    (tmp_path / "job/.hydra/overrides.yaml").write_text("- seed=3\n- name=two words\n")
-    (tmp_path / "job/failure.json").write_text('{"reason": "the images are not there"}')
-    write_report([tmp_path], tmp_path / REPORT)
-    page = Page(tmp_path / REPORT)
-    assert page.rows[1][0] == "job" and page.rows[1][-1] == "failed 0/2"
-    assert "the images are not there" in "".join(page.texts)
-    assert dict(page.details[0]["repeat"])["command"] == "python train.py seed=3 'name=two words'"
-    (tmp_path / "job/failure.json").write_text('{"reason": "stopped by Ctrl-C"}')
-    assert read_run(tmp_path / "job", "job").status == "unfinished"
 
 
 def test_how_to_repeat_a_run(finished_run: Finished) -> None:
