@@ -62,7 +62,7 @@ def refuse_used(folder: Path) -> None:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the run in `folder` has written all it had to write: its result is the last."""
+    """Whether the run in `folder` has all its figures: its result is written when nothing but the report is left to do."""
     return (folder / RESULT).is_file()
 
 

@@ -262,3 +262,10 @@ def _name(cls: type) -> str:
 
 def _dotted(path: str, key: Any) -> str:
     return f"{path}.{key}" if path else str(key)
+
+
+def flat(node: Any, path: str = "") -> dict[str, Any]:
+    """A nested config with dotted keys; lists stay whole, and so do empty sections."""
+    if not isinstance(node, dict) or not node:
+        return {path: node} if path else {}
+    return {key: value for k, v in node.items() for key, value in flat(v, f"{path}.{k}" if path else str(k)).items()}

@@ -9,20 +9,17 @@ from dataclasses import dataclass
 from torch import nn
 
 from pwfn.posterior import QUANTISED_NAMES, QUANTISED_TYPES, GaussianWeight, is_lazy, quantised_tensors
-from pwfn.record import Column
+from pwfn.record import Column, by_key
 
 LAZY = "without a shape before the first forward pass"
 WARN_ABOVE = 0.05  # share of uncovered parameters from which the report is a warning
 
-COVERAGE_COLUMNS: dict[str, Column] = {
-    column.key: column
-    for column in (
-        Column("name", "the parameter, as in the plain model's state dict", "text", str),
-        Column("size", "its elements", "parameters", int),
-        Column("quantised", "1 if it shares the codebook, 0 if it stays in floating point", "flag", int),
-        Column("what", "the kind of a quantised parameter, or why another one is left out", "text", str),
-    )
-}
+COVERAGE_COLUMNS = by_key(
+    Column("name", "the parameter, as in the plain model's state dict", "text", str),
+    Column("size", "its elements", "parameters", int),
+    Column("quantised", "1 if it shares the codebook, 0 if it stays in floating point", "flag", int),
+    Column("what", "the kind of a quantised parameter, or why another one is left out", "text", str),
+)
 
 
 @dataclass(frozen=True)

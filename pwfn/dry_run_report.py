@@ -22,7 +22,7 @@ from pwfn.dry_run import DryRun, DryRunRecord
 from pwfn.inspection import headline, show_coverage, write_coverage
 from pwfn.model import build_bayesian, data_config
 from pwfn.posterior import set_sigma
-from pwfn.record import Column, csv_text, write_atomically, write_result
+from pwfn.record import Column, by_key, csv_text, write_atomically, write_result
 from pwfn.seeding import seed_run
 from pwfn.sensitivity import squared_gradients
 from pwfn.settings import TrainSettings
@@ -32,16 +32,13 @@ ALARM = "bold red"
 DISPLACED = 10  # tensors that are listed by name
 FIGURES = ("codebook_size", "entropy_bits", "entropy_mb", "relative_mean", "tolerances_mean", "threshold")
 
-LAYER_COLUMNS: dict[str, Column] = {
-    column.key: column
-    for column in (
-        Column("name", "the tensor, as in the plain model's state dict", "text", str),
-        Column("weights", "its elements", "weights", int),
-        Column("l2", "Euclidean norm of its move over that of its starting weights; nan if these are all 0", "share"),
-        Column("relative", "mean of |move| / |starting weight| over its weights that do not start at 0", "share"),
-        Column("tolerances", "mean of |move| / starting tolerance (a sigma by default)", "tolerances"),
-    )
-}
+LAYER_COLUMNS = by_key(
+    Column("name", "the tensor, as in the plain model's state dict", "text", str),
+    Column("weights", "its elements", "weights", int),
+    Column("l2", "Euclidean norm of its move over that of its starting weights; nan if these are all 0", "share"),
+    Column("relative", "mean of |move| / |starting weight| over its weights that do not start at 0", "share"),
+    Column("tolerances", "mean of |move| / starting tolerance (a sigma by default)", "tolerances"),
+)
 
 
 def dry_run(settings: TrainSettings, plain: Any, folder: Path, console: Console | None = None) -> list[DryRunRecord]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.loggers.logger import Logger
 
-from pwfn.logger import without_secrets
 from pwfn.round_view import Histogram, RoundView
+from pwfn.secrets import without_secrets
 
 
 class UnderSteps(Logger):
@@ -36,7 +36,7 @@ class UnderSteps(Logger):
         self.save()
 
     def report_again(self, rows: Sequence[Mapping[str, float | int]]) -> None:
-        """Nothing: the files of the sessions before are still there."""
+        """Nothing: what was written before the resume is still there."""
 
     def mark_preempting(self) -> None:
         pass

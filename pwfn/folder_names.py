@@ -6,6 +6,8 @@ import hashlib
 import re
 from datetime import datetime
 
+from pwfn.secrets import without_given_secrets
+
 LONGEST = 100  # characters of a job's folder; file systems allow 255, and its files have names too
 _DIGEST = 8
 
@@ -22,7 +24,7 @@ def job_folder(number: int, overrides: str) -> str:
     Only characters that neither a shell nor Hydra's own grammar wants quoted, so that the folder can be pasted into
     `evaluate.py run=...`. A name that is too long is cut and ends with a digest of the whole.
     """
-    text = re.sub(r"[^\w.,=-]+", "", re.sub(r"[\s/\\:]+", "-", overrides), flags=re.ASCII)
+    text = re.sub(r"[^\w.,=-]+", "", re.sub(r"[\s/\\:]+", "-", without_given_secrets(overrides)), flags=re.ASCII)
     text = text.replace("=", "-").replace(",", "+").strip(".-+")
     name = f"{number}_{text}" if text else str(number)
     if len(name) <= LONGEST:

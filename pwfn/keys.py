@@ -5,14 +5,9 @@ Those of a round are `COLUMNS` in pwfn/record.py: a row goes to files, logger an
 
 from __future__ import annotations
 
-from pwfn.record import COLUMNS, Column
+from pwfn.record import COLUMNS, Column, by_key
 
-
-def _table(*columns: Column) -> dict[str, Column]:
-    return {column.key: column for column in columns}
-
-
-STEP = _table(
+STEP = by_key(
     Column("train/cross_entropy", "the data's part of the loss, of one batch", "nats"),
     Column("train/regularizer", "what the regularizer adds to the loss", "nats"),
     Column(
@@ -28,13 +23,13 @@ STEP = _table(
     Column("train/gpu_memory_gb", "most memory its tensors have taken on its GPU so far", "GB"),
 )
 
-VALIDATION = _table(
+VALIDATION = by_key(
     Column("val/top1", "right at the first guess on the validation split", "percent"),
     Column("val/top5", "right within the first five guesses on the validation split", "percent"),
     Column("val/loss", "mean cross entropy on the validation split", "nats"),
 )
 
-ROUND_VIEW = _table(
+ROUND_VIEW = by_key(
     Column("codebook", "the shared values of the round: how many weights each has, coloured by order", "picture"),
     Column("clusters", "the rows of clusters.csv of the round", "table"),
     Column("histogram/mu", "means of the quantised weights after the clustering", "weight units"),
@@ -42,7 +37,7 @@ ROUND_VIEW = _table(
     Column("histogram/displacement", "how far each weight is from where it was before the first round", "weight units"),
 )
 
-SUMMARY = _table(
+SUMMARY = by_key(
     *(
         Column(f"pretrained/{key}", f"{meaning}, before any round", unit)
         for key, meaning, unit in (
@@ -55,7 +50,7 @@ SUMMARY = _table(
     Column("artifact_mb", "size of model.pwfn", "MB"),
 )
 
-X_AXES = _table(
+X_AXES = by_key(
     Column(
         "trainer/global_step", "optimizer step, from 0 on, pretraining included; x-axis of everything in training", "1"
     ),

@@ -10,24 +10,21 @@ from torch import Tensor, nn
 
 from pwfn.passes import in_one_thread
 from pwfn.posterior import quantised_tensors
-from pwfn.record import Column
+from pwfn.record import Column, by_key
 from pwfn.stats import entropy_bits, value_counts
 
 LAYERS = "layers.csv"  # in a run's folder
 
-LAYER_COLUMNS: dict[str, Column] = {
-    column.key: column
-    for column in (
-        Column("name", "the tensor, as in the plain model's state dict", "text", str),
-        Column("what", "its kind", "text", str),
-        Column("weights", "its elements", "weights", int),
-        Column("unique", "distinct values of its weights", "values", int),
-        Column("entropy_bits", "entropy of its own values", "bits/weight"),
-        Column("zero_share", "its weights that are exactly 0", "share"),
-        Column("sigma_mean", "mean sigma of its weights", "weight units"),
-        Column("l2", "Euclidean norm of its move over that of its starting weights; nan if these are all 0", "share"),
-    )
-}
+LAYER_COLUMNS = by_key(
+    Column("name", "the tensor, as in the plain model's state dict", "text", str),
+    Column("what", "its kind", "text", str),
+    Column("weights", "its elements", "weights", int),
+    Column("unique", "distinct values of its weights", "values", int),
+    Column("entropy_bits", "entropy of its own values", "bits/weight"),
+    Column("zero_share", "its weights that are exactly 0", "share"),
+    Column("sigma_mean", "mean sigma of its weights", "weight units"),
+    Column("l2", "Euclidean norm of its move over that of its starting weights; nan if these are all 0", "share"),
+)
 
 
 @in_one_thread()

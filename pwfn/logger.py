@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from pwfn.faults import Fault, InvalidValueError, require
+from pwfn.secrets import without_secrets
 
 if TYPE_CHECKING:  # a sweep's parent process only reads this module, and must not pay for importing these
     import numpy as np
@@ -19,20 +19,6 @@ if TYPE_CHECKING:  # a sweep's parent process only reads this module, and must n
     from pytorch_lightning.loggers import Logger
 
     from pwfn.round_view import RoundView
-
-_SECRET = re.compile(r"(^|_)(token|password|passwd|secret|api_?key|credentials?)$", re.IGNORECASE)
-
-
-def without_secrets(config: Any) -> Any:
-    """A copy of a plain nested config in which `***` stands for every text under a key like `api_key` or `token`."""
-    if isinstance(config, Mapping):
-        return {
-            key: "***" if isinstance(value, str) and value and _SECRET.search(str(key)) else without_secrets(value)
-            for key, value in config.items()
-        }
-    if isinstance(config, list | tuple):
-        return [without_secrets(value) for value in config]
-    return config
 
 
 @runtime_checkable

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 import torch
@@ -14,13 +13,9 @@ from rich.console import Console
 
 from pwfn.live_view import LiveView
 from pwfn.record import RoundRecord, Scores
-from pwfn.time_left import TimeLeft
+from pwfn.time_left import TimeLeft, clock
 
 _LOSS_EVERY = 0.25  # seconds; reading a loss waits for the GPU, so not at every batch
-
-
-def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
 
 
 def _loss_of(outputs: Any) -> torch.Tensor | None:
@@ -67,6 +62,7 @@ class RunProgress(Callback):
     def start_phase(self, label: str, epochs: int, share: float | None = None) -> None:
         """Announce the next fit, for instance ("round 3/10", 3): each epoch sees `share` of the images; None: of no round."""
         self._label, self._epochs, self._epoch, self._share = label, epochs, 0, share
+        self._skipped = self._batches_skipped = 0  # epochs, and batches of the one after them, from before a resume
         if share is not None:
             self._left.begin(time.monotonic())
         self._epoch_running = False
@@ -91,7 +87,7 @@ class RunProgress(Callback):
         self._left.end_round(time.monotonic())
         left = self._left.seconds() if self._live is None else None
         goes_on = left is not None and self._left.rounds_done < self._left.rounds
-        self.say(f"{line}, about {_clock(left or 0)} left" if goes_on else line)
+        self.say(f"{line}, about {clock(left or 0)} left" if goes_on else line)
         self._show_run()
 
     def say(self, line: str) -> None:
@@ -101,16 +97,17 @@ class RunProgress(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A resumed fit goes on in the middle: count the epochs that it has behind it."""
-        self._epoch = max(0, self._epochs - (int(trainer.max_epochs or 0) - trainer.current_epoch))
+        self._epoch = self._skipped = max(0, self._epochs - (int(trainer.max_epochs or 0) - trainer.current_epoch))
         self._left.skipped(self._epoch * (self._share or 0.0))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if not self._epoch_running:  # Lightning does not announce an epoch that it resumes within
+            self._batches_skipped = batch_idx
             self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_running = True
-        if self._epoch == 0:  # the time the trainer needs to set itself up is no measure for the batches
+        if self._epoch == self._skipped:  # the time the trainer needs to set itself up is no measure for the batches
             self._phase_started = time.monotonic()
         self._epoch += 1
         self._epoch_started = self._loss_read = time.monotonic()
@@ -151,9 +148,10 @@ class RunProgress(Callback):
             parts.insert(0, f"{done}/{self._batches} batches")
             total = self._batches * max(self._epochs, self._epoch)
             done += self._batches * (self._epoch - 1)
-            if done:
-                left = (time.monotonic() - self._phase_started) / done * (total - done)
-                parts.append(f"{_clock(left)} left")
+            here = done - self._batches * self._skipped - self._batches_skipped
+            if here > 0:
+                left = (time.monotonic() - self._phase_started) / here * (total - done)
+                parts.append(f"{clock(left)} left")
         self._show_phase(f"{self._label} epoch {self._epoch}/{self._epochs}", done, total, ", ".join(parts))
 
     def _show_phase(self, description: str, done: int | None, total: int | None, text: str) -> None:
@@ -165,9 +163,9 @@ class RunProgress(Callback):
         if self._live is None:
             return
         now = time.monotonic()
-        text = f"{_clock(now - self._run_started)} so far"
+        text = f"{clock(now - self._run_started)} so far"
         part = of_epoch * (self._share or 0.0)
         left = self._left.seconds(part, now - self._epoch_started if part else 0.0)
         if left is not None:
-            text += f", about {_clock(left)} left"
+            text += f", about {clock(left)} left"
         self._live.run(self._left.rounds_done, self._left.rounds, text)

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from pwfn.record import write_atomically
+from pwfn.secrets import without_given_secrets
 
 PROVENANCE = "provenance.json"  # in a run's folder from its first second on
 PACKAGES = ("pwfn", "torch", "timm", "pytorch-lightning", "hydra-core", "wandb")
@@ -35,7 +36,7 @@ class Provenance:
     def of_this_program(cls) -> Provenance:
         program = Path(sys.argv[0])
         return cls(
-            command=shlex.join([program.name, *sys.argv[1:]]),
+            command=shlex.join([program.name, *map(without_given_secrets, sys.argv[1:])]),
             commit=commit(program.absolute().parent),
             threads=torch.get_num_threads(),
             versions={"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},

@@ -188,24 +188,26 @@ def is_finishing(records: Sequence[RoundRecord]) -> bool:
     return bool(records) and last_clustering(records) not in (None, records[-1])
 
 
-CLUSTER_COLUMNS: dict[str, Column] = {
-    column.key: column
-    for column in (
-        Column("round", "the round in which the cluster was made, counted from 0", "rounds", int),
-        Column("value", "the centroid: what every member's mean became", "weight units"),
-        Column(
-            "order",
-            "powers of two that the centroid adds up; 0 for zero, empty where it is no such sum",
-            "powers of two",
-            int,
-            True,
-        ),
-        Column("count", "members", "weights", int),
-        Column("mu_std", "spread of the members' means before the move", "weight units"),
-        Column("sigma_mean", "mean sigma of the members before the move", "weight units"),
-        Column("sigma_max", "largest sigma of the members before the move", "weight units"),
-    )
-}
+def by_key(*columns: Column) -> dict[str, Column]:
+    """A table's columns in their order."""
+    return {column.key: column for column in columns}
+
+
+CLUSTER_COLUMNS = by_key(
+    Column("round", "the round in which the cluster was made, counted from 0", "rounds", int),
+    Column("value", "the centroid: what every member's mean became", "weight units"),
+    Column(
+        "order",
+        "powers of two that the centroid adds up; 0 for zero, empty where it is no such sum",
+        "powers of two",
+        int,
+        True,
+    ),
+    Column("count", "members", "weights", int),
+    Column("mu_std", "spread of the members' means before the move", "weight units"),
+    Column("sigma_mean", "mean sigma of the members before the move", "weight units"),
+    Column("sigma_max", "largest sigma of the members before the move", "weight units"),
+)
 
 
 def csv_text(columns: Mapping[str, Column], rows: Iterable[Mapping[str, Any]]) -> str:

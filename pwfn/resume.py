@@ -19,8 +19,8 @@ from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from pwfn import checkpoint
-from pwfn.config import ConfigError, load, refuse
+from pwfn import checkpoint, state_file
+from pwfn.config import ConfigError, flat, load, refuse
 from pwfn.overrides import OverrideReader, apply, reason_of
 from pwfn.preflight import COMPOSE_ERRORS, config_loader
 from pwfn.settings import TrainSettings
@@ -54,6 +54,7 @@ def resume(config_dir: Path, config_name: str, argv: Sequence[str]) -> None:
     folder, cfg = resumed_config(config_dir, config_name, argv)
     if checkpoint.is_finished(folder):
         print(f"pwfn: the run in {folder} is finished, there is nothing to resume")
+        state_file.remove(folder)  # of a run that was killed just before it did so
         return
     from pwfn.task import go_on  # Lightning takes seconds to import
 
@@ -130,7 +131,7 @@ def _changes(before: dict[str, Any], after: dict[str, Any], path: str = "") -> I
 
 def _differences(saved: DictConfig, asked: DictConfig) -> list[str]:
     """A line for each value that is not the run's and may not change."""
-    had, has = dict(_leaves(OmegaConf.to_container(saved))), dict(_leaves(OmegaConf.to_container(asked)))
+    had, has = flat(OmegaConf.to_container(saved)), flat(OmegaConf.to_container(asked))
     lines = []
     for key in [*had, *(key for key in has if key not in had)]:
         old, new = had.get(key, _ABSENT), has.get(key, _ABSENT)
@@ -139,14 +140,6 @@ def _differences(saved: DictConfig, asked: DictConfig) -> list[str]:
         given = f"{key} is left out" if new is _ABSENT else f"{key} = {new!r}"
         lines.append(f"{given}: must be {'left out' if old is _ABSENT else repr(old)}, as in the run that is resumed")
     return lines
-
-
-def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(node, dict) and node:
-        for key, value in node.items():
-            yield from _leaves(value, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, node
 
 
 def _other_folder(override: Override, folder: Path) -> list[str]:

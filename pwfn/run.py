@@ -203,9 +203,9 @@ def _finish(
     receipt = write_for_run(folder, network, settings, plain, baseline, state.records[-1])
     facts = _facts(settings, cover, provenance, saver.seconds) | {"artifact": receipt.as_dict()}
     facts["identity"] = asdict(replace(identity, group=settings.logger.group_of(identity.group)))
-    reporter.finish(state.records, baseline, facts)
     said = describe(folder / ARTIFACT)
     reporter.report_artifact(folder / ARTIFACT, {key: said[key] for key in ARTIFACT_FACTS})
+    reporter.finish(state.records, baseline, facts)
     console.print(receipt.table())
     state_file.remove(folder)
     if settings.report:

@@ -44,7 +44,7 @@ class Place:
 
 @dataclass
 class RunState:
-    """`before` holds the quantised means before the first round, `seconds` the time of the sessions before this one."""
+    """`before` holds the quantised means before the first round, `seconds` the time before it was resumed."""
 
     place: Place = field(default_factory=Place)
     baseline: Scores | None = None

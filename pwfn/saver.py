@@ -76,7 +76,7 @@ class Saver(Callback):
 
     @property
     def seconds(self) -> float:
-        """Wall time of the run, earlier sessions included."""
+        """Wall time of the run, that before a resume included."""
         return self._seconds_before + time.monotonic() - self._started
 
     def begin_fit(self) -> int:

@@ -41,7 +41,7 @@ class StopRequest:
             name = NAMES[signal.Signals(number)]
             again = " (once more to stop at once)" if number == signal.SIGINT else ""
             print(f"pwfn: {name}: finishing the step and saving{again}", file=sys.stderr, flush=True)
-        self.signal = number
+            self.signal = number  # the first stays: a sweep's launcher passes SIGTERM on to jobs that had a Ctrl-C
 
 
 def stopped_by(number: int) -> Stopped:

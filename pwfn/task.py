@@ -13,11 +13,12 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from hydra_plugins.pwfn_process.process_launcher import SWEEP
 from pwfn import config, failure
 from pwfn.faults import RunError, Stopped
+from pwfn.secrets import without_given_secrets
 from pwfn.settings import TrainSettings
 from pwfn.state_file import FOLDER as CHECKPOINTS
+from pwfn.sweep.folder import SWEEP, name_of
 
 SHARED_PROCESS = (
     "BasicLauncher",
@@ -86,14 +87,14 @@ def _do(settings: TrainSettings, plain: Any, folder: Path, hydra: Any) -> float:
     from pwfn.run import run
 
     _refuse_shared_process(hydra, settings.trainer.devices * settings.trainer.num_nodes)
-    name = settings.name or " ".join(hydra.overrides.task) or "default"
+    name = settings.name or without_given_secrets(" ".join(hydra.overrides.task)) or "default"
     return run(settings, plain, folder, name=name, group=_sweep(hydra)).records[-1].clustered.top1
 
 
 def _sweep(hydra: Any) -> str | None:
     """The name of the sweep this run is a job of: from the process launcher, or from the folder under another one."""
     if hydra.mode is not None and hydra.mode.name == "MULTIRUN":
-        return "/".join(Path(hydra.sweep.dir).absolute().parts[-2:])
+        return name_of(Path(hydra.sweep.dir))
     return os.environ.get(SWEEP)
 
 

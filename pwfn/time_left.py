@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 ENOUGH = 0.5  # epochs that have to be behind before the first round's end: a few batches are no measure
+
+
+def clock(seconds: float) -> str:
+    """`1:02:03`, to the second."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 class TimeLeft:
     """`work` says of each round how many epochs it trains (half an epoch's images are half of one).
 
-    The first `rounds_done` were done in an earlier session. All times are in seconds, of one clock.
+    The first `rounds_done` were done before the run was resumed. All times are in seconds, of one clock.
     """
 
     def __init__(self, work: Sequence[float], rounds_done: int = 0) -> None:
         self._work, self.rounds_done = list(work), rounds_done
-        self._worked = self._training = self._rest = (
-            0.0  # epochs, their time, and that of everything else, in this session
-        )
+        # since the run began, or was resumed: epochs, their time, and the time of everything else
+        self._worked = self._training = self._rest = 0.0
         self._ended = 0
         self._begun: float | None = None
-        self._behind = self._training_here = (
-            0.0  # of the present round: epochs behind, and the time of those in this session
-        )
+        # of the present round: epochs behind, and the time of those that were not trained before a resume
+        self._behind = self._training_here = 0.0
 
     @property
     def rounds(self) -> int:
@@ -34,7 +38,7 @@ class TimeLeft:
             self._begun = now
 
     def skipped(self, epochs: float) -> None:
-        """So much of the present round was trained in an earlier session."""
+        """So much of the present round was trained before the run was resumed."""
         self._behind += epochs
 
     def trained(self, epochs: float, seconds: float) -> None:

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pwfn.faults import InvalidValueError
 from pwfn.keys import ROUND_VIEW
-from pwfn.logger import Csv, NoLogger, TensorBoard, Wandb, run_logger, without_secrets
+from pwfn.logger import Csv, NoLogger, TensorBoard, Wandb, run_logger
 from pwfn.record import CLUSTER_COLUMNS, COLUMNS
 from pwfn.round_view import Histogram, RoundView
 from tests.test_reporting import BASELINE, cluster, record
@@ -246,20 +246,6 @@ def test_bad_values_are_refused_all_at_once() -> None:
     with pytest.raises(InvalidValueError) as caught:
         Wandb(mode="ofline", project="a/b", tags="paper", save_dir="")  # type: ignore[arg-type]
     assert [fault.name for fault in caught.value.faults] == ["project", "mode", "tags", "save_dir"]
-
-
-def test_secrets_are_hidden_by_key_and_nothing_else_is() -> None:
-    config = {
-        "api_key": "x",
-        "cls_token": True,
-        "list": [{"WANDB_API_KEY": "y"}],
-        "password": "",
-        "tokens": "z",
-        "n": 1,
-    }
-    hidden = {**config, "api_key": "***", "list": [{"WANDB_API_KEY": "***"}]}
-    assert without_secrets(config) == hidden
-    assert config["api_key"] == "x"
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,17 @@ def test_bad_settings_are_refused(key: str, value: object) -> None:
         ParetoSweeper(**good | {key: value})  # type: ignore[arg-type]
 
 
+def test_what_a_trial_chooses_hangs_on_the_seed_and_its_number_alone() -> None:
+    """Also where several are asked before the first is run, and with a seed like a date."""
+    chosen = []
+    for numbers in ((0, 1), (1,)):
+        sweeper = ParetoSweeper(8, 8, 20240101, 2, {"a": "maximize", "b": "minimize"}, {})
+        sweeper.fixed, sweeper.space = space("x=interval(0,1)", "c=one,two,three")
+        sweeper.study = optuna.create_study(directions=["maximize", "minimize"])
+        chosen.append([sweeper._ask(number)[1] for number in numbers])
+    assert chosen[0][1] == chosen[1][0] != chosen[0][0]
+
+
 def test_a_killed_search_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
     whole, killed = (toy_sweep.make(tmp_path / name) for name in ("whole", "killed") if not (tmp_path / name).mkdir())
     done = sweep(whole, *SEARCH)

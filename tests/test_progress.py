@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -198,3 +199,21 @@ def test_the_live_display_ends_with_an_exception() -> None:
         live = progress._live._live
         raise KeyboardInterrupt
     assert progress._live is None and not live.is_started
+
+
+def test_a_resumed_phase_reckons_with_its_own_batches_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resumed after 8 of 10 epochs and 2 of 10 batches; a batch takes 7 seconds."""
+    shown: list[str] = []
+    now = [100.0]
+    monkeypatch.setattr("pwfn.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
+    progress = RunProgress(Console(file=io.StringIO(), width=60))
+    monkeypatch.setattr(progress, "_show_phase", lambda label, done, total, text: shown.append(text))
+    progress.start_phase("round 1/1", 10, 1.0)
+    trainer: Any = SimpleNamespace(max_epochs=10, current_epoch=8, num_training_batches=10)
+    progress.on_train_start(trainer, Tiny())
+    now[0] = 500.0  # what the trainer needed to set itself up is no measure
+    progress.on_train_batch_start(trainer, Tiny(), None, 2)
+    assert shown[-1] == "0/10 batches"
+    now[0] += 7 * 2
+    progress._show_batches(4, "")
+    assert shown[-1] == "4/10 batches, 0:01:52 left"  # 16 of 100 batches are ahead

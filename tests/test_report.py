@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from pwfn import report
+from pwfn.config import flat
 from pwfn.evaluation.task import report_on
 from pwfn.histogram import WeightHistogram
 from pwfn.report import REPORT, report_at_end
-from pwfn.report.collect import find_runs, flat, read_run
+from pwfn.report.collect import find_runs, read_run
 from pwfn.report.compare import FIGURES, differences, figures
 from pwfn.report.details import as_json, details, repeat
 from pwfn.report.figures import COLOURS, SHAPES

@@ -60,6 +60,15 @@ def test_numbers_that_are_none_are_missing(finished_run: Finished, tmp_path: Pat
     assert "NaN" not in Page(tmp_path / REPORT).data
 
 
+def test_values_of_configs_that_are_no_numbers_cost_no_report(finished_run: Finished, tmp_path: Path) -> None:
+    for name, value in (("one", ".inf"), ("two", "0.5"), ("three", "1" + 400 * "0")):
+        folder = copy_run(finished_run.folder, tmp_path / name)
+        config = (folder / "config.yaml").read_text()
+        (folder / "config.yaml").write_text(config + f"more: {value}\n")
+    assert write_report([tmp_path], tmp_path / REPORT) == 3
+    assert "more" in Page(tmp_path / REPORT).data
+
+
 def test_a_folder_with_nothing_but_hydras_own_is_a_run(tmp_path: Path) -> None:
     (tmp_path / "job/.hydra").mkdir(parents=True)
     (tmp_path / "job/.hydra/config.yaml").write_text("seed: 3\nschedule:\n  fractions: [0.5, 1.0]\n")

@@ -48,6 +48,14 @@ def test_only_what_differs_is_told_of_the_overrides(tmp_path: Path) -> None:
     ]
 
 
+def test_square_brackets_are_text(tmp_path: Path) -> None:
+    rows = [
+        row(tmp_path, 0, ["a=[head]"], top=1),
+        row(tmp_path, 1, ["a='[/data/x]'"], code=1)._replace(reason="shape [batch, 3]"),
+    ]
+    assert shown(rows)[1:] == [["0", "[head]", "1"], ["1", "'[/data/x]'", "FAILED:", "shape", "[batch,", "3]"]]
+
+
 def test_failed_and_unfinished_jobs_are_marked_and_show_no_figures(tmp_path: Path) -> None:
     rows = [
         row(tmp_path, 0, ["a=1"], bits=3.0),
@@ -117,7 +125,7 @@ def test_the_table_is_saved_for_people_and_programs(tmp_path: Path) -> None:
         row(tmp_path, 0, ["a=x,y", "b=1"], code=1)._replace(reason='says "no", twice', seconds=1.23456),
         row(tmp_path, 1, ["a=z", "b=1"], **result(90.0, 3.1)),
     ]
-    (tmp_path / "jobs.json").write_text(json.dumps([{"job": 1, "seconds": 7.5}]))  # of an earlier session
+    (tmp_path / "jobs.json").write_text(json.dumps([{"job": 1, "seconds": 7.5}]))  # of an earlier time
     sweep_table.write_table(tmp_path, rows)
     first, second = json.loads((tmp_path / "jobs.json").read_text())
     assert first == {

@@ -40,7 +40,7 @@ def test_a_few_batches_are_no_measure() -> None:
     assert left.seconds(0.5, 5.0) == 35.0
 
 
-def test_what_an_earlier_session_trained_is_neither_measured_nor_ahead() -> None:
+def test_what_was_trained_before_a_resume_is_neither_measured_nor_ahead() -> None:
     left = TimeLeft([1.0, 3.0, 3.0], rounds_done=1)
     left.begin(100.0)
     left.skipped(2.0)

@@ -1,8 +1,8 @@
 """A Hydra sweeper that searches two objectives with optuna and can be killed at any moment.
 
-Hydra's own plugin for optuna is bound to optuna 2, runs all trials again where a search goes on, and gives them numbers
-that were used before. Here trial n is job n, for ever, and the study in the sweep's folder (`study.db`) knows a trial
-as open until its result has been told.
+Hydra's own plugin for optuna is bound to optuna 2, whose storage failed with the versions pip chose beside it. Here trial
+n is job n, for ever, and the study in the sweep's folder (`study.db`) knows a trial as open until its result has been
+told.
 
 Hydra imports this module at every start, so it imports nothing heavy.
 """
@@ -18,26 +18,24 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.errors import CompactHydraException
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from pwfn.faults import require
+from pwfn.sweep.folder import SweepError
 from pwfn.sweep.search_space import search_space, suggested
 from pwfn.sweep.table import Row, figures, print_table, write_table
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
 
+    Asked = tuple[Trial, list[str]]  # a trial, and the overrides that it is
+
 STUDY = "study.db"
 FRONT = "pareto.json"  # and pareto.csv, pareto.png
 _DIRECTIONS = ("maximize", "minimize")
-
-
-class SearchError(CompactHydraException):
-    """Ends a search with one line; compact, so that Hydra prints the message and no traceback."""
 
 
 class ParetoSweeper(Sweeper):
@@ -79,27 +77,27 @@ class ParetoSweeper(Sweeper):
         lines = [f"{key}={value}" for key, value in self.params.items()]
         self.fixed, self.space = search_space(parser.parse_overrides([*lines, *arguments]))
         if not self.space:
-            raise SearchError("pwfn: nothing is left to search: give a range, an interval or a choice")
+            raise SweepError("pwfn: nothing is left to search: give a range, an interval or a choice")
         self.study = self._study()
         OmegaConf.save(self.config, self.folder / "multirun.yaml")
         searched = "; ".join(f"{key}: {dimension}" for key, dimension in self.space.items())
         print(f"Search: {self.n_trials} trials for {self._aim()} over {searched}", flush=True)
         atexit.register(self._end)  # also when the search is stopped: what it has found by then
-        self._launch([self._again(trial._trial_id) for trial in self.study.get_trials(deepcopy=False)])
+        self._launch([self._again(trial.number, trial._trial_id) for trial in self.study.get_trials(deepcopy=False)])
         while (number := len(self.study.get_trials(deepcopy=False))) < self.n_trials:
             self._launch([self._ask(number + i) for i in range(min(self.batch_size, self.n_trials - number))])
         if failed := sum(row.code != 0 for row in self.rows.values()):
-            raise SearchError(f"pwfn: {failed} of {len(self.rows)} trials failed")
+            raise SweepError(f"pwfn: {failed} of {len(self.rows)} trials failed")
 
     def _study(self) -> Study:
         try:
             import optuna
         except ModuleNotFoundError:
-            raise SearchError('pwfn: sweep=pareto needs optuna: pip install "pwfn[optuna]"') from None
+            raise SweepError('pwfn: sweep=pareto needs optuna: pip install "pwfn[optuna]"') from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         file = self.folder / STUDY
         if file.exists() and not self.config.hydra.launcher.get("resume", False):
-            raise SearchError(f"pwfn: {file} is another search's: go on with it (-m resume_sweep={self.folder})")
+            raise SweepError(f"pwfn: {file} is another search's: go on with it (-m resume_sweep={self.folder})")
         self.folder.mkdir(parents=True, exist_ok=True)
         return optuna.create_study(
             study_name="pareto",
@@ -108,26 +106,32 @@ class ParetoSweeper(Sweeper):
             load_if_exists=True,
         )
 
-    def _ask(self, number: int) -> Trial:
+    def _ask(self, number: int) -> Asked:
         self.study.sampler = self._sampler(number)
-        return self.study.ask()
+        return self._asked(self.study.ask())
 
-    def _again(self, trial_id: int) -> Trial:
+    def _again(self, number: int, trial_id: int) -> Asked:
         from optuna import Trial
 
-        self.study.sampler = self._sampler(0)
-        return Trial(self.study, trial_id)
+        self.study.sampler = self._sampler(number)
+        return self._asked(Trial(self.study, trial_id))
+
+    def _asked(self, trial: Trial) -> Asked:
+        return trial, suggested(trial, self.space)  # now, while the study has this trial's sampler
 
     def _sampler(self, number: int) -> Any:
         """A random stream for each trial: a search that was killed then chooses what it would have chosen."""
+        import numpy as np
         from optuna.samplers import TPESampler
 
-        return TPESampler(n_startup_trials=self.n_startup, seed=self.seed * 1_000_003 + number)
+        return TPESampler(
+            n_startup_trials=self.n_startup, seed=int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+        )
 
-    def _launch(self, trials: Sequence[Trial]) -> None:
-        if not trials:
+    def _launch(self, asked: Sequence[Asked]) -> None:
+        if not asked:
             return
-        jobs = [[*self.fixed, *suggested(trial, self.space)] for trial in trials]
+        trials, jobs = [trial for trial, _ in asked], [[*self.fixed, *lines] for _, lines in asked]
         done = self.launcher.launch(jobs, initial_job_idx=trials[0].number)
         for trial, job, returned in zip(trials, jobs, done, strict=True):
             ended = returned.status == JobStatus.COMPLETED

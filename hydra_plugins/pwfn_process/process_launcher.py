@@ -23,7 +23,6 @@ from threading import Lock, current_thread, main_thread
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
-from hydra.errors import CompactHydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -32,6 +31,7 @@ from pwfn import failure
 from pwfn.orphan import PARENT, parent_pipe
 from pwfn.record import RESULT
 from pwfn.sweep import folder as sweep_folder
+from pwfn.sweep.folder import SweepError
 from pwfn.sweep.job import CONSOLE, Job, new_job, reason
 from pwfn.sweep.outlook import Outlook, expected, print_plan
 from pwfn.sweep.table import Row, print_table, read_result, write_table
@@ -50,12 +50,7 @@ RANK_VARIABLES = (
     "MASTER_PORT",
     "PL_GLOBAL_SEED",
 )
-SWEEP = "PWFN_SWEEP"  # tells a job the name of its sweep: the folder's, with that of the day it is in
 STOP_SECONDS = 30  # for a job to finish its step and save
-
-
-class JobFailed(CompactHydraException):
-    """Ends a sweep with exit code 1; compact, so that Hydra prints the message and no traceback of this process."""
 
 
 class ProcessLauncher(Launcher):
@@ -84,7 +79,7 @@ class ProcessLauncher(Launcher):
         self.sweep = Path(str(config.hydra.sweep.dir)).absolute()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run one batch. A failed job's return value raises `JobFailed`; what then happens is the sweeper's choice."""
+        """Run one batch. A failed job's return value raises `SweepError`; what then happens is the sweeper's choice."""
         if self.config is None or self.context is None:
             raise RuntimeError("setup has to be called before launch")
         setup_globals()
@@ -101,7 +96,7 @@ class ProcessLauncher(Launcher):
             if self.codes[job.number] != 0:
                 print(f"pwfn: {job} failed: {reason(job.folder, self.codes[job.number])}", file=sys.stderr, flush=True)
         failed = sum(self.codes[job.number] != 0 for job in jobs)
-        why = JobFailed(f"pwfn: {failed} of {len(jobs)} jobs failed")
+        why = SweepError(f"pwfn: {failed} of {len(jobs)} jobs failed")
         return [_job_return(job, why if self.codes[job.number] else None) for job in jobs]
 
     def _job(self, number: int, overrides: list[str]) -> Job:
@@ -120,7 +115,7 @@ class ProcessLauncher(Launcher):
             self.sweep_lock = sweep_folder.lock(self.sweep)
             there = (self.sweep / sweep_folder.PLAN).is_file()
             if there and not self.resume:
-                raise sweep_folder.SweepError(
+                raise SweepError(
                     f"pwfn: {self.sweep} holds a sweep already: go on with it (-m resume_sweep={self.sweep}), "
                     "or choose another hydra.sweep.dir"
                 )
@@ -219,7 +214,7 @@ class ProcessLauncher(Launcher):
 
     def _environment(self) -> dict[str, str]:
         environment = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES}
-        environment[SWEEP] = "/".join(self.sweep.parts[-2:])
+        environment[sweep_folder.SWEEP] = sweep_folder.name_of(self.sweep)
         if self.n_jobs > 1:
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // self.n_jobs)))
@@ -243,7 +238,7 @@ def _sigterm_as_exit() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _job_return(job: Job, why: JobFailed | None) -> JobReturn:
+def _job_return(job: Job, why: SweepError | None) -> JobReturn:
     """What a sweeper sees of a finished job; the return value is the `objective` the job wrote to its folder, if any."""
     config = OmegaConf.masked_copy(job.config, [str(key) for key in job.config if key != "hydra"])
     done = JobReturn(overrides=job.overrides, cfg=config, working_dir=str(job.folder))

@@ -16,9 +16,9 @@ from pwfn.artifact.receipt import Receipt
 from pwfn.artifact.recipe import recipe_of
 from pwfn.artifact.write import write
 from pwfn.data.transforms import transform_config
-from pwfn.logger import without_secrets
 from pwfn.model import data_config
 from pwfn.record import RoundRecord, Scores
+from pwfn.secrets import without_secrets
 
 if TYPE_CHECKING:
     from pwfn.settings import TrainSettings

@@ -21,7 +21,7 @@ Batch = tuple[Tensor, Tensor]
 class Transformed(Dataset[tuple[Tensor, int]]):
     """Images that are transformed each time they are asked for, by number: see `NumberedShare`.
 
-    What a random step draws is a function of `seed` and the number: the same in whichever process and session.
+    What a random step draws is a function of `seed` and the number: the same in whichever process, resumed or not.
     """
 
     def __init__(self, images: ImageSet, steps: Steps, seed: int = 0) -> None:

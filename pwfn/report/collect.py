@@ -10,11 +10,13 @@ from typing import Any
 
 from pwfn import failure
 from pwfn.checkpoint import CONFIG
+from pwfn.config import flat
 from pwfn.histogram import HISTOGRAM
 from pwfn.layers import LAYER_COLUMNS, LAYERS
 from pwfn.provenance import PROVENANCE
 from pwfn.record import CLUSTER_COLUMNS, COLUMNS, RECORDS, RESULT, SUMMARY_FILE
 from pwfn.report.files import Number, RunFiles, number
+from pwfn.secrets import without_given_secrets, without_secrets
 from pwfn.sweep.table import JOBS
 
 HYDRA = ".hydra"  # which Hydra leaves in every job's folder before the job begins
@@ -46,6 +48,11 @@ class Run:
     size: dict[str, Number] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether `train.py resume=` takes it: it has a configuration of its own, and no result."""
+        return self.status in (UNFINISHED, FAILED) and (self.folder / CONFIG).is_file()
 
     @property
     def planned_rounds(self) -> int | None:
@@ -106,12 +113,13 @@ def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
 def read_run(folder: Path, name: str, job: Job | None = None) -> Run:
     """Everything a run's folder says, and what its sweep says of it."""
     files = RunFiles(folder)
-    config = flat(files.yaml(CONFIG, dict) or files.yaml(f"{HYDRA}/{CONFIG}", dict) or {})
+    config = flat(without_secrets(files.yaml(CONFIG, dict) or files.yaml(f"{HYDRA}/{CONFIG}", dict) or {}))
     summary = files.json(SUMMARY_FILE, dict) or {}
     facts = files.json(PROVENANCE, dict) or {}
     run_facts = summary.get("run")
     facts |= run_facts if isinstance(run_facts, dict) else {}
-    facts["overrides"] = files.yaml(f"{HYDRA}/overrides.yaml", list) or (job.overrides if job else [])
+    overrides = files.yaml(f"{HYDRA}/overrides.yaml", list) or (job.overrides if job else [])
+    facts["overrides"] = [without_given_secrets(str(line)) for line in overrides]
     pretrained, size = summary.get("pretrained"), facts.pop("artifact", None)
     rounds = files.rows(RECORDS, COLUMNS, files.json(RECORDS, list) or [])
     status, reason = _status(files, config, job)
@@ -135,7 +143,7 @@ def read_run(folder: Path, name: str, job: Job | None = None) -> Run:
 
 
 def _status(files: RunFiles, config: Mapping[str, Any], job: Job | None) -> tuple[str, str | None]:
-    if (files.folder / RESULT).is_file():  # a run's last file
+    if (files.folder / RESULT).is_file():  # written when the run has all its figures
         return next((word for key, word in WITHOUT_TRAINING.items() if config.get(key) is True), FINISHED), None
     left = (files.json(failure.FILE, dict) or {}).get("reason")
     reason = left if isinstance(left, str) else job.reason if job else None
@@ -166,10 +174,3 @@ def _histogram(files: RunFiles) -> dict[str, Any] | None:
         files.problems.append(f"{HISTOGRAM}: its numbers are not complete")
         return None
     return {**drawn, **scale}
-
-
-def flat(node: Any, path: str = "") -> dict[str, Any]:
-    """A nested config with dotted keys; lists stay whole, and so do empty sections."""
-    if not isinstance(node, dict) or not node:
-        return {path: node} if path else {}
-    return {key: value for k, v in node.items() for key, value in flat(v, f"{path}.{k}" if path else str(k)).items()}

@@ -10,7 +10,7 @@ from typing import Any
 
 from pwfn.record import COLUMNS
 from pwfn.report.collect import Run
-from pwfn.report.files import Number
+from pwfn.report.files import Number, number
 from pwfn.resume import MAY_CHANGE
 
 OWN = ("name", "report")  # of the run's label and of this file, not of what was computed
@@ -52,8 +52,8 @@ FIGURES = (
 def figures(run: Run) -> dict[str, Number]:
     """The figures of a run by the keys of `FIGURES`: those of its last round, finished or not, or of its result."""
     last: Mapping[str, Number] = run.rounds[-1] if run.rounds else run.result
-    top1, file, plain, seconds = last.get("clustered/top1"), run.size.get("file"), run.size.get("float32"), None
-    seconds = run.facts.get("seconds")
+    top1, file, plain = last.get("clustered/top1"), run.size.get("file"), run.size.get("float32")
+    seconds = number(run.facts.get("seconds"))
     return {
         "top1": top1,
         "change": None if top1 is None or run.pretrained is None else top1 - run.pretrained,
@@ -62,7 +62,7 @@ def figures(run: Run) -> dict[str, Number]:
         "unique_weights": last.get("unique_weights"),
         "file_mb": file / 1e6 if file else None,
         "smaller": plain / file if plain and file else None,
-        "minutes": seconds / 60 if isinstance(seconds, int | float) else None,
+        "minutes": seconds / 60 if seconds is not None else None,
     }
 
 
@@ -120,8 +120,7 @@ def difference_cells(run: Run, headings: Sequence[Heading]) -> list[Cell]:
     cells = []
     for heading in headings:
         text, value = value_text(run.config, heading.key), run.config.get(heading.key)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        cells.append(Cell(text, float(value) if is_number else text or None))  # type: ignore[arg-type]
+        cells.append(Cell(text, number(value) if _is_number(value) else text or None))
     return cells
 
 
@@ -139,4 +138,8 @@ def value_text(config: Mapping[str, Any], key: str) -> str:
 
 def _all_numbers(configs: Sequence[Mapping[str, Any]], key: str) -> bool:
     values = [config[key] for config in configs if key in config]
-    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    return all(map(_is_number, values))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -23,6 +23,7 @@ from pwfn.record import write_atomically
 from pwfn.sweep.job import Job
 
 PLAN = "sweep.json"
+SWEEP = "PWFN_SWEEP"  # the variable that tells a job the name of its sweep
 _LOCK = ".lock"
 _VERSION = 1
 _PATIENCE = 60.0  # seconds for the jobs of a killed sweep to finish their step and save
@@ -30,7 +31,12 @@ _KEYS = {"version": int, "arguments": list, "folder": str, "started": str, "jobs
 
 
 class SweepError(CompactHydraException):
-    """Ends a sweep with one line; compact, so that Hydra prints the message and no traceback."""
+    """Ends a sweep or a search, exit code 1, with one line; compact, so that Hydra prints it and no traceback."""
+
+
+def name_of(sweep: Path) -> str:
+    """A sweep's name, the group of its runs: its folder's, with that of the day it is in."""
+    return "/".join(sweep.absolute().parts[-2:])
 
 
 def read_plan(sweep: Path) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Job(NamedTuple):
 
     @property
     def finished(self) -> bool:
-        """Whether the job has said its result, which is the last thing a job does."""
+        """Whether the job has said its result, as it does when nothing but its report is left to do."""
         return (self.folder / RESULT).is_file()
 
     @property

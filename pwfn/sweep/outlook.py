@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from omegaconf import DictConfig
 
 from pwfn.sweep.folder import PLAN
 from pwfn.sweep.job import Job
-from pwfn.sweep.table import differing, full_width, new_table
+from pwfn.sweep.table import add_row, differing, full_width, new_table
+from pwfn.time_left import clock
 
 _SHOWN = 40  # jobs of a plan; the file has them all
 
@@ -37,7 +37,7 @@ def print_plan(sweep: Path, jobs: Sequence[Job], work: Mapping[int, dict[str, An
     for job, given in list(zip(jobs, asked, strict=True))[:_SHOWN]:
         one = work[job.number]
         cells = [f"{one[name]:,g}" if one.get(name) is not None else "" for name in columns]
-        table.add_row(str(job.number), *(given.get(key, "") for key in keys), *cells)
+        add_row(table, [str(job.number), *(given.get(key, "") for key in keys), *cells])
     total = sum(one.get("steps") or 0 for one in work.values())
     known = all(one.get("steps") is not None for one in work.values())
     parts = ["1 job" if len(jobs) == 1 else f"{len(jobs)} jobs", f"{n_jobs} at a time"]
@@ -71,10 +71,10 @@ class Outlook:
             self.measured.append((seconds, work))
         if not self.left:
             return
-        took = f" in {_clock(seconds)}" if seconds is not None else ""
+        took = f" in {clock(seconds)}" if seconds is not None else ""
         failed = f", {self.failed} failed" if self.failed else ""
         left = self.seconds_left()
-        about = f", about {_clock(left)} if they take as long" if left is not None else ""
+        about = f", about {clock(left)} if they take as long" if left is not None else ""
         said = f"job {number} {'done' if well else 'failed'}{took}; {self.done} done{failed}, {len(self.left)} to go{about}"
         print(f"pwfn: {said}", flush=True)
 
@@ -86,7 +86,3 @@ class Outlook:
         unit = [work["steps"] if counted else 1 for _, work in self.measured]
         rest = sum(one["steps"] if counted else 1 for one in self.left)
         return sum(seconds for seconds, _ in self.measured) / sum(unit) * rest / min(self.n_jobs, len(self.left))
-
-
-def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))

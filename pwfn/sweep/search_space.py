@@ -61,7 +61,7 @@ def search_space(overrides: Sequence[Override]) -> tuple[list[str], dict[str, Di
 
 
 def suggested(trial: Trial, space: Mapping[str, Dimension]) -> list[str]:
-    """The overrides of one trial. What it was given before, in another session, it is given again."""
+    """The overrides of one trial. What it was given before the search was killed, it is given again."""
     return [f"{key}={dimension.suggest(trial, key)}" for key, dimension in space.items()]
 
 

@@ -24,7 +24,7 @@ _CSV = ("job", "status", "reason", "exit_code", "seconds", "folder")
 
 
 class Row(NamedTuple):
-    """One job of a sweep; `code` is its exit code, None if it did not end; `seconds` what this session spent on it."""
+    """One job of a sweep; `code` is its exit code, None if it did not end; `seconds` what it took since it last began."""
 
     number: int
     overrides: list[str]
@@ -81,7 +81,7 @@ def sweep_table(rows: Sequence[Row]) -> Table:
         table.add_column("", overflow="fold")
     for row, given, one in zip(rows, asked, found, strict=True):
         cells = [str(row.number), *(given.get(key, "") for key in keys), *(_number(one.get(name)) for name in names)]
-        table.add_row(*cells, *([] if ended_well else [row.outcome]), style="" if row.code == 0 else "red")
+        add_row(table, [*cells, *([] if ended_well else [row.outcome])], style="" if row.code == 0 else "red")
     return table
 
 
@@ -125,14 +125,22 @@ def new_table(keys: Sequence[str], names: Sequence[str]) -> Table:
     """An empty table of jobs: number, a column for each override of `keys`, one for each figure of `names`."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("job", justify="right", no_wrap=True)
     for key in keys:
-        table.add_column(_broken(key), overflow="fold")
+        table.add_column(Text(_broken(key)), overflow="fold")
     for name in names:
-        table.add_column(_broken(name), justify="right", overflow="fold")
+        table.add_column(Text(_broken(name)), justify="right", overflow="fold")
     return table
+
+
+def add_row(table: Table, cells: Sequence[str], style: str = "") -> None:
+    """What users and errors say is text, also in square brackets, which rich would take for markup."""
+    from rich.text import Text
+
+    table.add_row(*map(Text, cells), style=style)
 
 
 def full_width(table: Table) -> Console:
@@ -160,7 +168,7 @@ def _entry(row: Row, sweep: Path, seconds_before: float | None) -> dict[str, Any
 
 
 def _seconds_before(sweep: Path) -> dict[int, float | None]:
-    """What earlier sessions took for the jobs that this one did not run."""
+    """What the jobs took that were not run this time."""
     try:
         entries = json.loads((sweep / JOBS).read_text(encoding="utf-8"))
         return {entry["job"]: entry["seconds"] for entry in entries}

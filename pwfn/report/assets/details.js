@@ -13,7 +13,7 @@ const CODEBOOK_HEADINGS = [["value", "value", String], ["order", "powers of two"
 const ROUND_HEADINGS = [
   ["label", "round"], ["fraction", "fixed", percent], ["trained/top1", "trained top-1 %", (v) => v.toFixed(2)],
   ["clustered/top1", "clustered top-1 %", (v) => v.toFixed(2)], ["entropy_bits", "bits", digits(3)], ["codebook_size", "values", exact],
-  ["unique_weights", "unique", exact], ["threshold", "limit, sigmas", significant], ["moved", "moved", exact],
+  ["unique_weights", "unique", exact], ["threshold", "limit, tolerances", significant], ["moved", "moved", exact],
 ];
 
 /** Puts the details of a run into the page and draws its charts; `canDraw` says whether there is a plotly to do it. */

@@ -42,7 +42,7 @@ function meets(word, columns, run) {
   return run.text.includes(word.toLowerCase());
 }
 
-/** The columns of this very name; if there are none, those whose names end, or else begin, with it. */
+/** The columns of this very name; if there are none, those whose last part it is, or else those that hold it. */
 function columnsNamed(name, columns) {
   const all = [...columns.keys()];
   const tests = [(c) => c === name, (c) => c.endsWith(`.${name}`), (c) => c.includes(name)];
