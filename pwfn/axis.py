@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-MIN_REACH_SIGMA = 2.0**-20  # in units of the weights: no weight is held tighter than this when it looks for a centroid
+MIN_UNIT = 2.0**-20  # in units of the weights: no weight is held tighter than this when it looks for a centroid
 
 
 @dataclass(frozen=True)
@@ -28,24 +28,24 @@ class Span:
 
 
 class Axis(ABC):
-    """An axis at one threshold `k`, in units of the weights' sigmas; with `zero_fix` tiny weights always reach zero."""
+    """An axis at one threshold `k`, in each weight's own unit of movement; with `zero_fix` tiny weights always reach zero."""
 
     k: float
     zero_fix: bool
 
     @abstractmethod
-    def span(self, largest: float, largest_sigma: float) -> Span:
-        """For weights of magnitude at most `largest`, with a sigma of at most `largest_sigma`."""
+    def span(self, largest: float, largest_unit: float) -> Span:
+        """For weights of magnitude at most `largest`, with a unit of at most `largest_unit`."""
 
     @abstractmethod
     def limit(self, largest: float) -> int:
         """The largest point that a magnitude of `largest` is above, where magnitudes bound what is on offer; else 0."""
 
     @abstractmethod
-    def interval(self, mu: Tensor, sigma: Tensor, limit: int, segment: int = 0) -> tuple[Tensor, Tensor]:
+    def interval(self, mu: Tensor, unit: Tensor, limit: int, segment: int = 0) -> tuple[Tensor, Tensor]:
         """First and last point within reach of weights of one segment; none if first > last.
 
-        `mu` and `sigma` are float64 and overwritten; `limit` is that of the largest of all weights.
+        `mu` and `unit` are float64 and overwritten; `limit` is that of the largest of all weights.
         """
 
     @abstractmethod
@@ -65,19 +65,19 @@ class Grid(Axis):
     k: float
     zero_fix: bool
 
-    def span(self, largest: float, largest_sigma: float) -> Span:
+    def span(self, largest: float, largest_unit: float) -> Span:
         limit = self.limit(largest)
-        farthest = self.k * max(largest_sigma, MIN_REACH_SIGMA) / self.step
+        farthest = self.k * max(largest_unit, MIN_UNIT) / self.step
         # Three more than the widest interval has steps: its ends both count, so does emptiness, and one for rounding.
         return Span(-limit, 2 * limit + 1, int(min(2 * farthest, 2 * limit)) + 3)
 
     def limit(self, largest: float) -> int:
         return int(largest / self.step)
 
-    def interval(self, mu: Tensor, sigma: Tensor, limit: int, segment: int = 0) -> tuple[Tensor, Tensor]:
+    def interval(self, mu: Tensor, unit: Tensor, limit: int, segment: int = 0) -> tuple[Tensor, Tensor]:
         scale = 1.0 / self.step
         mu.mul_(scale)
-        reach = sigma.clamp_(min=MIN_REACH_SIGMA).mul_(self.k * scale)
+        reach = unit.clamp_(min=MIN_UNIT).mul_(self.k * scale)
         first = (mu - reach).ceil_().clamp_(min=-limit)
         last = reach.add_(mu).floor_().clamp_(max=limit)
         if self.zero_fix:  # where |mu| < 1, 0 bounds first from above and last from below; elsewhere nothing comes near
@@ -112,16 +112,16 @@ class Listed(Axis):
     k: float
     zero_fix: bool
 
-    def span(self, largest: float, largest_sigma: float) -> Span:
+    def span(self, largest: float, largest_unit: float) -> Span:
         sizes = [segment.values.numel() for segment in self.segments]
         return Span(0, sum(sizes), max(sizes) + 1)
 
     def limit(self, largest: float) -> int:
         return 0
 
-    def interval(self, mu: Tensor, sigma: Tensor, limit: int, segment: int = 0) -> tuple[Tensor, Tensor]:
+    def interval(self, mu: Tensor, unit: Tensor, limit: int, segment: int = 0) -> tuple[Tensor, Tensor]:
         own = self.segments[segment]
-        reach = sigma.clamp_(min=MIN_REACH_SIGMA).mul_(self.k)
+        reach = unit.clamp_(min=MIN_UNIT).mul_(self.k)
         first = torch.searchsorted(own.values, mu - reach)
         last = torch.searchsorted(own.values, reach.add_(mu), right=True).sub_(1)
         if self.zero_fix and own.around_zero:

@@ -27,7 +27,7 @@ from pwfn.made_codebook import Table
 from pwfn.record import RECORDS, RESULT, RoundRecord, read_records, write_atomically
 
 CONFIG = "config.yaml"
-NETWORK = "network.safetensors"  # after the last clustering so far
+NETWORK = "network.safetensors"  # at the end so far: after the last clustering, with a finishing after that
 TRAINED = "trained.safetensors"  # after the last training, before the last clustering
 PRETRAINED = "pretrained.safetensors"  # before any round: the plain model's state dict
 VALUES = "codebook.json"  # the values that were made from the weights, if any were

@@ -20,11 +20,9 @@ import numpy as np
 from numba import float32, int32, uint32, uint64
 from numpy.polynomial import Chebyshev, Polynomial
 
-from pwfn import prior
-
 SPAN = 1024  # numbers that are made at once: they stay in the fastest cache
 HALF = SPAN // 2  # Threefry gives two at a time
-MIN_SIGMA = float32(prior.MIN_SIGMA)
+MIN_SIGMA = float32(2.0**-30)
 
 
 def _polynomial(function: Callable[[Any], Any], low: float, high: float, degree: int) -> tuple[Any, ...]:

@@ -15,14 +15,14 @@ from pwfn.passes import chunks, look_up
 class FreeWeights:
     """The M weights, out of N, that nobody has taken; at first all of them.
 
-    `mu` and `sigma` [N] are those of all weights and only read; `index` [M] holds the ascending positions of the free
+    `mu` and `unit` [N], what one unit of movement is (the tolerance, or sigma), are those of all weights and only read; `index` [M] holds the ascending positions of the free
     ones (None: all are free); `parts` are slices that cover the M weights chunk by chunk. The N weights are one segment
     or, where `sizes` are given, as many, one after the other; no part reaches over the border of two segments. What is as
     long as the weights is allocated once: memory that is freed in the middle of a round is seldom given back.
     """
 
-    def __init__(self, mu: Tensor, sigma: Tensor, sizes: Sequence[int] = ()) -> None:
-        self.mu, self.sigma = mu, sigma
+    def __init__(self, mu: Tensor, unit: Tensor, sizes: Sequence[int] = ()) -> None:
+        self.mu, self.unit = mu, unit
         self.index: Tensor | None = None
         self._borders = torch.tensor(sizes or (mu.numel(),), dtype=torch.int64).cumsum(
             0
@@ -50,9 +50,9 @@ class FreeWeights:
         return values[part] if self.index is None else look_up(values, self.index[part])
 
     def float64(self, part: slice) -> tuple[Tensor, Tensor]:
-        """Mu and sigma of some of the free weights, copied to float64."""
-        mu, sigma = self.of(self.mu, part), self.of(self.sigma, part)
-        return mu.to(torch.float64, copy=True), sigma.to(torch.float64, copy=True)
+        """Mu and unit of some of the free weights, copied to float64."""
+        mu, unit = self.of(self.mu, part), self.of(self.unit, part)
+        return mu.to(torch.float64, copy=True), unit.to(torch.float64, copy=True)
 
     def room_for_codes(self, dtype: torch.dtype) -> Tensor:
         """An integer for each free weight [M], not initialised, valid until the next call."""

@@ -82,9 +82,10 @@ _ALL_FREE = np.empty(0, np.uint8)
 def _share_out(kernel: Callable[..., None], size: int, *arguments: Any) -> None:
     """Run a kernel over all spans of `size` numbers: parts of them in this thread and in others."""
     spans = -(-size // cpu_kernels.SPAN)
-    parts = min(torch.get_num_threads(), max(1, spans // SPANS))
+    threads = torch.get_num_threads()
+    parts = min(threads, max(1, spans // SPANS))
     bounds = [spans * part // parts for part in range(parts + 1)]
-    others = [_threads(parts).submit(kernel, a, b, *arguments) for a, b in pairwise(bounds[1:])]
+    others = [_threads(threads).submit(kernel, a, b, *arguments) for a, b in pairwise(bounds[1:])]
     kernel(bounds[0], bounds[1], *arguments)
     for other in others:
         other.result()

@@ -1,4 +1,4 @@
-"""Which members of a cluster that is cut short are taken: the nearest in `|mu - c| / sigma`.
+"""Which members of a cluster that is cut short are taken: the nearest in `|mu - c| / unit`.
 
 The members are not sorted. The leading bits of each distance make a coarse key, a histogram of the keys tells in which
 bin the border lies, and only the members in this bin are compared exactly.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pwfn.axis import MIN_REACH_SIGMA
+from pwfn.axis import MIN_UNIT
 from pwfn.free_weights import FreeWeights
 from pwfn.passes import count_codes, look_up
 from pwfn.reach import Reach
@@ -41,8 +41,8 @@ def _coarse_keys(reach: Reach, member: Tensor, centroid: int) -> tuple[Tensor, T
     counts = torch.zeros(NO_MEMBER + 1, dtype=torch.int64, device=keys.device)
     offset = reach.outcome(torch.where(member, 0, NO_MEMBER).to(torch.int32))
     for part in weights.parts:
-        mu, sigma = weights.float64(part)
-        bits = _distance(mu, sigma, value).float().view(torch.int32)
+        mu, unit = weights.float64(part)
+        bits = _distance(mu, unit, value).float().view(torch.int32)
         key = (bits >> (31 - KEY_BITS)).add_(offset(part))
         if tiny:
             not_tiny = mu.abs_() >= tiny
@@ -58,12 +58,12 @@ def _nearest_of_bin(weights: FreeWeights, keys: Tensor, border: int, centroid: f
     if n == members.numel():
         return members
     positions = members if weights.index is None else look_up(weights.index, members)
-    mu, sigma = (look_up(x, positions).double() for x in (weights.mu, weights.sigma))
-    distance = _distance(mu, sigma, centroid)
+    mu, unit = (look_up(x, positions).double() for x in (weights.mu, weights.unit))
+    distance = _distance(mu, unit, centroid)
     last = distance.kthvalue(n).values
     nearer, equal = distance < last, distance == last
     return members[nearer | equal & (equal.cumsum(0) <= n - nearer.sum())]
 
 
-def _distance(mu: Tensor, sigma: Tensor, centroid: float) -> Tensor:
-    return (mu - centroid).abs_().div_(sigma.clamp_(min=MIN_REACH_SIGMA))
+def _distance(mu: Tensor, unit: Tensor, centroid: float) -> Tensor:
+    return (mu - centroid).abs_().div_(unit.clamp_(min=MIN_UNIT))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pwfn.axis import MIN_REACH_SIGMA
+from pwfn.axis import MIN_UNIT
 from pwfn.clustering import ClusterResult, check_weights, move
 from pwfn.codebook import Codebook
 from pwfn.faults import Fault, InvalidValueError
@@ -43,7 +43,7 @@ def nearest_round(
         unit = sigma if tolerance is None else tolerance.detach()
         values = codebook.made_for(mu, sizes)
         values.check(low, high)
-        tables = values.listed(max(-low, high))
+        tables = values.listed(2 * max(-low, high))  # the value nearest to the largest weight may be above it
         goal, distance = _goals(FreeWeights(mu, unit, values.sizes), [table.to(mu.device) for table in tables])
         n = math.ceil(fraction * mu.numel())
         last = distance.kthvalue(n).values
@@ -58,7 +58,7 @@ def nearest_round(
 
 
 def _goals(weights: FreeWeights, tables: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """The place of each weight's nearest value among all tables [N] int32, and how many sigmas away it is."""
+    """The place of each weight's nearest value among all tables [N] int32, and how many units away it is."""
     starts = [0]
     for table in tables:
         starts.append(starts[-1] + table.numel())
@@ -66,10 +66,10 @@ def _goals(weights: FreeWeights, tables: list[Tensor]) -> tuple[Tensor, Tensor]:
     distance = torch.empty_like(weights.mu, dtype=torch.promote_types(weights.mu.dtype, torch.float32))
     for part in weights.parts:
         segment = weights.segment(part)
-        mu, sigma = weights.float64(part)
+        mu, unit = weights.float64(part)
         place, way = _nearest(tables[segment], mu)
         goal[part] = place.add_(starts[segment])
-        distance[part] = way.div_(sigma.clamp_(min=MIN_REACH_SIGMA))
+        distance[part] = way.div_(unit.clamp_(min=MIN_UNIT))
     return goal, distance
 
 

@@ -83,12 +83,13 @@ def _add_free(total: Tensor, values: Tensor, free: Tensor, factor: float) -> Non
         total.add_(values * free, alpha=factor)
 
 
-def _on_cpu(groups: Sequence[dict[str, Any]]) -> bool:
-    """Whether to ask torch for its fused step, which goes over the weights once instead of five times.
+def _fused(groups: Sequence[dict[str, Any]]) -> bool | None:
+    """True to ask torch for its fused step, which goes over the weights once instead of five times; None: as torch likes.
 
     Not on a GPU: there a fused step unscales the gradients of 16-mixed itself, after they were to be clipped.
     """
-    return all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
+    on_cpu = all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
+    return on_cpu or None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +105,7 @@ class SGD(OptimizerSpec):
         }
 
     def build(self, groups: Sequence[dict[str, Any]]) -> Optimizer:
-        return torch.optim.SGD(
-            groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, fused=_on_cpu(groups)
-        )
+        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, fused=_fused(groups))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +117,7 @@ class Adam(OptimizerSpec):
         return super().rules() | {"betas": (betas, "two numbers from 0 to below 1")}
 
     def build(self, groups: Sequence[dict[str, Any]]) -> Optimizer:
-        return torch.optim.Adam(groups, lr=self.lr, betas=self.betas, fused=_on_cpu(groups))
+        return torch.optim.Adam(groups, lr=self.lr, betas=self.betas, fused=_fused(groups))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +125,7 @@ class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
 
     def build(self, groups: Sequence[dict[str, Any]]) -> Optimizer:
-        return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, fused=_on_cpu(groups))
+        return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, fused=_fused(groups))
 
     def decay(self, parameter: nn.Parameter, free: Tensor, *, lr: float, divided_by: float = 1.0) -> None:
         """The same, taken off the weights themselves."""

@@ -27,14 +27,14 @@ class Reach:
     decides back to the weights. `limit` is that of the largest |mu| (`Axis.limit`).
     """
 
-    def __init__(self, weights: FreeWeights, axis: Axis, largest_sigma: float) -> None:
+    def __init__(self, weights: FreeWeights, axis: Axis, largest_unit: float) -> None:
         self.weights, self.axis = weights, axis
         largest = weights.mu.new_empty(len(weights.parts))  # filled in place, as in `grouped_moments`
         for number, part in enumerate(weights.parts):
             largest[number] = weights.of(weights.mu, part).abs().amax()
         self._largest: list[float] = largest.tolist()
         self.limit = axis.limit(max(self._largest))
-        span = axis.span(max(self._largest), largest_sigma)
+        span = axis.span(max(self._largest), largest_unit)
         self._first, self._width = span.first, span.longest
         self._size = (span.count + 1) * self._width
         self._dense = self._size <= max(DENSE_CODES, len(weights) // 8)

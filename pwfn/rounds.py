@@ -86,8 +86,10 @@ class RoundLoop:
         place = self.place
         none = {"noise": False, "train_mu": False, "train_sigma": False}
         self._fit([Phase("finishing", spec.epochs, spec.optimizer, lr_key="finish.optimizer.lr", **none)])
-        self.on_status("testing")
-        trained = ended = self.runner.test()
+        trained = ended = last.clustered
+        if spec.epochs:
+            self.on_status("testing")
+            trained = ended = self.runner.test()
         if spec.batchnorm_images:
             self.on_status("gathering statistics")
             self.runner.new_statistics(spec.batchnorm_images)

@@ -18,7 +18,7 @@ from pwfn.greedy import most_bits
 from pwfn.nearest_round import nearest_round
 from pwfn.sigma_join import SigmaJoin
 
-MOST_BITS = 32  # no weight can save more than the logarithm of the number of weights
+MOST_BITS = 32  # above log2 e + log2 of the number of weights, which no weight can exceed
 
 
 class Round(Protocol):

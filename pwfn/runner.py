@@ -59,9 +59,8 @@ class LightningRunner:
 
     def squared_gradients(self, batches: int) -> Tensor:
         """Those of each quantised weight over as many batches of this rank's training images, on the CPU."""
-        with self._placed() as device:
-            loaded = ((images.to(device), labels.to(device)) for images, labels in self.data.batches_outside_fits())
-            return squared_gradients(self.module.network, loaded, batches).cpu()
+        with self._placed():
+            return squared_gradients(self.module.network, self.data.batches_outside_fits(), batches).cpu()
 
     def new_statistics(self, images: int) -> tuple[int, int]:
         """Gather BatchNorm's statistics anew over so many training images; how many layers there are, and images used.

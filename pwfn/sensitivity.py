@@ -25,7 +25,7 @@ def squared_gradients(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor
     seen = 0
     with _evaluated(network), _differentiable(weights), torch.enable_grad():
         for images, labels in islice(batches, count):
-            loss = F.cross_entropy(network(images), labels)
+            loss = F.cross_entropy(network(images.to(weights[0].device)), labels.to(weights[0].device))
             gradients = torch.autograd.grad(loss, weights, allow_unused=True)
             for total, gradient in zip(totals, gradients, strict=True):
                 if gradient is not None:

@@ -80,8 +80,8 @@ class Fisher(Tolerance):
     """The more the loss feels a weight, the less it may move: an inverse square root of squared gradients.
 
     With F the mean squared gradient of the loss over `batches` batches (a diagonal Fisher information) and m the median
-    of the F above 0: `value * sqrt(m / max(F, floor * m))`. A move of one tolerance then changes the loss, to second
-    order, by about as much whichever weight makes it; the median weight's is `value`, and none exceeds
+    of the F above 0: `value * sqrt(m / max(F, floor * m))`. Near a minimum a move of one tolerance
+    then changes the loss, to second order, by about as much whichever weight makes it; the median weight's is `value`, and none exceeds
     `value / sqrt(floor)`.
     """
 

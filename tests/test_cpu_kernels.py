@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pwfn import cpu_kernels, fused
 from pwfn.draw import Draw, Noise, draw
+from pwfn.prior import MIN_SIGMA
 from pwfn.regularizer import Linear, NoRegularizer, Regularizer
 
 SIZES = [1, 511, 1025, 300_001]  # within a span, over its end, and enough for several threads
@@ -65,6 +66,10 @@ def naive_noise(size: int, key: int, number: int) -> list[float]:
         polar = [(math.sqrt(-2 * math.log((a + 0.5) / 2**32)), 2 * math.pi * b / 2**32) for a, b in pairs]
         noise += [r * math.cos(angle) for r, angle in polar] + [r * math.sin(angle) for r, angle in polar]
     return noise[:size]
+
+
+def test_the_smallest_sigma_is_the_priors() -> None:
+    assert float(cpu_kernels.MIN_SIGMA) == MIN_SIGMA
 
 
 def test_noise_is_threefry_and_box_and_muller() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pwfn.axis import MIN_REACH_SIGMA
+from pwfn.axis import MIN_UNIT
 from pwfn.displacement import Moves, Spread, mean, spread, tensor_moves
 from pwfn.passes import CHUNK
 
@@ -42,7 +42,7 @@ def whole(moves: Moves) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_moves_and_their_spread_are_those_of_numpy(moves: Moves) -> None:
-    assert MIN_REACH_SIGMA == 2.0**-20
+    assert MIN_UNIT == 2.0**-20
     relative, sigmas = whole(moves)
     assert len(relative) == N - len(range(0, N, 1000))
     for measure, expected in ((moves.relative, relative), (moves.in_tolerances, sigmas)):

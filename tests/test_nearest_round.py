@@ -27,7 +27,11 @@ def test_nearest_takes_the_shortest_ways_first(codebook: Codebook, fraction: flo
     mu, sigma = (x.double() for x in weights(400))
     sizes = sizes_of(400)
     result = nearest_round(mu, sigma, fraction=fraction, codebook=codebook, sizes=sizes)
-    tables = [table.tolist() for table in codebook.made_for(mu, sizes).listed(float(mu.abs().max()))]
+    largest = float(mu.abs().max())
+    if isinstance(codebook, AdditivePow2 | Pow2):  # their values go on above the largest weight
+        tables = [list(oracles.candidates(codebook.max_order, codebook.b, 2 * largest))]
+    else:
+        tables = [table.tolist() for table in codebook.made_for(mu, sizes).listed(largest)]
     of = np.repeat(np.arange(3), sizes) if len(tables) > 1 else np.zeros(400, dtype=int)
     goals = [naive_nearest(x, tables[t]) for x, t in zip(mu.tolist(), of, strict=True)]
     ways = [abs(x - g) / max(s, 2.0**-20) for x, g, s in zip(mu.tolist(), goals, sigma.tolist(), strict=True)]
@@ -40,6 +44,12 @@ def test_nearest_takes_the_shortest_ways_first(codebook: Codebook, fraction: flo
     assert torch.equal(result.mu[taken], result.codebook[result.assignment[taken].long()])
     free = result.assignment < 0
     assert torch.equal(result.mu[free], mu[free]) and torch.equal(result.sigma[free], sigma[free])
+
+
+def test_the_largest_weight_goes_up_where_that_is_nearer() -> None:
+    mu = torch.tensor([0.98, 0.8, 0.1, -0.3])
+    result = nearest_round(mu, torch.full_like(mu, 0.01), fraction=1.0, codebook=Pow2(7))
+    assert result.mu.tolist() == [1.0, 1.0, 0.125, -0.25]
 
 
 def test_kmeans_at_once_is_each_weight_at_the_nearest_centre_of_the_optimum() -> None:

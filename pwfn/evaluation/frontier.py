@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import torch
 from matplotlib.figure import Figure
 from rich.table import Table
-from torch import Tensor, nn
+from torch import nn
 
 from pwfn.artifact import ArtifactError, describe, load
 from pwfn.artifact.network import take_apart
@@ -101,13 +101,8 @@ def frontier(setup: Setup) -> list[Stop]:
 
 def _gradients(setup: Setup, network: nn.Module) -> Gradients:
     """What a tolerance that is made of gradients asks for."""
-
-    def measured(count: int) -> Tensor:
-        on, batches = setup.on.device, setup.subject.data.batches_outside_fits()
-        loaded = ((images.to(on), labels.to(on)) for images, labels in batches)
-        return squared_gradients(network.to(on), loaded, count)
-
-    return measured
+    data, device = setup.subject.data, setup.on.device
+    return lambda count: squared_gradients(network.to(device), data.batches_outside_fits(), count)
 
 
 def cluster_to_the_end(network: nn.Module, saved: TrainSettings, round_index: int, gradients: Gradients) -> None:

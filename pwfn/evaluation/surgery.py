@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pwfn.axis import MIN_REACH_SIGMA
+from pwfn.axis import MIN_UNIT
 from pwfn.evaluation.answers import Numbers, Whole
 from pwfn.faults import RunError
 from pwfn.posterior import FREE, quantised_tensors
@@ -61,7 +61,7 @@ def usage(network: nn.Module, *, in_sigmas: bool) -> Usage:
     for tensor in tensors:
         place = places(values, tensor.mu)
         counts.append(torch.bincount(place, minlength=values.numel()))
-        sigma = tensor.gaussian.effective_sigma.flatten().double().clamp(min=MIN_REACH_SIGMA)
+        sigma = tensor.gaussian.effective_sigma.flatten().double().clamp(min=MIN_UNIT)
         stiffness += torch.bincount(place, weights=1 / sigma if in_sigmas else None, minlength=values.numel())
     names = [tensor.name for tensor in tensors]
     return Usage(values.cpu().numpy(), names, torch.stack(counts).cpu().numpy(), stiffness.cpu().numpy())
