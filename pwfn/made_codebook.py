@@ -164,7 +164,7 @@ class KMeans(Made):
         distinct = len(weights.means)
         if distinct < self.values and not self.per_tensor:
             raise InvalidValueError(
-                [Fault("codebook.values", self.values, f"at most {distinct}, the weights that can be told apart")]
+                [Fault("codebook.values", self.values, f"at most {distinct}, the distinct weights")]
             )
         if distinct <= self.values:
             return weights.means, 0.0
