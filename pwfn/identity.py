@@ -1,4 +1,4 @@
-"""Who a run is for the outside world, the same in every session of it: its name, its sweep and its W&B id."""
+"""Who a run is for the outside world, the same whenever it goes on: its name, its sweep and its W&B id."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ class LoggerSpec(ABC):
         """Make the logger of one run.
 
         `config` is the resolved config as plain nested dicts, `folder` the run's own folder, `group` the sweep it
-        belongs to. `run_id` is the run's name for machines, the same in every session of it; None = a new one.
+        belongs to. `run_id` is the run's name for machines, the same whenever it goes on; None = a new one.
         """
 
     def group_of(self, sweep: str | None) -> str | None:

@@ -8,18 +8,12 @@ from pathlib import Path
 import pytest
 
 import pwfn
-from tests.clustered import clustered
-from tests.forge import refused
+from tests.forge import refused, whole
 
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a small network with free weights, sigmas and every kind of section."""
-    path = tmp_path_factory.mktemp("artifact") / "model.pwfn"
-    pwfn.save(path, clustered("test_resnet", fraction=0.9), class_names=list("abcde"), sigma=True)
-    pwfn.load(path)
-    pwfn.load(path, posterior=True)
-    return path
+    return whole(tmp_path_factory.mktemp("artifact"))
 
 
 def test_truncated_anywhere(artifact: Path, tmp_path: Path) -> None:

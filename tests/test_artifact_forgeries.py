@@ -15,18 +15,12 @@ from torch import Tensor
 
 import pwfn
 from pwfn.posterior import to_deterministic
-from tests.clustered import clustered
-from tests.forge import Forge, refused
+from tests.forge import Forge, refused, whole
 
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a small network with free weights, sigmas and every kind of section."""
-    path = tmp_path_factory.mktemp("artifact") / "model.pwfn"
-    pwfn.save(path, clustered("test_resnet", fraction=0.9), class_names=list("abcde"), sigma=True)
-    pwfn.load(path)
-    pwfn.load(path, posterior=True)
-    return path
+    return whole(tmp_path_factory.mktemp("artifact"))
 
 
 def outcome(path: Path, wanted: dict[str, Tensor], *, posterior: bool = False) -> str:
