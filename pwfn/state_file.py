@@ -97,8 +97,9 @@ def newest(run: Path, say: Callable[[str], None] = lambda line: None) -> dict[st
 
 
 def remove(run: Path) -> None:
-    """Take the checkpoints of a finished run away, and what lies beside them: its network is in a file of its own."""
-    shutil.rmtree(run / FOLDER)
+    """Take the checkpoints of a finished run away, if any are left: its network is in a file of its own."""
+    if (run / FOLDER).exists():
+        shutil.rmtree(run / FOLDER)
 
 
 def _number(path: Path) -> int:
