@@ -53,13 +53,13 @@ class Rule(ABC):
 class Greedy(Rule):
     """The value that most free weights reach is taken first (the method's rule).
 
-    The threshold, how far a weight reaches, goes linearly from `start` (first round) to `end` (last). When nothing more
-    can be reached it grows by the factor `inc` within the round. With `zero_fix`, tiny weights always reach zero: those
+    The threshold, how far a weight reaches, goes linearly from `start` (first round) to `end` (last; None: it stays at
+    `start`). When nothing more can be reached it grows by the factor `inc` within the round. With `zero_fix`, tiny weights always reach zero: those
     smaller than the smallest power of two in the codebook, or nearer to zero than to any other of evenly spaced values.
     """
 
     start: float = 1.0
-    end: float = 1.0
+    end: float | None = None
     inc: float = 2.0
     zero_fix: bool = True
 
@@ -67,12 +67,12 @@ class Greedy(Rule):
         require(
             self,
             start=(0 < self.start < math.inf, "a number above 0"),
-            end=(0 < self.end < math.inf, "a number above 0"),
+            end=(self.end is None or 0 < self.end < math.inf, "a number above 0, or null"),
             inc=(1 < self.inc < math.inf, "a number above 1"),
         )
 
     def threshold(self, round_index: int, rounds: int) -> float:
-        if rounds == 1:
+        if self.end is None or rounds == 1:
             return self.start
         return self.start + (self.end - self.start) * round_index / (rounds - 1)
 

@@ -53,6 +53,7 @@ def test_the_threshold_goes_linearly_from_start_to_end() -> None:
     assert [greedy.threshold(t, 4) for t in range(4)] == [1.0, 2.0, 3.0, 4.0]
     assert [Greedy(2.0, 0.5).threshold(t, 3) for t in range(3)] == [2.0, 1.25, 0.5]
     assert [Greedy().threshold(t, 10) for t in range(10)] == [1.0] * 10
+    assert [Greedy(3.0).threshold(t, 4) for t in range(4)] == [3.0] * 4  # without an end it stays where it starts
     assert greedy.threshold(0, 1) == 1.0
 
 
