@@ -1,0 +1,143 @@
+"""From the folders of runs to tables that can be committed: every round, every evaluation, with command, commit and versions.
+
+    python results/collect.py multirun/<date>/<time> ... --name mobilenetv3
+
+Writes results/<name>_rounds.csv, and of runs that evaluate.py was run on results/<name>_evaluations.csv. What is in
+there already stays, but for the rows of the runs that are read again (a run is its command). Unfinished runs are left
+out and named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shlex
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from pwfn.report.collect import FINISHED, Run, find_runs, read_run
+from pwfn.report.compare import figures, value_text
+from pwfn.report.details import repeat
+
+RUN = {  # column: key of the configuration
+    "network": "model.name",
+    "seed": "seed",
+    "tolerance": "tolerance._target_",
+    "tolerance_value": "tolerance.value",
+    "tolerance_share": "tolerance.share",
+    "noise": "noise",
+    "codebook": "codebook._target_",
+    "b": "codebook.b",
+    "max_order": "codebook.max_order",
+    "values": "codebook.values",
+    "bits": "codebook.bits",
+    "scope": "codebook.scope",
+    "clustering": "clustering._target_",
+    "threshold": "clustering.start",
+    "least": "clustering.least",
+    "sigma_join": "sigma_join._target_",
+    "lr": "optimizer.lr",
+    "rest_epochs": "schedule.rest_epochs",
+    "finish_epochs": "finish.epochs",
+    "distillation": "distillation.weight",
+}
+ROUND = (
+    "round",
+    "fraction",
+    "trained/top1",
+    "clustered/top1",
+    "clustered/loss",
+    "codebook_size",
+    "unique_weights",
+    "entropy_bits",
+    "tensor_values",
+    "tensor_entropy_bits",
+)
+COST = ("one", "two", "three", "four", "left", "skipped", "shifts", "adds", "macs")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--name", required=True, help="of the tables")
+    args = parser.parse_args()
+    runs = [read_run(folder, folder.name) for folder in find_runs(args.folders)[0]]
+    for run in runs:
+        if run.status != FINISHED:
+            print(f"left out: {run.folder} is {run.status} ({run.reason})", file=sys.stderr)
+    runs = [run for run in runs if run.status == FINISHED]
+    add(HERE / f"{args.name}_rounds.csv", [row for run in runs for row in rounds(run)])
+    add(HERE / f"{args.name}_evaluations.csv", [row for run in runs for row in evaluations(run)])
+
+
+def identity(run: Run) -> dict[str, Any]:
+    """What is the same in all rows of a run."""
+    made = dict(repeat(run))
+    versions = run.facts.get("versions") or {}
+    settings = {column: value_text(run.config, key) if key in run.config else "" for column, key in RUN.items()}
+    return {
+        **settings,
+        "pretrained_top1": run.pretrained,
+        "command": without_pretrained_place(made["command"]),
+        "commit": run.facts.get("commit"),
+        "torch": versions.get("torch"),
+        "timm": versions.get("timm"),
+        "threads": made["threads"],
+    }
+
+
+def without_pretrained_place(command: str) -> str:
+    return shlex.join(word for word in shlex.split(command) if word != "quiet=true")
+
+
+def rounds(run: Run) -> Iterable[dict[str, Any]]:
+    """The last round also has the size of the file."""
+    final = figures(run)
+    for row in run.rounds:
+        last = row is run.rounds[-1]
+        size = {"file_mb": final["file_mb"] if last else None, "minutes": final["minutes"] if last else None}
+        yield {**identity(run), **{key: row.get(key) for key in ROUND}, **size}
+
+
+def evaluations(run: Run) -> Iterable[dict[str, Any]]:
+    """One row for each figure of `evaluation.json`: long, so that any set of measurements fits."""
+    try:
+        found = json.loads((run.folder / "evaluation/evaluation.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    for figure, value in leaves(found):
+        yield {**identity(run), "figure": figure, "value": value}
+
+
+def leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterable[tuple[str, Any]]:
+    if isinstance(tree, Mapping):
+        for key, below in tree.items():
+            yield from leaves(below, (*path, str(key)))
+    elif isinstance(tree, int | float) and not isinstance(tree, bool):
+        yield "/".join(path), tree
+
+
+def add(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write `rows` beside those in `path` that are of other commands."""
+    new = {row["command"] for row in rows}
+    before: list[dict[str, Any]] = []
+    if path.exists():
+        with path.open(encoding="utf-8", newline="") as file:
+            before = [row for row in csv.DictReader(file) if row["command"] not in new]
+    if not rows:
+        return
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(before + rows)
+    print(f"{path}: {len(rows)} rows of {len(new)} runs, {len(before)} rows of others kept")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""The tables and pictures of docs/study.md, made from the CSV files beside this one and from nothing else.
+
+    python results/tables.py                      # prints the tables, draws docs/study_*.png
+    python results/tables.py --bits 2.0 --against sigma
+
+A setting is what was run with several seeds; its figures are mean and standard deviation over them. Two settings are
+compared seed by seed, which share the pretrained network: the mean difference with its 95 % interval by Student's t.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import shlex
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from scipy.stats import t as student
+
+HERE = Path(__file__).resolve().parent
+DOCS = HERE.parent / "docs"
+PLACED = ("seed=", "experiment=", "pretrain=", "model.checkpoint=")
+
+
+@dataclass(frozen=True)
+class Final:
+    """The end of one run."""
+
+    network: str
+    seed: int
+    setting: str  # what its command says beside network and seed
+    rule: str  # what is compared: tolerance, noise, codebook and clustering, without how far they are turned up
+    pretrained: float
+    top1: float
+    bits: float
+    values: int
+    file_mb: float
+
+    @property
+    def change(self) -> float:
+        return self.top1 - self.pretrained
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="of the tables, all by default")
+    args = parser.parse_args()
+    paths = [HERE / f"{name}_rounds.csv" for name in args.names] or sorted(HERE.glob("*_rounds.csv"))
+    for path in paths:
+        runs = finals(path)
+        print(f"\n## {path.stem.removesuffix('_rounds')}\n")
+        print("\n".join(table(runs)))
+        picture(runs, DOCS / f"study_{path.stem.removesuffix('_rounds')}.png")
+
+
+def finals(path: Path) -> list[Final]:
+    last: dict[str, dict[str, str]] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            last[row["command"]] = row  # rounds are in order
+    return [
+        Final(
+            network=row["network"],
+            seed=int(row["seed"]),
+            setting=setting(row["command"]),
+            rule=rule(row),
+            pretrained=float(row["pretrained_top1"]),
+            top1=float(row["clustered/top1"]),
+            bits=float(row["entropy_bits"]) if row["scope"] != "tensor" else float(row["tensor_entropy_bits"]),
+            values=int(row["unique_weights"]) if row["scope"] != "tensor" else int(row["tensor_values"]),
+            file_mb=float(row["file_mb"]),
+        )
+        for row in last.values()
+    ]
+
+
+def setting(command: str) -> str:
+    words = shlex.split(command)[2:]
+    return " ".join(word for word in words if not word.startswith(PLACED))
+
+
+def rule(row: dict[str, str]) -> str:
+    """A name for a curve of the picture."""
+    parts = [] if row["clustering"] == "Nearest" else [row["tolerance"].lower()]
+    if row["codebook"] != "AdditivePow2":
+        parts.append(row["codebook"].lower())
+    if row["clustering"] != "Greedy":
+        parts.append({"GreedyBits": "bits first", "Nearest": "nearest"}[row["clustering"]])
+    if row["scope"] == "tensor":
+        parts.append("per tensor")
+    parts.append("noise" if row["noise"] == "true" else "no noise")
+    if float(row["rest_epochs"]) == 0:
+        parts.append("one shot")
+    if float(row["distillation"] or 0):
+        parts.append("distilled")
+    return ", ".join(parts)
+
+
+def groups(runs: Iterable[Final]) -> dict[str, list[Final]]:
+    found: dict[str, list[Final]] = defaultdict(list)
+    for run in runs:
+        found[run.setting].append(run)
+    return found
+
+
+def table(runs: Sequence[Final]) -> list[str]:
+    lines = ["| setting | seeds | top1 % | change, points | bits | values | file MB |", "|---|---|---|---|---|---|---|"]
+    for name, group in sorted(groups(runs).items(), key=lambda item: -statistics.mean(r.bits for r in item[1])):
+        lines.append(
+            f"| `{name}` | {len(group)} | {spread([r.top1 for r in group])} | {interval([r.change for r in group])} | "
+            f"{spread([r.bits for r in group])} | {', '.join(str(r.values) for r in group)} | "
+            f"{spread([r.file_mb for r in group])} |"
+        )
+    return lines
+
+
+def spread(values: Sequence[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+
+
+def interval(differences: Sequence[float]) -> str:
+    """The mean of paired differences with its 95 % interval (Student's t); of one pair the difference alone."""
+    if len(differences) == 1:
+        return f"{differences[0]:+.2f}"
+    mean, half = mean_and_half(differences)
+    return f"{mean:+.2f} [{mean - half:+.2f}, {mean + half:+.2f}]"
+
+
+def mean_and_half(values: Sequence[float]) -> tuple[float, float]:
+    half = student.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return statistics.mean(values), float(half)
+
+
+def picture(runs: Sequence[Final], path: Path) -> None:
+    """Accuracy against bits: a small dot for each run, a large one for the mean of a setting, a line for each rule."""
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), sharey=True, layout="constrained")
+    rules = sorted({run.rule for run in runs})
+    markers = "os^Dv<>PX*hp"
+    colours = plt.get_cmap("tab10").colors
+    for index, name in enumerate(rules):
+        of_rule = [run for run in runs if run.rule == name]
+        style = {"color": colours[index % 10], "marker": markers[index % 12]}
+        for axis, key in zip(axes, ("bits", "file_mb"), strict=True):
+            axis.scatter([getattr(r, key) for r in of_rule], [r.change for r in of_rule], s=12, alpha=0.5, **style)
+            means = sorted(
+                (statistics.mean(getattr(r, key) for r in group), statistics.mean(r.change for r in group))
+                for group in groups(of_rule).values()
+            )
+            axis.plot([x for x, _ in means], [y for _, y in means], ms=6, lw=1, label=name, **style)
+    for axis, label in zip(axes, ("bits per weight", "model.pwfn, MB"), strict=True):
+        axis.set_xlabel(label)
+        axis.grid(alpha=0.3)
+        axis.axhline(0, color="grey", lw=0.8)
+        axis.set_yscale("symlog", linthresh=1)
+    axes[0].set_ylabel("top-1 less that of the pretrained network, points")
+    figure.legend(loc="outside right upper", fontsize=8)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
