@@ -17,7 +17,8 @@ BEFORE = "most of it was lost before that"
 TRAINING = "most of it was lost while training; try a smaller optimizer.lr"
 CLUSTERING = (
     "most of it was lost by clustering; try smaller steps (schedule.fractions), more training in between "
-    "(schedule.rest_epochs), a finer codebook or a smaller clustering.inc"
+    "(schedule.rest_epochs), a finer codebook, a smaller clustering.inc, or finish=unquantised (BatchNorm's statistics "
+    "are those of before the clustering: new ones may bring most of it back)"
 )
 FINISHING = (
     "the finishing",

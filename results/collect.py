@@ -18,13 +18,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pwfn.report.collect import FINISHED, Run, find_runs, read_run
 from pwfn.report.compare import figures, value_text
 from pwfn.report.details import repeat
 
+HERE = Path(__file__).resolve().parent
 RUN = {  # column: key of the configuration
     "network": "model.name",
     "seed": "seed",
