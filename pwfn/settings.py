@@ -174,6 +174,11 @@ class TrainSettings:
         return self.schedule.rounds + self.finish.wanted
 
     @property
+    def learns_sigma(self) -> bool:
+        """Whether any round trains under noise, which is what sigma is learned from."""
+        return self.noise and any(self.schedule.epochs(index) for index in range(self.schedule.rounds))
+
+    @property
     def remarks(self) -> list[str]:
         """What is allowed, but may not be what was meant."""
         remark = self.tolerance.without_noise

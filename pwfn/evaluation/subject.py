@@ -24,7 +24,7 @@ from pwfn.record import SUMMARY_FILE, RoundRecord, Scores, last_clustering
 from pwfn.settings import TrainSettings
 
 FOLDER = "evaluation"
-NO_NOISE = "the run trained without noise (noise=false), so no sigma was learned"
+NO_NOISE = "no round trained under noise (noise=false, or no epochs), so no sigma was learned"
 PRETRAINED, TRAINED, CLUSTERED = "pretrained", "trained", "clustered"
 
 
@@ -72,7 +72,7 @@ def _of_run(settings: EvaluateSettings) -> Subject:
         if not (folder / file).is_file():
             del networks[name]
             notes.append(f"The run has no {file}: its {name} network is not measured.")
-    not_learned = "" if saved.noise else NO_NOISE
+    not_learned = "" if saved.learns_sigma else NO_NOISE
     if not_learned and settings.samples > 0:
         notes.append(f"No ensemble: {not_learned}.")
     return Subject(
@@ -177,13 +177,20 @@ def _not_learned(said: Mapping[str, Any]) -> str:
     """Why no network should be drawn from an artifact, which may be a stranger's; empty where it may."""
     if said["sigma"] is None:
         return "the artifact was written without sigmas (artifact.sigma=true in the run)"
-    return NO_NOISE if isinstance(said["config"], dict) and said["config"].get("noise") is False else ""
+    schedule = _part(said["config"], "schedule")
+    untrained = schedule.get("first_epochs") == 0 and schedule.get("rest_epochs") == 0
+    return NO_NOISE if untrained or _part(said, "config").get("noise") is False else ""
+
+
+def _part(whole: Any, key: str) -> Mapping[str, Any]:
+    """A group of a config that may be a stranger's; empty where it has none."""
+    part = whole.get(key) if isinstance(whole, Mapping) else None
+    return part if isinstance(part, Mapping) else {}
 
 
 def _precision(config: Any) -> str:
     """What a run's config, read from a file that may be a stranger's, says it computed in; 32-true if it says nothing."""
-    trainer = config.get("trainer") if isinstance(config, dict) else None
-    precision = trainer.get("precision") if isinstance(trainer, dict) else None
+    precision = _part(config, "trainer").get("precision")
     return precision if isinstance(precision, str) and precision in AUTOCAST else "32-true"
 
 
