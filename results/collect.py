@@ -59,7 +59,6 @@ ROUND = (
     "tensor_values",
     "tensor_entropy_bits",
 )
-COST = ("one", "two", "three", "four", "left", "skipped", "shifts", "adds", "macs")
 
 
 def main() -> None:
@@ -115,10 +114,15 @@ def evaluations(run: Run) -> Iterable[dict[str, Any]]:
         yield {**identity(run), "figure": figure, "value": value}
 
 
-def leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterable[tuple[str, Any]]:
+def leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterable[tuple[str, float]]:
+    """Every number of a tree by its path; a table's rows are told apart by what is text in them, and their level."""
     if isinstance(tree, Mapping):
         for key, below in tree.items():
             yield from leaves(below, (*path, str(key)))
+    elif isinstance(tree, list):
+        for row in (row for row in tree if isinstance(row, Mapping)):
+            names = [str(value) for key, value in row.items() if isinstance(value, str) or key == "level"]
+            yield from leaves({key: value for key, value in row.items() if key != "level"}, (*path, *names))
     elif isinstance(tree, int | float) and not isinstance(tree, bool):
         yield "/".join(path), tree
 
