@@ -3,7 +3,7 @@
     python results/collect.py multirun/<date>/<time> ... --name mobilenetv3
 
 Writes results/<name>_rounds.csv, and of runs that evaluate.py was run on results/<name>_evaluations.csv. What is in
-there already stays, but for the rows of the runs that are read again (a run is its command). Unfinished runs are left
+there already stays, but for the rows of the runs that are read again (a run is its command and commit). Unfinished runs are left
 out and named.
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -83,16 +82,12 @@ def identity(run: Run) -> dict[str, Any]:
     return {
         **settings,
         "pretrained_top1": run.pretrained,
-        "command": without_pretrained_place(made["command"]),
+        "command": made["command"],
         "commit": run.facts.get("commit"),
         "torch": versions.get("torch"),
         "timm": versions.get("timm"),
         "threads": made["threads"],
     }
-
-
-def without_pretrained_place(command: str) -> str:
-    return shlex.join(word for word in shlex.split(command) if word != "quiet=true")
 
 
 def rounds(run: Run) -> Iterable[dict[str, Any]]:
@@ -128,19 +123,23 @@ def leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterable[tuple[str, float]]
 
 
 def add(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write `rows` beside those in `path` that are of other commands."""
-    new = {row["command"] for row in rows}
+    """Write `rows` beside those in `path` that are of other runs."""
+    if not rows:
+        return
+    new = {of_run(row) for row in rows}
     before: list[dict[str, Any]] = []
     if path.exists():
         with path.open(encoding="utf-8", newline="") as file:
-            before = [row for row in csv.DictReader(file) if row["command"] not in new]
-    if not rows:
-        return
+            before = [row for row in csv.DictReader(file) if of_run(row) not in new]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(before + rows)
     print(f"{path}: {len(rows)} rows of {len(new)} runs, {len(before)} rows of others kept")
+
+
+def of_run(row: Mapping[str, Any]) -> tuple[Any, Any]:
+    return row["command"], row["commit"]
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
 """The tables and pictures of docs/study.md, made from the CSV files beside this one and from nothing else.
 
-    python results/tables.py                      # prints the tables, draws docs/study_*.png
-    python results/tables.py --bits 2.0 --against sigma
+    python results/tables.py    # puts the tables into docs/study.md, draws docs/study_*.png
 
-A setting is what was run with several seeds; its figures are mean and standard deviation over them. Two settings are
-compared seed by seed, which share the pretrained network: the mean difference with its 95 % interval by Student's t.
+A setting is what was run with one or several seeds; its figures are mean and standard deviation over them. Two settings
+are compared seed by seed, which share the pretrained network: the mean difference with its 95 % interval by Student's t.
 """
 
 from __future__ import annotations
@@ -27,6 +26,9 @@ from scipy.stats import t as student
 
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent / "docs"
+METHOD = "sigma, noise"
+UNFINISHED = " finish=none"  # of runs before the study's experiments had a finishing, whose commands do not say so
+TICKS = (-80, -40, -20, -10, -5, -2, -1, -0.5, 0, 0.5, 1)
 PLACED = ("seed=", "experiment=", "pretrain=", "model.checkpoint=")
 
 
@@ -39,6 +41,7 @@ class Final:
     setting: str  # what its command says beside network and seed
     rule: str  # what is compared: tolerance, noise, codebook and clustering, without how far they are turned up
     pretrained: float
+    unfinished: float  # top1 after the last clustering, before what is not quantised trained on
     top1: float
     bits: float
     values: int
@@ -50,35 +53,47 @@ class Final:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="of the tables, all by default")
-    args = parser.parse_args()
-    paths = [HERE / f"{name}_rounds.csv" for name in args.names] or sorted(HERE.glob("*_rounds.csv"))
-    for path in paths:
-        runs = finals(path)
-        print(f"\n## {path.stem.removesuffix('_rounds')}\n")
-        print("\n".join(table(runs)))
-        picture(runs, DOCS / f"study_{path.stem.removesuffix('_rounds')}.png")
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    page = (DOCS / "study.md").read_text(encoding="utf-8")
+    for path in sorted(HERE.glob("*_rounds.csv")):
+        name, runs = path.stem.removesuffix("_rounds"), finals(path)
+        page = put(page, name, table(runs))
+        page = put(page, f"{name} compared", comparisons(runs))
+        picture(runs, DOCS / f"study_{name}.png")
+    (DOCS / "study.md").write_text(page, encoding="utf-8")
+
+
+def put(page: str, name: str, lines: Sequence[str]) -> str:
+    """Replace what stands between the two marks of this name."""
+    first, last = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    if page.count(first) != 1 or page.count(last) != 1:
+        raise SystemExit(f"docs/study.md: must hold the lines {first} and {last} once each")
+    return "\n".join([page.partition(first)[0] + first, *lines, last + page.partition(last)[2]])
 
 
 def finals(path: Path) -> list[Final]:
-    last: dict[str, dict[str, str]] = {}
+    last: dict[tuple[str, str], dict[str, str]] = {}
+    clustered: dict[tuple[str, str], float] = {}
     with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            last[row["command"]] = row  # rounds are in order
+        for row in csv.DictReader(file):  # rounds are in order
+            run = row["command"], row["commit"]
+            last[run] = row
+            if float(row["fraction"]) == 1:
+                clustered.setdefault(run, float(row["clustered/top1"]))
     return [
         Final(
             network=row["network"],
             seed=int(row["seed"]),
-            setting=setting(row["command"]),
+            setting=setting(row["command"]) + ("" if int(row["finish_epochs"]) else UNFINISHED),
             rule=rule(row),
             pretrained=float(row["pretrained_top1"]),
+            unfinished=clustered[run],
             top1=float(row["clustered/top1"]),
             bits=float(row["entropy_bits"]) if row["scope"] != "tensor" else float(row["tensor_entropy_bits"]),
             values=int(row["unique_weights"]) if row["scope"] != "tensor" else int(row["tensor_values"]),
             file_mb=float(row["file_mb"]),
         )
-        for row in last.values()
+        for run, row in last.items()
     ]
 
 
@@ -98,7 +113,9 @@ def rule(row: dict[str, str]) -> str:
         parts.append("per tensor")
     parts.append("noise" if row["noise"] == "true" else "no noise")
     if float(row["rest_epochs"]) == 0:
-        parts.append("one shot")
+        parts.append("no training")
+    elif not int(row["finish_epochs"]):
+        parts.append("no finishing")
     if float(row["distillation"] or 0):
         parts.append("distilled")
     return ", ".join(parts)
@@ -112,20 +129,55 @@ def groups(runs: Iterable[Final]) -> dict[str, list[Final]]:
 
 
 def table(runs: Sequence[Final]) -> list[str]:
-    lines = ["| setting | seeds | top1 % | change, points | bits | values | file MB |", "|---|---|---|---|---|---|---|"]
-    for name, group in sorted(groups(runs).items(), key=lambda item: -statistics.mean(r.bits for r in item[1])):
+    lines = [
+        "| setting | seeds | bits | values | file MB | change, points | before the finishing |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, group in by_bits(runs):
         lines.append(
-            f"| `{name}` | {len(group)} | {spread([r.top1 for r in group])} | {interval([r.change for r in group])} | "
-            f"{spread([r.bits for r in group])} | {', '.join(str(r.values) for r in group)} | "
-            f"{spread([r.file_mb for r in group])} |"
+            f"| `{name}` | {len(group)} | {spread([r.bits for r in group])} | {', '.join(str(r.values) for r in group)} | "
+            f"{spread([r.file_mb for r in group])} | {interval([r.change for r in group])} | "
+            f"{spread([r.unfinished - r.pretrained for r in group], '+')} |"
         )
     return lines
 
 
-def spread(values: Sequence[float]) -> str:
+def comparisons(runs: Sequence[Final]) -> list[str]:
+    """Every setting held against the method's of no fewer bits, seed by seed, and those without noise against with it."""
+    lines = ["| setting | bits | against | bits | difference, points | |", "|---|---|---|---|---|---|"]
+    settings = by_bits(runs)
+    for name, reference in settings:
+        if reference[0].rule != METHOD:
+            continue
+        for other, group in settings:
+            if group[0].rule == METHOD or bits(group) > bits(reference):
+                continue
+            seeds = {run.seed: run for run in reference}
+            pairs = [run.change - seeds[run.seed].change for run in group if run.seed in seeds]
+            if len(pairs) > 1:
+                lines.append(
+                    f"| `{other}` | {bits(group):.2f} | `{name}` | {bits(reference):.2f} | {interval(pairs)} | {verdict(pairs)} |"
+                )
+    return lines
+
+
+def by_bits(runs: Sequence[Final]) -> list[tuple[str, list[Final]]]:
+    return sorted(groups(runs).items(), key=lambda item: -bits(item[1]))
+
+
+def bits(group: Sequence[Final]) -> float:
+    return statistics.mean(run.bits for run in group)
+
+
+def verdict(differences: Sequence[float]) -> str:
+    mean, half = mean_and_half(differences)
+    return "no difference seen" if abs(mean) <= half else "better" if mean > 0 else "worse"
+
+
+def spread(values: Sequence[float], sign: str = "") -> str:
     if len(values) == 1:
-        return f"{values[0]:.2f}"
-    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+        return f"{values[0]:{sign}.2f}"
+    return f"{statistics.mean(values):{sign}.2f} ± {statistics.stdev(values):.2f}"
 
 
 def interval(differences: Sequence[float]) -> str:
@@ -156,12 +208,17 @@ def picture(runs: Sequence[Final], path: Path) -> None:
                 (statistics.mean(getattr(r, key) for r in group), statistics.mean(r.change for r in group))
                 for group in groups(of_rule).values()
             )
-            axis.plot([x for x, _ in means], [y for _, y in means], ms=6, lw=1, label=name, **style)
+            label = name if key == "bits" else None
+            axis.plot([x for x, _ in means], [y for _, y in means], ms=6, lw=1, label=label, **style)
     for axis, label in zip(axes, ("bits per weight", "model.pwfn, MB"), strict=True):
         axis.set_xlabel(label)
         axis.grid(alpha=0.3)
         axis.axhline(0, color="grey", lw=0.8)
         axis.set_yscale("symlog", linthresh=1)
+        lowest = min(run.change for run in runs)
+        axis.set_yticks([tick for tick in TICKS if tick >= 2 * lowest or tick >= -1], minor=False)
+        axis.set_yticks([], minor=True)
+        axis.yaxis.set_major_formatter("{x:g}")
     axes[0].set_ylabel("top-1 less that of the pretrained network, points")
     figure.legend(loc="outside right upper", fontsize=8)
     figure.savefig(path, dpi=110)

@@ -1,0 +1,74 @@
+"""docs/study.md says what results/ holds, and the tools that stand between them read what runs leave."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.conftest import PROJECT
+
+RESULTS = PROJECT / "results"
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"results_{name}", RESULTS / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+tables = script("tables")
+FILES = sorted(RESULTS.glob("*_rounds.csv"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_row_of_the_study_is_made_from_the_results(path: Path) -> None:
+    said = (PROJECT / "docs/study.md").read_text(encoding="utf-8").splitlines()
+    runs = tables.finals(path)
+    missing = [line for line in [*tables.table(runs), *tables.comparisons(runs)] if line not in said]
+    assert not missing
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_run_has_all_its_rounds_a_clean_commit_and_a_command(path: Path) -> None:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all(len(row["commit"]) == 40 and row["command"].startswith("python train.py ") for row in rows)
+    for run in {(row["command"], row["commit"]) for row in rows}:
+        rounds = [int(row["round"]) for row in rows if (row["command"], row["commit"]) == run]
+        assert rounds == list(range(len(rounds)))
+
+
+def test_paired_differences_have_the_interval_of_students_t() -> None:
+    # mean 2, standard deviation 1, t(0.975, 2) = 4.302653: half width 4.302653 / sqrt(3) = 2.484138
+    assert tables.mean_and_half([1.0, 2.0, 3.0]) == pytest.approx((2.0, 2.484138), abs=1e-6)
+    assert tables.interval([1.0, 2.0, 3.0]) == "+2.00 [-0.48, +4.48]"
+    assert tables.verdict([1.0, 2.0, 3.0]) == "no difference seen"
+    assert (tables.verdict([1.9, 2.0, 2.1]), tables.verdict([-1.9, -2.0, -2.1])) == ("better", "worse")
+
+
+def test_runs_are_collected_once_with_all_their_rounds(
+    smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    collect = script("collect")
+    unfinished = tmp_path / "b"
+    unfinished.mkdir()
+    (unfinished / "summary.json").write_text("{}")
+    monkeypatch.setattr(collect, "HERE", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["collect.py", str(smoke / "run"), str(unfinished), "--name", "x"])
+    for _ in range(2):
+        collect.main()
+    assert f"left out: {unfinished} is unfinished" in capsys.readouterr().err
+    with (tmp_path / "x_rounds.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    records = json.loads((smoke / "run/rounds.json").read_text())
+    assert [float(row["clustered/top1"]) for row in rows] == [record["clustered/top1"] for record in records]
+    assert [bool(row["file_mb"]) for row in rows] == [False] * (len(rows) - 1) + [True]
