@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from omegaconf import DictConfig, OmegaConf
 
 from pwfn.config import ConfigError, load
+from pwfn.data.samplers import ends_in_one, images_per_rank
 from pwfn.settings import TrainSettings
 
 
@@ -39,17 +40,15 @@ def workload(settings: TrainSettings) -> Workload | None:
 
 
 def _steps_of_an_epoch(settings: TrainSettings, share: float) -> int | None:
-    """As `pwfn.data.module` deals images out: a share, equally many for each rank, no last batch of one."""
+    """As `pwfn.data.module` deals images out."""
     data, trainer = settings.data, settings.trainer
     images = data.train_images or data.known_images
     if images is None:
         return None
     if data.val_fraction:
         images -= round(data.val_fraction * images)
-    used = math.ceil(round(share * images, 6))
-    each = math.ceil(used / (trainer.devices * trainer.num_nodes))
-    alone = each > data.batch_size and each % data.batch_size == 1
-    batches = math.ceil(each / data.batch_size) - alone
+    each = images_per_rank(images, share, trainer.devices * trainer.num_nodes)
+    batches = math.ceil(each / data.batch_size) - ends_in_one(each, data.batch_size)
     return math.ceil(batches / trainer.accumulate_grad_batches)
 
 

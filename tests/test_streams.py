@@ -20,7 +20,7 @@ from PIL import Image
 from pwfn.data import DataError, TimmData
 from pwfn.data.module import ImageDataModule
 from pwfn.data.spec import Partition
-from pwfn.data.stream_loader import Streamed, StreamedEpoch, StreamLoader, images_per_rank
+from pwfn.data.stream_loader import Streamed, StreamedEpoch, StreamLoader, stream_images_per_rank
 from pwfn.data.streams import ImageStream, Part, Raw, TarStream
 from pwfn.data.transforms import Steps
 from tests.conftest import Compose
@@ -97,7 +97,7 @@ def epoch_loader(stream: ImageStream, rank: int, world_size: int, workers: int, 
 )
 def test_an_epoch_is_equally_long_on_every_rank(length: int, world_size: int, sizes: list[int], workers: int) -> None:
     stream = counting(length)
-    count = images_per_rank(stream, 1.0, world_size, 4)
+    count = stream_images_per_rank(stream, 1.0, world_size, 4)
     for rank in range(world_size):
         loader = epoch_loader(stream, rank, world_size, workers, count)
         assert len(loader) == len(sizes)
@@ -151,12 +151,12 @@ def test_a_part_with_too_few_images_begins_again_and_one_with_none_is_an_error()
 )
 def test_images_per_rank(length: int, share: float, world_size: int, count: int) -> None:
     """Rounded up, and a last batch of a single image is left out, but not the only one."""
-    assert images_per_rank(counting(1, length), share, world_size, 8 if length == 97 else 16) == count
+    assert stream_images_per_rank(counting(1, length), share, world_size, 8 if length == 97 else 16) == count
 
 
 def test_an_unknown_length_and_wrong_labels_are_said() -> None:
     with pytest.raises(DataError, match=r"^counting: does not say how many images it has; set data\.train_length$"):
-        images_per_rank(replace(counting(3), length=None), 1.0, 1, 4)
+        stream_images_per_rank(replace(counting(3), length=None), 1.0, 1, 4)
     with pytest.raises(DataError) as error:
         list(replace(counting(3), num_classes=1).images(Part()))
     assert message(error) == "image 1: has the label 1, data.num_classes = 1 allows 0 to 0"

@@ -12,9 +12,9 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from pwfn.data.feed import CACHE_BYTES, Batch, Cached, Transformed, as_is, feed
-from pwfn.data.samplers import EachOnce, NumberedShare
+from pwfn.data.samplers import EachOnce, NumberedShare, ends_in_one
 from pwfn.data.spec import ImageData, Partition, is_integer
-from pwfn.data.stream_loader import Streamed, StreamedEpoch, StreamLoader, images_per_rank
+from pwfn.data.stream_loader import Streamed, StreamedEpoch, StreamLoader, stream_images_per_rank
 from pwfn.data.streams import ImageStream, mixed_seed
 from pwfn.data.transforms import Config, build_transforms, transform_config
 from pwfn.faults import require
@@ -71,7 +71,7 @@ class ImageDataModule(LightningDataModule):
             source,
             sampler,
             batch_size=size,
-            drop_last=len(sampler) > size and len(sampler) % size == 1,
+            drop_last=ends_in_one(len(sampler), size),
             worker_seed=(self.seed, rank, sampler.epoch),
             keep_workers=True,
         )
@@ -120,7 +120,7 @@ class ImageDataModule(LightningDataModule):
     def _stream_epochs(self, rank: int, world_size: int) -> StreamLoader:
         stream, size = self._loaded().train, self.spec.batch_size
         assert isinstance(stream, ImageStream)
-        count = images_per_rank(stream, self.train_share, world_size, size)
+        count = stream_images_per_rank(stream, self.train_share, world_size, size)
         epoch = StreamedEpoch(stream, self.train_steps, rank, world_size, count=count, batch_size=size, seed=self.seed)
         epoch.skip(self._epoch(), self.batches_done)
         return self._stream_loader(epoch, size, (self.seed, rank, self._epoch()))

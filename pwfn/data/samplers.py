@@ -9,11 +9,26 @@ import numpy as np
 from torch.utils.data import Sampler
 
 
-class ShuffledShare(Sampler[int]):
-    """The first `ceil(share * count)` images of a shuffled order that is new in every epoch, dealt out to the ranks.
+def share_of(count: int, share: float) -> int:
+    """How many of `count` images an epoch sees that sees this share of them."""
+    # rounded first, or 0.07 of 100 would be 8: the product is 7.000000000000001
+    return math.ceil(round(share * count, 6))
 
-    Ranks get equally many, because a process with a batch less would leave the others waiting: a few images are
-    repeated if need be. torch's DistributedSampler knows no share and seeds with `seed + epoch`, so that epoch 1 of
+
+def images_per_rank(count: int, share: float, world_size: int) -> int:
+    """How many of them each rank is given: equally many, because one with a batch less would leave the others waiting."""
+    return math.ceil(share_of(count, share) / world_size)
+
+
+def ends_in_one(images: int, batch_size: int) -> bool:
+    """Whether the last of several batches would be a single image. It is left out: BatchNorm cannot train on it."""
+    return images > batch_size and images % batch_size == 1
+
+
+class ShuffledShare(Sampler[int]):
+    """The first `share_of` images of a shuffled order that is new in every epoch, dealt out to the ranks.
+
+    A few images are repeated if need be, so that ranks get equally many. torch's DistributedSampler knows no share and seeds with `seed + epoch`, so that epoch 1 of
     seed 0 would be epoch 0 of seed 1.
 
     A resumed run has seen some of an epoch: `skip(epoch, images)` passes over those; the length stays that of the whole
@@ -22,8 +37,7 @@ class ShuffledShare(Sampler[int]):
 
     def __init__(self, count: int, seed: int, share: float = 1.0, rank: int = 0, world_size: int = 1) -> None:
         self.count, self.seed, self.rank, self.world_size = count, seed, rank, world_size
-        # rounded first, or 0.07 of 100 would be 8: the product is 7.000000000000001
-        self.used = math.ceil(round(share * count, 6))
+        self.share = share
         self.epoch = 0
         self._skipped = (0, 0)
 
@@ -35,10 +49,12 @@ class ShuffledShare(Sampler[int]):
         self._skipped = (epoch, images)
 
     def __len__(self) -> int:
-        return math.ceil(self.used / self.world_size)
+        return images_per_rank(self.count, self.share, self.world_size)
 
     def __iter__(self) -> Iterator[int]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)[: self.used]
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)[
+            : share_of(self.count, self.share)
+        ]
         padded = np.resize(order, len(self) * self.world_size)
         epoch, images = self._skipped
         return iter(padded[self.rank :: self.world_size][images if epoch == self.epoch else 0 :].tolist())

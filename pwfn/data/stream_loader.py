@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from pwfn.data.draws import own_streams, seed_streams
 from pwfn.data.images import DataError
+from pwfn.data.samplers import ends_in_one, images_per_rank
 from pwfn.data.streams import ImageStream, Part, Raw, mixed_seed
 from pwfn.data.transforms import Steps
 
@@ -111,10 +112,9 @@ class StreamLoader(DataLoader[Any]):
         return math.ceil(self.dataset.count / self.dataset.batch_size)
 
 
-def images_per_rank(stream: ImageStream, share: float, world_size: int, batch_size: int) -> int:
+def stream_images_per_rank(stream: ImageStream, share: float, world_size: int, batch_size: int) -> int:
     """Of an epoch that sees `share` of the stream. A last batch of one image is left out, as elsewhere."""
     if stream.length is None:
         raise DataError(f"{stream.title}: does not say how many images it has; set data.train_length")
-    # rounded first, or 0.07 of 100 would be 8: the product is 7.000000000000001
-    count = math.ceil(math.ceil(round(share * stream.length, 6)) / world_size)
-    return count - 1 if count > batch_size and count % batch_size == 1 else count
+    count = images_per_rank(stream.length, share, world_size)
+    return count - ends_in_one(count, batch_size)
