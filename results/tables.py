@@ -27,6 +27,8 @@ from scipy.stats import t as student
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent / "docs"
 METHOD = "sigma, noise"
+NOISE = "10 %"  # standard deviation of the noise, as a share of each weight
+AXES = {"bits": "bits per weight", "file_mb": "model.pwfn, MB", "work": "shifts and adds / multiplication"}
 UNFINISHED = " finish=none"  # of runs before the study's experiments had a finishing, whose commands do not say so
 TICKS = (-80, -40, -20, -10, -5, -2, -1, -0.5, 0, 0.5, 1)
 PLACED = ("seed=", "experiment=", "pretrain=", "model.checkpoint=")
@@ -46,6 +48,17 @@ class Final:
     bits: float
     values: int
     file_mb: float
+    live_bits: float | None  # bits per weight of those that the loss feels at all, where that was measured
+    evaluated: dict[str, float]  # figures of evaluate.py, where it was run
+
+    @property
+    def work(self) -> float:
+        """Shifts and adds of one image over the multiplications by weights that they replace; nan where not measured."""
+        if not self.evaluated:
+            return math.nan
+        return (self.evaluated["bill/total/shifts"] + self.evaluated["bill/total/adds"]) / self.evaluated[
+            "bill/total/macs"
+        ]
 
     @property
     def change(self) -> float:
@@ -59,6 +72,7 @@ def main() -> None:
         name, runs = path.stem.removesuffix("_rounds"), finals(path)
         page = put(page, name, table(runs))
         page = put(page, f"{name} compared", comparisons(runs))
+        page = put(page, f"{name} evaluated", evaluations(runs))
         picture(runs, DOCS / f"study_{name}.png")
     (DOCS / "study.md").write_text(page, encoding="utf-8")
 
@@ -72,6 +86,8 @@ def put(page: str, name: str, lines: Sequence[str]) -> str:
 
 
 def finals(path: Path) -> list[Final]:
+    figures = evaluated(path.with_name(path.name.replace("_rounds", "_evaluations")))
+    live = live_bits(path.with_name(path.name.replace("_rounds", "_live")))
     last: dict[tuple[str, str], dict[str, str]] = {}
     clustered: dict[tuple[str, str], float] = {}
     with path.open(encoding="utf-8", newline="") as file:
@@ -92,9 +108,27 @@ def finals(path: Path) -> list[Final]:
             bits=float(row["entropy_bits"]) if row["scope"] != "tensor" else float(row["tensor_entropy_bits"]),
             values=int(row["unique_weights"]) if row["scope"] != "tensor" else int(row["tensor_values"]),
             file_mb=float(row["file_mb"]),
+            live_bits=live.get(run),
+            evaluated=figures.get(run, {}),
         )
         for run, row in last.items()
     ]
+
+
+def live_bits(path: Path) -> dict[tuple[str, str], float]:
+    if not path.exists():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        return {(row["command"], row["commit"]): float(row["live_bits"]) for row in csv.DictReader(file)}
+
+
+def evaluated(path: Path) -> dict[tuple[str, str], dict[str, float]]:
+    found: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+    if path.exists():
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                found[row["command"], row["commit"]][row["figure"]] = float(row["value"])
+    return found
 
 
 def setting(command: str) -> str:
@@ -130,12 +164,13 @@ def groups(runs: Iterable[Final]) -> dict[str, list[Final]]:
 
 def table(runs: Sequence[Final]) -> list[str]:
     lines = [
-        "| setting | seeds | bits | values | file MB | change, points | before the finishing |",
-        "|---|---|---|---|---|---|---|",
+        "| setting | seeds | bits | of live weights | values | file MB | change, points | before the finishing |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, group in by_bits(runs):
+        live = [run.live_bits for run in group if run.live_bits is not None]
         lines.append(
-            f"| `{name}` | {len(group)} | {spread([r.bits for r in group])} | {', '.join(str(r.values) for r in group)} | "
+            f"| `{name}` | {len(group)} | {spread([r.bits for r in group])} | {spread(live) if len(live) == len(group) else ''} | {', '.join(str(r.values) for r in group)} | "
             f"{spread([r.file_mb for r in group])} | {interval([r.change for r in group])} | "
             f"{spread([r.unfinished - r.pretrained for r in group], '+')} |"
         )
@@ -161,6 +196,30 @@ def comparisons(runs: Sequence[Final]) -> list[str]:
     return lines
 
 
+def evaluations(runs: Sequence[Final]) -> list[str]:
+    """Calibration, accuracy under weight noise and the work in shifts and adds, of settings evaluated with all seeds."""
+    lines = [
+        f"| setting | seeds | NLL, nats | ECE % | points lost by {NOISE} noise | shifts and adds / multiplication |",
+        "|---|---|---|---|---|---|",
+    ]
+    measured = [(name, group) for name, group in by_bits(runs) if all(run.evaluated for run in group)]
+    if measured:
+        pretrained = {run.seed: run for _, group in measured for run in group}.values()
+        lines.append(f"| pretrained | {len(pretrained)} | {_figures(pretrained, 'pretrained')} | 1 |")
+    for name, group in measured:
+        work = spread([run.work for run in group])
+        lines.append(f"| `{name}` | {len(group)} | {_figures(group, 'clustered')} | {work} |")
+    return lines
+
+
+def _figures(group: Iterable[Final], network: str) -> str:
+    found = [run.evaluated for run in group]
+    nll, ece, top1 = ([one[f"rows/{network}/mean/{figure}"] for one in found] for figure in ("nll", "ece", "top1"))
+    noisy = [one[f"noise/{network}/relative/0.1/top1"] for one in found]
+    lost = [before - after for before, after in zip(top1, noisy, strict=True)]
+    return f"{spread(nll, digits=3)} | {spread(ece)} | {spread(lost)}"
+
+
 def by_bits(runs: Sequence[Final]) -> list[tuple[str, list[Final]]]:
     return sorted(groups(runs).items(), key=lambda item: -bits(item[1]))
 
@@ -174,10 +233,10 @@ def verdict(differences: Sequence[float]) -> str:
     return "no difference seen" if abs(mean) <= half else "better" if mean > 0 else "worse"
 
 
-def spread(values: Sequence[float], sign: str = "") -> str:
+def spread(values: Sequence[float], sign: str = "", digits: int = 2) -> str:
     if len(values) == 1:
-        return f"{values[0]:{sign}.2f}"
-    return f"{statistics.mean(values):{sign}.2f} ± {statistics.stdev(values):.2f}"
+        return f"{values[0]:{sign}.{digits}f}"
+    return f"{statistics.mean(values):{sign}.{digits}f} ± {statistics.stdev(values):.{digits}f}"
 
 
 def interval(differences: Sequence[float]) -> str:
@@ -195,14 +254,14 @@ def mean_and_half(values: Sequence[float]) -> tuple[float, float]:
 
 def picture(runs: Sequence[Final], path: Path) -> None:
     """Accuracy against bits: a small dot for each run, a large one for the mean of a setting, a line for each rule."""
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, len(AXES), figsize=(14, 4.5), sharey=True, layout="constrained")
     rules = sorted({run.rule for run in runs})
     markers = "os^Dv<>PX*hp"
     colours = plt.get_cmap("tab10").colors
     for index, name in enumerate(rules):
         of_rule = [run for run in runs if run.rule == name]
         style = {"color": colours[index % 10], "marker": markers[index % 12]}
-        for axis, key in zip(axes, ("bits", "file_mb"), strict=True):
+        for axis, key in zip(axes, AXES, strict=True):
             axis.scatter([getattr(r, key) for r in of_rule], [r.change for r in of_rule], s=12, alpha=0.5, **style)
             means = sorted(
                 (statistics.mean(getattr(r, key) for r in group), statistics.mean(r.change for r in group))
@@ -210,7 +269,7 @@ def picture(runs: Sequence[Final], path: Path) -> None:
             )
             label = name if key == "bits" else None
             axis.plot([x for x, _ in means], [y for _, y in means], ms=6, lw=1, label=label, **style)
-    for axis, label in zip(axes, ("bits per weight", "model.pwfn, MB"), strict=True):
+    for axis, label in zip(axes, AXES.values(), strict=True):
         axis.set_xlabel(label)
         axis.grid(alpha=0.3)
         axis.axhline(0, color="grey", lw=0.8)
