@@ -31,7 +31,7 @@ NOISE = "10 %"  # standard deviation of the noise, as a share of each weight
 AXES = {"bits": "bits per weight", "file_mb": "model.pwfn, MB", "work": "shifts and adds / multiplication"}
 UNFINISHED = " finish=none"  # of runs before the study's experiments had a finishing, whose commands do not say so
 TICKS = (-80, -40, -20, -10, -5, -2, -1, -0.5, 0, 0.5, 1)
-PLACED = ("seed=", "experiment=", "pretrain=", "model.checkpoint=")
+PLACED = ("seed=", "experiment=study_", "pretrain=", "model.checkpoint=")
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,15 @@ def main() -> None:
         page = put(page, name, table(runs))
         page = put(page, f"{name} compared", comparisons(runs))
         page = put(page, f"{name} evaluated", evaluations(runs))
-        picture(runs, DOCS / f"study_{name}.png")
+        if len(groups(runs)) > 1:
+            picture(runs, DOCS / f"study_{name}.png")
     (DOCS / "study.md").write_text(page, encoding="utf-8")
 
 
 def put(page: str, name: str, lines: Sequence[str]) -> str:
-    """Replace what stands between the two marks of this name."""
+    """Replace what stands between the two marks of this name; of no lines there need be no marks."""
+    if not lines:
+        return page
     first, last = f"<!-- {name} -->", f"<!-- end of {name} -->"
     if page.count(first) != 1 or page.count(last) != 1:
         raise SystemExit(f"docs/study.md: must hold the lines {first} and {last} once each")
@@ -189,11 +192,11 @@ def comparisons(runs: Sequence[Final]) -> list[str]:
                 continue
             seeds = {run.seed: run for run in reference}
             pairs = [run.change - seeds[run.seed].change for run in group if run.seed in seeds]
-            if len(pairs) > 1:
+            if len(pairs) >= 3:
                 lines.append(
                     f"| `{other}` | {bits(group):.2f} | `{name}` | {bits(reference):.2f} | {interval(pairs)} | {verdict(pairs)} |"
                 )
-    return lines
+    return lines if len(lines) > 2 else []
 
 
 def evaluations(runs: Sequence[Final]) -> list[str]:
@@ -209,7 +212,7 @@ def evaluations(runs: Sequence[Final]) -> list[str]:
     for name, group in measured:
         work = spread([run.work for run in group])
         lines.append(f"| `{name}` | {len(group)} | {_figures(group, 'clustered')} | {work} |")
-    return lines
+    return lines if measured else []
 
 
 def _figures(group: Iterable[Final], network: str) -> str:

@@ -33,7 +33,9 @@ FILES = sorted(RESULTS.glob("*_rounds.csv"))
 def test_every_row_of_the_study_is_made_from_the_results(path: Path) -> None:
     said = (PROJECT / "docs/study.md").read_text(encoding="utf-8").splitlines()
     runs = tables.finals(path)
-    missing = [line for line in [*tables.table(runs), *tables.comparisons(runs), *tables.evaluations(runs)] if line not in said]
+    missing = [
+        line for line in [*tables.table(runs), *tables.comparisons(runs), *tables.evaluations(runs)] if line not in said
+    ]
     assert not missing
 
 
