@@ -54,8 +54,9 @@ class Greedy(Rule):
     """The value that most free weights reach is taken first (the method's rule).
 
     The threshold, how far a weight reaches, goes linearly from `start` (first round) to `end` (last; None: it stays at
-    `start`). When nothing more can be reached it grows by the factor `inc` within the round. With `zero_fix`, tiny weights always reach zero: those
-    smaller than the smallest power of two in the codebook, or nearer to zero than to any other of evenly spaced values.
+    `start`). When nothing more can be reached it grows by the factor `inc` within the round. With `zero_fix`, tiny
+    weights always reach zero: those smaller than the smallest power of two in the codebook, or nearer to zero than to
+    any other of evenly spaced values.
     """
 
     start: float = 1.0

@@ -1,16 +1,17 @@
-"""From the folders of runs to tables that can be committed: every round, every evaluation, with command, commit and versions.
+"""From the folders of runs to tables that can be committed: every round, every evaluation, with command and commit.
 
     python results/collect.py multirun/<date>/<time> ... --name mobilenetv3
 
 Writes results/<name>_rounds.csv, and of runs that evaluate.py was run on results/<name>_evaluations.csv. What is in
-there already stays, but for the rows of the runs that are read again (a run is its command and commit). Unfinished runs are left
-out and named.
+there already stays, but for the rows of the runs that are read again (a run is its command and commit). Unfinished runs
+are left out and named.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pwfn.record import write_atomically
 from pwfn.report.collect import FINISHED, Run, find_runs, read_run
 from pwfn.report.compare import figures, value_text
 from pwfn.report.details import repeat
@@ -55,6 +57,7 @@ ROUND = (
     "codebook_size",
     "unique_weights",
     "entropy_bits",
+    "threshold",
     "tensor_values",
     "tensor_entropy_bits",
 )
@@ -70,8 +73,19 @@ def main() -> None:
         if run.status != FINISHED:
             print(f"left out: {run.folder} is {run.status} ({run.reason})", file=sys.stderr)
     runs = [run for run in runs if run.status == FINISHED]
+    refuse_twins(runs)
     add(HERE / f"{args.name}_rounds.csv", [row for run in runs for row in rounds(run)])
     add(HERE / f"{args.name}_evaluations.csv", [row for run in runs for row in evaluations(run)])
+
+
+def refuse_twins(runs: Iterable[Run]) -> None:
+    """A run is its command and commit: two of them would be one in the tables."""
+    seen: dict[tuple[Any, Any], Path] = {}
+    for run in runs:
+        key = of_run(identity(run))
+        if key in seen:
+            raise SystemExit(f"{run.folder} and {seen[key]} have the same command and commit: give one of them")
+        seen[key] = run.folder
 
 
 def identity(run: Run) -> dict[str, Any]:
@@ -130,11 +144,15 @@ def add(path: Path, rows: list[dict[str, Any]]) -> None:
     before: list[dict[str, Any]] = []
     if path.exists():
         with path.open(encoding="utf-8", newline="") as file:
-            before = [row for row in csv.DictReader(file) if of_run(row) not in new]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(before + rows)
+            reader = csv.DictReader(file)
+            if reader.fieldnames != list(rows[0]):
+                raise SystemExit(f"{path}: has other columns than these runs; collect all of them into a new file")
+            before = [row for row in reader if of_run(row) not in new]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(before + rows)
+    write_atomically(path, text.getvalue())
     print(f"{path}: {len(rows)} rows of {len(new)} runs, {len(before)} rows of others kept")
 
 

@@ -9,60 +9,23 @@ are compared seed by seed, which share the pretrained network: the mean differen
 from __future__ import annotations
 
 import argparse
-import csv
 import math
-import shlex
 import statistics
-from collections import defaultdict
+import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 from scipy.stats import t as student
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from results.finals import NO_TRAINING, Final, finals, groups
+from results.pictures import picture
 
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent / "docs"
-METHOD = "sigma, noise"
+LEAST = 3  # seeds that both settings of a comparison must have
 NOISE = "10 %"  # standard deviation of the noise, as a share of each weight
-AXES = {"bits": "bits per weight", "file_mb": "model.pwfn, MB", "work": "shifts and adds / multiplication"}
-UNFINISHED = " finish=none"  # of runs before the study's experiments had a finishing, whose commands do not say so
-TICKS = (-80, -40, -20, -10, -5, -2, -1, -0.5, 0, 0.5, 1)
-PLACED = ("seed=", "experiment=study_", "pretrain=", "model.checkpoint=")
-
-
-@dataclass(frozen=True)
-class Final:
-    """The end of one run."""
-
-    network: str
-    seed: int
-    setting: str  # what its command says beside network and seed
-    rule: str  # what is compared: tolerance, noise, codebook and clustering, without how far they are turned up
-    pretrained: float
-    unfinished: float  # top1 after the last clustering, before what is not quantised trained on
-    top1: float
-    bits: float
-    values: int
-    file_mb: float
-    live_bits: float | None  # bits per weight of those that the loss feels at all, where that was measured
-    evaluated: dict[str, float]  # figures of evaluate.py, where it was run
-
-    @property
-    def work(self) -> float:
-        """Shifts and adds of one image over the multiplications by weights that they replace; nan where not measured."""
-        if not self.evaluated:
-            return math.nan
-        return (self.evaluated["bill/total/shifts"] + self.evaluated["bill/total/adds"]) / self.evaluated[
-            "bill/total/macs"
-        ]
-
-    @property
-    def change(self) -> float:
-        return self.top1 - self.pretrained
 
 
 def main() -> None:
@@ -88,83 +51,6 @@ def put(page: str, name: str, lines: Sequence[str]) -> str:
     return "\n".join([page.partition(first)[0] + first, *lines, last + page.partition(last)[2]])
 
 
-def finals(path: Path) -> list[Final]:
-    figures = evaluated(path.with_name(path.name.replace("_rounds", "_evaluations")))
-    live = live_bits(path.with_name(path.name.replace("_rounds", "_live")))
-    last: dict[tuple[str, str], dict[str, str]] = {}
-    clustered: dict[tuple[str, str], float] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):  # rounds are in order
-            run = row["command"], row["commit"]
-            last[run] = row
-            if float(row["fraction"]) == 1:
-                clustered.setdefault(run, float(row["clustered/top1"]))
-    return [
-        Final(
-            network=row["network"],
-            seed=int(row["seed"]),
-            setting=setting(row["command"]) + ("" if int(row["finish_epochs"]) else UNFINISHED),
-            rule=rule(row),
-            pretrained=float(row["pretrained_top1"]),
-            unfinished=clustered[run],
-            top1=float(row["clustered/top1"]),
-            bits=float(row["entropy_bits"]) if row["scope"] != "tensor" else float(row["tensor_entropy_bits"]),
-            values=int(row["unique_weights"]) if row["scope"] != "tensor" else int(row["tensor_values"]),
-            file_mb=float(row["file_mb"]),
-            live_bits=live.get(run),
-            evaluated=figures.get(run, {}),
-        )
-        for run, row in last.items()
-    ]
-
-
-def live_bits(path: Path) -> dict[tuple[str, str], float]:
-    if not path.exists():
-        return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        return {(row["command"], row["commit"]): float(row["live_bits"]) for row in csv.DictReader(file)}
-
-
-def evaluated(path: Path) -> dict[tuple[str, str], dict[str, float]]:
-    found: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
-    if path.exists():
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                found[row["command"], row["commit"]][row["figure"]] = float(row["value"])
-    return found
-
-
-def setting(command: str) -> str:
-    words = shlex.split(command)[2:]
-    return " ".join(word for word in words if not word.startswith(PLACED))
-
-
-def rule(row: dict[str, str]) -> str:
-    """A name for a curve of the picture."""
-    parts = [] if row["clustering"] == "Nearest" else [row["tolerance"].lower()]
-    if row["codebook"] != "AdditivePow2":
-        parts.append(row["codebook"].lower())
-    if row["clustering"] != "Greedy":
-        parts.append({"GreedyBits": "bits first", "Nearest": "nearest"}[row["clustering"]])
-    if row["scope"] == "tensor":
-        parts.append("per tensor")
-    parts.append("noise" if row["noise"] == "true" else "no noise")
-    if float(row["rest_epochs"]) == 0:
-        parts.append("no training")
-    elif not int(row["finish_epochs"]):
-        parts.append("no finishing")
-    if float(row["distillation"] or 0):
-        parts.append("distilled")
-    return ", ".join(parts)
-
-
-def groups(runs: Iterable[Final]) -> dict[str, list[Final]]:
-    found: dict[str, list[Final]] = defaultdict(list)
-    for run in runs:
-        found[run.setting].append(run)
-    return found
-
-
 def table(runs: Sequence[Final]) -> list[str]:
     lines = [
         "| setting | seeds | bits | of live weights | values | file MB | change, points | before the finishing |",
@@ -172,30 +58,33 @@ def table(runs: Sequence[Final]) -> list[str]:
     ]
     for name, group in by_bits(runs):
         live = [run.live_bits for run in group if run.live_bits is not None]
-        lines.append(
-            f"| `{name}` | {len(group)} | {spread([r.bits for r in group])} | {spread(live) if len(live) == len(group) else ''} | {', '.join(str(r.values) for r in group)} | "
-            f"{spread([r.file_mb for r in group])} | {interval([r.change for r in group])} | "
-            f"{spread([r.unfinished - r.pretrained for r in group], '+')} |"
+        cells = (
+            f"`{name}`",
+            str(len(group)),
+            spread([run.bits for run in group]),
+            spread(live) if len(live) == len(group) else "",
+            ", ".join(str(run.values) for run in group),
+            spread([run.file_mb for run in group]),
+            interval([run.change for run in group]),
+            spread([run.unfinished - run.pretrained for run in group], "+"),
         )
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
 def comparisons(runs: Sequence[Final]) -> list[str]:
-    """Every setting held against the method's of no fewer bits, seed by seed, and those without noise against with it."""
+    """Every setting held against those of other rules that have no fewer bits, seed by seed; of three seeds or more."""
     lines = ["| setting | bits | against | bits | difference, points | |", "|---|---|---|---|---|---|"]
-    settings = by_bits(runs)
+    settings = [item for item in by_bits(runs) if NO_TRAINING not in item[1][0].rule]
     for name, reference in settings:
-        if reference[0].rule != METHOD:
-            continue
         for other, group in settings:
-            if group[0].rule == METHOD or bits(group) > bits(reference):
+            if group[0].rule == reference[0].rule or bits(group) > bits(reference):
                 continue
             seeds = {run.seed: run for run in reference}
             pairs = [run.change - seeds[run.seed].change for run in group if run.seed in seeds]
-            if len(pairs) >= 3:
-                lines.append(
-                    f"| `{other}` | {bits(group):.2f} | `{name}` | {bits(reference):.2f} | {interval(pairs)} | {verdict(pairs)} |"
-                )
+            if len(pairs) >= LEAST:
+                cells = (f"`{other}`", f"{bits(group):.2f}", f"`{name}`", f"{bits(reference):.2f}")
+                lines.append(f"| {' | '.join(cells)} | {interval(pairs)} | {verdict(pairs)} |")
     return lines if len(lines) > 2 else []
 
 
@@ -253,38 +142,6 @@ def interval(differences: Sequence[float]) -> str:
 def mean_and_half(values: Sequence[float]) -> tuple[float, float]:
     half = student.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return statistics.mean(values), float(half)
-
-
-def picture(runs: Sequence[Final], path: Path) -> None:
-    """Accuracy against bits: a small dot for each run, a large one for the mean of a setting, a line for each rule."""
-    figure, axes = plt.subplots(1, len(AXES), figsize=(14, 4.5), sharey=True, layout="constrained")
-    rules = sorted({run.rule for run in runs})
-    markers = "os^Dv<>PX*hp"
-    colours = plt.get_cmap("tab10").colors
-    for index, name in enumerate(rules):
-        of_rule = [run for run in runs if run.rule == name]
-        style = {"color": colours[index % 10], "marker": markers[index % 12]}
-        for axis, key in zip(axes, AXES, strict=True):
-            axis.scatter([getattr(r, key) for r in of_rule], [r.change for r in of_rule], s=12, alpha=0.5, **style)
-            means = sorted(
-                (statistics.mean(getattr(r, key) for r in group), statistics.mean(r.change for r in group))
-                for group in groups(of_rule).values()
-            )
-            label = name if key == "bits" else None
-            axis.plot([x for x, _ in means], [y for _, y in means], ms=6, lw=1, label=label, **style)
-    for axis, label in zip(axes, AXES.values(), strict=True):
-        axis.set_xlabel(label)
-        axis.grid(alpha=0.3)
-        axis.axhline(0, color="grey", lw=0.8)
-        axis.set_yscale("symlog", linthresh=1)
-        lowest = min(run.change for run in runs)
-        axis.set_yticks([tick for tick in TICKS if tick >= 2 * lowest or tick >= -1], minor=False)
-        axis.set_yticks([], minor=True)
-        axis.yaxis.set_major_formatter("{x:g}")
-    axes[0].set_ylabel("top-1 less that of the pretrained network, points")
-    figure.legend(loc="outside right upper", fontsize=8)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ def ends_in_one(images: int, batch_size: int) -> bool:
 class ShuffledShare(Sampler[int]):
     """The first `share_of` images of a shuffled order that is new in every epoch, dealt out to the ranks.
 
-    A few images are repeated if need be, so that ranks get equally many. torch's DistributedSampler knows no share and seeds with `seed + epoch`, so that epoch 1 of
-    seed 0 would be epoch 0 of seed 1.
+    A few images are repeated if need be, so that ranks get equally many. torch's DistributedSampler knows no share and
+    seeds with `seed + epoch`, so that epoch 1 of seed 0 would be epoch 0 of seed 1.
 
     A resumed run has seen some of an epoch: `skip(epoch, images)` passes over those; the length stays that of the whole
     epoch.

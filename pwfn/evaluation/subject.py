@@ -178,7 +178,9 @@ def _not_learned(said: Mapping[str, Any]) -> str:
     if said["sigma"] is None:
         return "the artifact was written without sigmas (artifact.sigma=true in the run)"
     schedule = _part(said["config"], "schedule")
-    untrained = schedule.get("first_epochs") == 0 and schedule.get("rest_epochs") == 0
+    fractions = schedule.get("fractions")
+    one_round = isinstance(fractions, list) and len(fractions) == 1
+    untrained = schedule.get("first_epochs") == 0 and (one_round or schedule.get("rest_epochs") == 0)
     return NO_NOISE if untrained or _part(said, "config").get("noise") is False else ""
 
 
