@@ -73,6 +73,8 @@ def main() -> None:
         if run.status != FINISHED:
             print(f"left out: {run.folder} is {run.status} ({run.reason})", file=sys.stderr)
     runs = [run for run in runs if run.status == FINISHED]
+    if not runs:
+        raise SystemExit(f"no finished run in {', '.join(map(str, args.folders))}")
     refuse_twins(runs)
     add(HERE / f"{args.name}_rounds.csv", [row for run in runs for row in rounds(run)])
     add(HERE / f"{args.name}_evaluations.csv", [row for run in runs for row in evaluations(run)])
