@@ -133,9 +133,9 @@ def test_missing_sets_and_splits_are_said(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("name", "package", "install"),
     [
-        ("hfds/cifar10", "datasets", 'pip install "datasets>='),
-        ("hfids/cifar10", "datasets", 'pip install "datasets>='),
-        ("wds/x", "webdataset", 'pip install "webdataset>='),
+        ("hfds/cifar10", "datasets", "pip install 'pwfn[huggingface]'"),
+        ("hfids/cifar10", "datasets", "pip install 'pwfn[huggingface]'"),
+        ("wds/x", "webdataset", "pip install 'pwfn[shards]'"),
         ("tfds/mnist", "tensorflow_datasets", "pip install tensorflow tensorflow-datasets"),
     ],
 )

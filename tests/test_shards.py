@@ -158,6 +158,6 @@ def test_a_whole_run_on_shards_is_evaluated_to_the_same_scores(composed: Compose
     )  # fmt: skip
     settings = config.load(TrainSettings, cfg)
     finished = run(settings, OmegaConf.to_container(cfg, resolve=True), tmp_path / "run", name="test")
-    assert finished.records[-1].steps == 3  # ten images in batches of four
+    assert finished.records[-1].steps == 2 * 3  # ten images in batches of four, in the pretraining and in the round
     again = measured(run=str(tmp_path / "run"), samples=2)
     assert again.at_mean["clustered"] == finished.records[-1].clustered

@@ -20,9 +20,9 @@ from pwfn.hub import answering_at_once
 KINDS = {
     "folder": ("", ""),
     "torch": ("", ""),
-    "hfds": ("datasets", 'pip install "datasets>=5.2"'),
-    "hfids": ("datasets", 'pip install "datasets>=5.2"'),
-    "wds": ("webdataset", 'pip install "webdataset>=1.0"'),
+    "hfds": ("datasets", "pip install 'pwfn[huggingface]'"),
+    "hfids": ("datasets", "pip install 'pwfn[huggingface]'"),
+    "wds": ("webdataset", "pip install 'pwfn[shards]'"),
     "tfds": ("tensorflow_datasets", "pip install tensorflow tensorflow-datasets"),
 }
 STREAMED = ("hfids", "wds", "tfds")
