@@ -174,15 +174,12 @@ def draw(first, last, key, number, mu, sigma, free, ceiling, out, penalties):  #
 
 
 @_kernel
-def gradients(first, last, key, number, grad, sigma, free, retrained, ceiling, pull, mu_out, out):  # type: ignore[no-untyped-def]
+def gradients(first, last, key, number, grad, sigma, free, retrained, ceiling, pull, out):  # type: ignore[no-untyped-def]
     eps, bits = np.empty(SPAN, np.float32), np.empty((2, HALF), np.uint32)
     for span in range(first, last):
         start, stop = span * SPAN, min((span + 1) * SPAN, out.size)
         normal(eps, bits, span, key, number)
         g, s, o, f = grad[start:stop], sigma[start:stop], out[start:stop], free[start:stop]
-        masked = mu_out[start:stop]
-        for j in range(f.size):
-            masked[j] = g[j] * float32(f[j])
         if not retrained:
             for j in range(f.size):
                 eps[j] *= float32(f[j])
@@ -194,6 +191,8 @@ def gradients(first, last, key, number, grad, sigma, free, retrained, ceiling, p
         for j in range(o.size):
             gap = float32(0) if s[j] > ceiling else ceiling - s[j]
             o[j] -= pull * gap * abs(eps[j])
+        for j in range(f.size):
+            g[j] *= float32(f[j])
 
 
 @_kernel

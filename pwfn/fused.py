@@ -51,16 +51,31 @@ def gradients(
     """The gradients of mu and sigma for that of the drawn weights: `grad`, and `grad * eps - pull * gap * |eps|`.
 
     `gap` is `relu(ceiling - sigma)`. What follows from `grad` is 0 for mu outside the mask `free`, for sigma outside
-    `free_sigma` and below 2^-30; the pull is 0 outside `free`.
+    `free_sigma` and below 2^-30; the pull is 0 outside `free`. That of mu is `grad` itself, masked in place, where
+    nothing else may read it afterwards.
     """
-    mu_grad = grad if free is None else torch.empty_like(sigma, memory_format=torch.contiguous_format)
+    grad = grad.contiguous()
+    if free is not None and not _is_ours(grad):
+        grad = grad.clone()
     out = torch.empty_like(sigma, memory_format=torch.contiguous_format)
     arrays = _flat(grad), _flat(sigma), _mask(free)
     scalars = free_sigma is None, np.float32(ceiling), np.float32(pull)
-    _share_out(
-        cpu_kernels.gradients, sigma.numel(), np.uint64(key), number, *arrays, *scalars, _flat(mu_grad), _flat(out)
+    _share_out(cpu_kernels.gradients, sigma.numel(), np.uint64(key), number, *arrays, *scalars, _flat(out))
+    return grad, out
+
+
+def _is_ours(grad: Tensor) -> bool:
+    """Whether a gradient that autograd hands over is held by nobody else, by the counts autograd itself goes by.
+
+    A sum hands the same tensor to all its terms. What Python alone holds (a hook's or `retain_grad`'s) is not counted.
+    """
+    base = grad._base
+    holders = 2 if base is None else 3  # of its memory: the tensor, the one it is a view of, and the storage asked
+    return (
+        grad._use_count() == 1  # type: ignore[attr-defined]
+        and (base is None or base._use_count() == 2)  # type: ignore[attr-defined]  # the view's and this function's
+        and torch._C._storage_Use_Count(grad.untyped_storage()._cdata) == holders
     )
-    return mu_grad, out
 
 
 def add_masked(total: Tensor, values: Tensor, free: Tensor, factor: float) -> None:
