@@ -4,24 +4,27 @@ The noise is a function of a key, the number of the tensor and the place in it (
 doi:10.1145/2063384.2063405): a backward pass makes it anew, and nobody has to keep it. Numbers become normal by Box and
 Muller's method (1958, doi:10.1214/aoms/1177706645) in single precision, up to 6.7 standard deviations from 0.
 
-Arrays are flat and contiguous, of float32; `free` (uint8) is 1 where a weight is free, and empty where all are. A kernel
-works on the spans from `first` to `last`; what it computes is said in `pwfn.fused`. All are in this file, because the
-compiled code that Numba keeps is thrown away only when the file changes.
+A kernel goes over tensors, which are contiguous and of float32, as over one row of spans; masks are bytes, 1 where a
+weight is free. It takes one portion of spans after the other until none is left, so that any number of threads may run
+it on the same job at once. What is computed is said in `pwfn.fused`. All are in this file, because the compiled code that
+Numba keeps is thrown away only when the file changes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numba
 import numpy as np
-from numba import float32, int32, uint32, uint64
+from numba import float32, float64, int32, uint8, uint32, uint64
 from numpy.polynomial import Chebyshev, Polynomial
 
 SPAN = 1024  # numbers that are made at once: they stay in the fastest cache
 HALF = SPAN // 2  # Threefry gives two at a time
+PORTION = 32  # spans that a thread takes at once
 MIN_SIGMA = float32(2.0**-30)
 
 
@@ -48,7 +51,6 @@ def _cache_is_writable() -> bool:
 # Not all of fastmath: what is not a number must stay so.
 _FAST: dict[str, Any] = {"fastmath": {"nsz", "contract", "reassoc", "arcp"}, "error_model": "numpy"}
 _inner = numba.njit(**_FAST)
-_kernel = numba.njit(nogil=True, cache=_cache_is_writable(), **_FAST)
 
 
 @_inner
@@ -145,49 +147,121 @@ def normal(eps, bits, span, key, number):  # type: ignore[no-untyped-def]
         eps[HALF + j] = r * y
 
 
-@_kernel
-def fill(first, last, key, number, out):  # type: ignore[no-untyped-def]
-    eps, bits = np.empty(SPAN, np.float32), np.empty((2, HALF), np.uint32)
-    for span in range(first, last):
-        start, stop = span * SPAN, min((span + 1) * SPAN, out.size)
-        normal(eps, bits, span, key, number)
-        out[start:stop] = eps[: stop - start]
+# A tensor: its number, size and first span, where it is written and read, its mask (0: none), what the regularizer wants.
+ROW = np.dtype(
+    [(name, np.int64) for name in ("number", "size", "first", "out", "given", "sigma", "free", "retrained")]
+    + [("ceiling", np.float32), ("pull", np.float32)]
+)
+# What the threads share: how many portions of spans are taken, of how many spans; the tensors; where sums of spans go.
+JOB = np.dtype([(name, np.int64) for name in ("taken", "spans", "tensors", "table", "sums")] + [("key", np.uint64)])
 
 
-@_kernel
-def draw(first, last, key, number, mu, sigma, free, ceiling, out, penalties):  # type: ignore[no-untyped-def]
+@numba.extending.intrinsic
+def take(context, job):  # type: ignore[no-untyped-def]
+    """The number of the next portion: nobody else gets it."""
+
+    def code(target, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        integer = target.get_value_type(signature.return_type)
+        counter = builder.bitcast(arguments[0], integer.as_pointer())
+        return builder.atomic_rmw("add", counter, integer(1), "monotonic")
+
+    return numba.int64(job), code
+
+
+def _pointer(kind: Any) -> Any:
+    """What `numba.carray` wants instead of an address."""
+    result = numba.types.CPointer(kind)  # type: ignore[no-untyped-call]
+
+    @numba.extending.intrinsic
+    def pointer(context, address):  # type: ignore[no-untyped-def]
+        def code(target, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            return builder.inttoptr(arguments[0], target.get_value_type(result))
+
+        return result(address), code
+
+    return pointer
+
+
+_rows, _floats, _bytes, _doubles = (_pointer(kind) for kind in (numba.from_dtype(ROW), float32, uint8, float64))
+
+
+@_inner
+def tensors(job):  # type: ignore[no-untyped-def]
+    return numba.carray(_rows(job.table), (job.tensors,))
+
+
+@_inner
+def numbers(address, start, stop):  # type: ignore[no-untyped-def]
+    return numba.carray(_floats(address + 4 * start), (stop - start,))
+
+
+@_inner
+def mask(address, start, stop):  # type: ignore[no-untyped-def]
+    return numba.carray(_bytes(address + start), (stop - start if address else 0,))
+
+
+@_inner
+def places(shared, rows):  # type: ignore[no-untyped-def]
+    """The spans that fall to this thread: the tensor, the span in it, and the numbers that are its."""
+    spans, tensor = numba.carray(shared, 1)[0].spans, 0
+    while True:
+        first = take(shared) * PORTION  # type: ignore[call-arg]
+        if first >= spans:
+            break
+        for span in range(first, min(first + PORTION, spans)):
+            while tensor + 1 < rows.size and span >= rows[tensor + 1].first:
+                tensor += 1
+            own = span - rows[tensor].first
+            yield tensor, own, own * SPAN, min((own + 1) * SPAN, rows[tensor].size)
+
+
+def fill(shared):  # type: ignore[no-untyped-def]
+    job = numba.carray(shared, 1)[0]
+    rows = tensors(job)
     eps, bits = np.empty(SPAN, np.float32), np.empty((2, HALF), np.uint32)
-    for span in range(first, last):
-        start, stop = span * SPAN, min((span + 1) * SPAN, out.size)
-        normal(eps, bits, span, key, number)
-        m, s, w = mu[start:stop], sigma[start:stop], out[start:stop]
+    for tensor, span, start, stop in places(shared, rows):
+        normal(eps, bits, span, job.key, rows[tensor].number)
+        numbers(rows[tensor].out, start, stop)[:] = eps[: stop - start]
+
+
+def draw(shared):  # type: ignore[no-untyped-def]
+    job = numba.carray(shared, 1)[0]
+    rows, sums = tensors(job), numba.carray(_doubles(job.sums), (job.spans,))
+    eps, bits = np.empty(SPAN, np.float32), np.empty((2, HALF), np.uint32)
+    for tensor, span, start, stop in places(shared, rows):
+        row = rows[tensor]
+        normal(eps, bits, span, job.key, row.number)
+        w, m, s = numbers(row.out, start, stop), numbers(row.given, start, stop), numbers(row.sigma, start, stop)
         for j in range(w.size):
             w[j] = m[j] + (MIN_SIGMA if s[j] < MIN_SIGMA else s[j]) * eps[j]
-        f = free[start:stop]
+        f = mask(row.free, start, stop)
         for j in range(f.size):
             eps[j] *= float32(f[j])
-        penalty = float32(0)
+        gaps, ceiling = float32(0), row.ceiling
         for j in range(w.size):
             gap = float32(0) if s[j] > ceiling else ceiling - s[j]
-            penalty += gap * gap * abs(eps[j])
-        penalties[span] = penalty
+            gaps += gap * gap * abs(eps[j])
+        sums[row.first + span] = gaps
 
 
-@_kernel
-def gradients(first, last, key, number, grad, sigma, free, retrained, ceiling, pull, out):  # type: ignore[no-untyped-def]
+def gradients(shared):  # type: ignore[no-untyped-def]
+    job = numba.carray(shared, 1)[0]
+    rows = tensors(job)
     eps, bits = np.empty(SPAN, np.float32), np.empty((2, HALF), np.uint32)
-    for span in range(first, last):
-        start, stop = span * SPAN, min((span + 1) * SPAN, out.size)
-        normal(eps, bits, span, key, number)
-        g, s, o, f = grad[start:stop], sigma[start:stop], out[start:stop], free[start:stop]
-        if not retrained:
+    for tensor, span, start, stop in places(shared, rows):
+        row = rows[tensor]
+        normal(eps, bits, span, job.key, row.number)
+        o, g, s = numbers(row.out, start, stop), numbers(row.given, start, stop), numbers(row.sigma, start, stop)
+        f = mask(row.free, start, stop)
+        if not row.retrained:
             for j in range(f.size):
                 eps[j] *= float32(f[j])
         for j in range(o.size):
             o[j] = float32(0) if s[j] < MIN_SIGMA else g[j] * eps[j]
-        if retrained:
+        if row.retrained:
             for j in range(f.size):
                 eps[j] *= float32(f[j])
+        ceiling, pull = row.ceiling, row.pull
         for j in range(o.size):
             gap = float32(0) if s[j] > ceiling else ceiling - s[j]
             o[j] -= pull * gap * abs(eps[j])
@@ -195,7 +269,18 @@ def gradients(first, last, key, number, grad, sigma, free, retrained, ceiling, p
             g[j] *= float32(f[j])
 
 
-@_kernel
-def add_masked(first, last, total, values, free, factor):  # type: ignore[no-untyped-def]
-    for j in range(first * SPAN, min(last * SPAN, total.size)):
-        total[j] += factor * values[j] * float32(free[j])
+def add_masked(shared):  # type: ignore[no-untyped-def]
+    rows = tensors(numba.carray(shared, 1)[0])
+    for tensor, _, start, stop in places(shared, rows):
+        row = rows[tensor]
+        total, values, factor = numbers(row.out, start, stop), numbers(row.given, start, stop), row.pull
+        free = mask(row.free, start, stop)
+        for j in range(free.size):
+            total[j] += factor * values[j] * float32(free[j])
+
+
+@cache
+def compiled(kernel: Callable[..., None]) -> Any:
+    """A kernel as a C function of the address of a `JOB`; what one call computes other threads may help with."""
+    signature = numba.void(numba.types.CPointer(numba.from_dtype(JOB)))  # type: ignore[no-untyped-call]
+    return numba.cfunc(signature, cache=_cache_is_writable(), **_FAST)(kernel)

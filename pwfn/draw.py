@@ -1,9 +1,10 @@
-"""One draw of a tensor of weights, as a step of autograd, and the same without noise."""
+"""One draw of the weights, as a step of autograd, and the same without noise."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -38,19 +39,43 @@ class Noise:
         return eps
 
 
-def draw(
-    mu: Tensor, sigma: Tensor, free: Tensor | None, free_sigma: Tensor | None, rule: Regularizer, noise: Noise
-) -> tuple[Tensor, Tensor]:
-    """`mu + max(sigma, 2^-30) * eps`, and the regularizer's penalty for that eps (a scalar).
+@dataclass(frozen=True)
+class Source:
+    """What one tensor of weights is drawn from. Masks are boolean, None: everywhere."""
 
-    Backward reaches mu where `free` and sigma where `free_sigma` (boolean masks, None: everywhere).
-    """
-    pull = rule.linear
-    if noise.key is not None and pull is not None:
-        drawn: tuple[Tensor, Tensor] = FusedDraw.apply(mu, sigma, free, free_sigma, pull, noise)
-    else:
-        drawn = Draw.apply(mu, sigma, noise.like(mu), free, free_sigma, rule)
-    return drawn
+    mu: Tensor
+    sigma: Tensor
+    free: Tensor | None  # where backward reaches mu
+    free_sigma: Tensor | None  # where it reaches sigma
+    rule: Regularizer
+
+
+def draw(sources: Sequence[Source], noises: Sequence[Noise]) -> tuple[list[Tensor], Tensor]:
+    """`mu + max(sigma, 2^-30) * eps` of each source, and the regularizers' penalty for those eps (a scalar)."""
+    weights: dict[int, Tensor] = {}
+    penalties = []
+    pieces = {place: piece for place, pair in enumerate(zip(sources, noises, strict=True)) if (piece := _piece(*pair))}
+    small = [place for place, piece in pieces.items() if piece.mu.numel() < fused.ENOUGH]  # to be drawn in one go
+    for places in filter(None, (*([place] for place in range(len(sources)) if place not in small), small)):
+        source, noise = sources[places[0]], noises[places[0]]
+        if places[0] in pieces:
+            together = [pieces[place] for place in places]
+            tensors = chain.from_iterable((piece.mu, piece.sigma) for piece in together)
+            *drawn, penalty = FusedDraw.apply(noise.key, together, *tensors)
+        else:
+            masks = source.free, source.free_sigma
+            *drawn, penalty = Draw.apply(source.mu, source.sigma, noise.like(source.mu), *masks, source.rule)
+        weights.update(zip(places, drawn, strict=True))
+        penalties.append(penalty)
+    return [weights[place] for place in range(len(sources))], torch.stack(penalties).sum()
+
+
+def _piece(source: Source, noise: Noise) -> fused.Piece | None:
+    """What the CPU's kernels draw, None where they do not know how."""
+    if noise.key is None or source.rule.linear is None:
+        return None
+    retrained = source.free_sigma is None
+    return fused.Piece(noise.number, source.mu, source.sigma, source.free, retrained, *source.rule.linear)
 
 
 class OnlyFree(torch.autograd.Function):
@@ -103,40 +128,29 @@ class Draw(torch.autograd.Function):
 
 
 class FusedDraw(torch.autograd.Function):
-    """The same by the CPU's kernels, for a regularizer whose pull is linear: `(strength, ceiling)`."""
+    """The same of several tensors by the CPU's kernels; `tensors` are mu and sigma of every piece, in turn."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        mu: Tensor,
-        sigma: Tensor,
-        free: Tensor | None,
-        free_sigma: Tensor | None,
-        pull: tuple[float, float],
-        noise: Noise,
-    ) -> tuple[Tensor, Tensor]:
-        ctx.pull, ctx.noise = pull, noise
+    def forward(ctx: Any, key: int, pieces: Sequence[fused.Piece], *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.key, ctx.pieces = key, pieces
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(sigma, free, free_sigma)
-        strength, ceiling = pull
-        assert noise.key is not None
-        weight, gaps = fused.draw(mu, sigma, free, ceiling, noise.key, noise.number)
-        return weight, mu.new_tensor(strength / 2 * gaps)
+        ctx.save_for_backward(*tensors[1::2])
+        weights, penalty = fused.draw(pieces, key)
+        return *weights, weights[0].new_tensor(penalty)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor | None, scale: Tensor | None) -> tuple[Tensor | None, ...]:
-        sigma, free, free_sigma = ctx.saved_tensors
-        wants_mu, wants_sigma, *_ = ctx.needs_input_grad
-        if grad is None:
-            grad = torch.zeros_like(sigma)
-        if not wants_sigma:
-            return _only(grad, free), *[None] * 5
-        strength, ceiling = ctx.pull
-        pull = 0.0 if scale is None else strength * scale.item()
-        noise = ctx.noise.key, ctx.noise.number
-        mu_grad, sigma_grad = fused.gradients(grad, sigma, free, free_sigma, ceiling, pull, *noise)
-        return mu_grad if wants_mu else None, sigma_grad, None, None, None, None
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        *of_weights, scale = grads
+        sigmas, needed = ctx.saved_tensors, ctx.needs_input_grad[2:]
+        given = [torch.zeros_like(s) if grad is None else grad for grad, s in zip(of_weights, sigmas, strict=True)]
+        sigma_grads: Sequence[Tensor | None] = [None] * len(given)
+        if any(needed[1::2]):
+            mu_grads, sigma_grads = fused.gradients(ctx.pieces, given, 0.0 if scale is None else scale.item(), ctx.key)
+        else:
+            mu_grads = [_only(grad, piece.free) for grad, piece in zip(given, ctx.pieces, strict=True)]
+        in_turn = chain.from_iterable(zip(mu_grads, sigma_grads, strict=True))
+        return None, None, *(grad if yes else None for grad, yes in zip(in_turn, needed, strict=True))
 
 
 def _only(grad: Tensor, free: Tensor | None) -> Tensor:

@@ -1,20 +1,23 @@
-"""Draws and their gradients in one pass over float32 weights on the CPU, in as many threads as torch uses."""
+"""Draws and their gradients in one pass over float32 weights on the CPU, in as many threads as torch uses.
+
+Several tensors go together: one call, and one sharing out over the threads, for what would be a hundred small ones.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from itertools import pairwise
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pwfn import cpu_kernels
+from pwfn import cpu_kernels, threads
 
-SPANS = 128  # for fewer it does not pay to wake another thread
+SPANS = 128  # for fewer it does not pay to call another thread
+ENOUGH = 2 * SPANS * cpu_kernels.SPAN  # weights that keep two threads busy
 
 
 def take(tensor: Tensor) -> bool:
@@ -23,45 +26,61 @@ def take(tensor: Tensor) -> bool:
 
 
 def fill_normal(out: Tensor, key: int, number: int) -> None:
-    """Put the noise of tensor `number` under `key` (64 bits) into `out`."""
-    _share_out(cpu_kernels.fill, out.numel(), np.uint64(key), number, _flat(out))
+    """Put the noise of tensor `number` under `key` (64 bits) into `out`, which is contiguous."""
+    _run(cpu_kernels.fill, [_Row(number, out)], key)
 
 
-def draw(mu: Tensor, sigma: Tensor, free: Tensor | None, ceiling: float, key: int, number: int) -> tuple[Tensor, float]:
-    """`mu + max(sigma, 2^-30) * eps`, and the sum of `relu(ceiling - sigma)^2 * |eps|` over the free weights."""
-    out = torch.empty_like(mu, memory_format=torch.contiguous_format)
-    penalties = np.empty(-(-mu.numel() // cpu_kernels.SPAN))
-    arrays = _flat(mu), _flat(sigma), _mask(free)
-    _share_out(
-        cpu_kernels.draw, mu.numel(), np.uint64(key), number, *arrays, np.float32(ceiling), _flat(out), penalties
-    )
-    return out, float(penalties.sum())
+@dataclass(frozen=True)
+class Piece:
+    """One tensor to draw: its number under the key, its mask of free weights (None: all), and the regularizer's pull."""
+
+    number: int
+    mu: Tensor
+    sigma: Tensor
+    free: Tensor | None
+    retrained: bool  # whether backward reaches the sigmas of fixed weights
+    strength: float
+    ceiling: float
+
+
+def draw(pieces: Sequence[Piece], key: int) -> tuple[list[Tensor], float]:
+    """`mu + max(sigma, 2^-30) * eps` of each piece, and the penalty of all.
+
+    That is the sum of `strength / 2 * relu(ceiling - sigma)^2 * |eps|` over the free weights.
+    """
+    rows = [
+        _Row(p.number, _like(p.mu), p.mu.contiguous(), p.sigma.contiguous(), p.free, ceiling=p.ceiling) for p in pieces
+    ]
+    gaps = _run(cpu_kernels.draw, rows, key)
+    return [row.out for row in rows], sum(p.strength / 2 * gap for p, gap in zip(pieces, gaps, strict=True))
 
 
 def gradients(
-    grad: Tensor,
-    sigma: Tensor,
-    free: Tensor | None,
-    free_sigma: Tensor | None,
-    ceiling: float,
-    pull: float,
-    key: int,
-    number: int,
-) -> tuple[Tensor, Tensor]:
-    """The gradients of mu and sigma for that of the drawn weights: `grad`, and `grad * eps - pull * gap * |eps|`.
+    pieces: Sequence[Piece], grads: Sequence[Tensor], scale: float, key: int
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Of mu and sigma, for those of the drawn weights and `scale`, that of the penalty.
 
-    `gap` is `relu(ceiling - sigma)`. What follows from `grad` is 0 for mu outside the mask `free`, for sigma outside
-    `free_sigma` and below 2^-30; the pull is 0 outside `free`. That of mu is `grad` itself, masked in place, where
-    nothing else may read it afterwards.
+    They are `grad`, and `grad * eps - scale * strength * gap * |eps|`, where `gap` is `relu(ceiling - sigma)`. What follows
+    from `grad` is 0 for mu where a weight is fixed, for sigma there too unless retrained, and below 2^-30; the pull is 0
+    where a weight is fixed. Those of mu are `grads` themselves, masked in place, where nothing else may read them later.
     """
-    grad = grad.contiguous()
-    if free is not None and not _is_ours(grad):
-        grad = grad.clone()
-    out = torch.empty_like(sigma, memory_format=torch.contiguous_format)
-    arrays = _flat(grad), _flat(sigma), _mask(free)
-    scalars = free_sigma is None, np.float32(ceiling), np.float32(pull)
-    _share_out(cpu_kernels.gradients, sigma.numel(), np.uint64(key), number, *arrays, *scalars, _flat(out))
-    return grad, out
+    of_mu, rows = [], []
+    for piece, given in zip(pieces, grads, strict=True):
+        grad = given.contiguous()
+        if piece.free is not None and not _is_ours(grad):
+            grad = grad.clone()
+        of_mu.append(grad)
+        tensors = _like(piece.sigma), grad, piece.sigma.contiguous(), piece.free
+        rows.append(_Row(piece.number, *tensors, piece.retrained, piece.ceiling, scale * piece.strength))
+    _run(cpu_kernels.gradients, rows, key)
+    return of_mu, [row.out for row in rows]
+
+
+def add_masked(tensors: Sequence[tuple[Tensor, Tensor, Tensor]], factor: float) -> None:
+    """`total += factor * values` in the mask `free`, in place, for each `(total, values, free)`; totals are contiguous."""
+    rows = [_Row(0, total, values.contiguous(), free=free, pull=factor) for total, values, free in tensors]
+    if rows:
+        _run(cpu_kernels.add_masked, rows)
 
 
 def _is_ours(grad: Tensor) -> bool:
@@ -78,34 +97,38 @@ def _is_ours(grad: Tensor) -> bool:
     )
 
 
-def add_masked(total: Tensor, values: Tensor, free: Tensor, factor: float) -> None:
-    """`total += factor * values` in the mask `free`, in place; `total` is contiguous."""
-    _share_out(cpu_kernels.add_masked, total.numel(), _flat(total), _flat(values), _mask(free), np.float32(factor))
+def _like(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, memory_format=torch.contiguous_format)
 
 
-def _flat(tensor: Tensor) -> Any:
-    return tensor.detach().contiguous().view(-1).numpy()
+class _Row(NamedTuple):
+    """A row of `cpu_kernels.ROW`; its tensors are contiguous and of one size."""
+
+    number: int
+    out: Tensor
+    given: Tensor | None = None
+    sigma: Tensor | None = None
+    free: Tensor | None = None
+    retrained: bool = False
+    ceiling: float = 0.0
+    pull: float = 0.0
 
 
-def _mask(free: Tensor | None) -> Any:
-    return _ALL_FREE if free is None else _flat(free.view(torch.uint8))
+def _run(kernel: Callable[..., None], rows: Sequence[_Row], key: int = 0) -> list[float]:
+    """Run a kernel over tensors; the sums that it made of each, if any."""
+    first = list(accumulate((-(-row.out.numel() // cpu_kernels.SPAN) for row in rows), initial=0))
+    spans, sums = first[-1], np.zeros(first[-1])
+    table = np.array(
+        [
+            (row.number, row.out.numel(), start, *map(_address, row[1:5]), *row[5:])
+            for row, start in zip(rows, first, strict=False)
+        ],
+        cpu_kernels.ROW,
+    )
+    job = np.array((0, spans, len(rows), table.ctypes.data, sums.ctypes.data, key), cpu_kernels.JOB)
+    threads.run(cpu_kernels.compiled(kernel), job.ctypes.data, min(torch.get_num_threads(), max(1, spans // SPANS)))
+    return [float(sums[start:stop].sum()) for start, stop in pairwise(first)]
 
 
-_ALL_FREE = np.empty(0, np.uint8)
-
-
-def _share_out(kernel: Callable[..., None], size: int, *arguments: Any) -> None:
-    """Run a kernel over all spans of `size` numbers: parts of them in this thread and in others."""
-    spans = -(-size // cpu_kernels.SPAN)
-    threads = torch.get_num_threads()
-    parts = min(threads, max(1, spans // SPANS))
-    bounds = [spans * part // parts for part in range(parts + 1)]
-    others = [_threads(threads).submit(kernel, a, b, *arguments) for a, b in pairwise(bounds[1:])]
-    kernel(bounds[0], bounds[1], *arguments)
-    for other in others:
-        other.result()
-
-
-@cache
-def _threads(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, thread_name_prefix="pwfn-draw")
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()

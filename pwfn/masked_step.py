@@ -41,9 +41,7 @@ def before_step(network: nn.Module, spec: OptimizerSpec, optimizer: Optimizer) -
             divisor = _leave_clipping_to(optimizer, spec.clip_norm, norm)
         else:
             clip_grads_with_norm_(parameters, spec.clip_norm, norm)
-    for parameter, free in _masked(network):
-        if parameter.grad is not None:
-            spec.decay(parameter, free, lr=optimizer.param_groups[0]["lr"], divided_by=divisor)
+    spec.decay(_masked(network), lr=optimizer.param_groups[0]["lr"], divided_by=divisor)
     return norm
 
 

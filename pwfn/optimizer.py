@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,6 +29,11 @@ LR_SCHEDULES: dict[str, Callable[[float], float]] = {  # factor on lr at a progr
     "cosine": _cosine,
     "linear": lambda progress: 1.0 - progress,
 }
+
+
+Masked = Iterable[
+    tuple[nn.Parameter, Tensor]
+]  # parameters of which some must not move, with boolean masks of those that may
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,21 +71,24 @@ class OptimizerSpec(ABC):
             return (step + 1) / (warm + 1)
         return LR_SCHEDULES[self.lr_schedule](min(1.0, (step - warm) / max(1.0, steps - warm)))
 
-    def decay(self, parameter: nn.Parameter, free: Tensor, *, lr: float, divided_by: float = 1.0) -> None:
-        """Weight decay of the weights in the boolean mask `free`, for one step, just before it: added to the gradient (L2).
+    def decay(self, masked: Masked, *, lr: float, divided_by: float = 1.0) -> None:
+        """Weight decay of the weights that may move, for one step, just before it: added to the gradients (L2).
 
-        `divided_by`: what the step itself is going to divide the gradient by.
+        `divided_by`: what the step itself is going to divide the gradients by.
         """
-        if self.weight_decay and parameter.grad is not None:
-            _add_free(parameter.grad, parameter.detach(), free, self.weight_decay * divided_by)
+        if self.weight_decay:
+            _add_free([(p.grad, p.detach(), free) for p, free in masked], self.weight_decay * divided_by)
 
 
-def _add_free(total: Tensor, values: Tensor, free: Tensor, factor: float) -> None:
-    """`total += factor * values` where `free`, in place."""
-    if fused.take(total) and total.is_contiguous():
-        fused.add_masked(total, values, free, factor)
-    else:
-        total.add_(values * free, alpha=factor)
+def _add_free(tensors: Iterable[tuple[Tensor | None, Tensor, Tensor]], factor: float) -> None:
+    """`total += factor * values` where `free`, in place, for each that has a total."""
+    by_kernels = []
+    for total, values, free in tensors:
+        if total is not None and fused.take(total) and total.is_contiguous():
+            by_kernels.append((total, values, free))
+        elif total is not None:
+            total.add_(values * free, alpha=factor)
+    fused.add_masked(by_kernels, factor)
 
 
 def _fused(groups: Sequence[dict[str, Any]]) -> bool | None:
@@ -127,7 +135,8 @@ class AdamW(Adam):
     def build(self, groups: Sequence[dict[str, Any]]) -> Optimizer:
         return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, fused=_fused(groups))
 
-    def decay(self, parameter: nn.Parameter, free: Tensor, *, lr: float, divided_by: float = 1.0) -> None:
+    def decay(self, masked: Masked, *, lr: float, divided_by: float = 1.0) -> None:
         """The same, taken off the weights themselves."""
-        if self.weight_decay and parameter.grad is not None:
-            _add_free(parameter.detach(), parameter.detach(), free, -lr * self.weight_decay)
+        if self.weight_decay:
+            trained = ((p.detach(), free) for p, free in masked if p.grad is not None)
+            _add_free([(values, values, free) for values, free in trained], -lr * self.weight_decay)

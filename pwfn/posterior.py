@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 
-from pwfn.draw import Noise, OnlyFree, draw
+from pwfn.draw import Noise, OnlyFree, Source, draw
 from pwfn.prior import MIN_SIGMA, Prior
 from pwfn.regularizer import NoRegularizer, Regularizer
 
@@ -48,6 +49,10 @@ class GaussianWeight(nn.Module):
 
     def forward(self, mu: Tensor) -> Tensor:
         return mu if self._draw is None else self._draw
+
+    def use(self, weights: Tensor | None) -> None:
+        """Compute with these weights; None: with the mean again."""
+        self.__dict__["_draw"] = weights  # past nn.Module's search for a parameter of that name
 
     @property
     def free(self) -> Tensor | None:
@@ -154,7 +159,7 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 def to_deterministic(model: nn.Module) -> nn.Module:
     """Take every Gaussian off `model`, in place: what stays is the plain model with its weights at the mean."""
-    for module, tensor_name, _, _ in list(_parametrized(model)):
+    for module, tensor_name, *_ in list(_parametrized(model)):
         parametrize.remove_parametrizations(module, tensor_name, leave_parametrized=False)
     return model
 
@@ -162,23 +167,20 @@ def to_deterministic(model: nn.Module) -> nn.Module:
 def quantised_tensors(model: nn.Module) -> list[QuantisedTensor]:
     """The quantised tensors in the order of the model's modules, tied ones once (under their first name)."""
     seen: dict[int, QuantisedTensor] = {}
-    for _, name, mu, gaussian in _names(model):
+    for _, _, name, mu, gaussian in _parametrized(model):
         seen.setdefault(id(gaussian), QuantisedTensor(name, mu, gaussian))
     return list(seen.values())
 
 
-def _parametrized(model: nn.Module) -> Iterator[tuple[nn.Module, str, str, parametrize.ParametrizationList]]:
+def _parametrized(model: nn.Module) -> Iterator[tuple[nn.Module, str, str, nn.Parameter, GaussianWeight]]:
+    """Module, the parameter's name in it and in the model, mean and Gaussian; read thrice in a step, so by short ways."""
     for module_name, module in model.named_modules():
-        if not parametrize.is_parametrized(module):
-            continue
-        for tensor_name, plist in module.parametrizations.items():
-            if isinstance(plist[0], GaussianWeight):
-                yield module, tensor_name, f"{module_name}.{tensor_name}" if module_name else tensor_name, plist
-
-
-def _names(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter, GaussianWeight]]:
-    for module, _, name, plist in _parametrized(model):
-        yield module, name, plist.original, plist[0]  # type: ignore[misc]
+        lists = module._modules.get("parametrizations")
+        for tensor_name, plist in lists._modules.items() if lists is not None else ():
+            gaussian = plist._modules.get("0") if plist is not None else None
+            if plist is not None and isinstance(gaussian, GaussianWeight):
+                mu = cast(nn.Parameter, plist._parameters["original"])
+                yield module, tensor_name, f"{module_name}.{tensor_name}" if module_name else tensor_name, mu, gaussian
 
 
 def set_sigma(model: nn.Module, prior: Prior) -> None:
@@ -197,18 +199,24 @@ def sampled(model: nn.Module, regularizer: Regularizer | None = None) -> Iterato
     """
     tensors = quantised_tensors(model)
     rule = regularizer or NoRegularizer()
-    penalties = []
+    sources = [
+        Source(
+            t.mu,
+            t.gaussian.sigma,
+            t.gaussian.free,
+            t.gaussian.free_sigma,
+            NoRegularizer() if t.gaussian.is_bias else rule,
+        )
+        for t in tensors
+    ]
+    weights, penalty = draw(sources, Noise.fresh(tensor.mu for tensor in tensors))
     try:
-        for tensor, noise in zip(tensors, Noise.fresh(tensor.mu for tensor in tensors), strict=True):
-            gaussian = tensor.gaussian
-            tensor_rule = NoRegularizer() if gaussian.is_bias else rule
-            masks = gaussian.free, gaussian.free_sigma
-            gaussian._draw, penalty = draw(tensor.mu, gaussian.sigma, *masks, tensor_rule, noise)
-            penalties.append(penalty)
-        yield torch.stack(penalties).sum()
+        for tensor, weight in zip(tensors, weights, strict=True):
+            tensor.gaussian.use(weight)
+        yield penalty
     finally:
         for tensor in tensors:
-            tensor.gaussian._draw = None
+            tensor.gaussian.use(None)
 
 
 @contextmanager
@@ -217,11 +225,11 @@ def replaced(model: nn.Module, weights: Callable[[QuantisedTensor], Tensor]) -> 
     tensors = quantised_tensors(model)
     try:
         for tensor in tensors:
-            tensor.gaussian._draw = weights(tensor)
+            tensor.gaussian.use(weights(tensor))
         yield
     finally:
         for tensor in tensors:
-            tensor.gaussian._draw = None
+            tensor.gaussian.use(None)
 
 
 @contextmanager
@@ -230,8 +238,8 @@ def at_mean(model: nn.Module) -> Iterator[Tensor]:
     tensors = quantised_tensors(model)
     try:
         for tensor in tensors:
-            tensor.gaussian._draw = OnlyFree.apply(tensor.mu, tensor.gaussian.free)
+            tensor.gaussian.use(OnlyFree.apply(tensor.mu, tensor.gaussian.free))
         yield tensors[0].mu.new_zeros(())
     finally:
         for tensor in tensors:
-            tensor.gaussian._draw = None
+            tensor.gaussian.use(None)

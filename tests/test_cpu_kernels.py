@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Iterator
 
 import numba
@@ -12,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pwfn import cpu_kernels, fused
-from pwfn.draw import Draw, Noise, draw
+from pwfn import cpu_kernels, fused, threads
+from pwfn.draw import Draw, Noise, Source, draw
 from pwfn.posterior import quantised_tensors, sampled, to_bayesian
 from pwfn.prior import MIN_SIGMA
 from pwfn.regularizer import Linear, NoRegularizer, Regularizer
@@ -119,7 +120,7 @@ def results(rule: Regularizer, size: int, masked: bool, retrained: bool, *, by_k
     masks = free, None if retrained else free
     noise = Noise(key=123456789123456789, number=4)
     if by_kernels:
-        weight, penalty = draw(mu, sigma, *masks, rule, noise)
+        (weight,), penalty = draw([Source(mu, sigma, *masks, rule)], [noise])
         assert weight.grad_fn is not None and "FusedDraw" in type(weight.grad_fn).__name__
     else:
         weight, penalty = Draw.apply(mu, sigma, noise.like(mu), *masks, rule)
@@ -143,7 +144,8 @@ def test_a_gradient_that_others_get_too_is_not_masked_for_them(transposed: bool)
     mu, leaf = (torch.randn(40, 50, requires_grad=True) for _ in range(2))
     free = torch.arange(2000).view(40, 50) % 2 == 0
     other = leaf * 1  # made before the draw: its turn in the backward pass is after the draw's
-    weight, _ = draw(mu, torch.ones_like(mu, requires_grad=True), free, free, NoRegularizer(), Noise(1, 0))
+    source = Source(mu, torch.ones_like(mu, requires_grad=True), free, free, NoRegularizer())
+    (weight,), _ = draw([source], [Noise(1, 0)])
     # autograd hands the gradient of a sum to all its terms, as one tensor
     total = other.T + weight.T if transposed else weight + other
     total.square().sum().backward()
@@ -167,13 +169,47 @@ def test_the_gradient_of_a_layer_is_masked_where_it_is(layer: nn.Module) -> None
     assert (tensor.mu.grad[fixed] == 0).all() and (tensor.mu.grad[~fixed] != 0).all()
 
 
-def test_the_number_of_threads_changes_no_bit() -> None:
+@pytest.mark.parametrize("team", [True, False], ids=["torchs threads", "own threads"])
+def test_the_number_of_threads_changes_no_bit(team: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not team:
+        monkeypatch.setattr(threads, "_team", lambda: None)
+    elif threads._team() is None:
+        pytest.skip("this torch computes without OpenMP")
     made = []
-    for threads in (1, 2, 3):
-        torch.set_num_threads(threads)
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
         made.append(results(Linear(0.3, 0.05), SIZES[-1], True, False, by_kernels=True))
     for other in made[1:]:
         assert all(torch.equal(a, b) for a, b in zip(made[0], other, strict=True))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere torch may come without OpenMP")
+def test_on_linux_torchs_own_threads_compute() -> None:
+    assert threads._team() is not None
+
+
+def test_tensors_drawn_together_are_those_drawn_one_by_one() -> None:
+    """Some masked, some without sigmas to train, one that no loss reaches, one of several spans."""
+    sizes, rules = (
+        (3, 1500, 0, 70_000, 9),
+        (Linear(0.3, 0.05), Linear(0.3, 1.0), NoRegularizer(), Linear(2, 0.05), Linear()),
+    )
+
+    def gradients(groups: list[list[int]]) -> list[Tensor | None]:
+        mus = [values(size)["mu"].requires_grad_() for size in sizes]
+        sigmas = [values(size)["sigma"].requires_grad_(size != 9) for size in sizes]
+        masks = [values(size)["free"] if size % 2 else None for size in sizes]
+        sources = [Source(*row) for row in zip(mus, sigmas, masks, (masks[0], None, *masks[2:]), rules, strict=True)]
+        for group in groups:
+            weights, penalty = draw([sources[i] for i in group], [Noise(5, i) for i in group])
+            of_data = [w @ values(sizes[i])["grad"] for i, w in zip(group, weights, strict=True) if i != 3]
+            sum(of_data, 3 * penalty).backward()
+        return [tensor.grad for tensor in (*mus, *sigmas)]
+
+    together, alone = gradients([[0, 1, 2, 3, 4]]), gradients([[0], [1], [2], [3], [4]])
+    assert [grad is None for grad in alone] == [False] * 9 + [True]
+    for made, expected in zip(together, alone, strict=True):
+        assert made is expected or (made is not None and expected is not None and torch.equal(made, expected))
 
 
 @pytest.mark.parametrize("name", ["mu", "sigma", "grad"])
@@ -181,8 +217,9 @@ def test_the_number_of_threads_changes_no_bit() -> None:
 def test_what_is_no_number_stays_so(name: str, bad: float) -> None:
     given = values(2000)
     given[name][3] = bad
-    weight, total = fused.draw(given["mu"], given["sigma"], None, 0.05, 1, 0)
-    mu_grad, sigma_grad = fused.gradients(given["grad"], given["sigma"], None, None, 0.05, 0.1, 1, 0)
+    piece = fused.Piece(0, given["mu"], given["sigma"], None, retrained=False, strength=0.1, ceiling=0.05)
+    (weight,), total = fused.draw([piece], 1)
+    (mu_grad,), (sigma_grad,) = fused.gradients([piece], [given["grad"]], 1.0, 1)
     wrong = {"mu": weight, "sigma": weight, "grad": sigma_grad}[name]
     assert not torch.isfinite(wrong[3]) and int(torch.isfinite(wrong).sum()) == 1999
     if name == "sigma" and math.isnan(bad):
@@ -204,6 +241,6 @@ def test_a_folder_that_takes_no_compiled_code_is_put_up_with(monkeypatch: pytest
 def test_masked_addition(size: int) -> None:
     given = values(size)
     total = given["mu"].clone()
-    fused.add_masked(total, given["grad"], given["free"], -0.3)
+    fused.add_masked([(total, given["grad"], given["free"])], -0.3)
     torch.testing.assert_close(total, given["mu"] - 0.3 * given["grad"] * given["free"])
     assert torch.equal(total[~given["free"]], given["mu"][~given["free"]])
