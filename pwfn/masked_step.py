@@ -35,7 +35,7 @@ def before_step(network: nn.Module, spec: OptimizerSpec, optimizer: Optimizer) -
     """
     norm, divisor = None, 1.0
     if spec.clip_norm is not None:  # not by Lightning, which refuses to clip for a fused optimizer
-        parameters = [p for p in network.parameters() if p.grad is not None]
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
         if optimizer.defaults.get("fused"):
             divisor = _leave_clipping_to(optimizer, spec.clip_norm, norm)
@@ -58,6 +58,6 @@ def _leave_clipping_to(optimizer: Optimizer, clip_norm: float, norm: Tensor) -> 
 def _masked(network: nn.Module) -> Iterator[tuple[nn.Parameter, Tensor]]:
     """The means and sigmas of which some must not move, with a boolean mask of those that may."""
     for tensor in quantised_tensors(network):
-        for parameter, free in ((tensor.mu, tensor.gaussian.free), (tensor.gaussian.sigma, tensor.gaussian.free_sigma)):
+        for parameter, free in zip((tensor.mu, tensor.gaussian.sigma), tensor.gaussian.masks, strict=True):
             if free is not None:
                 yield parameter, free

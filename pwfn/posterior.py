@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,13 @@ from pwfn.regularizer import NoRegularizer, Regularizer
 FREE = -1  # assignment of a weight that is not fixed to a codebook entry
 QUANTISED_TYPES: tuple[type[nn.Module], ...] = (nn.Linear, nn.modules.conv._ConvNd)
 QUANTISED_NAMES = ("weight", "bias")
+
+
+class Masks(NamedTuple):
+    """Boolean masks of what is not fixed and trains: None while everything does."""
+
+    mu: Tensor | None
+    sigma: Tensor | None  # None also where the sigmas of fixed weights are to go on training
 
 
 class GaussianWeight(nn.Module):
@@ -45,7 +52,7 @@ class GaussianWeight(nn.Module):
         self.register_buffer("assignment", torch.full_like(mu, FREE, dtype=torch.int32, requires_grad=False))
         self.register_buffer("retrain_sigma", torch.zeros((), dtype=torch.bool, device=mu.device))
         self._draw: Tensor | None = None
-        self._read: _Masks | None = None
+        self._read: tuple[Tensor, Tensor, tuple[int, int], Masks] | None = None  # the buffers, and what they said
 
     def forward(self, mu: Tensor) -> Tensor:
         return mu if self._draw is None else self._draw
@@ -55,48 +62,21 @@ class GaussianWeight(nn.Module):
         self.__dict__["_draw"] = weights  # past nn.Module's search for a parameter of that name
 
     @property
-    def free(self) -> Tensor | None:
-        """Boolean mask of the weights that are not fixed; None while all are free."""
-        return self._masks().free
-
-    @property
-    def free_sigma(self) -> Tensor | None:
-        """The same for the sigmas: all of them where those of fixed weights are to go on training."""
-        masks = self._masks()
-        return None if masks.retrain else masks.free
-
-    def _masks(self) -> _Masks:
-        """`free` and `retrain_sigma`, read off the buffers only when these have changed: a GPU is not waited for."""
+    def masks(self) -> Masks:
+        """Which weights and sigmas train, read off the buffers only when these have changed: a GPU is not waited for."""
+        assignment, retrain = self.assignment, self.retrain_sigma
+        versions = assignment._version, retrain._version
         read = self._read
-        if read is None or not read.still_of(self.assignment, self.retrain_sigma):
-            read = self._read = _Masks.of(self.assignment, self.retrain_sigma)
-        return read
+        if read is None or read[0] is not assignment or read[1] is not retrain or read[2] != versions:
+            free = assignment == FREE
+            of_mu = None if bool(free.all()) else free
+            read = self._read = assignment, retrain, versions, Masks(of_mu, None if bool(retrain) else of_mu)
+        return read[3]
 
     @property
     def effective_sigma(self) -> Tensor:
         """The standard deviation that is sampled with: at least 2^-30, however small or negative `sigma` became."""
         return self.sigma.detach().clamp(min=MIN_SIGMA)
-
-
-@dataclass(frozen=True)
-class _Masks:
-    """What the buffers said when they were last read, and which state of them that was."""
-
-    buffers: tuple[Tensor, ...]
-    versions: tuple[int, ...]
-    free: Tensor | None
-    retrain: bool
-
-    @classmethod
-    def of(cls, assignment: Tensor, retrain_sigma: Tensor) -> _Masks:
-        free = assignment == FREE
-        buffers = (assignment, retrain_sigma)
-        versions = tuple(b._version for b in buffers)
-        return cls(buffers, versions, None if bool(free.all()) else free, bool(retrain_sigma))
-
-    def still_of(self, *buffers: Tensor) -> bool:
-        same = all(now is then for now, then in zip(buffers, self.buffers, strict=True))
-        return same and self.versions == tuple(b._version for b in buffers)
 
 
 @dataclass(frozen=True)
@@ -203,8 +183,7 @@ def sampled(model: nn.Module, regularizer: Regularizer | None = None) -> Iterato
         Source(
             t.mu,
             t.gaussian.sigma,
-            t.gaussian.free,
-            t.gaussian.free_sigma,
+            *t.gaussian.masks,
             NoRegularizer() if t.gaussian.is_bias else rule,
         )
         for t in tensors
@@ -238,7 +217,7 @@ def at_mean(model: nn.Module) -> Iterator[Tensor]:
     tensors = quantised_tensors(model)
     try:
         for tensor in tensors:
-            tensor.gaussian.use(OnlyFree.apply(tensor.mu, tensor.gaussian.free))
+            tensor.gaussian.use(OnlyFree.apply(tensor.mu, tensor.gaussian.masks.mu))
         yield tensors[0].mu.new_zeros(())
     finally:
         for tensor in tensors:

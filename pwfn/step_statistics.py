@@ -72,7 +72,7 @@ def sigma_statistics(network: nn.Module) -> dict[str, float]:
     """Mean, smallest and largest of the sigmas that are not fixed; nothing where all are."""
     parts = []
     for tensor in quantised_tensors(network):
-        sigma, free = tensor.gaussian.effective_sigma, tensor.gaussian.free_sigma
+        sigma, free = tensor.gaussian.effective_sigma, tensor.gaussian.masks.sigma
         if free is None:
             free = torch.ones_like(sigma, dtype=torch.bool)
         largest = sigma.where(free, sigma.new_zeros(())).max()
