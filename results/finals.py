@@ -12,6 +12,8 @@ from pathlib import Path
 
 UNFINISHED = " finish=none"  # of runs before the study's experiments had a finishing, whose commands do not say so
 NO_TRAINING = "no training"
+TRAINED, ONE_SHOT, CODEBOOKS = "", "one-shot", "codebooks"
+OF_CODEBOOK = ("codebook.b=", "codebook.max_order=")
 PLACED = ("seed=", "experiment=study_", "pretrain=", "model.checkpoint=")
 
 
@@ -44,6 +46,13 @@ class Final:
     @property
     def change(self) -> float:
         return self.top1 - self.pretrained
+
+    @property
+    def section(self) -> str:
+        """The table of its network that it stands in."""
+        if NO_TRAINING in self.rule:
+            return ONE_SHOT
+        return CODEBOOKS if any(key in self.setting for key in OF_CODEBOOK) else TRAINED
 
 
 def finals(path: Path) -> list[Final]:

@@ -19,7 +19,7 @@ from scipy.stats import t as student
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from results.finals import NO_TRAINING, Final, finals, groups
+from results.finals import CODEBOOKS, ONE_SHOT, TRAINED, Final, finals, groups
 from results.pictures import picture
 
 HERE = Path(__file__).resolve().parent
@@ -33,12 +33,22 @@ def main() -> None:
     page = (DOCS / "study.md").read_text(encoding="utf-8")
     for path in sorted(HERE.glob("*_rounds.csv")):
         name, runs = path.stem.removesuffix("_rounds"), finals(path)
-        page = put(page, name, table(runs))
-        page = put(page, f"{name} compared", comparisons(runs))
-        page = put(page, f"{name} evaluated", evaluations(runs))
-        if len(groups(runs)) > 1:
-            picture(runs, DOCS / f"study_{name}.png")
+        for title, lines in made_of(name, runs).items():
+            page = put(page, title, lines)
+        for section in (TRAINED, ONE_SHOT):
+            shown = [run for run in runs if run.section == section]
+            if len(groups(shown)) > 1:
+                picture(shown, DOCS / f"study_{'_'.join(filter(None, (name, section)))}.png")
     (DOCS / "study.md").write_text(page, encoding="utf-8")
+
+
+def made_of(name: str, runs: Sequence[Final]) -> dict[str, list[str]]:
+    """All tables of one file of results, by the name of their marks; those without lines are not to be in the page."""
+    of = {section: [run for run in runs if run.section == section] for section in (TRAINED, ONE_SHOT, CODEBOOKS)}
+    return {f"{name} {section}".strip(): table(shown) for section, shown in of.items()} | {
+        f"{name} compared": comparisons(of[TRAINED]),
+        f"{name} evaluated": evaluations(runs),
+    }
 
 
 def put(page: str, name: str, lines: Sequence[str]) -> str:
@@ -69,13 +79,13 @@ def table(runs: Sequence[Final]) -> list[str]:
             spread([run.unfinished - run.pretrained for run in group], "+"),
         )
         lines.append(f"| {' | '.join(cells)} |")
-    return lines
+    return lines if runs else []
 
 
 def comparisons(runs: Sequence[Final]) -> list[str]:
     """Every setting held against those of other rules that have no fewer bits, seed by seed; of three seeds or more."""
     lines = ["| setting | bits | against | bits | difference, points | |", "|---|---|---|---|---|---|"]
-    settings = [item for item in by_bits(runs) if NO_TRAINING not in item[1][0].rule]
+    settings = by_bits(runs)
     for name, reference in settings:
         for other, group in settings:
             if group[0].rule == reference[0].rule or bits(group) > bits(reference):

@@ -32,12 +32,7 @@ FILES = sorted(RESULTS.glob("*_rounds.csv"))
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_tables_of_the_study_are_those_that_the_results_make(path: Path) -> None:
     page = (PROJECT / "docs/study.md").read_text(encoding="utf-8")
-    runs, name = tables.finals(path), path.stem.removesuffix("_rounds")
-    made = {
-        name: tables.table(runs),
-        f"{name} compared": tables.comparisons(runs),
-        f"{name} evaluated": tables.evaluations(runs),
-    }
+    made = tables.made_of(path.stem.removesuffix("_rounds"), tables.finals(path))
     for title, lines in made.items():
         assert (f"<!-- {title} -->" in page) == bool(lines)
         assert tables.put(page, title, lines) == page
