@@ -83,6 +83,12 @@ def check_same(network: nn.Module, moment: str) -> None:
             )
 
 
+def has_lost_another(error: BaseException) -> bool:
+    """Whether an exception says that a rank could not be reached: it has ended, and knows more of the reason."""
+    of_gloo = isinstance(error, RuntimeError) and "gloo" in str(error)  # gloo has no type of its own
+    return several() and (of_gloo or isinstance(error, dist.DistNetworkError | dist.DistBackendError))
+
+
 def _digest(tensor: Tensor) -> bytes:
     plain = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
     return hashlib.sha256(plain.numpy().tobytes()).digest()
