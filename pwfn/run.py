@@ -29,6 +29,7 @@ from pwfn.logger import run_logger
 from pwfn.model import build_bayesian, data_config, warn_if_new_head, warn_if_random
 from pwfn.module import BayesianClassifier, TrainingDiverged
 from pwfn.network import FlatWeights
+from pwfn.padding import padding_warnings
 from pwfn.pictures import draw_rounds, draw_weights
 from pwfn.posterior import quantised_tensors
 from pwfn.progress import RunProgress
@@ -131,6 +132,7 @@ def run(
                     *settings.remarks,
                     *cover.warnings(),
                     *recipe_warnings(settings, network),
+                    *padding_warnings(network, data.config["input_size"]),
                 ):  # quiet or not
                     console.print(f"warning: {warning}", soft_wrap=True, markup=False, highlight=False)
             with progress:

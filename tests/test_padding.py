@@ -1,0 +1,101 @@
+"""Weights that meet nothing but padding, against taking each of them away."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from pwfn.padding import idle_weights, padding_warnings
+from pwfn.posterior import quantised_tensors, to_bayesian
+
+
+def naive(network: nn.Module, images: Tensor) -> dict[str, int]:
+    """Which weights change nothing in any output when each gets noise of its own: those whose gradient is always zero."""
+    met = {tensor.name: torch.zeros_like(tensor.mu) for tensor in quantised_tensors(network)}
+    for _ in range(3):
+        output = network(torch.rand_like(images))
+        for tensor in quantised_tensors(network):
+            (grad,) = torch.autograd.grad((output * torch.randn_like(output)).sum(), tensor.mu, retain_graph=True)
+            met[tensor.name] += grad.abs()
+    return {name: int((total == 0).sum()) for name, total in met.items() if (total == 0).any()}
+
+
+def convolutions() -> nn.Sequential:
+    """No activation in between, so that nothing but padding makes a gradient exactly zero."""
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 5, padding=2),
+        nn.Conv2d(4, 4, 3, stride=2, padding=1, groups=4),
+        nn.Conv2d(4, 6, 3, padding=2, dilation=2),
+        nn.Conv2d(6, 5, (1, 3), padding=(0, 1), padding_mode="circular"),
+        nn.Flatten(),
+    )
+
+
+@pytest.mark.parametrize("side", range(1, 12))
+def test_idle_weights_are_those_without_a_gradient(side: int) -> None:
+    torch.manual_seed(side)
+    network = convolutions()
+    to_bayesian(network)
+    images = torch.rand(2, 3, side, side)
+    assert idle_weights(network, images) == naive(network, images)
+
+
+def test_of_a_large_image_no_weight_is_idle() -> None:
+    network = convolutions()
+    to_bayesian(network)
+    assert idle_weights(network, torch.rand(1, 3, 32, 32)) == {}
+
+
+def test_a_weight_that_is_used_twice_is_idle_only_where_both_uses_are() -> None:
+    class Twice(nn.Module):
+        def __init__(self, sides: tuple[int, int]) -> None:
+            super().__init__()
+            self.conv, self.sides = nn.Conv2d(1, 1, 3, padding=1), sides
+
+        def forward(self, images: Tensor) -> Tensor:
+            first, second = (self.conv(images[..., :side, :side]) for side in self.sides)
+            return first.mean() + second.mean()
+
+    for sides, idle in (((1, 1), {"conv.weight": 8}), ((1, 9), {}), ((9, 1), {})):
+        network = Twice(sides)
+        to_bayesian(network)
+        assert idle_weights(network, torch.rand(1, 1, 9, 9)) == idle
+
+
+def test_the_network_stays_as_it_was() -> None:
+    network = timm.create_model("test_resnet", num_classes=3).train()
+    to_bayesian(network)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    state = torch.random.get_rng_state()
+    idle_weights(network, torch.zeros(1, 3, 8, 8))
+    assert network.training and torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_small_images_are_warned_of_and_large_ones_not() -> None:
+    network = timm.create_model("resnet18", num_classes=10)
+    to_bayesian(network)
+    (line,) = padding_warnings(network, (3, 28, 28))
+    assert line.startswith(
+        "62 % of the quantised weights meet nothing but padding at 28 x 28 pixels, most of them in layer4."
+    )
+    assert padding_warnings(network, (3, 224, 224)) == []
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "nf_resnet26", "vit_tiny_patch16_224"])
+def test_other_models_are_looked_at_without_a_fault(name: str) -> None:
+    """Convolutions that pad by themselves or normalise their weights, and a model without any but its patches."""
+    network = timm.create_model(name, num_classes=10)
+    to_bayesian(network)
+    side = 224 if name.startswith("vit") else 32
+    assert len(padding_warnings(network, (3, side, side))) <= 1
+
+
+def test_a_model_without_shapes_is_left_alone() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.LazyLinear(5))
+    to_bayesian(network)
+    assert padding_warnings(network, (3, 8, 8)) == []
+    assert isinstance(network[2].weight, nn.parameter.UninitializedParameter)
