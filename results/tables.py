@@ -36,9 +36,9 @@ def main() -> None:
         for title, lines in made_of(name, runs).items():
             page = put(page, title, lines)
         for section in (TRAINED, ONE_SHOT):
-            shown = [run for run in runs if run.section == section]
-            if len(groups(shown)) > 1:
-                picture(shown, DOCS / f"study_{'_'.join(filter(None, (name, section)))}.png")
+            file = f"study_{'_'.join(filter(None, (name, section)))}.png"
+            if f"({file})" in page:
+                picture([run for run in runs if run.section == section], DOCS / file)
     (DOCS / "study.md").write_text(page, encoding="utf-8")
 
 
