@@ -2,9 +2,10 @@
 
     python benchmarks/processes.py [--seeds 5] [overrides of train.py ...]
 
-Runs a small network on real digits, seed after seed: once as one process with 64 images per step, once as two (gloo)
-with 32 each, in turn. Prints mean and standard deviation of the final figures, and the difference of the means in
-standard errors. What differs by construction: each rank draws its own noise, and BatchNorm sees the images of its rank.
+Runs a small network on real digits, seed after seed and in turn: as one process with 64 images per step, as one that puts
+two batches of 32 together for each step, and as two processes (gloo) with 32 each. Prints mean and standard deviation of
+the final figures, and how far the means are from those of two processes, in standard errors. What differs by
+construction: each rank, and each batch of a step, has noise of its own, and BatchNorm sees the images of its rank or batch.
 """
 
 from __future__ import annotations
@@ -22,7 +23,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.kill_and_resume import finished, start
 
 DIGITS = ["model=test_resnet", "data=digits", "schedule=quick", "optimizer=sgd_small_data", "logger=none", "quiet=true"]
-PROCESSES = {1: ["data.batch_size=64"], 2: ["data.batch_size=32", "trainer=ddp_cpu", "trainer.devices=2"]}
+HALF = "data.batch_size=32"
+WAYS = {
+    "one process": ["data.batch_size=64"],
+    "one process, two batches a step": [HALF, "trainer.accumulate_grad_batches=2"],
+    "two processes": [HALF, "trainer=ddp_cpu", "trainer.devices=2"],
+}
 FIGURES = ("trained/top1", "clustered/top1", "clustered/loss", "codebook_size", "entropy_bits", "sigma_mean")
 
 
@@ -33,27 +39,31 @@ def main() -> None:
     args = parser.parse_args()
     if args.seeds < 2:
         parser.error("--seeds must be at least 2: the noise of seeds is what is compared with")
-    rows: dict[int, list[dict[str, float]]] = {processes: [] for processes in PROCESSES}
+    rows: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as scratch:
         for seed in range(args.seeds):
-            for processes, overrides in PROCESSES.items():
-                folder = Path(scratch) / f"{processes}_{seed}"
+            for number, (way, overrides) in enumerate(WAYS.items()):
+                folder = Path(scratch) / f"{number}_{seed}"
                 finished(start(folder, [*DIGITS, *overrides, f"seed={seed}", *args.overrides]), folder)
                 summary = json.loads((folder / "summary.json").read_text())
-                rows[processes].append({key: summary["final"][key] for key in FIGURES})
-                print(f"seed {seed}, {processes} process(es): {rows[processes][-1]}", flush=True)
+                rows[way].append({key: summary["final"][key] for key in FIGURES})
+                print(f"seed {seed}, {way}: {rows[way][-1]}", flush=True)
     for key in FIGURES:
-        print(_line(key, *([row[key] for row in rows[processes]] for processes in PROCESSES)))
+        values = {way: [row[key] for row in rows[way]] for way in WAYS}
+        *others, last = WAYS
+        said = [f"{way} {_spread(values[way])} ({_apart(values[way], values[last]):.1f} apart)" for way in others]
+        print(f"{key}: {', '.join(said)}, {last} {_spread(values[last])}")
 
 
-def _line(key: str, one: list[float], two: list[float]) -> str:
-    means, spreads = zip(*((statistics.mean(values), statistics.stdev(values)) for values in (one, two)), strict=True)
-    error = math.sqrt((spreads[0] ** 2 + spreads[1] ** 2) / len(one))
-    apart = abs(means[0] - means[1]) / error if error else math.inf if means[0] != means[1] else 0.0
-    sides = ", ".join(
-        f"{n} process(es) {mean:.5g} ± {spread:.2g}" for n, mean, spread in zip(PROCESSES, means, spreads, strict=True)
-    )
-    return f"{key}: {sides}; {apart:.1f} standard errors apart"
+def _spread(values: list[float]) -> str:
+    return f"{statistics.mean(values):.5g} ± {statistics.stdev(values):.2g}"
+
+
+def _apart(one: list[float], two: list[float]) -> float:
+    """The difference of the means in standard errors."""
+    apart = abs(statistics.mean(one) - statistics.mean(two))
+    error = math.sqrt((statistics.variance(one) + statistics.variance(two)) / len(one))
+    return apart / error if error else math.inf if apart else 0.0
 
 
 if __name__ == "__main__":
