@@ -147,7 +147,8 @@ def normal(eps, bits, span, key, number):  # type: ignore[no-untyped-def]
         eps[HALF + j] = r * y
 
 
-# A tensor: its number, size and first span, where it is written and read, its mask (0: none), what the regularizer wants.
+# A tensor: its number, size and first span; the addresses of what is written and read, and of its mask (0: none); of a
+# backward pass whether fixed sigmas train on, and the regularizer's ceiling and pull (the factor, for `add_masked`).
 ROW = np.dtype(
     [(name, np.int64) for name in ("number", "size", "first", "out", "given", "sigma", "free", "retrained")]
     + [("ceiling", np.float32), ("pull", np.float32)]
@@ -157,8 +158,8 @@ JOB = np.dtype([(name, np.int64) for name in ("taken", "spans", "tensors", "tabl
 
 
 @numba.extending.intrinsic
-def take(context, job):  # type: ignore[no-untyped-def]
-    """The number of the next portion: nobody else gets it."""
+def next_portion(context, job):  # type: ignore[no-untyped-def]
+    """Its number: nobody else gets it."""
 
     def code(target, builder, signature, arguments):  # type: ignore[no-untyped-def]
         integer = target.get_value_type(signature.return_type)
@@ -205,7 +206,7 @@ def places(shared, rows):  # type: ignore[no-untyped-def]
     """The spans that fall to this thread: the tensor, the span in it, and the numbers that are its."""
     spans, tensor = numba.carray(shared, 1)[0].spans, 0
     while True:
-        first = take(shared) * PORTION  # type: ignore[call-arg]
+        first = next_portion(shared) * PORTION  # type: ignore[call-arg]
         if first >= spans:
             break
         for span in range(first, min(first + PORTION, spans)):

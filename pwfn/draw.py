@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pwfn import fused
+from pwfn.ownership import owned, usual
 from pwfn.prior import MIN_SIGMA
 from pwfn.regularizer import Regularizer
 
@@ -26,7 +27,7 @@ class Noise:
     @classmethod
     def fresh(cls, tensors: Iterable[Tensor]) -> list[Noise]:
         """One for each tensor, decided by torch's global generator."""
-        known = [fused.take(t) for t in tensors]
+        known = [fused.knows(t) for t in tensors]
         key = int(torch.randint(-(1 << 63), (1 << 63) - 1, ())) % (1 << 64) if any(known) else None
         return [cls(key if yes else None, number) for number, yes in enumerate(known)]
 
@@ -53,29 +54,34 @@ class Source:
 def draw(sources: Sequence[Source], noises: Sequence[Noise]) -> tuple[list[Tensor], Tensor]:
     """`mu + max(sigma, 2^-30) * eps` of each source, and the regularizers' penalty for those eps (a scalar)."""
     weights: dict[int, Tensor] = {}
-    penalties = []
-    pieces = {place: piece for place, pair in enumerate(zip(sources, noises, strict=True)) if (piece := _piece(*pair))}
-    small = [place for place, piece in pieces.items() if piece.mu.numel() < fused.ENOUGH]  # to be drawn in one go
-    for places in filter(None, (*([place] for place in range(len(sources)) if place not in small), small)):
-        source, noise = sources[places[0]], noises[places[0]]
-        if places[0] in pieces:
-            together = [pieces[place] for place in places]
-            tensors = chain.from_iterable((piece.mu, piece.sigma) for piece in together)
-            *drawn, penalty = FusedDraw.apply(noise.key, together, *tensors)
-        else:
+    penalties, small = [], []
+    for place, (source, noise) in enumerate(zip(sources, noises, strict=True)):
+        if noise.key is None or source.rule.linear is None:
             masks = source.free, source.free_sigma
-            *drawn, penalty = Draw.apply(source.mu, source.sigma, noise.like(source.mu), *masks, source.rule)
-        weights.update(zip(places, drawn, strict=True))
+            weights[place], penalty = Draw.apply(source.mu, source.sigma, noise.like(source.mu), *masks, source.rule)
+            penalties.append(penalty)
+        elif source.mu.numel() < fused.ENOUGH:
+            small.append(place)
+        else:
+            weights[place], penalty = _fused([source], [noise])
+            penalties.append(penalty)
+    if small:  # in one go
+        *drawn, penalty = _fused([sources[place] for place in small], [noises[place] for place in small])
+        weights.update(zip(small, drawn, strict=True))
         penalties.append(penalty)
     return [weights[place] for place in range(len(sources))], torch.stack(penalties).sum()
 
 
-def _piece(source: Source, noise: Noise) -> fused.Piece | None:
-    """What the CPU's kernels draw, None where they do not know how."""
-    if noise.key is None or source.rule.linear is None:
-        return None
-    retrained = source.free_sigma is None
-    return fused.Piece(noise.number, source.mu, source.sigma, source.free, retrained, *source.rule.linear)
+def _fused(sources: Sequence[Source], noises: Sequence[Noise]) -> tuple[Tensor, ...]:
+    """By the CPU's kernels: the weights, and the penalty of all of them."""
+    pieces = []
+    for source, noise in zip(sources, noises, strict=True):
+        pull, retrained = source.rule.linear, source.free_sigma is None
+        assert pull is not None
+        pieces.append(fused.Piece(noise.number, source.mu, source.sigma, source.free, retrained, *pull))
+    tensors = chain.from_iterable((piece.mu, piece.sigma) for piece in pieces)
+    result: tuple[Tensor, ...] = FusedDraw.apply(noises[0].key, pieces, *tensors)
+    return result
 
 
 class OnlyFree(torch.autograd.Function):
@@ -128,27 +134,36 @@ class Draw(torch.autograd.Function):
 
 
 class FusedDraw(torch.autograd.Function):
-    """The same of several tensors by the CPU's kernels; `tensors` are mu and sigma of every piece, in turn."""
+    """The same of several tensors by the CPU's kernels; `tensors` are mu and sigma of every piece, in turn.
+
+    Nothing is saved for backward, so that losses of several of the tensors may be differentiated one after the other.
+    """
 
     @staticmethod
     def forward(ctx: Any, key: int, pieces: Sequence[fused.Piece], *tensors: Tensor) -> tuple[Tensor, ...]:
-        ctx.key, ctx.pieces = key, pieces
+        ctx.key, ctx.pieces, ctx.versions = key, pieces, [piece.sigma._version for piece in pieces]
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*tensors[1::2])
+        usual()
         weights, penalty = fused.draw(pieces, key)
         return *weights, weights[0].new_tensor(penalty)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        ours = owned(grads)[:-1]
+        pieces, needed = ctx.pieces, ctx.needs_input_grad[2:]
+        if [piece.sigma._version for piece in pieces] != ctx.versions:
+            raise RuntimeError("a sigma has been changed in place between a draw and its backward pass")
         *of_weights, scale = grads
-        sigmas, needed = ctx.saved_tensors, ctx.needs_input_grad[2:]
-        given = [torch.zeros_like(s) if grad is None else grad for grad, s in zip(of_weights, sigmas, strict=True)]
+        given = [
+            torch.zeros_like(p.sigma) if grad is None else grad for grad, p in zip(of_weights, pieces, strict=True)
+        ]
         sigma_grads: Sequence[Tensor | None] = [None] * len(given)
         if any(needed[1::2]):
-            mu_grads, sigma_grads = fused.gradients(ctx.pieces, given, 0.0 if scale is None else scale.item(), ctx.key)
+            pull = 0.0 if scale is None else scale.item()
+            mu_grads, sigma_grads = fused.gradients(pieces, given, ours, pull, ctx.key)
         else:
-            mu_grads = [_only(grad, piece.free) for grad, piece in zip(given, ctx.pieces, strict=True)]
+            mu_grads = [_only(grad, piece.free) for grad, piece in zip(given, pieces, strict=True)]
         in_turn = chain.from_iterable(zip(mu_grads, sigma_grads, strict=True))
         return None, None, *(grad if yes else None for grad, yes in zip(in_turn, needed, strict=True))
 

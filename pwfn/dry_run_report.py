@@ -17,12 +17,10 @@ from pwfn import checkpoint
 from pwfn.console import show
 from pwfn.coverage import coverage
 from pwfn.data.module import ImageDataModule
-from pwfn.data.transforms import transform_config
 from pwfn.displacement import TensorMove
 from pwfn.dry_run import DryRun, DryRunRecord
-from pwfn.inspection import WARNING, headline, show_coverage, write_coverage
+from pwfn.inspection import headline, show_coverage, write_coverage
 from pwfn.model import build_bayesian, data_config
-from pwfn.padding import padding_warnings
 from pwfn.posterior import set_sigma
 from pwfn.record import Column, by_key, csv_text, write_atomically, write_result
 from pwfn.seeding import seed_run
@@ -57,10 +55,6 @@ def dry_run(settings: TrainSettings, plain: Any, folder: Path, console: Console 
         for alarm in alarms:
             show(console, alarm, ALARM)
         show_coverage(cover, headline(settings, network), console)
-        for line in padding_warnings(
-            network, transform_config(data, data_config(network), data.channels)["input_size"]
-        ):
-            show(console, f"warning: {line}", WARNING)
     set_sigma(network, settings.prior)
     run = DryRun(network, settings, _gradients(settings, network))
     unit = settings.tolerance.unit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import warnings
 from pathlib import Path
 
@@ -30,6 +31,14 @@ def read(folder: Path) -> str | None:
         return None
     reason = found.get("reason") if isinstance(found, dict) else None
     return reason if isinstance(reason, str) else None
+
+
+def awaited(folder: Path, seconds: float = 5.0) -> str | None:
+    """The reason another process of the run is about to leave, None if it has left none by then."""
+    end = time.monotonic() + seconds
+    while (reason := read(folder)) is None and time.monotonic() < end:
+        time.sleep(0.1)
+    return reason
 
 
 def forget(folder: Path) -> None:

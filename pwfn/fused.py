@@ -16,12 +16,12 @@ from torch import Tensor
 
 from pwfn import cpu_kernels, threads
 
-SPANS = 128  # for fewer it does not pay to call another thread
+SPANS = 128  # for no more than these it does not pay to call another thread
 ENOUGH = 2 * SPANS * cpu_kernels.SPAN  # weights that keep two threads busy
 
 
-def take(tensor: Tensor) -> bool:
-    """Whether a tensor is of the kind that the kernels know."""
+def knows(tensor: Tensor) -> bool:
+    """Whether a tensor is of the kind that the kernels work on."""
     return tensor.device.type == "cpu" and tensor.dtype == torch.float32
 
 
@@ -48,53 +48,36 @@ def draw(pieces: Sequence[Piece], key: int) -> tuple[list[Tensor], float]:
 
     That is the sum of `strength / 2 * relu(ceiling - sigma)^2 * |eps|` over the free weights.
     """
-    rows = [
-        _Row(p.number, _like(p.mu), p.mu.contiguous(), p.sigma.contiguous(), p.free, ceiling=p.ceiling) for p in pieces
-    ]
+    rows = [_Row(p.number, _like(p.mu), p.mu, p.sigma, p.free, ceiling=p.ceiling) for p in pieces]
     gaps = _run(cpu_kernels.draw, rows, key)
     return [row.out for row in rows], sum(p.strength / 2 * gap for p, gap in zip(pieces, gaps, strict=True))
 
 
 def gradients(
-    pieces: Sequence[Piece], grads: Sequence[Tensor], scale: float, key: int
+    pieces: Sequence[Piece], grads: Sequence[Tensor], ours: Sequence[bool], scale: float, key: int
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Of mu and sigma, for those of the drawn weights and `scale`, that of the penalty.
 
     They are `grad`, and `grad * eps - scale * strength * gap * |eps|`, where `gap` is `relu(ceiling - sigma)`. What follows
     from `grad` is 0 for mu where a weight is fixed, for sigma there too unless retrained, and below 2^-30; the pull is 0
-    where a weight is fixed. Those of mu are `grads` themselves, masked in place, where nothing else may read them later.
+    where a weight is fixed. Of `ours` those of mu are the contiguous `grads` themselves, masked in place.
     """
-    of_mu, rows = [], []
-    for piece, given in zip(pieces, grads, strict=True):
+    rows = []
+    for piece, given, mine in zip(pieces, grads, ours, strict=True):
         grad = given.contiguous()
-        if piece.free is not None and not _is_ours(grad):
+        if grad is given and not mine and piece.free is not None:
             grad = grad.clone()
-        of_mu.append(grad)
-        tensors = _like(piece.sigma), grad, piece.sigma.contiguous(), piece.free
+        tensors = _like(piece.sigma), grad, piece.sigma, piece.free
         rows.append(_Row(piece.number, *tensors, piece.retrained, piece.ceiling, scale * piece.strength))
     _run(cpu_kernels.gradients, rows, key)
-    return of_mu, [row.out for row in rows]
+    return [row.given for row in rows if row.given is not None], [row.out for row in rows]
 
 
 def add_masked(tensors: Sequence[tuple[Tensor, Tensor, Tensor]], factor: float) -> None:
     """`total += factor * values` in the mask `free`, in place, for each `(total, values, free)`; totals are contiguous."""
-    rows = [_Row(0, total, values.contiguous(), free=free, pull=factor) for total, values, free in tensors]
+    rows = [_Row(0, total, values, free=free, pull=factor) for total, values, free in tensors]
     if rows:
         _run(cpu_kernels.add_masked, rows)
-
-
-def _is_ours(grad: Tensor) -> bool:
-    """Whether a gradient that autograd hands over is held by nobody else, by the counts autograd itself goes by.
-
-    A sum hands the same tensor to all its terms. What Python alone holds (a hook's or `retain_grad`'s) is not counted.
-    """
-    base = grad._base
-    holders = 2 if base is None else 3  # of its memory: the tensor, the one it is a view of, and the storage asked
-    return (
-        grad._use_count() == 1  # type: ignore[attr-defined]
-        and (base is None or base._use_count() == 2)  # type: ignore[attr-defined]  # the view's and this function's
-        and torch._C._storage_Use_Count(grad.untyped_storage()._cdata) == holders
-    )
 
 
 def _like(tensor: Tensor) -> Tensor:
@@ -102,7 +85,7 @@ def _like(tensor: Tensor) -> Tensor:
 
 
 class _Row(NamedTuple):
-    """A row of `cpu_kernels.ROW`; its tensors are contiguous and of one size."""
+    """A row of `cpu_kernels.ROW`; its tensors are of one size, `out` is contiguous."""
 
     number: int
     out: Tensor
@@ -116,19 +99,20 @@ class _Row(NamedTuple):
 
 def _run(kernel: Callable[..., None], rows: Sequence[_Row], key: int = 0) -> list[float]:
     """Run a kernel over tensors; the sums that it made of each, if any."""
+    flat = [
+        [None if t is None else t.contiguous() for t in row[2:5]] for row in rows
+    ]  # kept while their addresses are used
     first = list(accumulate((-(-row.out.numel() // cpu_kernels.SPAN) for row in rows), initial=0))
     spans, sums = first[-1], np.zeros(first[-1])
-    table = np.array(
-        [
-            (row.number, row.out.numel(), start, *map(_address, row[1:5]), *row[5:])
-            for row, start in zip(rows, first, strict=False)
-        ],
-        cpu_kernels.ROW,
-    )
+    entries = []
+    for row, tensors, start in zip(rows, flat, first, strict=False):
+        if not row.out.is_contiguous():
+            raise ValueError("what the kernels write to must be contiguous")
+        addresses = [0 if tensor is None else tensor.data_ptr() for tensor in (row.out, *tensors)]
+        entries.append((row.number, row.out.numel(), start, *addresses, *row[5:]))
+    table = np.array(entries, cpu_kernels.ROW)
     job = np.array((0, spans, len(rows), table.ctypes.data, sums.ctypes.data, key), cpu_kernels.JOB)
-    threads.run(cpu_kernels.compiled(kernel), job.ctypes.data, min(torch.get_num_threads(), max(1, spans // SPANS)))
+    # all threads or one: OpenMP ends those that a smaller team has no use for, and torch has to start them again
+    wanted = torch.get_num_threads() if spans > SPANS else 1
+    threads.run(cpu_kernels.compiled(kernel), job.ctypes.data, wanted)
     return [float(sums[start:stop].sum()) for start, stop in pairwise(first)]
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()

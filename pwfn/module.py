@@ -55,6 +55,10 @@ class BayesianClassifier(LightningModule):
         distillation: Distillation | None = None,
     ) -> None:
         super().__init__()
+        if any(getattr(module, "grad_checkpointing", False) for module in network.modules()):
+            raise ValueError(
+                "gradient checkpointing would repeat the forward pass when its draw is over: switch it off"
+            )
         self.network = network
         # Only training runs compiled code, so that what a test computes does not depend on it. In a tuple, because as a
         # module of this one it would give every weight a second name in the state dict.

@@ -84,7 +84,7 @@ def _add_free(tensors: Iterable[tuple[Tensor | None, Tensor, Tensor]], factor: f
     """`total += factor * values` where `free`, in place, for each that has a total."""
     by_kernels = []
     for total, values, free in tensors:
-        if total is not None and fused.take(total) and total.is_contiguous():
+        if total is not None and fused.knows(total) and total.is_contiguous():
             by_kernels.append((total, values, free))
         elif total is not None:
             total.add_(values * free, alpha=factor)

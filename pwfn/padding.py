@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
+from itertools import chain
 from typing import Any
 
 import torch
+from timm.layers import Conv2dSame, ScaledStdConv2dSame, StdConv2dSame
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from pwfn.posterior import is_lazy, quantised_tensors
+from pwfn.posterior import is_lazy, quantised_convolutions, quantised_tensors
 
 WARN_ABOVE = 0.05  # share of the quantised weights
+_SAME = (Conv2dSame, StdConv2dSame, ScaledStdConv2dSame)  # these pad by themselves, the odd one at the end
 
 
 def padding_warnings(network: nn.Module, size: tuple[int, int, int]) -> list[str]:
@@ -22,46 +27,60 @@ def padding_warnings(network: nn.Module, size: tuple[int, int, int]) -> list[str
     if share <= WARN_ABOVE:
         return []
     return [
-        f"{100 * share:.0f} % of the quantised weights meet nothing but padding at {size[1]} x {size[2]} pixels, most of them in "
-        f"{max(idle, key=idle.__getitem__)}: they do nothing, and bits per weight look better than they would for larger images"
+        f"at least {100 * share:.0f} % of the quantised weights meet nothing but padding at {size[1]} x {size[2]} pixels, most "
+        f"of them in {max(idle, key=idle.__getitem__)}: they do nothing, and bits per weight look better than they would "
+        "for larger images"
     ]
 
 
+@torch.no_grad()
 def idle_weights(network: nn.Module, images: Tensor) -> dict[str, int]:
-    """How many weights of each quantised convolution see only padding while `images` [n, C, H, W] go through, if any.
+    """How many weights of each quantised convolution see only its padding while `images` [n, C, H, W] go through, if any.
 
-    A weight that several layers share counts if it does so in all of them. The network, in float32 on the CPU, stays as it was.
+    A weight that several layers share counts if it does so in all of them. What pads outside of a convolution, or in a
+    way of its own, is not seen. The network stays as it was; it and the images are on one device.
     """
-    seen: dict[str, Tensor] = {}
-    training = network.training
-    with ExitStack() as stack, torch.no_grad():
-        for tensor in quantised_tensors(network):
-            module = network.get_submodule(tensor.name.rpartition(".")[0])
-            if isinstance(module, nn.modules.conv._ConvNd) and not tensor.gaussian.is_bias:
-                look = _look(tensor.name, tensor.mu, seen)
-                stack.callback(module.register_forward_hook(look).remove)
-        stack.callback(network.train, training)
+    met: dict[str, Tensor] = {}
+    sizes = {}
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        for module in network.modules():
+            stack.callback(setattr, module, "training", module.training)
+        for name, module, weights in quantised_convolutions(network):
+            if not isinstance(module, _ConvTransposeNd):
+                sizes[name] = weights.numel()
+                stack.callback(module.register_forward_hook(_look(name, met), with_kwargs=True).remove)
         network.eval()(images)
-    counts = {name: int((met == 0).sum()) for name, met in seen.items()}
-    return {name: count for name, count in counts.items() if count}
+    return {
+        name: sizes[name] // places.numel() * idle for name, places in met.items() if (idle := int((~places).sum()))
+    }
 
 
-def _look(name: str, weights: nn.Parameter, seen: dict[str, Tensor]) -> Any:
-    def look(module: nn.modules.conv._ConvNd, given: tuple[Tensor], output: Tensor) -> None:
-        """The gradient of a sum of outputs for inputs of one counts the inputs, padding left out, that a weight meets."""
-        if name not in seen:
-            seen[name] = torch.zeros_like(weights)
-        if _reaches_everywhere(module, given[0]):
-            seen[name] += 1
-            return
-        with torch.enable_grad():
-            output = module.forward(torch.ones_like(given[0][:1]))
-            seen[name] += torch.autograd.grad(output.sum(), weights)[0].abs()
+def _look(name: str, met: dict[str, Tensor]) -> Any:
+    def look(module: _ConvNd, given: tuple[Any, ...], named: Mapping[str, Any], output: Tensor) -> None:
+        images = next((value for value in chain(given, named.values()) if isinstance(value, Tensor)), None)
+        places = torch.ones(module.kernel_size, dtype=torch.bool)
+        if images is not None and module.padding_mode == "zeros":
+            for axis in range(places.dim()):
+                side = axis - places.dim()
+                reached = _reached(module, axis, images.shape[side], output.shape[side])
+                places &= torch.tensor(reached).view([-1 if other == axis else 1 for other in range(places.dim())])
+        met[name] = met[name] | places if name in met else places
 
     return look
 
 
-def _reaches_everywhere(module: nn.modules.conv._ConvNd, given: Tensor) -> bool:
-    """Whether the input is so large that each weight meets some of it for certain."""
-    sides = zip(given.shape[2:], module.kernel_size, module.dilation, module.stride, strict=True)
-    return all(size >= dilation * (kernel - 1) + stride for size, kernel, dilation, stride in sides)
+def _reached(module: _ConvNd, axis: int, inputs: int, outputs: int) -> list[bool]:
+    """Which places of the kernel meet an input, along one axis of so many inputs and outputs."""
+    kernel, stride, dilation = module.kernel_size[axis], module.stride[axis], module.dilation[axis]
+    missing = (outputs - 1) * stride + dilation * (kernel - 1) + 1 - inputs
+    if isinstance(module, _SAME):
+        before = max(missing, 0) // 2
+    elif isinstance(module.padding, str):
+        before = dilation * (kernel - 1) // 2 if module.padding == "same" else 0
+    else:
+        before = int(module.padding[axis])
+        if missing > 2 * before:  # it must pad in a way of its own as well
+            return [True] * kernel
+    starts = [output * stride - before for output in range(outputs)]
+    return [any(0 <= start + place * dilation < inputs for start in starts) for place in range(kernel)]

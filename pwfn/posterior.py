@@ -152,6 +152,14 @@ def quantised_tensors(model: nn.Module) -> list[QuantisedTensor]:
     return list(seen.values())
 
 
+def quantised_convolutions(model: nn.Module) -> Iterator[tuple[str, nn.modules.conv._ConvNd, nn.Parameter]]:
+    """The convolutions with a quantised weight: its name in `quantised_tensors`, the module, the weight's mean."""
+    names = {id(tensor.mu): tensor.name for tensor in quantised_tensors(model)}
+    for module, tensor_name, _, mu, _ in _parametrized(model):
+        if isinstance(module, nn.modules.conv._ConvNd) and tensor_name == "weight":
+            yield names[id(mu)], module, mu
+
+
 def _parametrized(model: nn.Module) -> Iterator[tuple[nn.Module, str, str, nn.Parameter, GaussianWeight]]:
     """Module, the parameter's name in it and in the model, mean and Gaussian; read thrice in a step, so by short ways."""
     for module_name, module in model.named_modules():

@@ -73,10 +73,8 @@ def _ended_in_one_line(folder: Path) -> Iterator[None]:
     except Exception as error:  # nobody's typo: its traceback is wanted as well
         from pwfn import ranks
 
-        if ranks.has_lost_another(error):  # of which that one has said the reason
-            if failure.read(folder) is None:
-                failure.write(folder, "another process of this run has ended")
-            print("pwfn: another process of this run has ended; its own lines say why", file=sys.stderr)
+        if ranks.has_lost_another(error) and (reason := failure.awaited(folder)):
+            print(f"pwfn: another process of this run has ended: {reason}", file=sys.stderr)
             raise SystemExit(1) from None
         failure.write(folder, f"{type(error).__name__}: {error}")
         raise

@@ -208,7 +208,7 @@ def test_a_failing_rank_ends_the_whole_run_with_its_error(tmp_path: Path) -> Non
     done = broken(tmp_path, "raise ValueError('rank 1 is broken')")
     assert done.returncode != 0 and "ValueError: rank 1 is broken" in done.stderr
     assert done.stderr.count("Traceback (most recent call last)") == 1  # that of rank 1; rank 0 adds a line
-    assert "pwfn: another process of this run has ended; its own lines say why" in done.stderr
+    assert "pwfn: another process of this run has ended: ValueError: rank 1 is broken" in done.stderr
     assert json.loads((tmp_path / "run/failure.json").read_text()) == {"reason": "ValueError: rank 1 is broken"}
     assert not (tmp_path / "run/result.json").exists()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor, nn
@@ -64,6 +65,14 @@ def sigma_after_one_step(folder: Path, images: Tensor, labels: Tensor, batch_siz
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_gradient_checkpointing_is_refused() -> None:
+    network = timm.create_model("test_vit", num_classes=3)
+    to_bayesian(network)
+    network.set_grad_checkpointing()
+    with pytest.raises(ValueError, match="gradient checkpointing would repeat the forward pass"):
+        BayesianClassifier(network, Linear())
+
+
 def test_accumulated_batches_count_the_regularizer_once_a_step(tmp_path: Path) -> None:
     """A step of k batches follows the mean of k draws: as much regularizer as a step of one, with other noise."""
     images, labels = torch.randn(8, 1, 3, 3), torch.randint(3, (8,))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import timm
 import torch
+from timm.layers import Conv2dSame, ScaledStdConv2d, StdConv2d, StdConv2dSame
 from torch import Tensor, nn
 
 from pwfn.padding import idle_weights, padding_warnings
@@ -28,7 +31,9 @@ def convolutions() -> nn.Sequential:
         nn.Conv2d(3, 4, 5, padding=2),
         nn.Conv2d(4, 4, 3, stride=2, padding=1, groups=4),
         nn.Conv2d(4, 6, 3, padding=2, dilation=2),
+        Conv2dSame(6, 6, 4, stride=3),
         nn.Conv2d(6, 5, (1, 3), padding=(0, 1), padding_mode="circular"),
+        nn.Conv2d(5, 5, (4, 3), padding="same"),
         nn.Flatten(),
     )
 
@@ -40,6 +45,12 @@ def test_idle_weights_are_those_without_a_gradient(side: int) -> None:
     to_bayesian(network)
     images = torch.rand(2, 3, side, side)
     assert idle_weights(network, images) == naive(network, images)
+
+
+def test_a_transposed_convolution_pads_in_another_sense() -> None:
+    network = nn.Sequential(nn.ConvTranspose2d(1, 1, 3, padding=1))
+    to_bayesian(network)
+    assert idle_weights(network, torch.rand(1, 1, 1, 1)) == {}
 
 
 def test_of_a_large_image_no_weight_is_idle() -> None:
@@ -64,13 +75,69 @@ def test_a_weight_that_is_used_twice_is_idle_only_where_both_uses_are() -> None:
         assert idle_weights(network, torch.rand(1, 1, 9, 9)) == idle
 
 
-def test_the_network_stays_as_it_was() -> None:
-    network = timm.create_model("test_resnet", num_classes=3).train()
+def test_a_tied_weight_is_idle_only_where_both_layers_are() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.small, self.large = (nn.Conv2d(1, 1, 3, padding=1) for _ in range(2))
+            self.large.weight = self.small.weight
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.small(images[..., :1, :1]).mean() + self.large(images).mean()
+
+    for side, idle in ((1, {"small.weight": 8}), (9, {})):
+        network = Tied()
+        to_bayesian(network)
+        assert idle_weights(network, torch.rand(1, 1, side, side)) == idle
+
+
+@pytest.mark.parametrize("kind", [StdConv2d, ScaledStdConv2d, StdConv2dSame])
+def test_weights_that_a_layer_standardises_are_idle_only_for_padding(kind: type[nn.Module]) -> None:
+    """Where all places count alike, standardisation makes their gradients zero."""
+    network = nn.Sequential(kind(4, 8, kernel_size=3, stride=2))
+    to_bayesian(network)
+    assert idle_weights(network, torch.rand(1, 4, 3, 3)) == {}
+
+
+def test_layers_may_be_called_in_any_way() -> None:
+    class Odd(nn.Conv2d):
+        def forward(self, images: Tensor, scale: Tensor) -> Tensor:  # type: ignore[override]
+            return super().forward(images) * scale
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.named, self.single, self.odd = (
+                nn.Conv2d(1, 1, 3, padding=1),
+                nn.Conv2d(1, 1, 3, padding=1),
+                Odd(1, 1, 3, padding=1),
+            )
+
+        def forward(self, images: Tensor) -> Tensor:
+            named = self.named(input=images)
+            return self.odd(self.single(named[0])[None], torch.ones(()))
+
+    network = Network().requires_grad_(False)
+    to_bayesian(network)
+    names = ("named.weight", "single.weight", "odd.weight")
+    assert idle_weights(network, torch.rand(1, 1, 1, 1)) == dict.fromkeys(names, 8)
+    assert idle_weights(network, torch.rand(1, 1, 4, 4)) == {}
+
+
+def test_the_network_and_the_random_state_stay_as_they_were() -> None:
+    class Drawing(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images + torch.rand_like(images)
+
+    network = nn.Sequential(Drawing(), timm.create_model("test_resnet", num_classes=3)).train()
+    network[1].bn1.eval()
     to_bayesian(network)
     before = {name: value.clone() for name, value in network.state_dict().items()}
+    training = [module.training for module in network.modules()]
     state = torch.random.get_rng_state()
-    idle_weights(network, torch.zeros(1, 3, 8, 8))
-    assert network.training and torch.equal(torch.random.get_rng_state(), state)
+    assert idle_weights(network, torch.zeros(1, 3, 8, 8))
+    assert [module.training for module in network.modules()] == training
+    assert torch.equal(torch.random.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert not any(module._forward_hooks for module in network.modules())
 
@@ -80,9 +147,22 @@ def test_small_images_are_warned_of_and_large_ones_not() -> None:
     to_bayesian(network)
     (line,) = padding_warnings(network, (3, 28, 28))
     assert line.startswith(
-        "62 % of the quantised weights meet nothing but padding at 28 x 28 pixels, most of them in layer4."
+        "at least 62 % of the quantised weights meet nothing but padding at 28 x 28 pixels, most of them in layer4."
     )
     assert padding_warnings(network, (3, 224, 224)) == []
+
+
+def test_a_share_below_the_limit_is_not_worth_a_warning() -> None:
+    network = timm.create_model("mobilenetv3_small_050", num_classes=10)
+    to_bayesian(network)
+    weights = sum(tensor.mu.numel() for tensor in quantised_tensors(network))
+    assert 0 < sum(idle_weights(network, torch.zeros(1, 3, 32, 32)).values()) < 0.05 * weights
+    assert padding_warnings(network, (3, 32, 32)) == []
+
+
+def test_a_run_says_so(smoke: Path) -> None:
+    """The smoke run's small ResNet sees 32 x 32 pixels."""
+    assert "of the quantised weights meet nothing but padding at 32 x 32 pixels" in (smoke / "console.txt").read_text()
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3_small_050", "nf_resnet26", "vit_tiny_patch16_224"])

@@ -10,8 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from pwfn import posterior
+from pwfn.masked_step import before_step, build_optimizer
+from pwfn.optimizer import SGD, Adam, AdamW, OptimizerSpec
 from pwfn.posterior import FREE, at_mean, quantised_tensors, sampled, set_sigma, to_bayesian, to_deterministic
 from pwfn.prior import MIN_SIGMA, Constant, Pow2Distance
+from pwfn.regularizer import Linear
 
 
 class Zoo(nn.Module):
@@ -158,18 +161,30 @@ def test_a_sigma_that_became_negative_is_sampled_as_the_smallest() -> None:
     assert torch.equal(weight.gaussian.effective_sigma, torch.full((50, 50), MIN_SIGMA))
 
 
-def test_weights_in_channels_last_are_drawn_and_trained_like_contiguous_ones() -> None:
-    grads = []
+@pytest.mark.parametrize(
+    "spec", [SGD(weight_decay=0.1), Adam(weight_decay=0.1), AdamW(weight_decay=0.1)], ids=lambda s: type(s).__name__
+)
+def test_weights_in_channels_last_are_drawn_and_trained_like_contiguous_ones(spec: OptimizerSpec) -> None:
+    sigma, fixed = 0.1 * torch.rand(5, 3, 3, 3), torch.rand(5, 3, 3, 3) < 0.5
+    ends = []
     for memory_format in (torch.contiguous_format, torch.channels_last):
         torch.manual_seed(0)
         model = nn.Conv2d(3, 5, 3).to(memory_format=memory_format)  # type: ignore[call-overload]
-        set_sigma_of(model, 0.1)
-        torch.manual_seed(1)
-        with sampled(model):
-            model(X[:, :3]).square().sum().backward()
+        to_bayesian(model)
         weight = quantised_tensors(model)[0]
-        grads.append((weight.mu.grad, weight.gaussian.sigma.grad))
-    for contiguous, channels_last in zip(*grads, strict=True):
+        before = weight.mu.detach().clone()
+        with torch.no_grad():
+            weight.gaussian.sigma.copy_(sigma)
+            weight.gaussian.assignment[fixed] = 0
+        optimizer = build_optimizer(model, spec)
+        torch.manual_seed(1)
+        with sampled(model, Linear(0.1, 0.05)) as penalty:
+            (model(X[:, :3]).square().sum() + penalty).backward()
+        before_step(model, spec, optimizer)
+        optimizer.step()
+        assert torch.equal(weight.mu[fixed], before[fixed]) and torch.equal(weight.gaussian.sigma[fixed], sigma[fixed])
+        ends.append((weight.mu.detach(), weight.gaussian.sigma.detach()))
+    for contiguous, channels_last in zip(*ends, strict=True):
         torch.testing.assert_close(contiguous, channels_last)
 
 
