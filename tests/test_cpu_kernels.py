@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -152,9 +154,36 @@ def test_the_number_of_threads_changes_no_bit(team: bool, monkeypatch: pytest.Mo
         assert all(torch.equal(a, b) for a, b in zip(made[0], other, strict=True))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere torch may come without OpenMP")
-def test_on_linux_torchs_own_threads_compute() -> None:
+@pytest.mark.skipif(
+    not list((Path(torch.__file__).parent / "lib").glob("libgomp*")), reason="this torch brings no OpenMP of its own"
+)
+def test_torchs_own_threads_compute() -> None:
     assert threads._team() is not None
+
+
+def test_a_pool_is_waited_for_even_when_it_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its threads write to memory that is the caller's."""
+    monkeypatch.setattr(threads, "_team", lambda: None)
+    caller, events = threading.get_ident(), []
+
+    class Function:
+        @staticmethod
+        def ctypes(address: int) -> None:
+            if threading.get_ident() == caller:
+                raise KeyboardInterrupt
+            time.sleep(0.2)
+            events.append(address)
+
+    with pytest.raises(KeyboardInterrupt):
+        threads.run(Function, 7, 3)
+    assert events == [7, 7]
+
+
+def test_small_tensors_are_drawn_in_one_go_and_large_ones_alone() -> None:
+    mus = [torch.zeros(size, requires_grad=True) for size in (10, fused.ENOUGH, 20)]
+    sources = [Source(mu, torch.ones_like(mu, requires_grad=True), None, None, NoRegularizer()) for mu in mus]
+    first, large, last = draw(sources, Noise.fresh(mus))[0]
+    assert first.grad_fn is last.grad_fn is not large.grad_fn
 
 
 def test_tensors_drawn_together_are_those_drawn_one_by_one() -> None:
