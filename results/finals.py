@@ -70,7 +70,7 @@ def finals(path: Path) -> list[Final]:
         Final(
             network=row["network"],
             seed=int(row["seed"]),
-            setting=setting(row["command"]) + ("" if int(row["finish_epochs"]) else UNFINISHED),
+            setting=setting(row),
             rule=rule(row),
             pretrained=float(row["pretrained_top1"]),
             unfinished=clustered[run],
@@ -101,11 +101,13 @@ def evaluated(path: Path) -> dict[tuple[str, str], dict[str, float]]:
     return found
 
 
-def setting(command: str) -> str:
-    words = shlex.split(command)[2:]
-    return " ".join(
+def setting(row: dict[str, str]) -> str:
+    """What the command says beside network and seed; that a run had no finishing, which older ones do not, is added."""
+    words = shlex.split(row["command"])[2:]
+    said = " ".join(
         word.replace("=False", "=false").replace("=True", "=true") for word in words if not word.startswith(PLACED)
     )
+    return said if int(row["finish_epochs"]) or UNFINISHED in said else said + UNFINISHED
 
 
 def rule(row: dict[str, str]) -> str:
