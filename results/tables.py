@@ -12,8 +12,9 @@ import argparse
 import math
 import statistics
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from scipy.stats import t as student
 
@@ -25,12 +26,14 @@ from results.pictures import picture
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent / "docs"
 LEAST = 3  # seeds that both settings of a comparison must have
+NONE = "no difference seen"
 NOISE = "10 %"  # standard deviation of the noise, as a share of each weight
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     page = (DOCS / "study.md").read_text(encoding="utf-8")
+    page = put(page, "chances", chances(trained()))
     for path in sorted(HERE.glob("*_rounds.csv")):
         name, runs = path.stem.removesuffix("_rounds"), finals(path)
         for title, lines in made_of(name, runs).items():
@@ -40,6 +43,12 @@ def main() -> None:
             if f"({file})" in page:
                 picture([run for run in runs if run.section == section], DOCS / file)
     (DOCS / "study.md").write_text(page, encoding="utf-8")
+
+
+def trained() -> dict[str, list[Final]]:
+    """The runs of each file of results that are compared with each other."""
+    paths = {path.stem.removesuffix("_rounds"): path for path in sorted(HERE.glob("*_rounds.csv"))}
+    return {name: [run for run in finals(path) if run.section == TRAINED] for name, path in paths.items()}
 
 
 def made_of(name: str, runs: Sequence[Final]) -> dict[str, list[str]]:
@@ -82,20 +91,57 @@ def table(runs: Sequence[Final]) -> list[str]:
     return lines if runs else []
 
 
-def comparisons(runs: Sequence[Final]) -> list[str]:
-    """Every setting held against those of other rules that have no fewer bits, seed by seed; of three seeds or more."""
-    lines = ["| setting | bits | against | bits | difference, points | |", "|---|---|---|---|---|---|"]
+class Pair(NamedTuple):
+    """A setting held against one of another rule that has no fewer bits; `differences` in points, seed by seed."""
+
+    setting: str
+    bits: float
+    against: str
+    of_against: float  # its bits
+    differences: list[float]
+
+    @property
+    def chance(self) -> float:
+        """The probability of so large a mean difference where there is none, by Student's t."""
+        spread = statistics.stdev(self.differences) / math.sqrt(len(self.differences))
+        mean = abs(statistics.mean(self.differences))
+        return float(2 * student.sf(mean / spread, len(self.differences) - 1)) if spread else float(mean == 0)
+
+
+def pairs(runs: Sequence[Final]) -> Iterable[Pair]:
+    """Of settings with `LEAST` seeds in common."""
     settings = by_bits(runs)
     for name, reference in settings:
+        seeds = {run.seed: run for run in reference}
         for other, group in settings:
-            if group[0].rule == reference[0].rule or bits(group) > bits(reference):
-                continue
-            seeds = {run.seed: run for run in reference}
-            pairs = [run.change - seeds[run.seed].change for run in group if run.seed in seeds]
-            if len(pairs) >= LEAST:
-                cells = (f"`{other}`", f"{bits(group):.2f}", f"`{name}`", f"{bits(reference):.2f}")
-                lines.append(f"| {' | '.join(cells)} | {interval(pairs)} | {verdict(pairs)} |")
+            if group[0].rule != reference[0].rule and bits(group) <= bits(reference):
+                differences = [run.change - seeds[run.seed].change for run in group if run.seed in seeds]
+                if len(differences) >= LEAST:
+                    yield Pair(other, bits(group), name, bits(reference), differences)
+
+
+def comparisons(runs: Sequence[Final]) -> list[str]:
+    lines = ["| setting | bits | against | bits | difference, points | |", "|---|---|---|---|---|---|"]
+    for pair in pairs(runs):
+        cells = (f"`{pair.setting}`", f"{pair.bits:.2f}", f"`{pair.against}`", f"{pair.of_against:.2f}")
+        lines.append(f"| {' | '.join(cells)} | {interval(pair.differences)} | {verdict(pair.differences)} |")
     return lines if len(lines) > 2 else []
+
+
+def chances(networks: Mapping[str, Sequence[Final]]) -> list[str]:
+    """How many comparisons there are, how many show a difference, and which still do if their number is allowed for."""
+    found = [(name, pair) for name, runs in networks.items() for pair in pairs(runs)]
+    seen = [pair for _, pair in found if verdict(pair.differences) != NONE]
+    sure = [(name, pair) for name, pair in found if pair.chance * len(found) < 0.05]
+    lines = [
+        f"There are {len(found)} comparisons, of which {len(seen)} show a difference by their own intervals. Allowing for "
+        f"their number by Bonferroni's rule, {len(sure)} stay beyond chance at 5 %:",
+        "",
+    ]
+    return lines + [
+        f"- {name}: `{pair.setting}` {verdict(pair.differences)} than `{pair.against}`, {interval(pair.differences)} points"
+        for name, pair in sure
+    ]
 
 
 def evaluations(runs: Sequence[Final]) -> list[str]:
@@ -132,7 +178,7 @@ def bits(group: Sequence[Final]) -> float:
 
 def verdict(differences: Sequence[float]) -> str:
     mean, half = mean_and_half(differences)
-    return "no difference seen" if abs(mean) <= half else "better" if mean > 0 else "worse"
+    return NONE if abs(mean) <= half else "better" if mean > 0 else "worse"
 
 
 def spread(values: Sequence[float], sign: str = "", digits: int = 2) -> str:

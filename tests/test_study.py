@@ -38,6 +38,17 @@ def test_the_tables_of_the_study_are_those_that_the_results_make(path: Path) -> 
         assert tables.put(page, title, lines) == page
 
 
+def test_what_the_study_says_of_its_comparisons_is_what_the_results_say() -> None:
+    page = (PROJECT / "docs/study.md").read_text(encoding="utf-8")
+    assert tables.put(page, "chances", tables.chances(tables.trained())) == page
+
+
+def test_the_chance_of_a_difference_is_students() -> None:
+    # t = 2 sqrt(3) = 3.4641 with 2 degrees of freedom: p = 1 - t / sqrt(t^2 + 2) = 0.074180
+    pair = tables.Pair("a", 1.0, "b", 2.0, [1.0, 2.0, 3.0])
+    assert pair.chance == pytest.approx(0.0741799, abs=1e-6)
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_run_has_all_its_rounds_a_clean_commit_and_a_command(path: Path) -> None:
     with path.open(encoding="utf-8", newline="") as file:
