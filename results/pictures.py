@@ -26,10 +26,10 @@ def picture(runs: Sequence[Final], path: Path) -> None:
     panels = axes[0]
     rules = sorted({run.rule for run in runs})
     markers = "os^Dv<>PX*hp"
-    colours = plt.get_cmap("tab10").colors
+    colours = plt.get_cmap("tab10" if len(rules) <= 10 else "tab20").colors
     for index, name in enumerate(rules):
         of_rule = [run for run in runs if run.rule == name]
-        style = {"color": colours[index % 10], "marker": markers[index % 12]}
+        style = {"color": colours[index % len(colours)], "marker": markers[index % 12]}
         for axis, key in zip(panels, shown, strict=True):
             axis.scatter([getattr(r, key) for r in of_rule], [r.change for r in of_rule], s=12, alpha=0.5, **style)
             means = sorted(
