@@ -99,9 +99,8 @@ class _Row(NamedTuple):
 
 def _run(kernel: Callable[..., None], rows: Sequence[_Row], key: int = 0) -> list[float]:
     """Run a kernel over tensors; the sums that it made of each, if any."""
-    flat = [
-        [None if t is None else t.contiguous() for t in row[2:5]] for row in rows
-    ]  # kept while their addresses are used
+    # copies, where there must be any, are kept as long as their addresses are used
+    flat = [[None if t is None else t.contiguous() for t in row[2:5]] for row in rows]
     first = list(accumulate((-(-row.out.numel() // cpu_kernels.SPAN) for row in rows), initial=0))
     spans, sums = first[-1], np.zeros(first[-1])
     entries = []

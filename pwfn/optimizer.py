@@ -31,9 +31,8 @@ LR_SCHEDULES: dict[str, Callable[[float], float]] = {  # factor on lr at a progr
 }
 
 
-Masked = Iterable[
-    tuple[nn.Parameter, Tensor]
-]  # parameters of which some must not move, with boolean masks of those that may
+# parameters of which some must not move, each with a boolean mask of those that may
+Masked = Iterable[tuple[nn.Parameter, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -161,7 +161,7 @@ def quantised_convolutions(model: nn.Module) -> Iterator[tuple[str, nn.modules.c
 
 
 def _parametrized(model: nn.Module) -> Iterator[tuple[nn.Module, str, str, nn.Parameter, GaussianWeight]]:
-    """Module, the parameter's name in it and in the model, mean and Gaussian; read thrice in a step, so by short ways."""
+    """Module, the parameter's name in it and in the model, mean and Gaussian; read twice in a step, so by short ways."""
     for module_name, module in model.named_modules():
         lists = module._modules.get("parametrizations")
         for tensor_name, plist in lists._modules.items() if lists is not None else ():
