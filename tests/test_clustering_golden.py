@@ -10,7 +10,7 @@ from pwfn import sigma_join
 from pwfn.clustering import cluster_round
 from pwfn.codebook import AdditivePow2
 
-GOLDEN = sorted((Path(__file__).parent / "data" / "golden").glob("*.npz"))
+GOLDEN = sorted((Path(__file__).parent / "recorded" / "golden").glob("*.npz"))
 RULES = {  # the original's names for the rules
     "std_mu": sigma_join.std_mu,
     "allow_retraining": sigma_join.allow_retraining,

@@ -250,7 +250,7 @@ def test_sigma_as_the_tolerance_of_a_run_without_noise_is_remarked_upon(composed
 
 def test_a_run_of_an_earlier_version_is_read_as_what_it_was() -> None:
     """Whoever adds a key to a run's configuration has to say what runs did before there was one."""
-    made, _ = rebuilt_settings(Path(__file__).parent / "data" / "earlier_run")
+    made, _ = rebuilt_settings(Path(__file__).parent / "recorded" / "earlier_run")
     assert isinstance(made.tolerance, Sigma) and made.noise and not made.finish.wanted
     assert isinstance(made.clustering, Greedy) and made.distillation.weight == 0 and made.costly_round.points is None
 
