@@ -35,7 +35,7 @@ from benchmarks.rows import Row, markdown
 from pwfn.clustering import cluster_round
 from pwfn.codebook import AdditivePow2
 from pwfn.prior import Pow2Distance
-from tests import oracles
+from tests.support import oracles
 
 FRACTIONS = (0.2, 0.9, 1.0)
 THREADS = 2

@@ -25,6 +25,7 @@ from pwfn.codebook import Values
 from pwfn.faults import RunError
 from pwfn.made_codebook import Table
 from pwfn.record import RECORDS, RESULT, RoundRecord, read_records, write_atomically
+from pwfn.renamed import with_present_names
 
 CONFIG = "config.yaml"
 NETWORK = "network.safetensors"  # at the end so far: after the last clustering, with a finishing after that
@@ -111,6 +112,7 @@ def read_config(folder: Path) -> DictConfig:
         raise NotAFinishedRun(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(cfg, DictConfig):
         raise NotAFinishedRun(f"{path} is not a config: it is not a mapping")
+    cfg = OmegaConf.create(with_present_names(OmegaConf.to_container(cfg)))
     for key, value in EARLIER.items():
         if OmegaConf.select(cfg, key) is None:
             OmegaConf.update(cfg, key, value)

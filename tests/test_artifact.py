@@ -19,8 +19,8 @@ import pwfn
 from pwfn.artifact.container import MAGIC
 from pwfn.posterior import FREE, quantised_tensors, sampled, to_bayesian
 from pwfn.sigma_join import SigmaJoin, divide_by_2, std_mu
-from tests import artifact_reader
-from tests.clustered import assert_same_model, clustered, same_bits
+from tests.support import artifact_reader
+from tests.support.clustered import assert_same_model, clustered, same_bits
 
 # name, side of the images, arguments for timm, what is quantised
 CASES: list[tuple[str, int, dict[str, Any], dict[str, tuple[str, ...]]]] = [

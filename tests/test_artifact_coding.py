@@ -15,7 +15,7 @@ from pwfn.artifact.container import ArtifactError
 from pwfn.artifact.contexts import Classes, choose
 from pwfn.artifact.header import Codebook, view_shape
 from pwfn.artifact.tables import pool
-from tests import artifact_reader
+from tests.support import artifact_reader
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 

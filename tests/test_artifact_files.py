@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import pwfn
-from tests.forge import refused, whole
+from tests.support.forge import refused, whole
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import pwfn
 from pwfn.posterior import to_deterministic
-from tests.forge import Forge, refused, whole
+from tests.support.forge import Forge, refused, whole
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,8 @@ from pwfn.evaluation.task import evaluate
 from pwfn.preflight import preflight
 from pwfn.run import Finished
 from tests.conftest import PROJECT, Compose, Program
-from tests.documents import commands_of
-from tests.evaluation import measured, settings
+from tests.support.documents import commands_of
+from tests.support.evaluation import measured, settings
 
 SmallRun = Callable[..., Finished]
 IMAGES = Synthetic(

@@ -14,7 +14,7 @@ import pwfn
 from pwfn.artifact.network import take_apart
 from pwfn.artifact.write import write
 from pwfn.posterior import quantised_tensors, to_deterministic
-from tests.clustered import assert_same_model, clustered
+from tests.support.clustered import assert_same_model, clustered
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "mobilenetv3_small_050", "resnet10t"])

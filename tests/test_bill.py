@@ -19,9 +19,9 @@ from pwfn.evaluation.bill import bill, signed_digits, weight_uses
 from pwfn.evaluation.bill_report import bill_csv, bill_sentence
 from pwfn.posterior import quantised_tensors, to_bayesian
 from pwfn.run import Finished
-from tests import oracles
-from tests.clustered import clustered
-from tests.evaluation import measured
+from tests.support import oracles
+from tests.support.clustered import clustered
+from tests.support.evaluation import measured
 
 
 def naive_digits(value: float) -> int:

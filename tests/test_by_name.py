@@ -17,7 +17,7 @@ from pwfn.data import DataError, TimmData
 from pwfn.data.images import ImageSet
 from pwfn.data.module import ImageDataModule
 from pwfn.faults import InvalidValueError
-from tests.image_data import CONFIG, message, write_folder
+from tests.support.image_data import CONFIG, message, write_folder
 
 
 def spec(folder: Path, /, **changed: Any) -> TimmData:

@@ -18,7 +18,7 @@ from pwfn.clustering import ClusterResult, cluster_round
 from pwfn.codebook import MAX_LIMIT_BITS, AdditivePow2
 from pwfn.free_weights import FreeWeights
 from pwfn.prior import Pow2Distance
-from tests import oracles
+from tests.support import oracles
 
 EXACT = settings(deadline=None, derandomize=True, max_examples=500)
 

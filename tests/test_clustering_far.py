@@ -12,8 +12,8 @@ from pwfn import passes, reach, sigma_join
 from pwfn.clustering import ClusterResult, cluster_round
 from pwfn.passes import MOST_PIECES
 from pwfn.prior import Pow2Distance
-from tests import oracles
-from tests.far_device import FAR, far_device
+from tests.support import oracles
+from tests.support.far_device import FAR, far_device
 
 CHUNK = 1 << 8  # so few weights make a chunk here that small inputs are cut into as many pieces as the largest would be
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from pwfn.axis import Grid
 from pwfn.clustering import ClusterResult, cluster_round
 from pwfn.prior import Pow2Distance
-from tests import oracles
+from tests.support import oracles
 
 EPSILON = 2.0**-24  # the relative rounding error of a float32
 WEIGHTS, SEEDS = 1_000_000, 8

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pwfn.codebook import AdditivePow2, order_of
 from pwfn.faults import InvalidValueError
-from tests import oracles
+from tests.support import oracles
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=150)
 bs = st.integers(0, 9)

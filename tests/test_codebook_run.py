@@ -26,7 +26,7 @@ from pwfn.posterior import quantised_tensors
 from pwfn.record import read_clusters, read_records
 from pwfn.run import Finished
 from pwfn.run_state import Place, RunState
-from tests.evaluation import measured
+from tests.support.evaluation import measured
 
 SmallRun = Callable[..., Finished]
 PER_TENSOR = (

@@ -18,8 +18,8 @@ from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.preflight import preflight
 from pwfn.settings import TrainSettings
 from tests.conftest import PROJECT, SMALL, Program
-from tests.documents import commands_of
-from tests.wandb_offline import find_runs, read_run
+from tests.support.documents import commands_of
+from tests.support.wandb_offline import find_runs, read_run
 
 MISTAKES = [
     ("optimizer.lrr=1", "optimizer.lrr", "optimizer.lr"),

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from pwfn.config import ConfigError, build, load
-from tests.toy_settings import HERE, Constant, Optimizer, Scaled, Settings
+from tests.support.toy_settings import HERE, Constant, Optimizer, Scaled, Settings
 
 
 def good() -> dict[str, Any]:

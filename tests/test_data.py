@@ -27,7 +27,7 @@ from pwfn.data.feed import CACHE_BYTES, Cached, Transformed, feed
 from pwfn.data.module import ImageDataModule
 from pwfn.data.transforms import build_transforms
 from pwfn.faults import InvalidValueError
-from tests.image_data import CONFIG, TINY
+from tests.support.image_data import CONFIG, TINY
 
 
 def module(spec: ImageData, seed: int = 0) -> ImageDataModule:

@@ -23,8 +23,8 @@ from pwfn.record import read_records
 from pwfn.run import run
 from pwfn.settings import TrainSettings
 from tests.conftest import PROJECT, SMALL, Compose, Program, clean_environment
-from tests.evaluation import measured
-from tests.wandb_offline import find_runs, read_run
+from tests.support.evaluation import measured
+from tests.support.wandb_offline import find_runs, read_run
 
 # a test set that two ranks cannot share evenly; fits of which each trains only some of the parameters
 OF_TWO = [

@@ -29,8 +29,8 @@ from pwfn.record import Scores
 from pwfn.report import REPORT
 from pwfn.rounds import RoundLoop
 from pwfn.settings import TrainSettings
-from tests import oracles
 from tests.conftest import Compose, Program
+from tests.support import oracles
 
 SMALL = ("dry_run=true", "model=test_resnet", "data=image_folder", "schedule=three_rounds")
 FILES = ["config.yaml", "coverage.csv", "dry_run.csv", "dry_run.json", "layers.csv", "result.json"]

@@ -28,8 +28,8 @@ from pwfn.logger import Csv, Wandb
 from pwfn.posterior import quantised_tensors, sampled
 from pwfn.prior import Pow2Distance
 from pwfn.run import Finished
-from tests.evaluation import measured, settings
-from tests.wandb_offline import find_runs, read_run
+from tests.support.evaluation import measured, settings
+from tests.support.wandb_offline import find_runs, read_run
 
 SmallRun = Callable[..., Finished]
 ON = Computing(torch.device("cpu"), "32-true")

@@ -14,7 +14,7 @@ from torch import nn
 
 import pwfn
 from pwfn import export
-from tests.clustered import clustered
+from tests.support.clustered import clustered
 
 DATA = {"mean": [0.5], "std": [0.5], "interpolation": "bilinear", "crop_pct": 0.9, "crop_mode": "center"}
 

@@ -26,7 +26,7 @@ from pwfn.run import Finished, run
 from pwfn.runner import LightningRunner
 from pwfn.settings import TrainSettings
 from tests.conftest import SMALL, Compose
-from tests.evaluation import measured
+from tests.support.evaluation import measured
 from tests.test_resume import Killed, killed
 
 OVERRIDES = [

@@ -13,7 +13,7 @@ from pwfn.data.feed import Transformed
 from pwfn.data.images import FileImages
 from pwfn.data.module import ImageDataModule
 from pwfn.data.samplers import EachOnce
-from tests.image_data import CONFIG, message, write_folder
+from tests.support.image_data import CONFIG, message, write_folder
 
 
 @pytest.mark.parametrize("test", ["val", "test"])

@@ -25,7 +25,7 @@ from pwfn.faults import RunError
 from pwfn.network import FlatWeights
 from pwfn.posterior import quantised_tensors
 from pwfn.run import Finished
-from tests.evaluation import measured, settings
+from tests.support.evaluation import measured, settings
 
 ON = Computing(torch.device("cpu"), "32-true")
 

@@ -14,8 +14,8 @@ from pwfn.codebook import AdditivePow2, Pow2
 from pwfn.faults import InvalidValueError
 from pwfn.greedy import most_bits
 from pwfn.rules import GreedyBits
-from tests import oracles
-from tests.heavy_tails import weights
+from tests.support import oracles
+from tests.support.heavy_tails import weights
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=150)
 

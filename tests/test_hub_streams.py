@@ -12,8 +12,8 @@ import pytest
 from pwfn.data import DataError, TimmData
 from pwfn.data.stream_loader import Streamed, StreamLoader
 from pwfn.data.streams import ImageStream
-from tests.image_data import message
-from tests.streamed import STEPS, epoch_loader, png, value_of, values
+from tests.support.image_data import message
+from tests.support.streamed import STEPS, epoch_loader, png, value_of, values
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from pwfn.keys import ROUND_VIEW, STEP, SUMMARY, VALIDATION, X_AXES
 from pwfn.record import COLUMNS
 from tests.conftest import PROJECT
-from tests.wandb_offline import find_runs, read_run
+from tests.support.wandb_offline import find_runs, read_run
 
 TABLES = [COLUMNS, ROUND_VIEW, STEP, VALIDATION, SUMMARY, X_AXES]
 NOT_HERE = {"train/gpu_memory_gb", "train/distillation"}

@@ -20,9 +20,9 @@ from pwfn.keys import ROUND_VIEW
 from pwfn.logger import Csv, NoLogger, TensorBoard, Wandb, run_logger
 from pwfn.record import CLUSTER_COLUMNS, COLUMNS
 from pwfn.round_view import Histogram, RoundView
+from tests.support.wandb_offline import find_runs, read_run
+from tests.support.wandb_runs import build, whole_run
 from tests.test_reporting import BASELINE, cluster, record
-from tests.wandb_offline import find_runs, read_run
-from tests.wandb_runs import build, whole_run
 
 CONF = Path(__file__).parents[1] / "conf" / "logger"
 

@@ -19,8 +19,8 @@ from pwfn.faults import InvalidValueError
 from pwfn.greedy import most_bits, most_weights
 from pwfn.groups import Groups
 from pwfn.made_codebook import RANGES, KMeans, Table, Uniform
-from tests import oracles
-from tests.heavy_tails import MADE, sizes_of, weights
+from tests.support import oracles
+from tests.support.heavy_tails import MADE, sizes_of, weights
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=150)
 # what the codebooks hold ---------------------------------------------------------------------------------------------

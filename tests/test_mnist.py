@@ -17,7 +17,7 @@ from pwfn.data import (
 )
 from pwfn.data.module import ImageDataModule
 from pwfn.faults import InvalidValueError
-from tests.image_data import CONFIG, message
+from tests.support.image_data import CONFIG, message
 
 
 def write_idx(folder: Path, zipped: bool = False) -> dict[str, bytes]:

@@ -13,8 +13,8 @@ from pwfn.codebook import AdditivePow2, Codebook, Pow2
 from pwfn.faults import InvalidValueError
 from pwfn.made_codebook import KMeans, Uniform
 from pwfn.nearest_round import nearest_round
-from tests import oracles
-from tests.heavy_tails import MADE, sizes_of, weights
+from tests.support import oracles
+from tests.support.heavy_tails import MADE, sizes_of, weights
 
 
 def naive_nearest(x: float, table: list[float]) -> float:

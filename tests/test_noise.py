@@ -20,7 +20,7 @@ from pwfn.evaluation.subject import subject_of
 from pwfn.posterior import quantised_tensors
 from pwfn.record import Scores
 from pwfn.run import Finished
-from tests.evaluation import measured, settings
+from tests.support.evaluation import measured, settings
 
 LEVELS = NoiseLevels(2, (0.01, 0.5), (0.3,), (2.0,))
 

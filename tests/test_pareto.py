@@ -12,9 +12,9 @@ from hydra.errors import HydraException
 from pwfn import resolvers
 from pwfn.preflight import preflight
 from pwfn.settings import TrainSettings
-from tests import toy_sweep
 from tests.conftest import PROJECT
-from tests.toy_sweep import jobs, started, sweep
+from tests.support import toy_sweep
+from tests.support.toy_sweep import jobs, started, sweep
 
 optuna = pytest.importorskip("optuna", reason="the extra optuna is not installed")
 from hydra_plugins.pwfn_pareto.pareto_sweeper import ParetoSweeper  # noqa: E402

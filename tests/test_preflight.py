@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pwfn.preflight import preflight
-from tests.toy_settings import HERE, Settings
+from tests.support.toy_settings import HERE, Settings
 
 Check = Callable[..., list[str] | None]
 

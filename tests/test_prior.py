@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pwfn.faults import InvalidValueError
 from pwfn.prior import MIN_SIGMA, Constant, Pow2Distance, linear_quantile, relative_pow2_distance
-from tests import oracles
+from tests.support import oracles
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=200)
 values = st.one_of(

@@ -24,7 +24,7 @@ from pwfn.report.details import as_json, details, repeat
 from pwfn.report.figures import COLOURS, SHAPES
 from pwfn.report.page import NoReport, read_runs, short_paths, write_report
 from pwfn.run import Finished
-from tests.report_runs import EVIL, Page, copy_run, make_sweep
+from tests.support.report_runs import EVIL, Page, copy_run, make_sweep
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from selenium.webdriver.support.ui import Select
 from pwfn.report import REPORT
 from pwfn.report.page import write_report
 from pwfn.run import Finished
-from tests.browser import CHROMIUM, DRIVER, FLAGS, PHONE, Reader
-from tests.report_runs import EVIL, make_sweep
+from tests.support.browser import CHROMIUM, DRIVER, FLAGS, PHONE, Reader
+from tests.support.report_runs import EVIL, make_sweep
 
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER),

@@ -26,7 +26,7 @@ from pwfn.rounds import RoundLoop
 from pwfn.run import Finished, run
 from pwfn.settings import TrainSettings
 from tests.conftest import SMALL, Compose
-from tests.wandb_offline import find_runs, read_run
+from tests.support.wandb_offline import find_runs, read_run
 
 # augmented and mixed images, a schedule of the learning rate with momentum, two fits a round, validation in each epoch
 OVERRIDES = [

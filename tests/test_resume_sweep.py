@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from pwfn.sweep.resume import is_asked, resumed_arguments
-from tests import toy_sweep
 from tests.conftest import PROJECT, SMALL, clean_environment
-from tests.toy_sweep import jobs, started, sweep
+from tests.support import toy_sweep
+from tests.support.toy_sweep import jobs, started, sweep
 
 RESUME = "hydra.launcher.resume=true"
 

@@ -22,7 +22,7 @@ from pwfn.rounds import RoundLoop, RoundOutcome
 from pwfn.rules import Greedy
 from pwfn.schedule import Schedule
 from pwfn.sigma_join import std_mu
-from tests import oracles
+from tests.support import oracles
 
 FRACTIONS = (0.3, 0.6, 0.9, 1.0)
 OPTIMIZER = SGD(lr=0.1)

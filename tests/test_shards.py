@@ -14,8 +14,8 @@ import pytest
 from pwfn.data import DataError, TimmData
 from pwfn.data.streams import ImageStream, Part, TarStream
 from tests.conftest import Compose
-from tests.image_data import message
-from tests.streamed import png, value_of
+from tests.support.image_data import message
+from tests.support.streamed import png, value_of
 
 
 def write_shards(folder: Path, sizes: tuple[int, ...] = (5, 5, 4), label: str = "cls") -> list[str]:
@@ -147,7 +147,7 @@ def test_a_whole_run_on_shards_is_evaluated_to_the_same_scores(composed: Compose
     from pwfn import config
     from pwfn.run import run
     from pwfn.settings import TrainSettings
-    from tests.evaluation import measured
+    from tests.support.evaluation import measured
 
     write_shards(tmp_path / "shards")
     cfg = composed(

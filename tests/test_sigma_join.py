@@ -9,7 +9,7 @@ import torch
 from pwfn import sigma_join
 from pwfn.clustering import cluster_round
 from pwfn.codebook import AdditivePow2
-from tests import oracles
+from tests.support import oracles
 
 RULES = sorted(oracles.SIGMA_JOINS)
 

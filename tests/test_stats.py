@@ -15,7 +15,7 @@ from torch import Tensor
 from pwfn import stats
 from pwfn.clustering import ClusterResult, cluster_round
 from pwfn.codebook import order_of
-from tests import oracles
+from tests.support import oracles
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=150)
 

@@ -18,8 +18,8 @@ from pwfn.data.module import ImageDataModule
 from pwfn.data.spec import Partition
 from pwfn.data.stream_loader import Streamed, StreamLoader, stream_images_per_rank
 from pwfn.data.streams import ImageStream, Part, Raw
-from tests.image_data import CONFIG, TINY, message
-from tests.streamed import STEPS, batches, epoch_loader, png, values
+from tests.support.image_data import CONFIG, TINY, message
+from tests.support.streamed import STEPS, batches, epoch_loader, png, values
 
 
 @dataclass

@@ -11,7 +11,7 @@ from pwfn import resolvers
 from pwfn.preflight import preflight
 from pwfn.settings import TrainSettings
 from tests.conftest import PROJECT, SMALL, Program
-from tests.documents import commands_of
+from tests.support.documents import commands_of
 
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="the extra slurm is not installed")
 

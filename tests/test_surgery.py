@@ -20,8 +20,8 @@ from pwfn.evaluation.surgery import apply_merges, merges_down_to, usage
 from pwfn.faults import RunError
 from pwfn.posterior import quantised_tensors, to_bayesian
 from pwfn.run import Finished
-from tests.clustered import clustered
-from tests.evaluation import measured, settings
+from tests.support.clustered import clustered
+from tests.support.evaluation import measured, settings
 
 IMAGES = Synthetic(
     channels=1, num_classes=10, pixels=32, train_size=64, test_size=60, noise=0.5, batch_size=32, image_size=32

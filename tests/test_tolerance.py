@@ -26,9 +26,9 @@ from pwfn.rules import Greedy
 from pwfn.settings import TrainSettings
 from pwfn.sigma_join import divide_by_10
 from pwfn.tolerance import Constant, Fisher, Relative, Sigma, Tolerance
-from tests import oracles
 from tests.conftest import Compose
-from tests.evaluation import measured
+from tests.support import oracles
+from tests.support.evaluation import measured
 from tests.test_rounds import loop
 
 RULES: list[Tolerance] = [Sigma(), Constant(0.004), Relative(0.03), Fisher(0.004, batches=3, floor=0.01)]

@@ -21,8 +21,8 @@ from scipy.stats import entropy
 from pwfn.model import ModelSpec, warn_if_random
 from pwfn.record import COLUMNS
 from pwfn.run import Finished
-from tests import oracles
-from tests.wandb_offline import find_runs, read_run
+from tests.support import oracles
+from tests.support.wandb_offline import find_runs, read_run
 
 SmallRun = Callable[..., Finished]
 FILES = [

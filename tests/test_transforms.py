@@ -12,7 +12,7 @@ from PIL import Image
 
 from pwfn.data import Augment, Crop, CropFlip, ImageFolder, NoAugment, TimmAugment
 from pwfn.data.transforms import build_transforms
-from tests.image_data import CONFIG, TINY
+from tests.support.image_data import CONFIG, TINY
 
 AUGMENTS = [NoAugment(), Crop(), CropFlip(), TimmAugment()]
 

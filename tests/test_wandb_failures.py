@@ -14,9 +14,9 @@ from rich.console import Console
 from pwfn.logger import Wandb
 from pwfn.record import COLUMNS
 from pwfn.reporting import RunReporter
+from tests.support.wandb_offline import find_runs, read_run
+from tests.support.wandb_runs import build, whole_run
 from tests.test_reporting import BASELINE, record
-from tests.wandb_offline import find_runs, read_run
-from tests.wandb_runs import build, whole_run
 
 pytestmark = pytest.mark.usefixtures("wandb_folders")
 

@@ -15,6 +15,7 @@ from pwfn.histogram import HISTOGRAM
 from pwfn.layers import LAYER_COLUMNS, LAYERS
 from pwfn.provenance import PROVENANCE
 from pwfn.record import CLUSTER_COLUMNS, COLUMNS, RECORDS, RESULT, SUMMARY_FILE
+from pwfn.renamed import with_present_names
 from pwfn.report.files import Number, RunFiles, number
 from pwfn.secrets import without_given_secrets, without_secrets
 from pwfn.sweep.table import JOBS
@@ -113,7 +114,9 @@ def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
 def read_run(folder: Path, name: str, job: Job | None = None) -> Run:
     """Everything a run's folder says, and what its sweep says of it."""
     files = RunFiles(folder)
-    config = flat(without_secrets(files.yaml(CONFIG, dict) or files.yaml(f"{HYDRA}/{CONFIG}", dict) or {}))
+    config = flat(
+        without_secrets(with_present_names(files.yaml(CONFIG, dict) or files.yaml(f"{HYDRA}/{CONFIG}", dict) or {}))
+    )
     summary = files.json(SUMMARY_FILE, dict) or {}
     facts = files.json(PROVENANCE, dict) or {}
     run_facts = summary.get("run")

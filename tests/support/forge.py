@@ -13,7 +13,7 @@ import pytest
 
 import pwfn
 from pwfn.artifact.container import PREAMBLE
-from tests.clustered import clustered
+from tests.support.clustered import clustered
 
 DEFLATED = ("contexts", "tables", "sigma_tables")
 

@@ -1,0 +1,65 @@
+"""Names that classes had in earlier versions, under which saved configurations and artifacts still call them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_PLACES = {
+    "codebook.AdditivePow2": "pwfn.codebook.AdditivePow2",
+    "codebook.Pow2": "pwfn.codebook.Pow2",
+    "data.CIFAR10": "pwfn.data.CIFAR10",
+    "data.CIFAR100": "pwfn.data.CIFAR100",
+    "data.Crop": "pwfn.data.Crop",
+    "data.CropFlip": "pwfn.data.CropFlip",
+    "data.Digits": "pwfn.data.Digits",
+    "data.FashionMNIST": "pwfn.data.FashionMNIST",
+    "data.ImageFolder": "pwfn.data.ImageFolder",
+    "data.ImageNet": "pwfn.data.ImageNet",
+    "data.MNIST": "pwfn.data.MNIST",
+    "data.NoAugment": "pwfn.data.NoAugment",
+    "data.Synthetic": "pwfn.data.Synthetic",
+    "data.TimmAugment": "pwfn.data.TimmAugment",
+    "data.TimmData": "pwfn.data.TimmData",
+    "folders.OwnFolder": "pwfn.folders.OwnFolder",
+    "logger.Csv": "pwfn.logger.Csv",
+    "logger.NoLogger": "pwfn.logger.NoLogger",
+    "logger.TensorBoard": "pwfn.logger.TensorBoard",
+    "logger.Wandb": "pwfn.logger.Wandb",
+    "made_codebook.KMeans": "pwfn.made_codebook.KMeans",
+    "made_codebook.Uniform": "pwfn.made_codebook.Uniform",
+    "optimizer.Adam": "pwfn.optimizer.Adam",
+    "optimizer.AdamW": "pwfn.optimizer.AdamW",
+    "optimizer.SGD": "pwfn.optimizer.SGD",
+    "prior.Constant": "pwfn.prior.Constant",
+    "prior.Pow2Distance": "pwfn.prior.Pow2Distance",
+    "regularizer.Exponential": "pwfn.regularizer.Exponential",
+    "regularizer.Linear": "pwfn.regularizer.Linear",
+    "regularizer.LinearOnGrad": "pwfn.regularizer.LinearOnGrad",
+    "regularizer.NoRegularizer": "pwfn.regularizer.NoRegularizer",
+    "rules.Greedy": "pwfn.rules.Greedy",
+    "rules.GreedyBits": "pwfn.rules.GreedyBits",
+    "rules.Nearest": "pwfn.rules.Nearest",
+    "schedule.Schedule": "pwfn.schedule.Schedule",
+    "sigma_join.AllowRetraining": "pwfn.sigma_join.AllowRetraining",
+    "sigma_join.DivideBy10": "pwfn.sigma_join.DivideBy10",
+    "sigma_join.DivideBy2": "pwfn.sigma_join.DivideBy2",
+    "sigma_join.MeanSigma": "pwfn.sigma_join.MeanSigma",
+    "sigma_join.StdMu": "pwfn.sigma_join.StdMu",
+    "tolerance.Constant": "pwfn.tolerance.Constant",
+    "tolerance.Fisher": "pwfn.tolerance.Fisher",
+    "tolerance.Relative": "pwfn.tolerance.Relative",
+    "tolerance.Sigma": "pwfn.tolerance.Sigma",
+}
+RENAMED: dict[str, str] = {f"pwfn.{old}": new for old, new in _PLACES.items()}
+
+
+def with_present_names(node: Any) -> Any:
+    """Return a nested plain configuration in which every `_target_` is called as it is today."""
+    if isinstance(node, dict):
+        return {
+            key: RENAMED.get(value, value)
+            if key == "_target_" and isinstance(value, str)
+            else with_present_names(value)
+            for key, value in node.items()
+        }
+    return [with_present_names(value) for value in node] if isinstance(node, list) else node
