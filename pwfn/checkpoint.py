@@ -22,7 +22,7 @@ from yaml import YAMLError
 from pwfn import state_file
 from pwfn.artifact.network import plain_state
 from pwfn.codebook import Values
-from pwfn.faults import RunError
+from pwfn.errors import RunError
 from pwfn.made_codebook import Table
 from pwfn.record import RECORDS, RESULT, RoundRecord, read_records, write_atomically
 from pwfn.renamed import with_present_names

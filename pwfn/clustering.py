@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pwfn.codebook import AdditivePow2, Codebook, Values
-from pwfn.faults import require
+from pwfn.errors import require
 from pwfn.free_weights import FreeWeights
 from pwfn.greedy import CUT_SHORT, FREE, Worth, most_weights
 from pwfn.moments import grouped_moments

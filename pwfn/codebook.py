@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pwfn.axis import Axis, Grid
-from pwfn.faults import require
+from pwfn.errors import require
 
 MAX_B = 24  # 2^-24 is one float32 significand: finer grids could not be told apart near 1
 MAX_LIMIT_BITS = 30  # no weight may be 2^30 grid steps large: a code is below 4 * limit^2 and must fit into int64

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import TypeAdapter
 
-from pwfn.faults import Fault, InvalidValueError
+from pwfn.errors import Fault, InvalidValueError
 from pwfn.wording import also, describe, nearest, nearest_key, one_line
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from pwfn.faults import Stopped, require
+from pwfn.errors import Stopped, require
 from pwfn.record import RoundRecord, Scores, is_finishing
 
 Before = Callable[[Sequence[RoundRecord], Scores], tuple[str, Scores]]

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pwfn.data.draws import own_streams
-from pwfn.faults import require
+from pwfn.errors import require
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from pwfn.dry_run import DryRun, DryRunRecord
 from pwfn.inspection import headline, show_coverage, write_coverage
 from pwfn.model import build_bayesian, data_config
 from pwfn.posterior import set_sigma
+from pwfn.randomness import seed_run
 from pwfn.record import Column, by_key, csv_text, write_atomically, write_result
-from pwfn.seeding import seed_run
 from pwfn.sensitivity import squared_gradients
 from pwfn.settings import TrainSettings
 from pwfn.tolerance import Gradients

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from pwfn.batchnorm import with_statistics
-from pwfn.faults import RunError, require
+from pwfn.errors import RunError, require
 from pwfn.optimizer import OptimizerSpec
 from pwfn.posterior import quantised_tensors
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pwfn.axis import Listed, Segment
 from pwfn.codebook import Codebook, Values
-from pwfn.faults import Fault, InvalidValueError, require
+from pwfn.errors import Fault, InvalidValueError, require
 from pwfn.groups import Floats, Groups
 
 Scope = Literal["network", "tensor"]

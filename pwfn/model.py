@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pwfn.faults import RunError, require
+from pwfn.errors import RunError, require
 from pwfn.hub import answering_at_once
 from pwfn.posterior import to_bayesian
 

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from pwfn.distillation import Distillation, Teacher
-from pwfn.faults import RunError
+from pwfn.errors import RunError
 from pwfn.finite import describe
 from pwfn.masked_step import before_step, build_optimizer
 from pwfn.optimizer import OptimizerSpec

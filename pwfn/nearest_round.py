@@ -11,7 +11,7 @@ from torch import Tensor
 from pwfn.axis import MIN_UNIT
 from pwfn.clustering import ClusterResult, check_weights, move
 from pwfn.codebook import Codebook
-from pwfn.faults import Fault, InvalidValueError
+from pwfn.errors import Fault, InvalidValueError
 from pwfn.free_weights import FreeWeights
 from pwfn.greedy import FREE
 from pwfn.passes import in_one_thread

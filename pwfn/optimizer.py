@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pwfn import fused
-from pwfn.faults import require
+from pwfn.errors import require
 
 
 def _cosine(progress: float) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pwfn.faults import require
+from pwfn.errors import require
 
 MIN_SIGMA = 2.0**-30  # the smallest standard deviation a weight is ever sampled with
 

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from pwfn.faults import RunError
+from pwfn.errors import RunError
 
 T = TypeVar("T")
 

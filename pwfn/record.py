@@ -11,7 +11,7 @@ from dataclasses import MISSING, astuple, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from pwfn.faults import require
+from pwfn.errors import require
 
 RECORDS = "rounds.json"
 RESULT = "result.json"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pwfn.faults import require
+from pwfn.errors import require
 
 
 class Regularizer(ABC):

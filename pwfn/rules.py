@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pwfn.clustering import ClusterResult, cluster_round
 from pwfn.codebook import Codebook
-from pwfn.faults import require
+from pwfn.errors import require
 from pwfn.greedy import most_bits
 from pwfn.nearest_round import nearest_round
 from pwfn.sigma_join import SigmaJoin

@@ -21,7 +21,7 @@ from pwfn.artifact.of_run import ARTIFACT, ARTIFACT_FACTS, recipe_warnings, writ
 from pwfn.console import show
 from pwfn.coverage import Coverage, coverage
 from pwfn.data.module import ImageDataModule
-from pwfn.faults import RunError, Stopped
+from pwfn.errors import RunError, Stopped
 from pwfn.histogram import HISTOGRAM, WeightHistogram
 from pwfn.identity import Identity
 from pwfn.layers import LAYER_COLUMNS, LAYERS, layer_rows
@@ -34,13 +34,13 @@ from pwfn.pictures import draw_rounds, draw_weights
 from pwfn.posterior import quantised_tensors
 from pwfn.progress import RunProgress
 from pwfn.provenance import Provenance
+from pwfn.randomness import seed_rank, seed_run
 from pwfn.record import RoundRecord, Scores, csv_text, write_atomically
 from pwfn.report import report_at_end
 from pwfn.reporting import RunReporter
 from pwfn.run_state import RunState
 from pwfn.runner import LightningRunner
 from pwfn.saver import Saver, read_checkpoint
-from pwfn.seeding import seed_rank, seed_run
 from pwfn.settings import TrainSettings
 from pwfn.stages import Stages
 from pwfn.step_statistics import StepStatistics

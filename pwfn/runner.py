@@ -13,8 +13,8 @@ from torch import Tensor
 
 from pwfn.batchnorm import reestimate
 from pwfn.data.module import ImageDataModule
+from pwfn.errors import Stopped
 from pwfn.evaluation.predict import Computing
-from pwfn.faults import Stopped
 from pwfn.module import BayesianClassifier, Phase
 from pwfn.ranks import check_same, share_statistics
 from pwfn.record import Scores

@@ -21,8 +21,8 @@ from pwfn import ranks, state_file
 from pwfn.counters import counters, place_trainer
 from pwfn.finite import weights_not_finite
 from pwfn.module import TrainingDiverged
+from pwfn.randomness import random_state, seed_rank, set_random_state
 from pwfn.run_state import RunState
-from pwfn.seeding import random_state, seed_rank, set_random_state
 from pwfn.stopping import StopRequest, stopped_by
 
 if TYPE_CHECKING:

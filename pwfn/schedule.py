@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Literal
 
-from pwfn.faults import require
+from pwfn.errors import require
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pwfn.codebook import Codebook
 from pwfn.costly_round import CostlyRound
 from pwfn.data import ImageData
 from pwfn.distillation import Distillation
-from pwfn.faults import Fault, InvalidValueError, require
+from pwfn.errors import Fault, InvalidValueError, require
 from pwfn.finishing import Finishing
 from pwfn.logger import LoggerSpec
 from pwfn.model import ModelSpec

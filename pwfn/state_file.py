@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import torch
 
-from pwfn.faults import RunError
+from pwfn.errors import RunError
 
 FOLDER = "checkpoints"
 _NAME = re.compile(r"(\d{6,})-([0-9a-f]{16})\.ckpt")

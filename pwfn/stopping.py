@@ -8,7 +8,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-from pwfn.faults import Stopped
+from pwfn.errors import Stopped
 
 # SIGTERM ends a job, SIGUSR1 is what SLURM can be told to send some time before that
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGUSR1: "SIGUSR1"}

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from pwfn import config, failure
-from pwfn.faults import RunError, Stopped
+from pwfn.errors import RunError, Stopped
 from pwfn.secrets import without_given_secrets
 from pwfn.settings import TrainSettings
 from pwfn.state_file import FOLDER as CHECKPOINTS

@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pwfn.faults import require
+from pwfn.errors import require
 
 Gradients = Callable[[int], Tensor]  # of so many batches: for each weight its mean squared gradient [N]
 

@@ -15,7 +15,7 @@ from PIL import Image
 from pwfn.data import ImageFolder, TimmAugment
 from pwfn.data.augment import posterize
 from pwfn.data.transforms import build_transforms, transform_config
-from pwfn.faults import InvalidValueError
+from pwfn.errors import InvalidValueError
 from tests.support.image_data import CONFIG
 
 PHOTOGRAPH = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8))

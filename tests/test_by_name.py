@@ -16,7 +16,7 @@ from PIL import Image
 from pwfn.data import DataError, TimmData
 from pwfn.data.images import ImageSet
 from pwfn.data.module import ImageDataModule
-from pwfn.faults import InvalidValueError
+from pwfn.errors import InvalidValueError
 from tests.support.image_data import CONFIG, message, write_folder
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pwfn.clustering import cluster_round
 from pwfn.codebook import AdditivePow2, Pow2
-from pwfn.faults import InvalidValueError
+from pwfn.errors import InvalidValueError
 
 GOOD = torch.tensor([0.1, -0.2, 0.3])
 NAN, INF = float("nan"), float("inf")

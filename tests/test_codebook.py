@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pwfn.codebook import AdditivePow2, order_of
-from pwfn.faults import InvalidValueError
+from pwfn.errors import InvalidValueError
 from tests.support import oracles
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=150)

@@ -17,9 +17,9 @@ from torch import nn
 import pwfn
 from pwfn import checkpoint
 from pwfn.clustering import ClusterResult
+from pwfn.errors import RunError
 from pwfn.evaluation import frontier
 from pwfn.evaluation.frontier import cluster_to_the_end
-from pwfn.faults import RunError
 from pwfn.made_codebook import KMeans, Table
 from pwfn.nearest_round import nearest_round
 from pwfn.posterior import quantised_tensors

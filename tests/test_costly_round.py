@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from benchmarks.kill_and_resume import differences
 from pwfn import config, state_file
 from pwfn.costly_round import BEFORE, CLUSTERING, TRAINING, CostlyRound
-from pwfn.faults import InvalidValueError, Stopped
+from pwfn.errors import InvalidValueError, Stopped
 from pwfn.record import RoundRecord, Scores, read_records
 from pwfn.run import Finished, run
 from pwfn.settings import TrainSettings

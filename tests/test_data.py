@@ -26,7 +26,7 @@ from pwfn.data import (
 from pwfn.data.feed import CACHE_BYTES, Cached, Transformed, feed
 from pwfn.data.module import ImageDataModule
 from pwfn.data.transforms import build_transforms
-from pwfn.faults import InvalidValueError
+from pwfn.errors import InvalidValueError
 from tests.support.image_data import CONFIG, TINY
 
 

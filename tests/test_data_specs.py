@@ -17,7 +17,7 @@ from pwfn.data import (
     Synthetic,
 )
 from pwfn.data.images import ArrayImages, stratified_split
-from pwfn.faults import InvalidValueError
+from pwfn.errors import InvalidValueError
 from tests.support.image_data import TINY, message
 
 # -------- stratified_split

@@ -225,7 +225,7 @@ def test_ranks_that_have_drifted_apart_stop_the_run(tmp_path: Path) -> None:
 
 
 def test_ranks_are_seeded_apart() -> None:
-    from pwfn.seeding import seed_rank, seed_run
+    from pwfn.randomness import seed_rank, seed_run
 
     def stream() -> tuple[float, float, float]:
         return random.random(), float(np.random.rand()), float(torch.rand(()))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pwfn import config
 from pwfn.config import ConfigError
 from pwfn.distillation import Distillation, Teacher
-from pwfn.faults import InvalidValueError
+from pwfn.errors import InvalidValueError
 from pwfn.module import BayesianClassifier, Phase, TrainingDiverged
 from pwfn.optimizer import SGD
 from pwfn.posterior import set_sigma, to_bayesian

@@ -20,7 +20,7 @@ import pwfn
 from pwfn import config
 from pwfn.dry_run import DryRun, DryRunRecord, Untrained
 from pwfn.dry_run_report import DISPLACED, LAYER_COLUMNS, dry_run
-from pwfn.faults import RunError
+from pwfn.errors import RunError
 from pwfn.model import ModelError, build_bayesian
 from pwfn.module import Phase
 from pwfn.network import FlatWeights, cluster_network

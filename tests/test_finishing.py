@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from benchmarks.kill_and_resume import differences
 from pwfn import checkpoint, config
-from pwfn.faults import RunError
+from pwfn.errors import RunError
 from pwfn.finishing import Finishing
 from pwfn.module import BayesianClassifier
 from pwfn.optimizer import SGD

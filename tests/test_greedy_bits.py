@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pwfn.clustering import cluster_round
 from pwfn.codebook import AdditivePow2, Pow2
-from pwfn.faults import InvalidValueError
+from pwfn.errors import InvalidValueError
 from pwfn.greedy import most_bits
 from pwfn.rules import GreedyBits
 from tests.support import oracles

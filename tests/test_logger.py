@@ -15,7 +15,7 @@ import yaml
 from pytorch_lightning.loggers import CSVLogger, Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pwfn.faults import InvalidValueError
+from pwfn.errors import InvalidValueError
 from pwfn.keys import ROUND_VIEW
 from pwfn.logger import Csv, NoLogger, TensorBoard, Wandb, run_logger
 from pwfn.record import CLUSTER_COLUMNS, COLUMNS

@@ -15,7 +15,7 @@ from torch import Tensor
 from pwfn import groups, passes, reach
 from pwfn.clustering import cluster_round
 from pwfn.codebook import AdditivePow2, Codebook, Pow2
-from pwfn.faults import InvalidValueError
+from pwfn.errors import InvalidValueError
 from pwfn.greedy import most_bits, most_weights
 from pwfn.groups import Groups
 from pwfn.made_codebook import RANGES, KMeans, Table, Uniform

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pwfn.data import Mix
 from pwfn.data.module import ImageDataModule
-from pwfn.faults import InvalidValueError
+from pwfn.errors import InvalidValueError
 from tests.support.image_data import CONFIG, TINY
 
 MIXES = [

@@ -16,7 +16,7 @@ from pwfn.data import (
     FashionMNIST,
 )
 from pwfn.data.module import ImageDataModule
-from pwfn.faults import InvalidValueError
+from pwfn.errors import InvalidValueError
 from tests.support.image_data import CONFIG, message
 
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pwfn.faults import InvalidValueError
+from pwfn.errors import InvalidValueError
 from pwfn.model import ModelError, ModelSpec, warn_if_new_head
 
 NAME = "test_resnet.r160_in1k"

@@ -10,7 +10,7 @@ import torch
 
 from pwfn import sigma_join
 from pwfn.codebook import AdditivePow2, Codebook, Pow2
-from pwfn.faults import InvalidValueError
+from pwfn.errors import InvalidValueError
 from pwfn.made_codebook import KMeans, Uniform
 from pwfn.nearest_round import nearest_round
 from tests.support import oracles

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pwfn.faults import InvalidValueError
+from pwfn.errors import InvalidValueError
 from pwfn.optimizer import SGD, Adam, AdamW, OptimizerSpec
 
 NAN = float("nan")

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pwfn.faults import InvalidValueError
+from pwfn.errors import InvalidValueError
 from pwfn.prior import MIN_SIGMA, Constant, Pow2Distance, linear_quantile, relative_pow2_distance
 from tests.support import oracles
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pwfn.faults import InvalidValueError
+from pwfn.errors import InvalidValueError
 from pwfn.posterior import quantised_tensors, sampled, to_bayesian
 from pwfn.regularizer import Exponential, Linear, LinearOnGrad, NoRegularizer, Regularizer
 

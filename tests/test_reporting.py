@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pwfn.faults import InvalidValueError
+from pwfn.errors import InvalidValueError
 from pwfn.record import CLUSTER_COLUMNS, COLUMNS, RoundRecord, Scores, read_clusters, read_records, write_atomically
 from pwfn.reporting import RunReporter, round_line, rounds_table, sentence
 

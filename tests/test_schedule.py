@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pwfn.faults import InvalidValueError
+from pwfn.errors import InvalidValueError
 from pwfn.rules import Greedy
 from pwfn.schedule import Schedule
 

@@ -15,9 +15,9 @@ from torch import nn
 
 import pwfn
 from pwfn.data import Synthetic
+from pwfn.errors import RunError
 from pwfn.evaluation.settings import CodebookSpec, NoiseLevels, PruneCodebook
 from pwfn.evaluation.surgery import apply_merges, merges_down_to, usage
-from pwfn.faults import RunError
 from pwfn.posterior import quantised_tensors, to_bayesian
 from pwfn.run import Finished
 from tests.support.clustered import clustered

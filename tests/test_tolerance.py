@@ -18,8 +18,8 @@ from pwfn import config
 from pwfn.clustering import ClusterResult, cluster_round
 from pwfn.codebook import AdditivePow2
 from pwfn.config import ConfigError
+from pwfn.errors import InvalidValueError
 from pwfn.evaluation.subject import rebuilt_settings
-from pwfn.faults import InvalidValueError
 from pwfn.module import TrainingDiverged
 from pwfn.posterior import quantised_tensors
 from pwfn.rules import Greedy

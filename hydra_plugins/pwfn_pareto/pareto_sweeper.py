@@ -23,7 +23,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from pwfn.faults import require
+from pwfn.errors import require
 from pwfn.sweep.folder import SweepError
 from pwfn.sweep.search_space import search_space, suggested
 from pwfn.sweep.table import Row, figures, print_table, write_table

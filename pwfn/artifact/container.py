@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pwfn.faults import RunError
+from pwfn.errors import RunError
 
 Buffer = bytes | bytearray | memoryview
 

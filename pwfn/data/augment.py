@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pwfn.data.transforms import Config, Steps, ToMode
-from pwfn.faults import require
+from pwfn.errors import require
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -13,7 +13,7 @@ from pwfn.data.images import DataError
 from pwfn.data.map_style import MapStyle
 from pwfn.data.spec import ImageData, Splits, is_integer
 from pwfn.data.streams import HubStream, ImageStream, RecordStream, TarStream
-from pwfn.faults import require
+from pwfn.errors import require
 from pwfn.hub import answering_at_once
 
 # Beginnings of names, the package each needs beyond those of pwfn, and how that is installed.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from pwfn.faults import RunError
+from pwfn.errors import RunError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

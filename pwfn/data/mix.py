@@ -12,7 +12,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from pwfn.faults import require
+from pwfn.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from pwfn.data.spec import ImageData, Partition, is_integer
 from pwfn.data.stream_loader import Streamed, StreamedEpoch, StreamLoader, stream_images_per_rank
 from pwfn.data.streams import ImageStream, mixed_seed
 from pwfn.data.transforms import Config, build_transforms, transform_config
-from pwfn.faults import require
+from pwfn.errors import require
 
 
 class ImageDataModule(LightningDataModule):

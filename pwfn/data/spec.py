@@ -10,7 +10,7 @@ from pwfn.data.augment import Augment, NoAugment
 from pwfn.data.images import DataError, ImageSet, stratified_split
 from pwfn.data.mix import Mix
 from pwfn.data.streams import ImageStream
-from pwfn.faults import require
+from pwfn.errors import require
 
 
 class Splits(NamedTuple):
@@ -103,7 +103,7 @@ class ImageData(ABC):
         )
 
     def rules(self) -> dict[str, tuple[bool, str]]:
-        """What a subclass requires of its own fields, in the form `pwfn.faults.require` takes."""
+        """What a subclass requires of its own fields, in the form `pwfn.errors.require` takes."""
         return {}
 
     def partition(self) -> Partition:

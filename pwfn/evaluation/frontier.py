@@ -18,10 +18,10 @@ from pwfn.artifact import ArtifactError, describe, load
 from pwfn.artifact.network import take_apart
 from pwfn.artifact.write import write
 from pwfn.checkpoint import read_values
+from pwfn.errors import RunError
 from pwfn.evaluation.measure import Setup, scores_of
 from pwfn.evaluation.report import Section, plain_table
 from pwfn.evaluation.subject import CLUSTERED, rebuilt_settings
-from pwfn.faults import RunError
 from pwfn.network import FlatWeights, cluster_network
 from pwfn.pictures import GREEN, INK, ORANGE, save, tidy
 from pwfn.posterior import FREE, quantised_tensors

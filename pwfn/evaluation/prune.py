@@ -13,11 +13,11 @@ from pwfn.artifact.network import take_apart
 from pwfn.artifact.of_run import ARTIFACT
 from pwfn.artifact.receipt import Receipt
 from pwfn.artifact.write import write
+from pwfn.errors import RunError
 from pwfn.evaluation.measure import Measured, Setup
 from pwfn.evaluation.report import Section
 from pwfn.evaluation.subject import CLUSTERED
 from pwfn.evaluation.surgery import Merge, Usage, apply_merges, merges_down_to, usage
-from pwfn.faults import RunError
 
 NAME = "pruned"
 FILE = "pruned.pwfn"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from pwfn.data import ImageData
-from pwfn.faults import Fault, InvalidValueError, require
+from pwfn.errors import Fault, InvalidValueError, require
 from pwfn.logger import LoggerSpec
 
 NOISE_KINDS = ("absolute", "relative", "sigma")

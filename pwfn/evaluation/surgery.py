@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pwfn.axis import MIN_UNIT
+from pwfn.errors import RunError
 from pwfn.evaluation.answers import Numbers, Whole
-from pwfn.faults import RunError
 from pwfn.posterior import FREE, quantised_tensors
 from pwfn.stats import value_counts
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pwfn import checkpoint, config
 from pwfn.console import show
+from pwfn.errors import RunError
 from pwfn.evaluation import report
 from pwfn.evaluation.answers import by_class
 from pwfn.evaluation.batchnorm import with_new_statistics
@@ -28,7 +29,6 @@ from pwfn.evaluation.prune import prune, prune_section
 from pwfn.evaluation.report import Section
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import CLUSTERED, Subject, subject_of
-from pwfn.faults import RunError
 
 
 def evaluate(cfg: DictConfig) -> None:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pwfn.faults import Fault, InvalidValueError, require
+from pwfn.errors import Fault, InvalidValueError, require
 
 HERE = __name__
 
