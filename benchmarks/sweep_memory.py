@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pwfn.record import write_atomically
+from pwfn.records.rounds import write_atomically
 
 PROJECT = Path(__file__).parent.parent
 SMALL = ["experiment=smoke", "quiet=true", "logger=none", "data.train_size=64", "data.test_size=60", "report=false"]

@@ -24,7 +24,7 @@ from pwfn.artifact.network import plain_state
 from pwfn.codebook import Values
 from pwfn.errors import RunError
 from pwfn.made_codebook import Table
-from pwfn.record import RECORDS, RESULT, RoundRecord, read_records, write_atomically
+from pwfn.records.rounds import RECORDS, RESULT, RoundRecord, read_records, write_atomically
 from pwfn.renamed import with_present_names
 
 CONFIG = "config.yaml"

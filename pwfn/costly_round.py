@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Literal
 
 from pwfn.errors import Stopped, require
-from pwfn.record import RoundRecord, Scores, is_finishing
+from pwfn.records.rounds import RoundRecord, Scores, is_finishing
 
 Before = Callable[[Sequence[RoundRecord], Scores], tuple[str, Scores]]
 EXIT_CODE = 1

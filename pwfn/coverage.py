@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from pwfn.posterior import QUANTISED_NAMES, QUANTISED_TYPES, GaussianWeight, is_lazy, quantised_tensors
-from pwfn.record import Column, by_key
+from pwfn.records.rounds import Column, by_key
 
 LAZY = "without a shape before the first forward pass"
 WARN_ABOVE = 0.05  # share of uncovered parameters from which the report is a warning

@@ -13,7 +13,7 @@ from pwfn.displacement import Moves, Spread, TensorMove, spread, tensor_moves
 from pwfn.module import Phase
 from pwfn.network import FlatWeights
 from pwfn.posterior import quantised_tensors
-from pwfn.record import Column, Record, Scores, order_shares, real, whole
+from pwfn.records.rounds import Column, Record, Scores, order_shares, real, whole
 from pwfn.rounds import RoundLoop, RoundOutcome
 from pwfn.settings import TrainSettings
 from pwfn.size import ExpectedSize, expected_size, other_bytes, symbol_counts

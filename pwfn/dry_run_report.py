@@ -23,7 +23,7 @@ from pwfn.inspection import headline, show_coverage, write_coverage
 from pwfn.model import build_bayesian, data_config
 from pwfn.posterior import set_sigma
 from pwfn.randomness import seed_run
-from pwfn.record import Column, by_key, csv_text, write_atomically, write_result
+from pwfn.records.rounds import Column, by_key, csv_text, write_atomically, write_result
 from pwfn.sensitivity import squared_gradients
 from pwfn.settings import TrainSettings
 from pwfn.tolerance import Gradients

@@ -7,7 +7,7 @@ import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pwfn.record import write_atomically
+from pwfn.records.rounds import write_atomically
 from pwfn.state_file import FOLDER
 
 _FILE = "identity.json"

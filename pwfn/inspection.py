@@ -15,7 +15,7 @@ from pwfn import checkpoint
 from pwfn.console import show
 from pwfn.coverage import COVERAGE_COLUMNS, Coverage, coverage
 from pwfn.model import ModelError, build_bayesian
-from pwfn.record import csv_text, write_atomically, write_result
+from pwfn.records.rounds import csv_text, write_atomically, write_result
 from pwfn.settings import TrainSettings
 
 LARGEST = 5  # tensors that are listed by name, of those that are quantised and of those that are not

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
-from pwfn.record import RoundRecord, Scores
+from pwfn.records.rounds import RoundRecord, Scores
 
 _BARS = "▁▂▃▄▅▆▇█"
 _PER_SECOND = 4  # how often it is drawn: a thread of the training process does it

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # a sweep's parent process only reads this module, and must n
 
 @runtime_checkable
 class RoundLogger(Protocol):
-    """A Lightning logger that knows what a run is; `pwfn.keys` has all that it is sent."""
+    """A Lightning logger that knows what a run is; `pwfn.records.metric_names` has all that it is sent."""
 
     @property
     def takes_pictures(self) -> bool:

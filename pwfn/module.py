@@ -18,7 +18,7 @@ from pwfn.finite import describe
 from pwfn.masked_step import before_step, build_optimizer
 from pwfn.optimizer import OptimizerSpec
 from pwfn.posterior import at_mean, quantised_tensors, sampled
-from pwfn.record import Scores
+from pwfn.records.rounds import Scores
 from pwfn.regularizer import Regularizer
 from pwfn.scoring import RunningScores
 

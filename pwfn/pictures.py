@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
-from pwfn.histogram import WeightHistogram, as_fraction, ticks
-from pwfn.record import RoundRecord, Scores, is_finishing
+from pwfn.records.rounds import RoundRecord, Scores, is_finishing
+from pwfn.records.weight_histogram import WeightHistogram, as_fraction, ticks
 
 # From the palette of Okabe and Ito, which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#007A5A", "#8A8A8A", "#333333"

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pwfn.console import show
-from pwfn.keys import ROUND_VIEW
 from pwfn.logger import run_logger
-from pwfn.record import (
+from pwfn.records.metric_names import ROUND_VIEW
+from pwfn.records.rounds import (
     CLUSTER_COLUMNS,
     COLUMNS,
     RECORDS,

@@ -29,7 +29,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class RoundView:
-    """`histograms` and `picture` (uint8 [height, width, 3]) by the keys of `pwfn.keys.ROUND_VIEW`; rows as in clusters.csv."""
+    """`histograms` and `picture` (uint8 [height, width, 3]) by the keys of `pwfn.records.metric_names.ROUND_VIEW`; rows as in clusters.csv."""
 
     histograms: Mapping[str, Histogram]
     clusters: Sequence[Mapping[str, Any]]

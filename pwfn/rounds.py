@@ -19,7 +19,7 @@ from pwfn.optimizer import OptimizerSpec
 from pwfn.posterior import FREE, QuantisedTensor, quantised_tensors
 from pwfn.prior import MIN_SIGMA
 from pwfn.ranks import agree, is_first
-from pwfn.record import RoundRecord, Scores
+from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.rules import Rule
 from pwfn.run_state import Place
 from pwfn.schedule import Schedule

@@ -22,9 +22,7 @@ from pwfn.console import show
 from pwfn.coverage import Coverage, coverage
 from pwfn.data.module import ImageDataModule
 from pwfn.errors import RunError, Stopped
-from pwfn.histogram import HISTOGRAM, WeightHistogram
 from pwfn.identity import Identity
-from pwfn.layers import LAYER_COLUMNS, LAYERS, layer_rows
 from pwfn.logger import run_logger
 from pwfn.model import build_bayesian, data_config, warn_if_new_head, warn_if_random
 from pwfn.module import BayesianClassifier, TrainingDiverged
@@ -33,9 +31,11 @@ from pwfn.padding import padding_warnings
 from pwfn.pictures import draw_rounds, draw_weights
 from pwfn.posterior import quantised_tensors
 from pwfn.progress import RunProgress
-from pwfn.provenance import Provenance
 from pwfn.randomness import seed_rank, seed_run
-from pwfn.record import RoundRecord, Scores, csv_text, write_atomically
+from pwfn.records.layer_table import LAYER_COLUMNS, LAYERS, layer_rows
+from pwfn.records.provenance import Provenance
+from pwfn.records.rounds import RoundRecord, Scores, csv_text, write_atomically
+from pwfn.records.weight_histogram import HISTOGRAM, WeightHistogram
 from pwfn.report import report_at_end
 from pwfn.reporting import RunReporter
 from pwfn.run_state import RunState

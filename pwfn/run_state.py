@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pwfn.codebook import Values
 from pwfn.made_codebook import Table
-from pwfn.record import CLUSTER_COLUMNS, RoundRecord, Scores
+from pwfn.records.rounds import CLUSTER_COLUMNS, RoundRecord, Scores
 
 PRETRAINING = -1
 

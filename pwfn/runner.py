@@ -17,7 +17,7 @@ from pwfn.errors import Stopped
 from pwfn.evaluation.predict import Computing
 from pwfn.module import BayesianClassifier, Phase
 from pwfn.ranks import check_same, share_statistics
-from pwfn.record import Scores
+from pwfn.records.rounds import Scores
 from pwfn.saver import Saver
 from pwfn.sensitivity import squared_gradients
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
-from pwfn.record import Scores
+from pwfn.records.rounds import Scores
 
 
 def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from pwfn.module import Phase
 from pwfn.network import FlatWeights
 from pwfn.posterior import quantised_tensors, set_sigma
 from pwfn.progress import RunProgress
-from pwfn.record import RoundRecord, Scores
+from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.reporting import RunReporter
 from pwfn.round_view import RoundView, round_view
 from pwfn.rounds import RoundLoop

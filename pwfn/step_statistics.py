@@ -20,7 +20,7 @@ _PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes that getrusage cou
 
 
 class StepStatistics(Callback):
-    """Adds to the rows that Lightning logs, one in `trainer.log_every_n_steps` steps, on rank 0; `pwfn.keys.STEP` says what.
+    """Adds to the rows that Lightning logs, one in `trainer.log_every_n_steps` steps, on rank 0; `pwfn.records.metric_names.STEP` says what.
 
     Between two rows nothing is computed: a step costs what it does without a logger.
     """

@@ -13,8 +13,9 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from pwfn import config, failure
+from pwfn import config
 from pwfn.errors import RunError, Stopped
+from pwfn.records import failure
 from pwfn.secrets import without_given_secrets
 from pwfn.settings import TrainSettings
 from pwfn.state_file import FOLDER as CHECKPOINTS

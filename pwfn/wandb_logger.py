@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import DummyExperiment
 from pytorch_lightning.utilities import rank_zero_only
 
-from pwfn.record import CLUSTER_COLUMNS
+from pwfn.records.rounds import CLUSTER_COLUMNS
 from pwfn.round_view import RoundView
 from pwfn.secrets import without_secrets
 

@@ -20,7 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pwfn.record import write_atomically
+from pwfn.records.rounds import write_atomically
 from pwfn.report.collect import FINISHED, Run, find_runs, read_run
 from pwfn.report.compare import figures, value_text
 from pwfn.report.details import repeat

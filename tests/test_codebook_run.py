@@ -23,7 +23,7 @@ from pwfn.evaluation.frontier import cluster_to_the_end
 from pwfn.made_codebook import KMeans, Table
 from pwfn.nearest_round import nearest_round
 from pwfn.posterior import quantised_tensors
-from pwfn.record import read_clusters, read_records
+from pwfn.records.rounds import read_clusters, read_records
 from pwfn.run import Finished
 from pwfn.run_state import Place, RunState
 from tests.support.evaluation import measured

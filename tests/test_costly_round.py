@@ -15,7 +15,7 @@ from benchmarks.kill_and_resume import differences
 from pwfn import config, state_file
 from pwfn.costly_round import BEFORE, CLUSTERING, TRAINING, CostlyRound
 from pwfn.errors import InvalidValueError, Stopped
-from pwfn.record import RoundRecord, Scores, read_records
+from pwfn.records.rounds import RoundRecord, Scores, read_records
 from pwfn.run import Finished, run
 from pwfn.settings import TrainSettings
 from tests.conftest import SMALL, Compose

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from benchmarks import kill_and_resume as kills
 from pwfn import config, state_file
-from pwfn.record import read_records
+from pwfn.records.rounds import read_records
 from pwfn.run import run
 from pwfn.settings import TrainSettings
 from tests.conftest import PROJECT, SMALL, Compose, Program, clean_environment

@@ -25,7 +25,7 @@ from pwfn.model import ModelError, build_bayesian
 from pwfn.module import Phase
 from pwfn.network import FlatWeights, cluster_network
 from pwfn.posterior import quantised_tensors, set_sigma
-from pwfn.record import Scores
+from pwfn.records.rounds import Scores
 from pwfn.report import REPORT
 from pwfn.rounds import RoundLoop
 from pwfn.settings import TrainSettings

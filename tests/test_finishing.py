@@ -20,7 +20,7 @@ from pwfn.finishing import Finishing
 from pwfn.module import BayesianClassifier
 from pwfn.optimizer import SGD
 from pwfn.posterior import to_bayesian
-from pwfn.record import is_finishing, last_clustering, read_clusters
+from pwfn.records.rounds import is_finishing, last_clustering, read_clusters
 from pwfn.rounds import RoundLoop
 from pwfn.run import Finished, run
 from pwfn.runner import LightningRunner

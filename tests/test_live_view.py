@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from pwfn.live_view import LiveView, sparkline
-from pwfn.record import Scores
+from pwfn.records.rounds import Scores
 from tests.test_reporting import BASELINE, record
 
 

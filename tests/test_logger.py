@@ -16,9 +16,9 @@ from pytorch_lightning.loggers import CSVLogger, Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pwfn.errors import InvalidValueError
-from pwfn.keys import ROUND_VIEW
 from pwfn.logger import Csv, NoLogger, TensorBoard, Wandb, run_logger
-from pwfn.record import CLUSTER_COLUMNS, COLUMNS
+from pwfn.records.metric_names import ROUND_VIEW
+from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS
 from pwfn.round_view import Histogram, RoundView
 from tests.support.wandb_offline import find_runs, read_run
 from tests.support.wandb_runs import build, whole_run

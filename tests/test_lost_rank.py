@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pwfn import failure, ranks, task
+from pwfn import ranks, task
+from pwfn.records import failure
 
 
 def lost(message: str, folder: Path) -> None:

@@ -18,7 +18,7 @@ from pwfn.evaluation.noise_report import noise_section
 from pwfn.evaluation.settings import NoiseLevels
 from pwfn.evaluation.subject import subject_of
 from pwfn.posterior import quantised_tensors
-from pwfn.record import Scores
+from pwfn.records.rounds import Scores
 from pwfn.run import Finished
 from tests.support.evaluation import measured, settings
 

@@ -16,7 +16,7 @@ import pytest
 from pwfn import report
 from pwfn.config import flat
 from pwfn.evaluation.task import report_on
-from pwfn.histogram import WeightHistogram
+from pwfn.records.weight_histogram import WeightHistogram
 from pwfn.report import REPORT, report_at_end
 from pwfn.report.collect import find_runs, read_run
 from pwfn.report.compare import FIGURES, differences, figures

@@ -12,7 +12,15 @@ import pytest
 from rich.console import Console
 
 from pwfn.errors import InvalidValueError
-from pwfn.record import CLUSTER_COLUMNS, COLUMNS, RoundRecord, Scores, read_clusters, read_records, write_atomically
+from pwfn.records.rounds import (
+    CLUSTER_COLUMNS,
+    COLUMNS,
+    RoundRecord,
+    Scores,
+    read_clusters,
+    read_records,
+    write_atomically,
+)
 from pwfn.reporting import RunReporter, round_line, rounds_table, sentence
 
 BASELINE = Scores(top1=98.89, top5=99.97, loss=0.0412)

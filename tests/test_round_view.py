@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pwfn import passes
 from pwfn.clustering import cluster_round
 from pwfn.codebook import AdditivePow2
-from pwfn.keys import ROUND_VIEW
 from pwfn.pictures import codebook_figure
+from pwfn.records.metric_names import ROUND_VIEW
 from pwfn.round_view import BINS, round_view
 from pwfn.stats import cluster_rows
 

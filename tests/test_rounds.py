@@ -17,7 +17,7 @@ from pwfn.network import FlatWeights
 from pwfn.optimizer import SGD
 from pwfn.posterior import quantised_tensors, set_sigma, to_bayesian
 from pwfn.prior import Pow2Distance
-from pwfn.record import Scores
+from pwfn.records.rounds import Scores
 from pwfn.rounds import RoundLoop, RoundOutcome
 from pwfn.rules import Greedy
 from pwfn.schedule import Schedule

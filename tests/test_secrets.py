@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pwfn.folder_names import job_folder
-from pwfn.provenance import Provenance
+from pwfn.records.provenance import Provenance
 from pwfn.secrets import without_given_secrets, without_secrets
 
 

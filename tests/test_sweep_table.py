@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pwfn.record import write_result
+from pwfn.records.rounds import write_result
 from pwfn.sweep import table as sweep_table
 from pwfn.sweep.table import Row, read_result
 

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 from scipy.stats import entropy
 
 from pwfn.model import ModelSpec, warn_if_random
-from pwfn.record import COLUMNS
+from pwfn.records.rounds import COLUMNS
 from pwfn.run import Finished
 from tests.support import oracles
 from tests.support.wandb_offline import find_runs, read_run

@@ -12,7 +12,7 @@ import wandb
 from rich.console import Console
 
 from pwfn.logger import Wandb
-from pwfn.record import COLUMNS
+from pwfn.records.rounds import COLUMNS
 from pwfn.reporting import RunReporter
 from tests.support.wandb_offline import find_runs, read_run
 from tests.support.wandb_runs import build, whole_run

@@ -27,9 +27,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from pwfn import failure
 from pwfn.orphan import PARENT, parent_pipe
-from pwfn.record import RESULT
+from pwfn.records import failure
+from pwfn.records.rounds import RESULT
 from pwfn.sweep import folder as sweep_folder
 from pwfn.sweep.folder import SweepError
 from pwfn.sweep.job import CONSOLE, Job, new_job, reason

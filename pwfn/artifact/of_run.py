@@ -17,7 +17,7 @@ from pwfn.artifact.recipe import recipe_of
 from pwfn.artifact.write import write
 from pwfn.data.transforms import transform_config
 from pwfn.model import data_config
-from pwfn.record import RoundRecord, Scores
+from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.secrets import without_secrets
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from pwfn.evaluation.measure import Setup
 from pwfn.evaluation.report import Section, plain_table
 from pwfn.evaluation.subject import CLUSTERED
 from pwfn.pictures import INK, save, tidy
-from pwfn.record import write_atomically
+from pwfn.records.rounds import write_atomically
 
 MOST_LAYERS = 12  # that the console shows; bill.csv has all
 NAMED = 60  # layers whose names a picture has room for

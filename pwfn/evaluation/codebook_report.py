@@ -20,7 +20,7 @@ from pwfn.evaluation.report import Section, plain_table
 from pwfn.evaluation.subject import CLUSTERED
 from pwfn.evaluation.surgery import Merge, Usage, cheapest_merge, usage
 from pwfn.pictures import INK, save
-from pwfn.record import write_atomically
+from pwfn.records.rounds import write_atomically
 
 MOST_SHOWN = 12  # entries on the console; codebook.csv has all
 NAMED = 60  # tensors whose names the heat map has room for

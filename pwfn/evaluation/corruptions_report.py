@@ -16,7 +16,7 @@ from pwfn.evaluation.measure import Measured, Setup
 from pwfn.evaluation.pictures import COLOURS
 from pwfn.evaluation.report import Section, plain_table
 from pwfn.pictures import INK, save, tidy
-from pwfn.record import write_atomically
+from pwfn.records.rounds import write_atomically
 
 UNITS = {"noise": "of white", "blur": "of the height", "contrast": "left", "rotation": "degrees"}
 Key = tuple[str, str]  # network, mode

@@ -25,7 +25,7 @@ from pwfn.evaluation.subject import CLUSTERED, rebuilt_settings
 from pwfn.network import FlatWeights, cluster_network
 from pwfn.pictures import GREEN, INK, ORANGE, save, tidy
 from pwfn.posterior import FREE, quantised_tensors
-from pwfn.record import RoundRecord, read_records, write_atomically
+from pwfn.records.rounds import RoundRecord, read_records, write_atomically
 from pwfn.sensitivity import squared_gradients
 from pwfn.settings import TrainSettings
 from pwfn.tolerance import Gradients

@@ -15,7 +15,7 @@ from pwfn.evaluation.bootstrap import bootstrap, interval
 from pwfn.evaluation.predict import Computing, LabelledImages, Prediction, logits, predict, predict_draws
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import Subject
-from pwfn.record import Scores
+from pwfn.records.rounds import Scores
 from pwfn.scoring import RunningScores
 
 Say = Callable[[str], None]

@@ -17,7 +17,7 @@ from pwfn.evaluation.measure import Setup, scores_of
 from pwfn.evaluation.settings import NOISE_KINDS, EvaluateSettings
 from pwfn.evaluation.subject import CLUSTERED, PRETRAINED, Subject, subject_of
 from pwfn.posterior import QuantisedTensor, quantised_tensors, replaced
-from pwfn.record import Scores
+from pwfn.records.rounds import Scores
 
 Scale = Callable[[QuantisedTensor], Tensor]
 

@@ -17,7 +17,7 @@ from pwfn.evaluation.noise import NoisePoint, by_level, noise_curves
 from pwfn.evaluation.pictures import COLOURS
 from pwfn.evaluation.report import Section, plain_table
 from pwfn.pictures import INK, save, tidy
-from pwfn.record import write_atomically
+from pwfn.records.rounds import write_atomically
 
 UNITS = {"absolute": "weight units", "relative": "shares of the weight", "sigma": "learned sigmas"}
 OTHERS = ("#007A5A", "#CC79A7", "#56B4E9", "#E69F00")  # for runs given for comparison

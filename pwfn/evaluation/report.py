@@ -18,7 +18,7 @@ from pwfn.evaluation.answers import METRICS, by_class
 from pwfn.evaluation.bootstrap import LEVEL
 from pwfn.evaluation.measure import Measured, Row
 from pwfn.evaluation.subject import Subject
-from pwfn.record import write_atomically
+from pwfn.records.rounds import write_atomically
 
 MOST_CLASSES = 12  # that the console shows; classes.csv has all
 WITH_INTERVAL = ("top1", "nll", "brier", "ece")

@@ -20,7 +20,7 @@ from pwfn.evaluation.predict import AUTOCAST
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.model import build_bayesian, data_config
 from pwfn.posterior import set_sigma, to_bayesian
-from pwfn.record import SUMMARY_FILE, RoundRecord, Scores, last_clustering
+from pwfn.records.rounds import SUMMARY_FILE, RoundRecord, Scores, last_clustering
 from pwfn.settings import TrainSettings
 
 FOLDER = "evaluation"

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pwfn import failure
 from pwfn.checkpoint import CONFIG
 from pwfn.config import flat
-from pwfn.histogram import HISTOGRAM
-from pwfn.layers import LAYER_COLUMNS, LAYERS
-from pwfn.provenance import PROVENANCE
-from pwfn.record import CLUSTER_COLUMNS, COLUMNS, RECORDS, RESULT, SUMMARY_FILE
+from pwfn.records import failure
+from pwfn.records.layer_table import LAYER_COLUMNS, LAYERS
+from pwfn.records.provenance import PROVENANCE
+from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS, RECORDS, RESULT, SUMMARY_FILE
+from pwfn.records.weight_histogram import HISTOGRAM
 from pwfn.renamed import with_present_names
 from pwfn.report.files import Number, RunFiles, number
 from pwfn.secrets import without_given_secrets, without_secrets

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from pwfn.record import COLUMNS
+from pwfn.records.rounds import COLUMNS
 from pwfn.report.collect import Run
 from pwfn.report.files import Number, number
 from pwfn.resume import MAY_CHANGE

@@ -7,10 +7,10 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from pwfn.histogram import WeightHistogram, as_fraction
-from pwfn.layers import LAYER_COLUMNS
-from pwfn.provenance import CHANGED
-from pwfn.record import COLUMNS
+from pwfn.records.layer_table import LAYER_COLUMNS
+from pwfn.records.provenance import CHANGED
+from pwfn.records.rounds import COLUMNS
+from pwfn.records.weight_histogram import WeightHistogram, as_fraction
 from pwfn.report.collect import Run
 from pwfn.report.files import number
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from pwfn.record import Column
+from pwfn.records.rounds import Column
 from pwfn.wording import one_line
 
 T = TypeVar("T")

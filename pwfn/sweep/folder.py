@@ -19,7 +19,7 @@ from typing import Any
 
 from hydra.errors import CompactHydraException
 
-from pwfn.record import write_atomically
+from pwfn.records.rounds import write_atomically
 from pwfn.sweep.job import Job
 
 PLAN = "sweep.json"

@@ -13,10 +13,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import filter_overrides
 from omegaconf import DictConfig
 
-from pwfn import failure
 from pwfn.folders import NAMED_BY
 from pwfn.overrides import quoted
-from pwfn.record import RESULT
+from pwfn.records import failure
+from pwfn.records.rounds import RESULT
 
 # settings that make or place a sweep; a job has its own folder and is not a sweep
 SWEEP_SETTINGS = ("hydra.mode", "hydra.sweep", "hydra.launcher", "hydra.sweeper", "hydra.run", NAMED_BY)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pwfn.record import RESULT, write_atomically
+from pwfn.records.rounds import RESULT, write_atomically
 from pwfn.sweep.job import STOPPED
 
 if TYPE_CHECKING:

@@ -1,11 +1,11 @@
 """Every key that a logger is sent, in one place; docs/wandb.md shows the same tables, and tests compare both with runs.
 
-Those of a round are `COLUMNS` in pwfn/record.py: a row goes to files, logger and console unchanged.
+Those of a round are `COLUMNS` in pwfn/records/rounds.py: a row goes to files, logger and console unchanged.
 """
 
 from __future__ import annotations
 
-from pwfn.record import COLUMNS, Column, by_key
+from pwfn.records.rounds import COLUMNS, Column, by_key
 
 STEP = by_key(
     Column("train/cross_entropy", "the data's part of the loss, of one batch", "nats"),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from pwfn.record import write_atomically
+from pwfn.records.rounds import write_atomically
 from pwfn.secrets import without_given_secrets
 
 PROVENANCE = "provenance.json"  # in a run's folder from its first second on

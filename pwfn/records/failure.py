@@ -7,7 +7,7 @@ import time
 import warnings
 from pathlib import Path
 
-from pwfn.record import write_atomically
+from pwfn.records.rounds import write_atomically
 
 FILE = "failure.json"
 _LONGEST = 300  # characters; some libraries say pages

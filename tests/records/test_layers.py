@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load_file
 from scipy.stats import entropy
 
-from pwfn.histogram import BINS, WeightHistogram, as_fraction
-from pwfn.layers import LAYER_COLUMNS
-from pwfn.provenance import PACKAGES, Provenance, commit
+from pwfn.records.layer_table import LAYER_COLUMNS
+from pwfn.records.provenance import PACKAGES, Provenance, commit
+from pwfn.records.weight_histogram import BINS, WeightHistogram, as_fraction
 from pwfn.run import Finished
 
 

@@ -1,4 +1,4 @@
-"""docs/wandb.md, pwfn/keys.py and what a run sends to its logger say the same."""
+"""docs/wandb.md, pwfn/records/metric_names.py and what a run sends to its logger say the same."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pwfn.keys import ROUND_VIEW, STEP, SUMMARY, VALIDATION, X_AXES
-from pwfn.record import COLUMNS
+from pwfn.records.metric_names import ROUND_VIEW, STEP, SUMMARY, VALIDATION, X_AXES
+from pwfn.records.rounds import COLUMNS
 from tests.conftest import PROJECT
 from tests.support.wandb_offline import find_runs, read_run
 

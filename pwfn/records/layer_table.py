@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pwfn.passes import in_one_thread
 from pwfn.posterior import quantised_tensors
-from pwfn.record import Column, by_key
+from pwfn.records.rounds import Column, by_key
 from pwfn.stats import entropy_bits, value_counts
 
 LAYERS = "layers.csv"  # in a run's folder
