@@ -34,8 +34,8 @@ def network() -> Any:
     import timm
     import torch
 
-    from pwfn.posterior import set_sigma, to_bayesian
-    from pwfn.prior import Pow2Distance
+    from pwfn.bayesian.posterior import set_sigma, to_bayesian
+    from pwfn.bayesian.prior import Pow2Distance
 
     torch.manual_seed(0)
     model = timm.create_model(NAME)
@@ -50,9 +50,9 @@ def prepare(folder: Path) -> None:
 
     import pwfn
     from pwfn.artifact.network import plain_state
+    from pwfn.bayesian.posterior import quantised_tensors
     from pwfn.codebook import AdditivePow2
     from pwfn.network import FlatWeights, cluster_network
-    from pwfn.posterior import quantised_tensors
     from pwfn.rules import Greedy
     from pwfn.sigma_join import std_mu
 

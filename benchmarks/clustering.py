@@ -32,9 +32,9 @@ from torch import Tensor
 from benchmarks import efficientnet_lite0 as lite0
 from benchmarks.memory import can_be_measured, peak
 from benchmarks.rows import Row, markdown
+from pwfn.bayesian.prior import Pow2Distance
 from pwfn.clustering import cluster_round
 from pwfn.codebook import AdditivePow2
-from pwfn.prior import Pow2Distance
 from tests.support import oracles
 
 FRACTIONS = (0.2, 0.9, 1.0)
@@ -144,8 +144,8 @@ def heavy_tails(n: int, runs: int) -> list[Row]:
 
 def real_weights() -> tuple[Tensor, Tensor]:
     """All quantised weights of EfficientNet-Lite0, trained on ImageNet, as a run starts with them."""
+    from pwfn.bayesian.posterior import set_sigma, to_bayesian
     from pwfn.network import FlatWeights
-    from pwfn.posterior import set_sigma, to_bayesian
 
     network = lite0.in_timm()
     tensors = to_bayesian(network)

@@ -27,9 +27,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from pwfn.bayesian.posterior import set_sigma, to_bayesian
+from pwfn.bayesian.prior import Pow2Distance
 from pwfn.evaluation.predict import Computing, predict, predict_draws
-from pwfn.posterior import set_sigma, to_bayesian
-from pwfn.prior import Pow2Distance
 
 THREADS = 2
 SAMPLES = 5

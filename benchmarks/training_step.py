@@ -37,11 +37,11 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from benchmarks.memory import peak
+from pwfn.bayesian.posterior import quantised_tensors, sampled, set_sigma, to_bayesian
+from pwfn.bayesian.prior import Pow2Distance
+from pwfn.bayesian.regularizer import Linear
 from pwfn.masked_step import before_step, build_optimizer
 from pwfn.optimizer import SGD
-from pwfn.posterior import quantised_tensors, sampled, set_sigma, to_bayesian
-from pwfn.prior import Pow2Distance
-from pwfn.regularizer import Linear
 
 THREADS = 2
 WARM_UP = 3

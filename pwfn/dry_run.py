@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.displacement import Moves, Spread, TensorMove, spread, tensor_moves
 from pwfn.module import Phase
 from pwfn.network import FlatWeights
-from pwfn.posterior import quantised_tensors
 from pwfn.records.rounds import Column, Record, Scores, order_shares, real, whole
 from pwfn.rounds import RoundLoop, RoundOutcome
 from pwfn.settings import TrainSettings

@@ -14,17 +14,17 @@ from rich.table import Table
 from torch import nn
 
 from pwfn import checkpoint
+from pwfn.bayesian.coverage import coverage
+from pwfn.bayesian.posterior import set_sigma
 from pwfn.console import show
-from pwfn.coverage import coverage
+from pwfn.curvature.squared_gradients import squared_gradients
 from pwfn.data.module import ImageDataModule
 from pwfn.displacement import TensorMove
 from pwfn.dry_run import DryRun, DryRunRecord
 from pwfn.inspection import headline, show_coverage, write_coverage
 from pwfn.model import build_bayesian, data_config
-from pwfn.posterior import set_sigma
 from pwfn.randomness import seed_run
 from pwfn.records.rounds import Column, by_key, csv_text, write_atomically, write_result
-from pwfn.sensitivity import squared_gradients
 from pwfn.settings import TrainSettings
 from pwfn.tolerance import Gradients
 

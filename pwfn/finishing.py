@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from pwfn.batchnorm import with_statistics
+from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.errors import RunError, require
 from pwfn.optimizer import OptimizerSpec
-from pwfn.posterior import quantised_tensors
 
 
 @dataclass(frozen=True)

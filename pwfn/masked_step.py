@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
+from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.optimizer import OptimizerSpec
-from pwfn.posterior import quantised_tensors
 
 
 def build_optimizer(network: nn.Module, spec: OptimizerSpec) -> Optimizer:

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pwfn.bayesian.posterior import to_bayesian
 from pwfn.errors import RunError, require
 from pwfn.hub import answering_at_once
-from pwfn.posterior import to_bayesian
 
 
 class ModelError(RunError):

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from pwfn.bayesian.nonfinite import describe
+from pwfn.bayesian.posterior import at_mean, quantised_tensors, sampled
+from pwfn.bayesian.regularizer import Regularizer
 from pwfn.distillation import Distillation, Teacher
 from pwfn.errors import RunError
-from pwfn.finite import describe
 from pwfn.masked_step import before_step, build_optimizer
 from pwfn.optimizer import OptimizerSpec
-from pwfn.posterior import at_mean, quantised_tensors, sampled
 from pwfn.records.rounds import Scores
-from pwfn.regularizer import Regularizer
 from pwfn.scoring import RunningScores
 
 
@@ -43,7 +43,7 @@ class Phase:
 
 
 class BayesianClassifier(LightningModule):
-    """A Bayesian network (`pwfn.posterior`) with cross entropy, trained phase by phase, tested at the mean weights."""
+    """A Bayesian network (`pwfn.bayesian.posterior`) with cross entropy, trained phase by phase, tested at the mean weights."""
 
     def __init__(
         self,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pwfn.bayesian.posterior import FREE, QuantisedTensor
 from pwfn.clustering import ClusterResult
 from pwfn.codebook import Codebook
-from pwfn.posterior import FREE, QuantisedTensor
 from pwfn.ranks import agree, agree_on_tensors
 from pwfn.rules import Rule
 from pwfn.sigma_join import SigmaJoin

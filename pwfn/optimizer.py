@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pwfn import fused
+from pwfn.bayesian.kernels import calls
 from pwfn.errors import require
 
 
@@ -83,11 +83,11 @@ def _add_free(tensors: Iterable[tuple[Tensor | None, Tensor, Tensor]], factor: f
     """`total += factor * values` where `free`, in place, for each that has a total."""
     by_kernels = []
     for total, values, free in tensors:
-        if total is not None and fused.knows(total) and total.is_contiguous():
+        if total is not None and calls.knows(total) and total.is_contiguous():
             by_kernels.append((total, values, free))
         elif total is not None:
             total.add_(values * free, alpha=factor)
-    fused.add_masked(by_kernels, factor)
+    calls.add_masked(by_kernels, factor)
 
 
 def _fused(groups: Sequence[dict[str, Any]]) -> bool | None:

@@ -12,7 +12,7 @@ from timm.layers import Conv2dSame, ScaledStdConv2dSame, StdConv2dSame
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from pwfn.posterior import is_lazy, quantised_convolutions, quantised_tensors
+from pwfn.bayesian.posterior import is_lazy, quantised_convolutions, quantised_tensors
 
 WARN_ABOVE = 0.05  # share of the quantised weights
 _SAME = (Conv2dSame, StdConv2dSame, ScaledStdConv2dSame)  # these pad by themselves, the odd one at the end

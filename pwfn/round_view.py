@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pwfn.bayesian.prior import MIN_SIGMA
 from pwfn.clustering import ClusterResult
 from pwfn.passes import chunks, in_one_thread
 from pwfn.pictures import codebook_figure, pixels
-from pwfn.prior import MIN_SIGMA
 
 BINS = 256
 

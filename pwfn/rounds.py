@@ -10,14 +10,14 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from pwfn import stats
+from pwfn.bayesian.posterior import FREE, QuantisedTensor, quantised_tensors
+from pwfn.bayesian.prior import MIN_SIGMA
 from pwfn.clustering import ClusterResult
 from pwfn.codebook import Codebook
 from pwfn.finishing import Finishing
 from pwfn.module import Phase, TrainingDiverged
 from pwfn.network import FlatWeights, check_fixed, cluster_network
 from pwfn.optimizer import OptimizerSpec
-from pwfn.posterior import FREE, QuantisedTensor, quantised_tensors
-from pwfn.prior import MIN_SIGMA
 from pwfn.ranks import agree, is_first
 from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.rules import Rule

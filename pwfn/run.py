@@ -18,8 +18,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pwfn import checkpoint, state_file
 from pwfn.artifact import describe
 from pwfn.artifact.of_run import ARTIFACT, ARTIFACT_FACTS, recipe_warnings, write_for_run
+from pwfn.bayesian.coverage import Coverage, coverage
+from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.console import show
-from pwfn.coverage import Coverage, coverage
 from pwfn.data.module import ImageDataModule
 from pwfn.errors import RunError, Stopped
 from pwfn.identity import Identity
@@ -29,7 +30,6 @@ from pwfn.module import BayesianClassifier, TrainingDiverged
 from pwfn.network import FlatWeights
 from pwfn.padding import padding_warnings
 from pwfn.pictures import draw_rounds, draw_weights
-from pwfn.posterior import quantised_tensors
 from pwfn.progress import RunProgress
 from pwfn.randomness import seed_rank, seed_run
 from pwfn.records.layer_table import LAYER_COLUMNS, LAYERS, layer_rows

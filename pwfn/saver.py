@@ -18,8 +18,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 
 from pwfn import ranks, state_file
+from pwfn.bayesian.nonfinite import weights_not_finite
 from pwfn.counters import counters, place_trainer
-from pwfn.finite import weights_not_finite
 from pwfn.module import TrainingDiverged
 from pwfn.randomness import random_state, seed_rank, set_random_state
 from pwfn.run_state import RunState

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from pwfn.bayesian.prior import Prior
+from pwfn.bayesian.regularizer import Regularizer
 from pwfn.codebook import Codebook
 from pwfn.costly_round import CostlyRound
 from pwfn.data import ImageData
@@ -19,8 +21,6 @@ from pwfn.finishing import Finishing
 from pwfn.logger import LoggerSpec
 from pwfn.model import ModelSpec
 from pwfn.optimizer import OptimizerSpec
-from pwfn.prior import Prior
-from pwfn.regularizer import Regularizer
 from pwfn.rules import Rule
 from pwfn.schedule import Schedule
 from pwfn.sigma_join import SigmaJoin

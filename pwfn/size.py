@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pwfn.artifact.receipt import index_bits, make_receipt, own_counts
-from pwfn.posterior import GaussianWeight, is_lazy, quantised_tensors
+from pwfn.bayesian.posterior import GaussianWeight, is_lazy, quantised_tensors
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from torch import Tensor
 from pwfn import checkpoint, ranks
 from pwfn.artifact.network import plain_state
 from pwfn.artifact.of_run import write_for_run
+from pwfn.bayesian.posterior import quantised_tensors, set_sigma
 from pwfn.distillation import Teacher
 from pwfn.module import Phase
 from pwfn.network import FlatWeights
-from pwfn.posterior import quantised_tensors, set_sigma
 from pwfn.progress import RunProgress
 from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.reporting import RunReporter

@@ -13,8 +13,8 @@ from pytorch_lightning.callbacks import Callback
 from torch import nn
 from torch.optim import Optimizer
 
+from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.module import BayesianClassifier
-from pwfn.posterior import quantised_tensors
 
 _PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes that getrusage counts the peak in
 

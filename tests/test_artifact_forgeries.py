@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import pwfn
-from pwfn.posterior import to_deterministic
+from pwfn.bayesian.posterior import to_deterministic
 from tests.support.forge import Forge, refused, whole
 
 

@@ -15,9 +15,9 @@ import torch
 from matplotlib.image import imread
 from torch import nn
 
+from pwfn.bayesian.posterior import quantised_tensors, to_bayesian
 from pwfn.evaluation.bill import bill, signed_digits, weight_uses
 from pwfn.evaluation.bill_report import bill_csv, bill_sentence
-from pwfn.posterior import quantised_tensors, to_bayesian
 from pwfn.run import Finished
 from tests.support import oracles
 from tests.support.clustered import clustered

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from pwfn import passes, reach, sigma_join
 from pwfn.axis import Grid
+from pwfn.bayesian.prior import Pow2Distance
 from pwfn.clustering import ClusterResult, cluster_round
 from pwfn.codebook import MAX_LIMIT_BITS, AdditivePow2
 from pwfn.free_weights import FreeWeights
-from pwfn.prior import Pow2Distance
 from tests.support import oracles
 
 EXACT = settings(deadline=None, derandomize=True, max_examples=500)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from pwfn import passes, reach, sigma_join
+from pwfn.bayesian.prior import Pow2Distance
 from pwfn.clustering import ClusterResult, cluster_round
 from pwfn.passes import MOST_PIECES
-from pwfn.prior import Pow2Distance
 from tests.support import oracles
 from tests.support.far_device import FAR, far_device
 

@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pwfn import config
+from pwfn.bayesian.posterior import set_sigma, to_bayesian
+from pwfn.bayesian.prior import Constant
+from pwfn.bayesian.regularizer import NoRegularizer
 from pwfn.config import ConfigError
 from pwfn.distillation import Distillation, Teacher
 from pwfn.errors import InvalidValueError
 from pwfn.module import BayesianClassifier, Phase, TrainingDiverged
 from pwfn.optimizer import SGD
-from pwfn.posterior import set_sigma, to_bayesian
-from pwfn.prior import Constant
-from pwfn.regularizer import NoRegularizer
 from pwfn.settings import TrainSettings
 from tests.conftest import Compose
 

@@ -19,14 +19,14 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch import nn
 
+from pwfn.bayesian.posterior import quantised_tensors, sampled
+from pwfn.bayesian.prior import Pow2Distance
 from pwfn.checkpoint import NotAFinishedRun
 from pwfn.data import DataError
 from pwfn.evaluation.predict import Computing, LabelledImages, drawn, predict, predict_draws
 from pwfn.evaluation.subject import subject_of
 from pwfn.evaluation.task import run
 from pwfn.logger import Csv, Wandb
-from pwfn.posterior import quantised_tensors, sampled
-from pwfn.prior import Pow2Distance
 from pwfn.run import Finished
 from tests.support.evaluation import measured, settings
 from tests.support.wandb_offline import find_runs, read_run
@@ -241,7 +241,7 @@ def _other_network(folder: Path) -> None:
 
 def _hostile(folder: Path) -> None:
     path = folder / "config.yaml"
-    path.write_text(path.read_text().replace("pwfn.prior.Pow2Distance", "os.system"))
+    path.write_text(path.read_text().replace("pwfn.bayesian.prior.Pow2Distance", "os.system"))
 
 
 def _garbage(folder: Path) -> None:

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from benchmarks.kill_and_resume import differences
 from pwfn import checkpoint, config
+from pwfn.bayesian.posterior import to_bayesian
 from pwfn.errors import RunError
 from pwfn.finishing import Finishing
 from pwfn.module import BayesianClassifier
 from pwfn.optimizer import SGD
-from pwfn.posterior import to_bayesian
 from pwfn.records.rounds import is_finishing, last_clustering, read_clusters
 from pwfn.rounds import RoundLoop
 from pwfn.run import Finished, run

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pwfn.bayesian.posterior import quantised_tensors, to_bayesian
 from pwfn.masked_step import before_step, build_optimizer
 from pwfn.optimizer import SGD, Adam, AdamW, OptimizerSpec
-from pwfn.posterior import quantised_tensors, to_bayesian
 
 REFERENCES: dict[type[OptimizerSpec], Callable[[Any], torch.optim.Optimizer]] = {
     SGD: lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.2),

@@ -12,11 +12,11 @@ from pytorch_lightning import Callback, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from pwfn.bayesian.posterior import quantised_tensors, sampled, set_sigma, to_bayesian
+from pwfn.bayesian.prior import Constant
+from pwfn.bayesian.regularizer import Linear
 from pwfn.module import BayesianClassifier, Phase
 from pwfn.optimizer import SGD, AdamW
-from pwfn.posterior import quantised_tensors, sampled, set_sigma, to_bayesian
-from pwfn.prior import Constant
-from pwfn.regularizer import Linear
 
 
 class LearningRates(Callback):

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from pwfn import sigma_join
+from pwfn.bayesian.posterior import QuantisedTensor, quantised_tensors, set_sigma, to_bayesian
+from pwfn.bayesian.prior import Pow2Distance
 from pwfn.clustering import cluster_round
 from pwfn.codebook import AdditivePow2
 from pwfn.network import FlatWeights, check_fixed, cluster_network
-from pwfn.posterior import QuantisedTensor, quantised_tensors, set_sigma, to_bayesian
-from pwfn.prior import Pow2Distance
 from pwfn.rules import Greedy
 
 RULE = Greedy(inc=1.5, zero_fix=False)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from matplotlib.image import imread
 
+from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.checkpoint import NotAFinishedRun
 from pwfn.data.streams import mixed_seed
 from pwfn.evaluation.measure import Setup
@@ -17,7 +18,6 @@ from pwfn.evaluation.noise import NoisePoint, noisy, scales
 from pwfn.evaluation.noise_report import noise_section
 from pwfn.evaluation.settings import NoiseLevels
 from pwfn.evaluation.subject import subject_of
-from pwfn.posterior import quantised_tensors
 from pwfn.records.rounds import Scores
 from pwfn.run import Finished
 from tests.support.evaluation import measured, settings

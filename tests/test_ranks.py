@@ -14,13 +14,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from pwfn import ranks, rules, stats
+from pwfn.bayesian.posterior import quantised_tensors, set_sigma, to_bayesian
+from pwfn.bayesian.prior import Pow2Distance
 from pwfn.codebook import AdditivePow2, Codebook
 from pwfn.made_codebook import KMeans
 from pwfn.module import Phase, TrainingDiverged
 from pwfn.network import FlatWeights
 from pwfn.optimizer import SGD
-from pwfn.posterior import quantised_tensors, set_sigma, to_bayesian
-from pwfn.prior import Pow2Distance
 from pwfn.records.rounds import Scores
 from pwfn.rounds import RoundLoop
 from pwfn.rules import Greedy

@@ -18,9 +18,9 @@ from omegaconf import OmegaConf
 from benchmarks import kill_and_resume as kills
 from benchmarks.kill_and_resume import differences
 from pwfn import config, state_file
+from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.errors import Stopped
 from pwfn.module import BayesianClassifier, TrainingDiverged
-from pwfn.posterior import quantised_tensors
 from pwfn.progress import RunProgress
 from pwfn.rounds import RoundLoop
 from pwfn.run import Finished, run

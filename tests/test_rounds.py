@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pwfn.bayesian.posterior import quantised_tensors, set_sigma, to_bayesian
+from pwfn.bayesian.prior import Pow2Distance
 from pwfn.codebook import AdditivePow2
 from pwfn.module import Phase
 from pwfn.network import FlatWeights
 from pwfn.optimizer import SGD
-from pwfn.posterior import quantised_tensors, set_sigma, to_bayesian
-from pwfn.prior import Pow2Distance
 from pwfn.records.rounds import Scores
 from pwfn.rounds import RoundLoop, RoundOutcome
 from pwfn.rules import Greedy

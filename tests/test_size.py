@@ -12,7 +12,7 @@ from safetensors.torch import save
 from scipy.stats import entropy
 from torch import nn
 
-from pwfn.posterior import to_bayesian
+from pwfn.bayesian.posterior import to_bayesian
 from pwfn.size import expected_size, other_bytes, symbol_counts
 
 

@@ -12,10 +12,10 @@ from pytorch_lightning import Callback
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.logger import Csv
 from pwfn.module import BayesianClassifier, Phase
 from pwfn.optimizer import SGD
-from pwfn.posterior import quantised_tensors
 from pwfn.step_statistics import StepStatistics, sigma_statistics
 from tests.test_module import classifier, trainer
 

@@ -14,11 +14,11 @@ from matplotlib.image import imread
 from torch import nn
 
 import pwfn
+from pwfn.bayesian.posterior import quantised_tensors, to_bayesian
 from pwfn.data import Synthetic
 from pwfn.errors import RunError
 from pwfn.evaluation.settings import CodebookSpec, NoiseLevels, PruneCodebook
 from pwfn.evaluation.surgery import apply_merges, merges_down_to, usage
-from pwfn.posterior import quantised_tensors, to_bayesian
 from pwfn.run import Finished
 from tests.support.clustered import clustered
 from tests.support.evaluation import measured, settings

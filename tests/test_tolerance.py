@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from pwfn import config
+from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.clustering import ClusterResult, cluster_round
 from pwfn.codebook import AdditivePow2
 from pwfn.config import ConfigError
 from pwfn.errors import InvalidValueError
 from pwfn.evaluation.subject import rebuilt_settings
 from pwfn.module import TrainingDiverged
-from pwfn.posterior import quantised_tensors
 from pwfn.rules import Greedy
 from pwfn.settings import TrainSettings
 from pwfn.sigma_join import divide_by_10

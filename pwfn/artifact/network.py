@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pwfn.artifact.coding import Ints, Symbols
 from pwfn.artifact.container import ArtifactError
 from pwfn.artifact.header import MOST_ENTRIES, is_name
-from pwfn.posterior import FREE, GaussianWeight, is_selected, quantised_tensors
+from pwfn.bayesian.posterior import FREE, GaussianWeight, is_selected, quantised_tensors
 
 Bits = NDArray[np.int32]  # float32 numbers by their bits, which tell -0.0 from 0.0
 MEAN = re.compile(r"parametrizations\.(\w+)\.original$")  # how torch calls the plain parameter of a parametrized one

@@ -17,7 +17,7 @@ from pwfn.artifact.network import DTYPES
 from pwfn.artifact.recipe import build, model_bytes
 from pwfn.artifact.sigma import decode_sigma
 from pwfn.artifact.weights import Decoded, decode_weights
-from pwfn.posterior import FREE, quantised_tensors, to_bayesian
+from pwfn.bayesian.posterior import FREE, quantised_tensors, to_bayesian
 
 Sections = dict[str, memoryview]
 
@@ -26,7 +26,7 @@ def load(path: str | Path, *, model: nn.Module | None = None, posterior: bool = 
     """The network of an artifact: a plain timm model in evaluation mode, its weights bit for bit those of the run.
 
     `model` is filled and returned instead of a new one; an artifact that does not say how timm builds its model needs
-    it. `posterior=True` gives the Bayesian network (`pwfn.posterior`) with sigmas and assignments, if they were written.
+    it. `posterior=True` gives the Bayesian network (`pwfn.bayesian.posterior`) with sigmas and assignments, if they were written.
     Raises ArtifactError; a `model` that was given may then be filled in part.
     """
     header, sections = _read(Path(path))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from pwfn.posterior import QUANTISED_TYPES, GaussianWeight, quantised_tensors
+from pwfn.bayesian.posterior import QUANTISED_TYPES, GaussianWeight, quantised_tensors
 from pwfn.stats import value_counts
 
 MOST_DIGITS = 4  # of a codebook entry; a value with more stays a multiplication

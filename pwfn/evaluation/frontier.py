@@ -17,16 +17,16 @@ from torch import nn
 from pwfn.artifact import ArtifactError, describe, load
 from pwfn.artifact.network import take_apart
 from pwfn.artifact.write import write
+from pwfn.bayesian.posterior import FREE, quantised_tensors
 from pwfn.checkpoint import read_values
+from pwfn.curvature.squared_gradients import squared_gradients
 from pwfn.errors import RunError
 from pwfn.evaluation.measure import Setup, scores_of
 from pwfn.evaluation.report import Section, plain_table
 from pwfn.evaluation.subject import CLUSTERED, rebuilt_settings
 from pwfn.network import FlatWeights, cluster_network
 from pwfn.pictures import GREEN, INK, ORANGE, save, tidy
-from pwfn.posterior import FREE, quantised_tensors
 from pwfn.records.rounds import RoundRecord, read_records, write_atomically
-from pwfn.sensitivity import squared_gradients
 from pwfn.settings import TrainSettings
 from pwfn.tolerance import Gradients
 

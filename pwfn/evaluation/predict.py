@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pwfn.bayesian.posterior import sampled
 from pwfn.data import DataError
 from pwfn.data.streams import mixed_seed
-from pwfn.posterior import sampled
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 

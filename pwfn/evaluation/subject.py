@@ -14,12 +14,12 @@ from torch import nn
 
 from pwfn import checkpoint, config
 from pwfn.artifact import ArtifactError, describe, load
+from pwfn.bayesian.posterior import set_sigma, to_bayesian
 from pwfn.data import DataError, ImageData
 from pwfn.data.module import ImageDataModule
 from pwfn.evaluation.predict import AUTOCAST
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.model import build_bayesian, data_config
-from pwfn.posterior import set_sigma, to_bayesian
 from pwfn.records.rounds import SUMMARY_FILE, RoundRecord, Scores, last_clustering
 from pwfn.settings import TrainSettings
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pwfn.axis import MIN_UNIT
+from pwfn.bayesian.posterior import FREE, quantised_tensors
 from pwfn.errors import RunError
 from pwfn.evaluation.answers import Numbers, Whole
-from pwfn.posterior import FREE, quantised_tensors
 from pwfn.stats import value_counts
 
 MOST_ENTRIES = 1 << 16  # more distinct values are no codebook

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.passes import in_one_thread
-from pwfn.posterior import quantised_tensors
 from pwfn.records.rounds import Column, by_key
 from pwfn.stats import entropy_bits, value_counts
 

@@ -8,10 +8,10 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from pwfn.bayesian.posterior import quantised_tensors, set_sigma, to_bayesian, to_deterministic
+from pwfn.bayesian.prior import Pow2Distance
 from pwfn.codebook import AdditivePow2
 from pwfn.network import FlatWeights, cluster_network
-from pwfn.posterior import quantised_tensors, set_sigma, to_bayesian, to_deterministic
-from pwfn.prior import Pow2Distance
 from pwfn.rules import Greedy
 from pwfn.sigma_join import SigmaJoin, std_mu
 

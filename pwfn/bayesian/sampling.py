@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pwfn import fused
-from pwfn.ownership import owned, usual
-from pwfn.prior import MIN_SIGMA
-from pwfn.regularizer import Regularizer
+from pwfn.bayesian.kernels import calls
+from pwfn.bayesian.ownership import owned, usual
+from pwfn.bayesian.prior import MIN_SIGMA
+from pwfn.bayesian.regularizer import Regularizer
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Noise:
     @classmethod
     def fresh(cls, tensors: Iterable[Tensor]) -> list[Noise]:
         """One for each tensor, decided by torch's global generator."""
-        known = [fused.knows(t) for t in tensors]
+        known = [calls.knows(t) for t in tensors]
         key = int(torch.randint(-(1 << 63), (1 << 63) - 1, ())) % (1 << 64) if any(known) else None
         return [cls(key if yes else None, number) for number, yes in enumerate(known)]
 
@@ -36,7 +36,7 @@ class Noise:
         if self.key is None:
             return torch.randn_like(tensor, memory_format=torch.contiguous_format)
         eps = torch.empty_like(tensor, memory_format=torch.contiguous_format)
-        fused.fill_normal(eps, self.key, self.number)
+        calls.fill_normal(eps, self.key, self.number)
         return eps
 
 
@@ -60,7 +60,7 @@ def draw(sources: Sequence[Source], noises: Sequence[Noise]) -> tuple[list[Tenso
             masks = source.free, source.free_sigma
             weights[place], penalty = Draw.apply(source.mu, source.sigma, noise.like(source.mu), *masks, source.rule)
             penalties.append(penalty)
-        elif source.mu.numel() < fused.ENOUGH:
+        elif source.mu.numel() < calls.ENOUGH:
             small.append(place)
         else:
             weights[place], penalty = _fused([source], [noise])
@@ -78,7 +78,7 @@ def _fused(sources: Sequence[Source], noises: Sequence[Noise]) -> tuple[Tensor, 
     for source, noise in zip(sources, noises, strict=True):
         pull, retrained = source.rule.linear, source.free_sigma is None
         assert pull is not None
-        pieces.append(fused.Piece(noise.number, source.mu, source.sigma, source.free, retrained, *pull))
+        pieces.append(calls.Piece(noise.number, source.mu, source.sigma, source.free, retrained, *pull))
     tensors = chain.from_iterable((piece.mu, piece.sigma) for piece in pieces)
     result: tuple[Tensor, ...] = FusedDraw.apply(noises[0].key, pieces, *tensors)
     return result
@@ -140,11 +140,11 @@ class FusedDraw(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, key: int, pieces: Sequence[fused.Piece], *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, key: int, pieces: Sequence[calls.Piece], *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.key, ctx.pieces, ctx.versions = key, pieces, [piece.sigma._version for piece in pieces]
         ctx.set_materialize_grads(False)
         usual()
-        weights, penalty = fused.draw(pieces, key)
+        weights, penalty = calls.draw(pieces, key)
         return *weights, weights[0].new_tensor(penalty)
 
     @staticmethod
@@ -161,7 +161,7 @@ class FusedDraw(torch.autograd.Function):
         sigma_grads: Sequence[Tensor | None] = [None] * len(given)
         if any(needed[1::2]):
             pull = 0.0 if scale is None else scale.item()
-            mu_grads, sigma_grads = fused.gradients(pieces, given, ours, pull, ctx.key)
+            mu_grads, sigma_grads = calls.gradients(pieces, given, ours, pull, ctx.key)
         else:
             mu_grads = [_only(grad, piece.free) for grad, piece in zip(given, pieces, strict=True)]
         in_turn = chain.from_iterable(zip(mu_grads, sigma_grads, strict=True))

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pwfn import posterior
+from pwfn.bayesian import posterior
+from pwfn.bayesian.posterior import FREE, at_mean, quantised_tensors, sampled, set_sigma, to_bayesian, to_deterministic
+from pwfn.bayesian.prior import MIN_SIGMA, Constant, Pow2Distance
+from pwfn.bayesian.regularizer import Linear
 from pwfn.masked_step import before_step, build_optimizer
 from pwfn.optimizer import SGD, Adam, AdamW, OptimizerSpec
-from pwfn.posterior import FREE, at_mean, quantised_tensors, sampled, set_sigma, to_bayesian, to_deterministic
-from pwfn.prior import MIN_SIGMA, Constant, Pow2Distance
-from pwfn.regularizer import Linear
 
 
 class Zoo(nn.Module):

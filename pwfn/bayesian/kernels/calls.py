@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pwfn import cpu_kernels, threads
+from pwfn.bayesian.kernels import numba_cpu, threads
 
 SPANS = 128  # for no more than these it does not pay to call another thread
-ENOUGH = 2 * SPANS * cpu_kernels.SPAN  # weights that keep two threads busy
+ENOUGH = 2 * SPANS * numba_cpu.SPAN  # weights that keep two threads busy
 
 
 def knows(tensor: Tensor) -> bool:
@@ -27,7 +27,7 @@ def knows(tensor: Tensor) -> bool:
 
 def fill_normal(out: Tensor, key: int, number: int) -> None:
     """Put the noise of tensor `number` under `key` (64 bits) into `out`, which is contiguous."""
-    _run(cpu_kernels.fill, [_Row(number, out)], key)
+    _run(numba_cpu.fill, [_Row(number, out)], key)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def draw(pieces: Sequence[Piece], key: int) -> tuple[list[Tensor], float]:
     That is the sum of `strength / 2 * relu(ceiling - sigma)^2 * |eps|` over the free weights.
     """
     rows = [_Row(p.number, _like(p.mu), p.mu, p.sigma, p.free, ceiling=p.ceiling) for p in pieces]
-    gaps = _run(cpu_kernels.draw, rows, key)
+    gaps = _run(numba_cpu.draw, rows, key)
     return [row.out for row in rows], sum(p.strength / 2 * gap for p, gap in zip(pieces, gaps, strict=True))
 
 
@@ -69,7 +69,7 @@ def gradients(
             grad = grad.clone()
         tensors = _like(piece.sigma), grad, piece.sigma, piece.free
         rows.append(_Row(piece.number, *tensors, piece.retrained, piece.ceiling, scale * piece.strength))
-    _run(cpu_kernels.gradients, rows, key)
+    _run(numba_cpu.gradients, rows, key)
     return [row.given for row in rows if row.given is not None], [row.out for row in rows]
 
 
@@ -77,7 +77,7 @@ def add_masked(tensors: Sequence[tuple[Tensor, Tensor, Tensor]], factor: float) 
     """`total += factor * values` in the mask `free`, in place, for each `(total, values, free)`; totals are contiguous."""
     rows = [_Row(0, total, values, free=free, pull=factor) for total, values, free in tensors]
     if rows:
-        _run(cpu_kernels.add_masked, rows)
+        _run(numba_cpu.add_masked, rows)
 
 
 def _like(tensor: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ def _run(kernel: Callable[..., None], rows: Sequence[_Row], key: int = 0) -> lis
     """Run a kernel over tensors; the sums that it made of each, if any."""
     # copies, where there must be any, are kept as long as their addresses are used
     flat = [[None if t is None else t.contiguous() for t in row[2:5]] for row in rows]
-    first = list(accumulate((-(-row.out.numel() // cpu_kernels.SPAN) for row in rows), initial=0))
+    first = list(accumulate((-(-row.out.numel() // numba_cpu.SPAN) for row in rows), initial=0))
     spans, sums = first[-1], np.zeros(first[-1])
     entries = []
     for row, tensors, start in zip(rows, flat, first, strict=False):
@@ -109,9 +109,9 @@ def _run(kernel: Callable[..., None], rows: Sequence[_Row], key: int = 0) -> lis
             raise ValueError("what the kernels write to must be contiguous")
         addresses = [0 if tensor is None else tensor.data_ptr() for tensor in (row.out, *tensors)]
         entries.append((row.number, row.out.numel(), start, *addresses, *row[5:]))
-    table = np.array(entries, cpu_kernels.ROW)
-    job = np.array((0, spans, len(rows), table.ctypes.data, sums.ctypes.data, key), cpu_kernels.JOB)
+    table = np.array(entries, numba_cpu.ROW)
+    job = np.array((0, spans, len(rows), table.ctypes.data, sums.ctypes.data, key), numba_cpu.JOB)
     # all threads or one: OpenMP ends those that a smaller team has no use for, and torch has to start them again
     wanted = torch.get_num_threads() if spans > SPANS else 1
-    threads.run(cpu_kernels.compiled(kernel), job.ctypes.data, wanted)
+    threads.run(numba_cpu.compiled(kernel), job.ctypes.data, wanted)
     return [float(sums[start:stop].sum()) for start, stop in pairwise(first)]

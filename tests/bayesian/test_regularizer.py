@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from pwfn.bayesian.posterior import quantised_tensors, sampled, to_bayesian
+from pwfn.bayesian.regularizer import Exponential, Linear, LinearOnGrad, NoRegularizer, Regularizer
 from pwfn.errors import InvalidValueError
-from pwfn.posterior import quantised_tensors, sampled, to_bayesian
-from pwfn.regularizer import Exponential, Linear, LinearOnGrad, NoRegularizer, Regularizer
 
 PENALTIES = [NoRegularizer(), Linear(0.7, 0.05), Exponential(0.7, 0.05), Linear(0.3, 2.0), Exponential(0.3, 2.0)]
 

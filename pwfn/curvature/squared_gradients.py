@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pwfn.posterior import quantised_tensors
+from pwfn.bayesian.posterior import quantised_tensors
 
 
 def squared_gradients(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], count: int) -> Tensor:

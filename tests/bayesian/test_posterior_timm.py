@@ -10,9 +10,16 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from pwfn.coverage import coverage
-from pwfn.posterior import QUANTISED_TYPES, quantised_tensors, sampled, set_sigma, to_bayesian, to_deterministic
-from pwfn.prior import Constant
+from pwfn.bayesian.coverage import coverage
+from pwfn.bayesian.posterior import (
+    QUANTISED_TYPES,
+    quantised_tensors,
+    sampled,
+    set_sigma,
+    to_bayesian,
+    to_deterministic,
+)
+from pwfn.bayesian.prior import Constant
 
 # name, side of the images, what makes it smaller
 FAST: list[tuple[str, int, dict[str, Any]]] = [

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pwfn.bayesian.prior import MIN_SIGMA, Constant, Pow2Distance, linear_quantile, relative_pow2_distance
 from pwfn.errors import InvalidValueError
-from pwfn.prior import MIN_SIGMA, Constant, Pow2Distance, linear_quantile, relative_pow2_distance
 from tests.support import oracles
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=200)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pwfn.posterior import quantised_tensors
+from pwfn.bayesian.posterior import quantised_tensors
 
 
 def weights_not_finite(network: nn.Module) -> str | None:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pwfn import ownership
-from pwfn.draw import Noise, Source, draw
-from pwfn.posterior import quantised_tensors, sampled, to_bayesian
-from pwfn.regularizer import NoRegularizer
+from pwfn.bayesian import ownership
+from pwfn.bayesian.posterior import quantised_tensors, sampled, to_bayesian
+from pwfn.bayesian.regularizer import NoRegularizer
+from pwfn.bayesian.sampling import Noise, Source, draw
 
 SHAPE = (40, 50)
 FREE = torch.arange(2000).view(SHAPE) % 2 == 0

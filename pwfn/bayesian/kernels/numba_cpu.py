@@ -6,7 +6,7 @@ Muller's method (1958, doi:10.1214/aoms/1177706645) in single precision, up to 6
 
 A kernel goes over tensors, which are contiguous and of float32, as over one row of spans; masks are bytes, 1 where a
 weight is free. It takes one portion of spans after the other until none is left, so that any number of threads may run
-it on the same job at once. What is computed is said in `pwfn.fused`. All are in this file, because the compiled code that
+it on the same job at once. What is computed is said in `pwfn.bayesian.kernels.calls`. All are in this file, because the compiled code that
 Numba keeps is thrown away only when the file changes.
 """
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 
-from pwfn.draw import Noise, OnlyFree, Source, draw
-from pwfn.prior import MIN_SIGMA, Prior
-from pwfn.regularizer import NoRegularizer, Regularizer
+from pwfn.bayesian.prior import MIN_SIGMA, Prior
+from pwfn.bayesian.regularizer import NoRegularizer, Regularizer
+from pwfn.bayesian.sampling import Noise, OnlyFree, Source, draw
 
 FREE = -1  # assignment of a weight that is not fixed to a codebook entry
 QUANTISED_TYPES: tuple[type[nn.Module], ...] = (nn.Linear, nn.modules.conv._ConvNd)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import timm
 from torch import nn
 
-from pwfn.coverage import Uncovered, coverage
-from pwfn.posterior import to_bayesian
+from pwfn.bayesian.coverage import Uncovered, coverage
+from pwfn.bayesian.posterior import to_bayesian
 
 
 class Model(nn.Module):

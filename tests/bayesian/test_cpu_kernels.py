@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pwfn import cpu_kernels, fused, threads
-from pwfn.draw import Draw, Noise, Source, draw
-from pwfn.prior import MIN_SIGMA
-from pwfn.regularizer import Linear, NoRegularizer, Regularizer
+from pwfn.bayesian.kernels import calls, numba_cpu, threads
+from pwfn.bayesian.prior import MIN_SIGMA
+from pwfn.bayesian.regularizer import Linear, NoRegularizer, Regularizer
+from pwfn.bayesian.sampling import Draw, Noise, Source, draw
 
 SIZES = [1, 511, 1025, 300_001]  # within a span, over its end, and enough for several threads
 
@@ -33,7 +33,7 @@ def two_threads() -> Iterator[None]:
 
 @numba.njit
 def threefry(a: int, b: int, k0: int, k1: int) -> tuple[int, int]:
-    made: tuple[int, int] = cpu_kernels.threefry(np.uint32(a), np.uint32(b), np.uint32(k0), np.uint32(k1))
+    made: tuple[int, int] = numba_cpu.threefry(np.uint32(a), np.uint32(b), np.uint32(k0), np.uint32(k1))
     return made
 
 
@@ -72,19 +72,19 @@ def naive_noise(size: int, key: int, number: int) -> list[float]:
 
 
 def test_the_smallest_sigma_is_the_priors() -> None:
-    assert float(cpu_kernels.MIN_SIGMA) == MIN_SIGMA
+    assert float(numba_cpu.MIN_SIGMA) == MIN_SIGMA
 
 
 def test_noise_is_threefry_and_box_and_muller() -> None:
     out = torch.empty(2500)
-    fused.fill_normal(out, 0xFEDCBA9876543210, 7)
+    calls.fill_normal(out, 0xFEDCBA9876543210, 7)
     expected = torch.tensor(naive_noise(2500, 0xFEDCBA9876543210, 7), dtype=torch.float64)
     torch.testing.assert_close(out.double(), expected, rtol=2e-6, atol=1e-6)
 
 
 def test_the_radius_is_right_from_end_to_end() -> None:
     words = np.concatenate([np.arange(4), 2**32 - 1 - np.arange(4), np.linspace(0, 2**32 - 1, 9999)]).astype(np.uint32)
-    made = numba.njit(lambda words: np.array([cpu_kernels.radius(w) for w in words]))(words)
+    made = numba.njit(lambda words: np.array([numba_cpu.radius(w) for w in words]))(words)
     u = (words.astype(np.float32) * np.float32(2.0**-32) + np.float32(2.0**-33)).astype(np.float64)
     np.testing.assert_allclose(made, np.sqrt(-2 * np.log(u)), rtol=2e-6, atol=1e-7)
     assert made.max() == pytest.approx(math.sqrt(66 * math.log(2))) and made.min() == 0
@@ -94,7 +94,7 @@ def test_every_tensor_and_every_key_has_noise_of_its_own() -> None:
     drawn = []
     for key, number in itertools.product((1, 2, 2**32 + 1), (0, 1)):
         out = torch.empty(100_000)
-        fused.fill_normal(out, key, number)
+        calls.fill_normal(out, key, number)
         drawn.append(out)
     correlation = torch.corrcoef(torch.stack(drawn)) - torch.eye(len(drawn))
     assert correlation.abs().max() < 5 / math.sqrt(100_000)
@@ -180,7 +180,7 @@ def test_a_pool_is_waited_for_even_when_it_is_interrupted(monkeypatch: pytest.Mo
 
 
 def test_small_tensors_are_drawn_in_one_go_and_large_ones_alone() -> None:
-    mus = [torch.zeros(size, requires_grad=True) for size in (10, fused.ENOUGH, 20)]
+    mus = [torch.zeros(size, requires_grad=True) for size in (10, calls.ENOUGH, 20)]
     sources = [Source(mu, torch.ones_like(mu, requires_grad=True), None, None, NoRegularizer()) for mu in mus]
     first, large, last = draw(sources, Noise.fresh(mus))[0]
     assert first.grad_fn is last.grad_fn is not large.grad_fn
@@ -215,9 +215,9 @@ def test_tensors_drawn_together_are_those_drawn_one_by_one() -> None:
 def test_what_is_no_number_stays_so(name: str, bad: float) -> None:
     given = values(2000)
     given[name][3] = bad
-    piece = fused.Piece(0, given["mu"], given["sigma"], None, retrained=False, strength=0.1, ceiling=0.05)
-    (weight,), total = fused.draw([piece], 1)
-    (mu_grad,), (sigma_grad,) = fused.gradients([piece], [given["grad"]], [False], 1.0, 1)
+    piece = calls.Piece(0, given["mu"], given["sigma"], None, retrained=False, strength=0.1, ceiling=0.05)
+    (weight,), total = calls.draw([piece], 1)
+    (mu_grad,), (sigma_grad,) = calls.gradients([piece], [given["grad"]], [False], 1.0, 1)
     wrong = {"mu": weight, "sigma": weight, "grad": sigma_grad}[name]
     assert not torch.isfinite(wrong[3]) and int(torch.isfinite(wrong).sum()) == 1999
     if name == "sigma" and math.isnan(bad):
@@ -226,19 +226,19 @@ def test_what_is_no_number_stays_so(name: str, bad: float) -> None:
 
 
 def test_a_folder_that_takes_no_compiled_code_is_put_up_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cpu_kernels._cache_is_writable() is True
+    assert numba_cpu._cache_is_writable() is True
 
     def refuse(**options: object) -> None:
         raise RuntimeError("cannot cache function: no locator available")
 
     monkeypatch.setattr(numba, "njit", refuse)
-    assert cpu_kernels._cache_is_writable() is False
+    assert numba_cpu._cache_is_writable() is False
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_masked_addition(size: int) -> None:
     given = values(size)
     total = given["mu"].clone()
-    fused.add_masked([(total, given["grad"], given["free"])], -0.3)
+    calls.add_masked([(total, given["grad"], given["free"])], -0.3)
     torch.testing.assert_close(total, given["mu"] - 0.3 * given["grad"] * given["free"])
     assert torch.equal(total[~given["free"]], given["mu"][~given["free"]])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from pwfn.posterior import QUANTISED_NAMES, QUANTISED_TYPES, GaussianWeight, is_lazy, quantised_tensors
+from pwfn.bayesian.posterior import QUANTISED_NAMES, QUANTISED_TYPES, GaussianWeight, is_lazy, quantised_tensors
 from pwfn.records.rounds import Column, by_key
 
 LAZY = "without a shape before the first forward pass"

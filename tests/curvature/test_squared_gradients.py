@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pwfn.posterior import FREE, quantised_tensors, set_sigma, to_bayesian
-from pwfn.prior import Pow2Distance
-from pwfn.sensitivity import squared_gradients
+from pwfn.bayesian.posterior import FREE, quantised_tensors, set_sigma, to_bayesian
+from pwfn.bayesian.prior import Pow2Distance
+from pwfn.curvature.squared_gradients import squared_gradients
 
 
 def plain() -> nn.Sequential:
