@@ -51,10 +51,10 @@ def prepare(folder: Path) -> None:
     import pwfn
     from pwfn.artifact.network import plain_state
     from pwfn.bayesian.posterior import quantised_tensors
-    from pwfn.codebook import AdditivePow2
+    from pwfn.clustering.codebook import AdditivePow2
+    from pwfn.clustering.rules import Greedy
+    from pwfn.clustering.sigma_join import std_mu
     from pwfn.network import FlatWeights, cluster_network
-    from pwfn.rules import Greedy
-    from pwfn.sigma_join import std_mu
 
     model = network()
     tensors = quantised_tensors(model)

@@ -33,8 +33,8 @@ from benchmarks import efficientnet_lite0 as lite0
 from benchmarks.memory import can_be_measured, peak
 from benchmarks.rows import Row, markdown
 from pwfn.bayesian.prior import Pow2Distance
-from pwfn.clustering import cluster_round
-from pwfn.codebook import AdditivePow2
+from pwfn.clustering.codebook import AdditivePow2
+from pwfn.clustering.greedy_round import cluster_round
 from tests.support import oracles
 
 FRACTIONS = (0.2, 0.9, 1.0)

@@ -21,9 +21,9 @@ from yaml import YAMLError
 
 from pwfn import state_file
 from pwfn.artifact.network import plain_state
-from pwfn.codebook import Values
+from pwfn.clustering.codebook import Values
+from pwfn.clustering.fitted_codebook import Table
 from pwfn.errors import RunError
-from pwfn.made_codebook import Table
 from pwfn.records.rounds import RECORDS, RESULT, RoundRecord, read_records, write_atomically
 from pwfn.renamed import with_present_names
 
@@ -35,9 +35,9 @@ VALUES = "codebook.json"  # the values that were made from the weights, if any w
 
 EARLIER: dict[str, Any] = {  # what versions without these keys did, so that their runs can still be evaluated
     "report": False,
-    "clustering._target_": "pwfn.rules.Greedy",
+    "clustering._target_": "pwfn.clustering.rules.Greedy",
     "noise": True,
-    "tolerance": {"_target_": "pwfn.tolerance.Sigma"},
+    "tolerance": {"_target_": "pwfn.clustering.tolerance.Sigma"},
     "finish": {"epochs": 0, "batchnorm_images": 0, "optimizer": {"_target_": "pwfn.optimizer.SGD"}},
     "distillation": {"weight": 0.0, "temperature": 1.0},
     "costly_round": {"points": None, "against": "previous", "stop": False},

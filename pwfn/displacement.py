@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pwfn.axis import MIN_UNIT
-from pwfn.passes import chunks, in_one_thread
+from pwfn.clustering.candidates import MIN_UNIT
+from pwfn.clustering.chunking import chunks, in_one_thread
 
 PERCENT = 99  # of many moves, the one that so many do not exceed is told
 _COARSE = 16  # bits of a float32 that are cut off for a first, coarse histogram

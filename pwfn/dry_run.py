@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pwfn.bayesian.posterior import quantised_tensors
+from pwfn.clustering.tolerance import Gradients
 from pwfn.displacement import Moves, Spread, TensorMove, spread, tensor_moves
 from pwfn.module import Phase
 from pwfn.network import FlatWeights
@@ -17,7 +18,6 @@ from pwfn.records.rounds import Column, Record, Scores, order_shares, real, whol
 from pwfn.rounds import RoundLoop, RoundOutcome
 from pwfn.settings import TrainSettings
 from pwfn.size import ExpectedSize, expected_size, other_bytes, symbol_counts
-from pwfn.tolerance import Gradients
 
 
 def _spread(key: str, what: str, unit: str) -> dict[str, Any]:

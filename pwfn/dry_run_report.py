@@ -16,6 +16,7 @@ from torch import nn
 from pwfn import checkpoint
 from pwfn.bayesian.coverage import coverage
 from pwfn.bayesian.posterior import set_sigma
+from pwfn.clustering.tolerance import Gradients
 from pwfn.console import show
 from pwfn.curvature.squared_gradients import squared_gradients
 from pwfn.data.module import ImageDataModule
@@ -26,7 +27,6 @@ from pwfn.model import build_bayesian, data_config
 from pwfn.randomness import seed_run
 from pwfn.records.rounds import Column, by_key, csv_text, write_atomically, write_result
 from pwfn.settings import TrainSettings
-from pwfn.tolerance import Gradients
 
 ALARM = "bold red"
 DISPLACED = 10  # tensors that are listed by name

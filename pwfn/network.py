@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from pwfn.bayesian.posterior import FREE, QuantisedTensor
-from pwfn.clustering import ClusterResult
-from pwfn.codebook import Codebook
+from pwfn.clustering.codebook import Codebook
+from pwfn.clustering.greedy_round import ClusterResult
+from pwfn.clustering.rules import Rule
+from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.ranks import agree, agree_on_tensors
-from pwfn.rules import Rule
-from pwfn.sigma_join import SigmaJoin
 
 
 @dataclass(frozen=True)

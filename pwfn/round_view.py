@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pwfn.bayesian.prior import MIN_SIGMA
-from pwfn.clustering import ClusterResult
-from pwfn.passes import chunks, in_one_thread
+from pwfn.clustering.chunking import chunks, in_one_thread
+from pwfn.clustering.greedy_round import ClusterResult
 from pwfn.pictures import codebook_figure, pixels
 
 BINS = 256

@@ -9,22 +9,22 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from pwfn import stats
 from pwfn.bayesian.posterior import FREE, QuantisedTensor, quantised_tensors
 from pwfn.bayesian.prior import MIN_SIGMA
-from pwfn.clustering import ClusterResult
-from pwfn.codebook import Codebook
+from pwfn.clustering import statistics
+from pwfn.clustering.codebook import Codebook
+from pwfn.clustering.greedy_round import ClusterResult
+from pwfn.clustering.rules import Rule
+from pwfn.clustering.sigma_join import SigmaJoin
+from pwfn.clustering.tolerance import Sigma, Tolerance
 from pwfn.finishing import Finishing
 from pwfn.module import Phase, TrainingDiverged
 from pwfn.network import FlatWeights, check_fixed, cluster_network
 from pwfn.optimizer import OptimizerSpec
 from pwfn.ranks import agree, is_first
 from pwfn.records.rounds import RoundRecord, Scores
-from pwfn.rules import Rule
 from pwfn.run_state import Place
 from pwfn.schedule import Schedule
-from pwfn.sigma_join import SigmaJoin
-from pwfn.tolerance import Sigma, Tolerance
 
 
 class Runner(Protocol):
@@ -156,7 +156,7 @@ class RoundLoop:
         if before is not None:
             assert result.values is not None
             orders = result.values.orders(result.codebook)
-            rows = stats.cluster_rows(before.mu, before.sigma, result.assignment, result.codebook, orders)
+            rows = statistics.cluster_rows(before.mu, before.sigma, result.assignment, result.codebook, orders)
             record = RoundRecord(
                 round=index,
                 fraction=self.schedule.fractions[index],
@@ -195,15 +195,15 @@ def _figures(
     before: FlatWeights, result: ClusterResult, rows: list[dict[str, Any]], sizes: list[int]
 ) -> dict[str, Any]:
     """What a record tells of the clustering; `rows` has a row for every centroid, `sizes` are the weights of each tensor."""
-    values, counts = stats.network_values(result.mu, result.assignment, result.codebook)
-    tensor_values, tensor_bits = stats.values_of_tensors(result.mu, result.assignment, result.codebook, sizes)
+    values, counts = statistics.network_values(result.mu, result.assignment, result.codebook)
+    tensor_values, tensor_bits = statistics.values_of_tensors(result.mu, result.assignment, result.codebook, sizes)
     sigma = result.sigma.clamp(min=MIN_SIGMA)
     return {
         "codebook_size": result.codebook.numel(),
         "unique_weights": values.numel(),
-        "entropy_bits": stats.entropy_bits(counts),
+        "entropy_bits": statistics.entropy_bits(counts),
         "threshold": result.threshold,
-        "order_share": stats.order_shares(rows, before.mu.numel()),
+        "order_share": statistics.order_shares(rows, before.mu.numel()),
         "sigma_mean": sigma.double().mean().item(),
         "sigma_median": sigma.median().item(),
         "sigma_max": sigma.max().item(),

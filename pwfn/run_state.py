@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from pwfn.codebook import Values
-from pwfn.made_codebook import Table
+from pwfn.clustering.codebook import Values
+from pwfn.clustering.fitted_codebook import Table
 from pwfn.records.rounds import CLUSTER_COLUMNS, RoundRecord, Scores
 
 PRETRAINING = -1

@@ -12,7 +12,10 @@ import torch
 
 from pwfn.bayesian.prior import Prior
 from pwfn.bayesian.regularizer import Regularizer
-from pwfn.codebook import Codebook
+from pwfn.clustering.codebook import Codebook
+from pwfn.clustering.rules import Rule
+from pwfn.clustering.sigma_join import SigmaJoin
+from pwfn.clustering.tolerance import Tolerance
 from pwfn.costly_round import CostlyRound
 from pwfn.data import ImageData
 from pwfn.distillation import Distillation
@@ -21,10 +24,7 @@ from pwfn.finishing import Finishing
 from pwfn.logger import LoggerSpec
 from pwfn.model import ModelSpec
 from pwfn.optimizer import OptimizerSpec
-from pwfn.rules import Rule
 from pwfn.schedule import Schedule
-from pwfn.sigma_join import SigmaJoin
-from pwfn.tolerance import Tolerance
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, Trainer

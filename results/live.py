@@ -21,12 +21,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pwfn import resolvers
 from pwfn.bayesian.posterior import quantised_tensors
+from pwfn.clustering.statistics import entropy_bits, value_counts
 from pwfn.config import load
 from pwfn.curvature.squared_gradients import squared_gradients
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import subject_of
 from pwfn.report.collect import FINISHED, find_runs, read_run
-from pwfn.stats import entropy_bits, value_counts
 from results.collect import HERE, add, identity
 
 BATCHES = 64

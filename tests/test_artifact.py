@@ -18,7 +18,7 @@ from torch import nn
 import pwfn
 from pwfn.artifact.container import MAGIC
 from pwfn.bayesian.posterior import FREE, quantised_tensors, sampled, to_bayesian
-from pwfn.sigma_join import SigmaJoin, divide_by_2, std_mu
+from pwfn.clustering.sigma_join import SigmaJoin, divide_by_2, std_mu
 from tests.support import artifact_reader
 from tests.support.clustered import assert_same_model, clustered, same_bits
 

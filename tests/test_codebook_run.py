@@ -17,12 +17,12 @@ from torch import nn
 import pwfn
 from pwfn import checkpoint
 from pwfn.bayesian.posterior import quantised_tensors
-from pwfn.clustering import ClusterResult
+from pwfn.clustering.fitted_codebook import KMeans, Table
+from pwfn.clustering.greedy_round import ClusterResult
+from pwfn.clustering.nearest_round import nearest_round
 from pwfn.errors import RunError
 from pwfn.evaluation import frontier
 from pwfn.evaluation.frontier import cluster_to_the_end
-from pwfn.made_codebook import KMeans, Table
-from pwfn.nearest_round import nearest_round
 from pwfn.records.rounds import read_clusters, read_records
 from pwfn.run import Finished
 from pwfn.run_state import Place, RunState

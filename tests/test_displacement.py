@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from pwfn.axis import MIN_UNIT
+from pwfn.clustering.candidates import MIN_UNIT
+from pwfn.clustering.chunking import CHUNK
 from pwfn.displacement import Moves, Spread, mean, spread, tensor_moves
-from pwfn.passes import CHUNK
 
 N = 2 * CHUNK + 12345  # more than one chunk, the last one cut short
 

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import update_bn
 import pwfn
 from pwfn.batchnorm import reestimate
 from pwfn.bayesian.posterior import quantised_tensors
-from pwfn.clustering import cluster_round
+from pwfn.clustering.greedy_round import cluster_round
 from pwfn.errors import RunError
 from pwfn.evaluation.frontier import saved_rounds
 from pwfn.evaluation.predict import Computing

@@ -13,19 +13,20 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from pwfn import ranks, rules, stats
+from pwfn import ranks
 from pwfn.bayesian.posterior import quantised_tensors, set_sigma, to_bayesian
 from pwfn.bayesian.prior import Pow2Distance
-from pwfn.codebook import AdditivePow2, Codebook
-from pwfn.made_codebook import KMeans
+from pwfn.clustering import rules, statistics
+from pwfn.clustering.codebook import AdditivePow2, Codebook
+from pwfn.clustering.fitted_codebook import KMeans
+from pwfn.clustering.rules import Greedy
+from pwfn.clustering.sigma_join import std_mu
 from pwfn.module import Phase, TrainingDiverged
 from pwfn.network import FlatWeights
 from pwfn.optimizer import SGD
 from pwfn.records.rounds import Scores
 from pwfn.rounds import RoundLoop
-from pwfn.rules import Greedy
 from pwfn.schedule import Schedule
-from pwfn.sigma_join import std_mu
 from tests.test_rounds import FakeRunner
 
 BACKENDS = ("gloo", "cuda:gloo")  # the second cannot send CPU tensors, as NCCL cannot: GPUs train, the CPU clusters
@@ -34,8 +35,8 @@ FRACTIONS = (0.3, 0.7, 1.0)
 WORK = {  # what only the rank that decides may do in a round
     "flatten": (FlatWeights, "of"),
     "cluster": (rules, "cluster_round"),
-    "describe": (stats, "cluster_rows"),
-    "count": (stats, "values_of_tensors"),
+    "describe": (statistics, "cluster_rows"),
+    "count": (statistics, "values_of_tensors"),
 }
 
 

@@ -8,13 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pwfn import passes
-from pwfn.clustering import cluster_round
-from pwfn.codebook import AdditivePow2
+from pwfn.clustering import chunking
+from pwfn.clustering.codebook import AdditivePow2
+from pwfn.clustering.greedy_round import cluster_round
+from pwfn.clustering.statistics import cluster_rows
 from pwfn.pictures import codebook_figure
 from pwfn.records.metric_names import ROUND_VIEW
 from pwfn.round_view import BINS, round_view
-from pwfn.stats import cluster_rows
 
 
 def clustered(size: int, fraction: float):  # type: ignore[no-untyped-def]
@@ -30,7 +30,7 @@ def clustered(size: int, fraction: float):  # type: ignore[no-untyped-def]
     )
 
 
-@pytest.mark.parametrize(("size", "fraction"), [(1, 1.0), (1000, 0.5), (passes.CHUNK + 17, 1.0)])
+@pytest.mark.parametrize(("size", "fraction"), [(1, 1.0), (1000, 0.5), (chunking.CHUNK + 17, 1.0)])
 def test_histograms_count_every_weight_where_numpy_does(size: int, fraction: float) -> None:
     start, result, rows = clustered(size, fraction)
     view = round_view(start, result, rows)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pwfn.clustering.rules import Greedy
 from pwfn.errors import InvalidValueError
-from pwfn.rules import Greedy
 from pwfn.schedule import Schedule
 
 NAN, INF = float("nan"), float("inf")

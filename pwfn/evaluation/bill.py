@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from pwfn.bayesian.posterior import QUANTISED_TYPES, GaussianWeight, quantised_tensors
-from pwfn.stats import value_counts
+from pwfn.clustering.statistics import value_counts
 
 MOST_DIGITS = 4  # of a codebook entry; a value with more stays a multiplication
 

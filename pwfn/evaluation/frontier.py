@@ -19,6 +19,7 @@ from pwfn.artifact.network import take_apart
 from pwfn.artifact.write import write
 from pwfn.bayesian.posterior import FREE, quantised_tensors
 from pwfn.checkpoint import read_values
+from pwfn.clustering.tolerance import Gradients
 from pwfn.curvature.squared_gradients import squared_gradients
 from pwfn.errors import RunError
 from pwfn.evaluation.measure import Setup, scores_of
@@ -28,7 +29,6 @@ from pwfn.network import FlatWeights, cluster_network
 from pwfn.pictures import GREEN, INK, ORANGE, save, tidy
 from pwfn.records.rounds import RoundRecord, read_records, write_atomically
 from pwfn.settings import TrainSettings
-from pwfn.tolerance import Gradients
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pwfn.axis import MIN_UNIT
 from pwfn.bayesian.posterior import FREE, quantised_tensors
+from pwfn.clustering.candidates import MIN_UNIT
+from pwfn.clustering.statistics import value_counts
 from pwfn.errors import RunError
 from pwfn.evaluation.answers import Numbers, Whole
-from pwfn.stats import value_counts
 
 MOST_ENTRIES = 1 << 16  # more distinct values are no codebook
 

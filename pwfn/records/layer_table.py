@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from pwfn.bayesian.posterior import quantised_tensors
-from pwfn.passes import in_one_thread
+from pwfn.clustering.chunking import in_one_thread
+from pwfn.clustering.statistics import entropy_bits, value_counts
 from pwfn.records.rounds import Column, by_key
-from pwfn.stats import entropy_bits, value_counts
 
 LAYERS = "layers.csv"  # in a run's folder
 

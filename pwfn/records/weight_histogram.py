@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pwfn.passes import in_one_thread
-from pwfn.stats import value_counts
+from pwfn.clustering.chunking import in_one_thread
+from pwfn.clustering.statistics import value_counts
 
 HISTOGRAM = "weights.json"  # in a run's folder
 MOST_VALUES = 512  # more values than that cannot be told apart in a picture anyway

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from pwfn.bayesian.posterior import quantised_tensors, set_sigma, to_bayesian, to_deterministic
 from pwfn.bayesian.prior import Pow2Distance
-from pwfn.codebook import AdditivePow2
+from pwfn.clustering.codebook import AdditivePow2
+from pwfn.clustering.rules import Greedy
+from pwfn.clustering.sigma_join import SigmaJoin, std_mu
 from pwfn.network import FlatWeights, cluster_network
-from pwfn.rules import Greedy
-from pwfn.sigma_join import SigmaJoin, std_mu
 
 
 def clustered(

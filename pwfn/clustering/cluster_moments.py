@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from pwfn.passes import chunks, look_up
+from pwfn.clustering.chunking import chunks, look_up
 
 LANES = 8  # sums kept per group, in turn, so that an addition need not wait for the one before it in the same group
 FEW = 1 << 10  # so many groups and more need no lanes

@@ -1,6 +1,6 @@
 """What each weight reaches at one threshold, as a small integer code per weight and a histogram of the codes.
 
-What a weight reaches is an interval of points (`pwfn.axis`) whichever candidates are on offer: orders that are tried at
+What a weight reaches is an interval of points (`pwfn.clustering.candidates`) whichever candidates are on offer: orders that are tried at
 the same threshold share one pass over the weights.
 """
 
@@ -12,10 +12,10 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
-from pwfn.axis import Axis
-from pwfn.free_weights import FreeWeights
-from pwfn.greedy import FREE, GreedyCover
-from pwfn.passes import count_codes, look_up
+from pwfn.clustering.candidates import Axis
+from pwfn.clustering.chunking import count_codes, look_up
+from pwfn.clustering.greedy_cover import FREE, GreedyCover
+from pwfn.clustering.unassigned import FreeWeights
 
 DENSE_CODES = 1 << 20  # beyond it (a fine grid, a few huge weights) codes are told apart by sorting, not by counting
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy.stats import entropy
 from torch import Tensor
 
-from pwfn import stats
-from pwfn.clustering import ClusterResult, cluster_round
-from pwfn.codebook import order_of
+from pwfn.clustering import statistics
+from pwfn.clustering.codebook import order_of
+from pwfn.clustering.greedy_round import ClusterResult, cluster_round
 from tests.support import oracles
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=150)
@@ -23,7 +23,7 @@ SETTINGS = settings(deadline=None, derandomize=True, max_examples=150)
 @SETTINGS
 @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=40).filter(any))
 def test_entropy_is_scipys_in_bits(counts: list[int]) -> None:
-    assert stats.entropy_bits(torch.tensor(counts)) == pytest.approx(
+    assert statistics.entropy_bits(torch.tensor(counts)) == pytest.approx(
         float(entropy(counts, base=2)), rel=1e-9, abs=1e-12
     )
 
@@ -32,7 +32,7 @@ def test_entropy_is_scipys_in_bits(counts: list[int]) -> None:
     ("counts", "bits"), [([7], 0.0), ([0, 3, 0], 0.0), ([1, 1], 1.0), ([2, 1, 1], 1.5), ([5] * 64, 6.0)]
 )
 def test_entropy_of_known_distributions(counts: list[int], bits: float) -> None:
-    assert stats.entropy_bits(torch.tensor(counts)) == bits
+    assert statistics.entropy_bits(torch.tensor(counts)) == bits
 
 
 VALUES = (0.0, -0.0, 0.5, -0.5, 0.1, 1e-40, -1e-40, 0.1 + 1e-9, -0.1, -0.1 - 1e-9, 3e38, -3e38, -7.0)
@@ -45,13 +45,13 @@ VALUES = (0.0, -0.0, 0.5, -0.5, 0.1, 1e-40, -1e-40, 0.1 + 1e-9, -0.1, -0.1 - 1e-
 )
 def test_value_counts_are_those_of_a_counter(values: list[float], dtype: torch.dtype) -> None:
     weights = torch.tensor(values, dtype=dtype)
-    made, counts = stats.value_counts(weights)
+    made, counts = statistics.value_counts(weights)
     assert made.dtype == dtype and counts.dtype == torch.int64
     expected = Counter(weights.tolist())
     assert dict(zip(made.tolist(), counts.tolist(), strict=True)) == expected
     assert made.tolist() == sorted(expected)
     assert not any(np.signbit(v) for v in made.tolist() if v == 0)
-    assert stats.entropy_bits(counts) == pytest.approx(oracles.entropy_bits(weights.tolist()), abs=1e-12)
+    assert statistics.entropy_bits(counts) == pytest.approx(oracles.entropy_bits(weights.tolist()), abs=1e-12)
 
 
 def clustered(fraction: float) -> tuple[Tensor, Tensor, ClusterResult]:
@@ -66,8 +66,8 @@ def clustered(fraction: float) -> tuple[Tensor, Tensor, ClusterResult]:
 @pytest.mark.parametrize("fraction", [0.001, 0.3, 0.9, 1.0])
 def test_network_values_are_the_value_counts_of_mu(fraction: float) -> None:
     _, _, result = clustered(fraction)
-    values, counts = stats.network_values(result.mu, result.assignment, result.codebook)
-    expected_values, expected_counts = stats.value_counts(result.mu)
+    values, counts = statistics.network_values(result.mu, result.assignment, result.codebook)
+    expected_values, expected_counts = statistics.value_counts(result.mu)
     assert torch.equal(values, expected_values) and torch.equal(counts, expected_counts)
     assert dict(zip(values.tolist(), counts.tolist(), strict=True)) == Counter(result.mu.tolist())
 
@@ -75,7 +75,7 @@ def test_network_values_are_the_value_counts_of_mu(fraction: float) -> None:
 @pytest.mark.parametrize("fraction", [0.001, 0.3, 0.9, 1.0])
 def test_cluster_rows_are_those_of_a_loop(fraction: float) -> None:
     mu, sigma, result = clustered(fraction)
-    rows = stats.cluster_rows(mu, sigma, result.assignment, result.codebook, order_of(result.codebook, 7))
+    rows = statistics.cluster_rows(mu, sigma, result.assignment, result.codebook, order_of(result.codebook, 7))
     assert len(rows) == len(result.codebook)
     for index, (row, value) in enumerate(zip(rows, result.codebook.tolist(), strict=True)):
         members = (result.assignment == index).numpy()
@@ -90,8 +90,8 @@ def test_cluster_rows_are_those_of_a_loop(fraction: float) -> None:
 @pytest.mark.parametrize("fraction", [0.3, 1.0])
 def test_order_shares_are_shares_of_all_weights(fraction: float) -> None:
     mu, sigma, result = clustered(fraction)
-    shares = stats.order_shares(
-        stats.cluster_rows(mu, sigma, result.assignment, result.codebook, order_of(result.codebook, 7)), 700
+    shares = statistics.order_shares(
+        statistics.cluster_rows(mu, sigma, result.assignment, result.codebook, order_of(result.codebook, 7)), 700
     )
     fixed = result.mu[result.assignment >= 0].tolist()
     orders = Counter(oracles.order_of(value, 7) for value in fixed)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from pwfn import sigma_join
-from pwfn.codebook import AdditivePow2, Codebook, Pow2
+from pwfn.clustering import sigma_join
+from pwfn.clustering.codebook import AdditivePow2, Codebook, Pow2
+from pwfn.clustering.fitted_codebook import KMeans, Uniform
+from pwfn.clustering.nearest_round import nearest_round
 from pwfn.errors import InvalidValueError
-from pwfn.made_codebook import KMeans, Uniform
-from pwfn.nearest_round import nearest_round
 from tests.support import oracles
 from tests.support.heavy_tails import MADE, sizes_of, weights
 

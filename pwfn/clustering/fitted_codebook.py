@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pwfn.axis import Listed, Segment
-from pwfn.codebook import Codebook, Values
+from pwfn.clustering.candidates import Listed, Segment
+from pwfn.clustering.codebook import Codebook, Values
+from pwfn.clustering.weight_bins import Floats, Groups
 from pwfn.errors import Fault, InvalidValueError, require
-from pwfn.groups import Floats, Groups
 
 Scope = Literal["network", "tensor"]
 RANGES = np.exp2(-np.arange(129) / 16)  # tried as the range of a uniform codebook, as shares of the largest magnitude
@@ -145,7 +145,7 @@ class KMeans(Made):
     """The `values` means of the groups into which the weights fall with the least sum of squared distances to them.
 
     The exact optimum of one-dimensional k-means, by dynamic programming (Wang and Song 2011, Ckmeans.1d.dp), of up to
-    65,536 weights. Of more, groups end at borders of as many bins of equal width (`pwfn.groups`). With the scope tensor, a tensor of fewer distinct weights gets one value for each.
+    65,536 weights. Of more, groups end at borders of as many bins of equal width (`pwfn.clustering.weight_bins`). With the scope tensor, a tensor of fewer distinct weights gets one value for each.
     """
 
     values: int = 16

@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pwfn.axis import MIN_UNIT
-from pwfn.free_weights import FreeWeights
-from pwfn.passes import count_codes, look_up
-from pwfn.reach import Reach
+from pwfn.clustering.candidates import MIN_UNIT
+from pwfn.clustering.chunking import count_codes, look_up
+from pwfn.clustering.intervals import Reach
+from pwfn.clustering.unassigned import FreeWeights
 
 KEY_BITS = 14  # of a distance as float32, which is not negative: 8 of the exponent, 6 of the significand
 NO_MEMBER = (1 << KEY_BITS + 1) - 1  # the key of all others

@@ -16,16 +16,16 @@ from torch import Tensor
 
 from pwfn import config
 from pwfn.bayesian.posterior import quantised_tensors
-from pwfn.clustering import ClusterResult, cluster_round
-from pwfn.codebook import AdditivePow2
+from pwfn.clustering.codebook import AdditivePow2
+from pwfn.clustering.greedy_round import ClusterResult, cluster_round
+from pwfn.clustering.rules import Greedy
+from pwfn.clustering.sigma_join import divide_by_10
+from pwfn.clustering.tolerance import Constant, Fisher, Relative, Sigma, Tolerance
 from pwfn.config import ConfigError
 from pwfn.errors import InvalidValueError
 from pwfn.evaluation.subject import rebuilt_settings
 from pwfn.module import TrainingDiverged
-from pwfn.rules import Greedy
 from pwfn.settings import TrainSettings
-from pwfn.sigma_join import divide_by_10
-from pwfn.tolerance import Constant, Fisher, Relative, Sigma, Tolerance
 from tests.conftest import Compose
 from tests.support import oracles
 from tests.support.evaluation import measured

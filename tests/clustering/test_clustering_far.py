@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pwfn import passes, reach, sigma_join
 from pwfn.bayesian.prior import Pow2Distance
-from pwfn.clustering import ClusterResult, cluster_round
-from pwfn.passes import MOST_PIECES
+from pwfn.clustering import chunking, intervals, sigma_join
+from pwfn.clustering.chunking import MOST_PIECES
+from pwfn.clustering.greedy_round import ClusterResult, cluster_round
 from tests.support import oracles
 from tests.support.far_device import FAR, far_device
 
@@ -25,12 +25,12 @@ def normal(n: int) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("rule", sorted(oracles.SIGMA_JOINS))
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("dense_codes", [0, reach.DENSE_CODES])
+@pytest.mark.parametrize("dense_codes", [0, intervals.DENSE_CODES])
 def test_the_outcome_is_that_of_the_cpu_and_stays_where_it_was_computed(
     rule: str, dtype: torch.dtype, dense_codes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(passes, "CHUNK", CHUNK)
-    monkeypatch.setattr(reach, "DENSE_CODES", dense_codes)
+    monkeypatch.setattr(chunking, "CHUNK", CHUNK)
+    monkeypatch.setattr(intervals, "DENSE_CODES", dense_codes)
     mu, sigma = (x.to(dtype) for x in normal(3000))
     mu[[3, 2000]] = -2.5
     for fraction in (0.3, 1.0):
@@ -51,7 +51,7 @@ def test_the_outcome_is_that_of_the_cpu_and_stays_where_it_was_computed(
 def test_the_host_waits_so_often_per_threshold_whatever_the_number_of_weights(
     fraction: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(passes, "CHUNK", CHUNK)
+    monkeypatch.setattr(chunking, "CHUNK", CHUNK)
     for n in (1 << 9, 1 << 13, 1 << 16, 1 << 19):
         mu, sigma = normal(n)
         with far_device() as waits:

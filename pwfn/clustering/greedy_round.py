@@ -2,8 +2,8 @@
 
 A weight reaches the centroids with `|mu - c| <= k * max(sigma, 2^-20)`, and the centroid that most free weights reach
 (or, by choice, the one that saves most bits) is taken first. No candidates x weights matrix is built: the weights are
-passed over once per threshold to make a histogram (`pwfn.reach`), the greedy choice runs on the histogram
-(`pwfn.greedy`), and one look-up assigns the weights. Only those still free are looked at again. `docs/clustering.md` has
+passed over once per threshold to make a histogram (`pwfn.clustering.intervals`), the greedy choice runs on the histogram
+(`pwfn.clustering.greedy_cover`), and one look-up assigns the weights. Only those still free are looked at again. `docs/clustering.md` has
 the figures.
 """
 
@@ -16,15 +16,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pwfn.codebook import AdditivePow2, Codebook, Values
+from pwfn.clustering.chunking import chunks, in_one_thread, look_up
+from pwfn.clustering.cluster_moments import grouped_moments
+from pwfn.clustering.codebook import AdditivePow2, Codebook, Values
+from pwfn.clustering.cutoff import nearest
+from pwfn.clustering.greedy_cover import CUT_SHORT, FREE, Worth, most_weights
+from pwfn.clustering.intervals import Reach
+from pwfn.clustering.sigma_join import RootMeanSquare, SigmaJoin, std_mu
+from pwfn.clustering.unassigned import FreeWeights
 from pwfn.errors import require
-from pwfn.free_weights import FreeWeights
-from pwfn.greedy import CUT_SHORT, FREE, Worth, most_weights
-from pwfn.moments import grouped_moments
-from pwfn.nearest import nearest
-from pwfn.passes import chunks, in_one_thread, look_up
-from pwfn.reach import Reach
-from pwfn.sigma_join import RootMeanSquare, SigmaJoin, std_mu
 
 
 @dataclass(frozen=True)

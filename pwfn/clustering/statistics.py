@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pwfn.passes import chunks, in_one_thread
+from pwfn.clustering.chunking import chunks, in_one_thread
 
 _INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from pwfn.axis import Grid
 from pwfn.bayesian.prior import Pow2Distance
-from pwfn.clustering import ClusterResult, cluster_round
+from pwfn.clustering.candidates import Grid
+from pwfn.clustering.greedy_round import ClusterResult, cluster_round
 from tests.support import oracles
 
 EPSILON = 2.0**-24  # the relative rounding error of a float32

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pwfn.axis import MIN_UNIT
-from pwfn.clustering import ClusterResult, check_weights, move
-from pwfn.codebook import Codebook
+from pwfn.clustering.candidates import MIN_UNIT
+from pwfn.clustering.chunking import in_one_thread
+from pwfn.clustering.codebook import Codebook
+from pwfn.clustering.greedy_cover import FREE
+from pwfn.clustering.greedy_round import ClusterResult, check_weights, move
+from pwfn.clustering.sigma_join import SigmaJoin, std_mu
+from pwfn.clustering.unassigned import FreeWeights
 from pwfn.errors import Fault, InvalidValueError
-from pwfn.free_weights import FreeWeights
-from pwfn.greedy import FREE
-from pwfn.passes import in_one_thread
-from pwfn.sigma_join import SigmaJoin, std_mu
 
 
 def nearest_round(
@@ -32,7 +32,7 @@ def nearest_round(
 
     Those with the smallest `|mu - c| / max(tolerance, 2^-20)` are taken (the tolerance is sigma if none is given), compared
     as numbers of the dtype of mu, at least float32; ties go to the smaller value and to the smaller index. With a fraction
-    of 1 it decides nothing. All else is as in `pwfn.clustering.cluster_round`; the result's `threshold` is how far the
+    of 1 it decides nothing. All else is as in `pwfn.clustering.greedy_round.cluster_round`; the result's `threshold` is how far the
     last weight taken had to go.
     """
     if not 0 < fraction <= 1:

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pwfn import groups, passes, reach
-from pwfn.clustering import cluster_round
-from pwfn.codebook import AdditivePow2, Codebook, Pow2
+from pwfn.clustering import chunking, intervals, weight_bins
+from pwfn.clustering.codebook import AdditivePow2, Codebook, Pow2
+from pwfn.clustering.fitted_codebook import RANGES, KMeans, Table, Uniform
+from pwfn.clustering.greedy_cover import most_bits, most_weights
+from pwfn.clustering.greedy_round import cluster_round
+from pwfn.clustering.weight_bins import Groups
 from pwfn.errors import InvalidValueError
-from pwfn.greedy import most_bits, most_weights
-from pwfn.groups import Groups
-from pwfn.made_codebook import RANGES, KMeans, Table, Uniform
 from tests.support import oracles
 from tests.support.heavy_tails import MADE, sizes_of, weights
 
@@ -52,7 +52,7 @@ def test_the_range_of_uniform_has_the_least_square_error_of_those_tried() -> Non
     (made,) = Uniform(4).made_for(mu, ()).values
 
     def error(reach: float) -> float:
-        return sum(min((v - j * reach / 7) ** 2 for j in range(-7, 8)) for v in x.tolist())
+        return sum(min((v - j * intervals / 7) ** 2 for j in range(-7, 8)) for v in x.tolist())
 
     errors = {share: error(share * np.abs(x).max()) for share in RANGES[::4].tolist()}
     best = min(errors.values())
@@ -98,7 +98,7 @@ def test_groups_keep_sums_and_are_the_distinct_weights_where_there_are_few(monke
     assert many.counts.sum() == 5002 and many.means[0] == -3e5 and many.means[-1] == 1e6
     assert len(many.means) > 200  # two huge weights have not put all others into one bin
     exact = KMeans(8).made_for(mu, ()).values[0]
-    monkeypatch.setattr(groups.Groups.of.__func__, "__defaults__", (2000,))
+    monkeypatch.setattr(weight_bins.Groups.of.__func__, "__defaults__", (2000,))
     assert KMeans(8).made_for(mu, ()).values[0] == pytest.approx(exact, rel=0.05)
 
 
@@ -121,7 +121,7 @@ def test_settings_out_of_range(make: Any, words: str) -> None:
 
 
 def test_kmeans_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pwfn.made_codebook.find_spec", lambda name: None)
+    monkeypatch.setattr("pwfn.clustering.fitted_codebook.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"needs the package ckwrap: pip install 'pwfn\[kmeans\]'"):
         KMeans()
 
@@ -168,8 +168,8 @@ def test_rounds_equal_the_dense_oracle(
 
 @pytest.mark.parametrize(("dense_codes", "chunk"), [(0, 3), (1 << 20, 1), (1 << 20, 7)])
 def test_chunk_borders_and_both_kinds_of_code(dense_codes: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reach, "DENSE_CODES", dense_codes)
-    monkeypatch.setattr(passes, "CHUNK", chunk)
+    monkeypatch.setattr(intervals, "DENSE_CODES", dense_codes)
+    monkeypatch.setattr(chunking, "CHUNK", chunk)
     for seed, codebook in enumerate(MADE):
         for fraction in (0.4, 1.0):
             compare(*weights(50, seed), codebook, False, True, fraction=fraction, threshold=1.0, inc=2.0)

@@ -2,7 +2,7 @@
 
 `Codebook` is what a configuration names, `Values` is one that is ready for clustering. Sums of powers of two (Subia-Waud
 and Dasmahapatra 2023, section 3) are the same for all weights, and ready as they are. Codebooks that are made from the
-weights are in `pwfn.made_codebook`.
+weights are in `pwfn.clustering.fitted_codebook`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pwfn.axis import Axis, Grid
+from pwfn.clustering.candidates import Axis, Grid
 from pwfn.errors import require
 
 MAX_B = 24  # 2^-24 is one float32 significand: finer grids could not be told apart near 1

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from pwfn import sigma_join
-from pwfn.clustering import cluster_round
-from pwfn.codebook import AdditivePow2
+from pwfn.clustering import sigma_join
+from pwfn.clustering.codebook import AdditivePow2
+from pwfn.clustering.greedy_round import cluster_round
 from tests.support import oracles
 
 RULES = sorted(oracles.SIGMA_JOINS)

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from pwfn.passes import chunks, look_up
+from pwfn.clustering.chunking import chunks, look_up
 
 
 class FreeWeights:

@@ -11,18 +11,18 @@ from typing import Protocol
 
 from torch import Tensor
 
-from pwfn.clustering import ClusterResult, cluster_round
-from pwfn.codebook import Codebook
+from pwfn.clustering.codebook import Codebook
+from pwfn.clustering.greedy_cover import most_bits
+from pwfn.clustering.greedy_round import ClusterResult, cluster_round
+from pwfn.clustering.nearest_round import nearest_round
+from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.errors import require
-from pwfn.greedy import most_bits
-from pwfn.nearest_round import nearest_round
-from pwfn.sigma_join import SigmaJoin
 
 MOST_BITS = 32  # above log2 e + log2 of the number of weights, which no weight can exceed
 
 
 class Round(Protocol):
-    """One clustering of flat tensors, as `pwfn.clustering.cluster_round`."""
+    """One clustering of flat tensors, as `pwfn.clustering.greedy_round.cluster_round`."""
 
     def __call__(
         self,
@@ -83,7 +83,7 @@ class Greedy(Rule):
 
 @dataclass(frozen=True)
 class GreedyBits(Greedy):
-    """The value that saves most bits is taken first (`pwfn.greedy.most_bits`); all else as in `Greedy`.
+    """The value that saves most bits is taken first (`pwfn.clustering.greedy_cover.most_bits`); all else as in `Greedy`.
 
     A value that saves less than `least` bits for each weight it would get is passed over, and its weights wait for a
     larger threshold, at which they may reach one that more share.

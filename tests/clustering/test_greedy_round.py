@@ -12,12 +12,12 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pwfn import passes, reach, sigma_join
-from pwfn.axis import Grid
 from pwfn.bayesian.prior import Pow2Distance
-from pwfn.clustering import ClusterResult, cluster_round
-from pwfn.codebook import MAX_LIMIT_BITS, AdditivePow2
-from pwfn.free_weights import FreeWeights
+from pwfn.clustering import chunking, intervals, sigma_join
+from pwfn.clustering.candidates import Grid
+from pwfn.clustering.codebook import MAX_LIMIT_BITS, AdditivePow2
+from pwfn.clustering.greedy_round import ClusterResult, cluster_round
+from pwfn.clustering.unassigned import FreeWeights
 from tests.support import oracles
 
 EXACT = settings(deadline=None, derandomize=True, max_examples=500)
@@ -94,15 +94,15 @@ def test_round_equals_the_dense_oracle(case: tuple[list[float], list[float]], op
 def test_outliers_take_the_sorted_codes(case: tuple[list[float], list[float]], options: dict[str, Any]) -> None:
     mu, sigma = (torch.tensor(x, dtype=torch.float64) for x in case)
     grid = Grid(2.0 ** -options["b"], options["threshold"], options["zero_fix"])
-    first = reach.Reach(FreeWeights(mu, sigma), grid, float(sigma.max()))
+    first = intervals.Reach(FreeWeights(mu, sigma), grid, float(sigma.max()))
     event(f"codes counted into a table: {first._dense}")
     compare(case, options)
 
 
 @pytest.mark.parametrize(("dense_codes", "chunk"), [(0, 1), (0, 7), (0, 1 << 15), (1 << 20, 1), (1 << 20, 3), (200, 5)])
 def test_chunk_borders_and_both_kinds_of_code(dense_codes: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reach, "DENSE_CODES", dense_codes)
-    monkeypatch.setattr(passes, "CHUNK", chunk)
+    monkeypatch.setattr(intervals, "DENSE_CODES", dense_codes)
+    monkeypatch.setattr(chunking, "CHUNK", chunk)
 
     @settings(EXACT, max_examples=100)
     @given(weights(small), rounds)

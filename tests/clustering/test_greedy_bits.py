@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pwfn.clustering import cluster_round
-from pwfn.codebook import AdditivePow2, Pow2
+from pwfn.clustering.codebook import AdditivePow2, Pow2
+from pwfn.clustering.greedy_cover import most_bits
+from pwfn.clustering.greedy_round import cluster_round
+from pwfn.clustering.rules import GreedyBits
 from pwfn.errors import InvalidValueError
-from pwfn.greedy import most_bits
-from pwfn.rules import GreedyBits
 from tests.support import oracles
 from tests.support.heavy_tails import weights
 

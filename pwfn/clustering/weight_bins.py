@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pwfn.passes import CHUNK
+from pwfn.clustering.chunking import CHUNK
 
 Floats = NDArray[np.float64]
 MOST = 1 << 16
