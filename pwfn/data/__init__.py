@@ -4,15 +4,15 @@
 """
 
 from pwfn.data.augment import Augment, Crop, CropFlip, NoAugment, TimmAugment
-from pwfn.data.by_name import TimmData
-from pwfn.data.cifar import CIFAR10, CIFAR100
-from pwfn.data.digits import Digits
-from pwfn.data.folder import ImageFolder, ImageNet
+from pwfn.data.datasets.cifar import CIFAR10, CIFAR100
+from pwfn.data.datasets.digits import Digits
+from pwfn.data.datasets.image_folder import ImageFolder, ImageNet
+from pwfn.data.datasets.mnist import MNIST, FashionMNIST
+from pwfn.data.datasets.synthetic import Synthetic
+from pwfn.data.datasets.timm_dataset import TimmData
 from pwfn.data.images import DataError, ImageSet
 from pwfn.data.mix import Mix
-from pwfn.data.mnist import MNIST, FashionMNIST
 from pwfn.data.spec import ImageData, Partition, Splits
-from pwfn.data.synthetic import Synthetic
 
 __all__ = [
     "CIFAR10",

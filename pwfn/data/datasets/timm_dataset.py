@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pwfn.data.datasets.map_style import MapStyle
 from pwfn.data.images import DataError
-from pwfn.data.map_style import MapStyle
 from pwfn.data.spec import ImageData, Splits, is_integer
 from pwfn.data.streams import HubStream, ImageStream, RecordStream, TarStream
 from pwfn.errors import require

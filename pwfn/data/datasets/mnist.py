@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from pwfn.data.idx import find_file, read_images
+from pwfn.data.datasets.idx import find_file, read_images
 from pwfn.data.images import DataError
 from pwfn.data.spec import ImageData, Splits
 
