@@ -23,7 +23,7 @@ from pwfn.data.module import ImageDataModule
 from pwfn.displacement import TensorMove
 from pwfn.dry_run import DryRun, DryRunRecord
 from pwfn.inspection import headline, show_coverage, write_coverage
-from pwfn.model import build_bayesian, data_config
+from pwfn.models.timm_model import build_bayesian, data_config
 from pwfn.randomness import seed_run
 from pwfn.records.rounds import Column, by_key, csv_text, write_atomically, write_result
 from pwfn.settings import TrainSettings

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from pwfn.batchnorm import with_statistics
 from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.errors import RunError, require
+from pwfn.models.batchnorm import with_statistics
 from pwfn.optimizer import OptimizerSpec
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from pwfn import checkpoint
 from pwfn.bayesian.coverage import COVERAGE_COLUMNS, Coverage, coverage
 from pwfn.console import show
-from pwfn.model import ModelError, build_bayesian
+from pwfn.models.timm_model import ModelError, build_bayesian
 from pwfn.records.rounds import csv_text, write_atomically, write_result
 from pwfn.settings import TrainSettings
 

@@ -18,9 +18,9 @@ from pwfn.bayesian.regularizer import Regularizer
 from pwfn.distillation import Distillation, Teacher
 from pwfn.errors import RunError
 from pwfn.masked_step import before_step, build_optimizer
+from pwfn.models.accuracy import RunningScores
 from pwfn.optimizer import OptimizerSpec
 from pwfn.records.rounds import Scores
-from pwfn.scoring import RunningScores
 
 
 class TrainingDiverged(RunError):

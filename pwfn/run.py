@@ -25,10 +25,10 @@ from pwfn.data.module import ImageDataModule
 from pwfn.errors import RunError, Stopped
 from pwfn.identity import Identity
 from pwfn.logger import run_logger
-from pwfn.model import build_bayesian, data_config, warn_if_new_head, warn_if_random
+from pwfn.models.padding import padding_warnings
+from pwfn.models.timm_model import build_bayesian, data_config, warn_if_new_head, warn_if_random
 from pwfn.module import BayesianClassifier, TrainingDiverged
 from pwfn.network import FlatWeights
-from pwfn.padding import padding_warnings
 from pwfn.pictures import draw_rounds, draw_weights
 from pwfn.progress import RunProgress
 from pwfn.randomness import seed_rank, seed_run

@@ -11,11 +11,11 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
-from pwfn.batchnorm import reestimate
 from pwfn.curvature.squared_gradients import squared_gradients
 from pwfn.data.module import ImageDataModule
 from pwfn.errors import Stopped
 from pwfn.evaluation.predict import Computing
+from pwfn.models.batchnorm import reestimate
 from pwfn.module import BayesianClassifier, Phase
 from pwfn.ranks import check_same, share_statistics
 from pwfn.records.rounds import Scores

@@ -22,7 +22,7 @@ from pwfn.distillation import Distillation
 from pwfn.errors import Fault, InvalidValueError, require
 from pwfn.finishing import Finishing
 from pwfn.logger import LoggerSpec
-from pwfn.model import ModelSpec
+from pwfn.models.timm_model import ModelSpec
 from pwfn.optimizer import OptimizerSpec
 from pwfn.schedule import Schedule
 

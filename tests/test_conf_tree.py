@@ -19,7 +19,7 @@ from pwfn.data import Mix
 from pwfn.distillation import Distillation
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.finishing import Finishing
-from pwfn.model import ModelSpec, Quantize
+from pwfn.models.timm_model import ModelSpec, Quantize
 from pwfn.settings import Pretraining, TrainerSpec, TrainSettings
 from tests.conftest import Compose
 

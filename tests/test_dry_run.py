@@ -22,7 +22,7 @@ from pwfn.bayesian.posterior import quantised_tensors, set_sigma
 from pwfn.dry_run import DryRun, DryRunRecord, Untrained
 from pwfn.dry_run_report import DISPLACED, LAYER_COLUMNS, dry_run
 from pwfn.errors import RunError
-from pwfn.model import ModelError, build_bayesian
+from pwfn.models.timm_model import ModelError, build_bayesian
 from pwfn.module import Phase
 from pwfn.network import FlatWeights, cluster_network
 from pwfn.records.rounds import Scores

@@ -16,13 +16,13 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 import pwfn
-from pwfn.batchnorm import reestimate
 from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.clustering.greedy_round import cluster_round
 from pwfn.errors import RunError
 from pwfn.evaluation.frontier import saved_rounds
 from pwfn.evaluation.predict import Computing
 from pwfn.evaluation.subject import rebuilt_settings, subject_of
+from pwfn.models.batchnorm import reestimate
 from pwfn.network import FlatWeights
 from pwfn.run import Finished
 from tests.support.evaluation import measured, settings

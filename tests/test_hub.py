@@ -15,7 +15,7 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from pwfn import hub
-from pwfn.model import ModelError, ModelSpec
+from pwfn.models.timm_model import ModelError, ModelSpec
 
 NAME = "test_resnet.r160_in1k"
 

@@ -20,7 +20,7 @@ from pwfn.bayesian.coverage import COVERAGE_COLUMNS, Coverage, coverage
 from pwfn.bayesian.posterior import QUANTISED_TYPES, to_bayesian
 from pwfn.data import ImageFolder, Synthetic
 from pwfn.inspection import inspect, show_coverage
-from pwfn.model import ModelError, ModelSpec, build_bayesian
+from pwfn.models.timm_model import ModelError, ModelSpec, build_bayesian
 from pwfn.settings import TrainSettings
 from tests.conftest import Compose, Program
 

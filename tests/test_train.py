@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 from scipy.stats import entropy
 
-from pwfn.model import ModelSpec, warn_if_random
+from pwfn.models.timm_model import ModelSpec, warn_if_random
 from pwfn.records.rounds import COLUMNS
 from pwfn.run import Finished
 from tests.support import oracles

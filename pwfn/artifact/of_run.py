@@ -16,7 +16,7 @@ from pwfn.artifact.receipt import Receipt
 from pwfn.artifact.recipe import recipe_of
 from pwfn.artifact.write import write
 from pwfn.data.transforms import transform_config
-from pwfn.model import data_config
+from pwfn.models.timm_model import data_config
 from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.secrets import without_secrets
 

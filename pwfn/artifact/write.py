@@ -24,7 +24,7 @@ from pwfn.artifact.receipt import Receipt, make_receipt, zipped_bytes
 from pwfn.artifact.recipe import recipe_of
 from pwfn.artifact.sigma import encode_sigma
 from pwfn.artifact.weights import encode_weights, plain
-from pwfn.model import data_config
+from pwfn.models.timm_model import data_config
 
 PACKAGES = ("pwfn", "torch", "timm", "constriction")
 NAMES = {dtype: name for name, dtype in DTYPES.items()}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pwfn.evaluation.predict import Prediction, entropy, first_choice
-from pwfn.scoring import label_ranks
+from pwfn.models.accuracy import label_ranks
 
 Numbers = NDArray[np.float64]
 Whole = NDArray[np.int64]

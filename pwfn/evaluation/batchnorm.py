@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from torch import nn
 
-from pwfn.batchnorm import reestimate
 from pwfn.evaluation.measure import Setup
 from pwfn.evaluation.subject import CLUSTERED
+from pwfn.models.batchnorm import reestimate
 
 NAME = "new BN"
 

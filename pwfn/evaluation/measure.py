@@ -15,8 +15,8 @@ from pwfn.evaluation.bootstrap import bootstrap, interval
 from pwfn.evaluation.predict import Computing, LabelledImages, Prediction, logits, predict, predict_draws
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import Subject
+from pwfn.models.accuracy import RunningScores
 from pwfn.records.rounds import Scores
-from pwfn.scoring import RunningScores
 
 Say = Callable[[str], None]
 MEAN, SAMPLE, ENSEMBLE = "mean", "sample", "ensemble"

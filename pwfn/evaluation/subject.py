@@ -19,7 +19,7 @@ from pwfn.data import DataError, ImageData
 from pwfn.data.module import ImageDataModule
 from pwfn.evaluation.predict import AUTOCAST
 from pwfn.evaluation.settings import EvaluateSettings
-from pwfn.model import build_bayesian, data_config
+from pwfn.models.timm_model import build_bayesian, data_config
 from pwfn.records.rounds import SUMMARY_FILE, RoundRecord, Scores, last_clustering
 from pwfn.settings import TrainSettings
 

@@ -116,7 +116,7 @@ def test_evaluation_is_timms_own_for_each_tag_bit_for_bit() -> None:
 
 
 def test_the_data_config_of_a_built_network_is_that_of_its_tag() -> None:
-    from pwfn.model import ModelSpec, data_config
+    from pwfn.models.timm_model import ModelSpec, data_config
 
     network = ModelSpec("test_resnet.r160_in1k").build(num_classes=7, in_chans=3)
     cfg = timm.get_pretrained_cfg("test_resnet.r160_in1k").to_dict()

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pwfn.errors import InvalidValueError
-from pwfn.model import ModelError, ModelSpec, warn_if_new_head
+from pwfn.models.timm_model import ModelError, ModelSpec, warn_if_new_head
 
 NAME = "test_resnet.r160_in1k"
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import log_loss, top_k_accuracy_score
 
-from pwfn.scoring import RunningScores, label_ranks
+from pwfn.models.accuracy import RunningScores, label_ranks
 
 
 def test_scores_equal_those_of_scikit_learn_however_they_are_batched() -> None:

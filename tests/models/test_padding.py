@@ -11,7 +11,7 @@ from timm.layers import Conv2dSame, ScaledStdConv2d, StdConv2d, StdConv2dSame
 from torch import Tensor, nn
 
 from pwfn.bayesian.posterior import quantised_tensors, to_bayesian
-from pwfn.padding import idle_weights, padding_warnings
+from pwfn.models.padding import idle_weights, padding_warnings
 
 
 def naive(network: nn.Module, images: Tensor) -> dict[str, int]:
