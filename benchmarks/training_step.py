@@ -40,8 +40,8 @@ from benchmarks.memory import peak
 from pwfn.bayesian.posterior import quantised_tensors, sampled, set_sigma, to_bayesian
 from pwfn.bayesian.prior import Pow2Distance
 from pwfn.bayesian.regularizer import Linear
-from pwfn.masked_step import before_step, build_optimizer
-from pwfn.optimizer import SGD
+from pwfn.training.masked_step import before_step, build_optimizer
+from pwfn.training.optimizer import SGD
 
 THREADS = 2
 WARM_UP = 3

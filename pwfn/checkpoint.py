@@ -38,7 +38,7 @@ EARLIER: dict[str, Any] = {  # what versions without these keys did, so that the
     "clustering._target_": "pwfn.clustering.rules.Greedy",
     "noise": True,
     "tolerance": {"_target_": "pwfn.clustering.tolerance.Sigma"},
-    "finish": {"epochs": 0, "batchnorm_images": 0, "optimizer": {"_target_": "pwfn.optimizer.SGD"}},
+    "finish": {"epochs": 0, "batchnorm_images": 0, "optimizer": {"_target_": "pwfn.training.optimizer.SGD"}},
     "distillation": {"weight": 0.0, "temperature": 1.0},
     "costly_round": {"points": None, "against": "previous", "stop": False},
 }

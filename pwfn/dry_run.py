@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.clustering.tolerance import Gradients
 from pwfn.displacement import Moves, Spread, TensorMove, spread, tensor_moves
-from pwfn.module import Phase
 from pwfn.network import FlatWeights
 from pwfn.records.rounds import Column, Record, Scores, order_shares, real, whole
 from pwfn.rounds import RoundLoop, RoundOutcome
 from pwfn.settings import TrainSettings
 from pwfn.size import ExpectedSize, expected_size, other_bytes, symbol_counts
+from pwfn.training.module import Phase
 
 
 def _spread(key: str, what: str, unit: str) -> dict[str, Any]:

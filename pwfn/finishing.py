@@ -9,7 +9,7 @@ from torch import nn
 from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.errors import RunError, require
 from pwfn.models.batchnorm import with_statistics
-from pwfn.optimizer import OptimizerSpec
+from pwfn.training.optimizer import OptimizerSpec
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pwfn.clustering.codebook import Codebook
 from pwfn.clustering.greedy_round import ClusterResult
 from pwfn.clustering.rules import Rule
 from pwfn.clustering.sigma_join import SigmaJoin
-from pwfn.ranks import agree, agree_on_tensors
+from pwfn.training.distributed import agree, agree_on_tensors
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from pwfn.clustering.rules import Rule
 from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.clustering.tolerance import Sigma, Tolerance
 from pwfn.finishing import Finishing
-from pwfn.module import Phase, TrainingDiverged
 from pwfn.network import FlatWeights, check_fixed, cluster_network
-from pwfn.optimizer import OptimizerSpec
-from pwfn.ranks import agree, is_first
 from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.run_state import Place
 from pwfn.schedule import Schedule
+from pwfn.training.distributed import agree, is_first
+from pwfn.training.module import Phase, TrainingDiverged
+from pwfn.training.optimizer import OptimizerSpec
 
 
 class Runner(Protocol):

@@ -27,7 +27,6 @@ from pwfn.identity import Identity
 from pwfn.logger import run_logger
 from pwfn.models.padding import padding_warnings
 from pwfn.models.timm_model import build_bayesian, data_config, warn_if_new_head, warn_if_random
-from pwfn.module import BayesianClassifier, TrainingDiverged
 from pwfn.network import FlatWeights
 from pwfn.pictures import draw_rounds, draw_weights
 from pwfn.progress import RunProgress
@@ -43,8 +42,9 @@ from pwfn.runner import LightningRunner
 from pwfn.saver import Saver, read_checkpoint
 from pwfn.settings import TrainSettings
 from pwfn.stages import Stages
-from pwfn.step_statistics import StepStatistics
-from pwfn.stopping import StopRequest
+from pwfn.training.module import BayesianClassifier, TrainingDiverged
+from pwfn.training.signals import StopRequest
+from pwfn.training.step_statistics import StepStatistics
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from pwfn.data.module import ImageDataModule
 from pwfn.errors import Stopped
 from pwfn.evaluation.predict import Computing
 from pwfn.models.batchnorm import reestimate
-from pwfn.module import BayesianClassifier, Phase
-from pwfn.ranks import check_same, share_statistics
 from pwfn.records.rounds import Scores
 from pwfn.saver import Saver
+from pwfn.training.distributed import check_same, share_statistics
+from pwfn.training.module import BayesianClassifier, Phase
 
 
 class LightningRunner:

@@ -17,13 +17,14 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 
-from pwfn import ranks, state_file
+from pwfn import state_file
 from pwfn.bayesian.nonfinite import weights_not_finite
 from pwfn.counters import counters, place_trainer
-from pwfn.module import TrainingDiverged
 from pwfn.randomness import random_state, seed_rank, set_random_state
 from pwfn.run_state import RunState
-from pwfn.stopping import StopRequest, stopped_by
+from pwfn.training import distributed
+from pwfn.training.module import TrainingDiverged
+from pwfn.training.signals import StopRequest, stopped_by
 
 if TYPE_CHECKING:
     from pwfn.settings import CheckpointSpec
@@ -93,7 +94,7 @@ class Saver(Callback):
 
     def between_fits(self, *, always: bool = False) -> None:
         """Save, `always` or if the run is asked to stop, and then stop it."""
-        asked = ranks.largest(self.stop.signal)
+        asked = distributed.largest(self.stop.signal)
         if asked or always:
             self.save()
         if asked:
@@ -105,7 +106,7 @@ class Saver(Callback):
         assert trainer is not None
         if name := weights_not_finite(self.network):  # the last good checkpoint must not make way for this
             raise TrainingDiverged(f"{name} is not finite after step {trainer.global_step}: try a smaller optimizer.lr")
-        streams = ranks.gathered(random_state())
+        streams = distributed.gathered(random_state())
         if trainer.is_global_zero:
             self.state.seconds = self.seconds
             state = self.state.as_dict()
@@ -150,7 +151,7 @@ class Saver(Callback):
         due = every is not None and trainer.global_step % every == 0
         if self.spec.every_minutes is not None and trainer.is_global_zero:  # other ranks have clocks of their own
             due |= time.monotonic() - self._saved >= 60 * self.spec.every_minutes
-        agreed = ranks.largest(self.stop.signal or (_SAVE if due else 0))
+        agreed = distributed.largest(self.stop.signal or (_SAVE if due else 0))
         if agreed:
             self.save(batches)
         if agreed > _SAVE:

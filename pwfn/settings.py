@@ -18,13 +18,13 @@ from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.clustering.tolerance import Tolerance
 from pwfn.costly_round import CostlyRound
 from pwfn.data import ImageData
-from pwfn.distillation import Distillation
 from pwfn.errors import Fault, InvalidValueError, require
 from pwfn.finishing import Finishing
 from pwfn.logger import LoggerSpec
 from pwfn.models.timm_model import ModelSpec
-from pwfn.optimizer import OptimizerSpec
 from pwfn.schedule import Schedule
+from pwfn.training.distillation import Distillation
+from pwfn.training.optimizer import OptimizerSpec
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, Trainer

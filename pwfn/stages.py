@@ -8,12 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from pwfn import checkpoint, ranks
+from pwfn import checkpoint
 from pwfn.artifact.network import plain_state
 from pwfn.artifact.of_run import write_for_run
 from pwfn.bayesian.posterior import quantised_tensors, set_sigma
-from pwfn.distillation import Teacher
-from pwfn.module import Phase
 from pwfn.network import FlatWeights
 from pwfn.progress import RunProgress
 from pwfn.records.rounds import RoundRecord, Scores
@@ -24,6 +22,9 @@ from pwfn.run_state import PRETRAINING
 from pwfn.runner import LightningRunner
 from pwfn.saver import Saver
 from pwfn.settings import TrainSettings
+from pwfn.training import distributed
+from pwfn.training.distillation import Teacher
+from pwfn.training.module import Phase
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Stages:
         saver.between_fits()
         self.progress.say(f"before compression: top1 {state.baseline.top1:.2f} %, loss {state.baseline.loss:.4f}")
         set_sigma(saver.network, settings.prior)
-        if ranks.is_first():
+        if distributed.is_first():
             state.before = FlatWeights.of(quantised_tensors(saver.network)).mu.cpu()
             checkpoint.save_pretrained(saver.folder, saver.network)
         if self._learns_from_a_teacher:
@@ -94,7 +95,7 @@ class Stages:
         self.progress.results(self._baseline, state.records)
         for outcome in loop.rounds():
             record = outcome.record
-            ranks.check_same(self.saver.network, f"after the clustering of round {record.round + 1}")
+            distributed.check_same(self.saver.network, f"after the clustering of round {record.round + 1}")
             view = None
             if reporter:
                 checkpoint.save_values(self.saver.folder, outcome.result.values)
@@ -103,7 +104,7 @@ class Stages:
             self._keep(record, outcome.clusters, reporter, view)
         if self.settings.finish.wanted and state.place.round == self.settings.schedule.rounds:
             record = loop.finish(self.settings.finish, state.records[-1])
-            ranks.check_same(self.saver.network, "at the end of the run")
+            distributed.check_same(self.saver.network, "at the end of the run")
             self._keep(record, [], reporter)
 
     def _loop(self, reporter: RunReporter | None) -> RoundLoop:
@@ -158,7 +159,7 @@ class Stages:
         complaint = guard.complaint(records, self._baseline)
         if complaint is None:
             return
-        if ranks.is_first():
+        if distributed.is_first():
             self.progress.console.print(f"warning: {complaint}", soft_wrap=True, markup=False, highlight=False)
         if guard.stop and len(records) < self.settings.schedule.rounds:
             raise guard.stopped(complaint)

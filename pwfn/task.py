@@ -72,9 +72,9 @@ def _ended_in_one_line(folder: Path) -> Iterator[None]:
         print(f"pwfn: {stopped}{more}", file=sys.stderr)
         raise SystemExit(stopped.exit_code) from None
     except Exception as error:  # nobody's typo: its traceback is wanted as well
-        from pwfn import ranks
+        from pwfn.training import distributed
 
-        if ranks.has_lost_another(error) and (reason := failure.awaited(folder)):
+        if distributed.has_lost_another(error) and (reason := failure.awaited(folder)):
             print(f"pwfn: another process of this run has ended: {reason}", file=sys.stderr)
             raise SystemExit(1) from None
         failure.write(folder, f"{type(error).__name__}: {error}")

@@ -18,13 +18,13 @@ from pwfn import checkpoint, config
 from pwfn.bayesian.posterior import to_bayesian
 from pwfn.errors import RunError
 from pwfn.finishing import Finishing
-from pwfn.module import BayesianClassifier
-from pwfn.optimizer import SGD
 from pwfn.records.rounds import is_finishing, last_clustering, read_clusters
 from pwfn.rounds import RoundLoop
 from pwfn.run import Finished, run
 from pwfn.runner import LightningRunner
 from pwfn.settings import TrainSettings
+from pwfn.training.module import BayesianClassifier
+from pwfn.training.optimizer import SGD
 from tests.conftest import SMALL, Compose
 from tests.support.evaluation import measured
 from tests.test_resume import Killed, killed
@@ -49,7 +49,7 @@ Start = Callable[..., Finished]
 def start(composed: Compose) -> Start:
     def begin(folder: Path, *overrides: str, resume: bool = False) -> Finished:
         cfg = composed(*OVERRIDES, *overrides)
-        adamw = {"_target_": "pwfn.optimizer.AdamW", "lr": 0.05, "weight_decay": 0.1, "clip_norm": 1.0}
+        adamw = {"_target_": "pwfn.training.optimizer.AdamW", "lr": 0.05, "weight_decay": 0.1, "clip_norm": 1.0}
         OmegaConf.update(cfg, "finish.optimizer", adamw, merge=False)
         plain = OmegaConf.to_container(cfg, resolve=True)
         return run(config.load(TrainSettings, cfg), plain, folder, name="test", resume=resume)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pwfn import ranks, task
+from pwfn import task
 from pwfn.records import failure
+from pwfn.training import distributed
 
 
 def lost(message: str, folder: Path) -> None:
@@ -31,7 +32,7 @@ def lost(message: str, folder: Path) -> None:
 def test_only_a_closed_connection_is_the_fault_of_another_rank(
     message: str, is_lost: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert ranks.has_lost_another(RuntimeError(message)) is is_lost
+    assert distributed.has_lost_another(RuntimeError(message)) is is_lost
     lost(message, tmp_path)
     said = capsys.readouterr().err == "pwfn: another process of this run has ended: ValueError: the reason\n"
     reason = "ValueError: the reason" if is_lost else f"RuntimeError: {message}"

@@ -20,11 +20,11 @@ from benchmarks.kill_and_resume import differences
 from pwfn import config, state_file
 from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.errors import Stopped
-from pwfn.module import BayesianClassifier, TrainingDiverged
 from pwfn.progress import RunProgress
 from pwfn.rounds import RoundLoop
 from pwfn.run import Finished, run
 from pwfn.settings import TrainSettings
+from pwfn.training.module import BayesianClassifier, TrainingDiverged
 from tests.conftest import SMALL, Compose
 from tests.support.wandb_offline import find_runs, read_run
 

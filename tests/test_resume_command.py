@@ -61,7 +61,7 @@ def test_every_difference_is_refused_with_its_key_at_once(folder: Path, capsys: 
     said = "\n".join(lines)
     assert "seed = 1: must be 0, as in the run that is resumed" in lines
     assert "schedule.fractions = [1.0]: must be [0.6, 1.0], as in the run that is resumed" in lines
-    assert "optimizer._target_ = 'pwfn.optimizer.Adam': must be 'pwfn.optimizer.SGD'" in said
+    assert "optimizer._target_ = 'pwfn.training.optimizer.Adam': must be 'pwfn.training.optimizer.SGD'" in said
     assert "optimizer.momentum is left out" in said and "num_workers" not in said
 
 

@@ -16,12 +16,12 @@ from pwfn.bayesian.prior import Pow2Distance
 from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.rules import Greedy
 from pwfn.clustering.sigma_join import std_mu
-from pwfn.module import Phase
 from pwfn.network import FlatWeights
-from pwfn.optimizer import SGD
 from pwfn.records.rounds import Scores
 from pwfn.rounds import RoundLoop, RoundOutcome
 from pwfn.schedule import Schedule
+from pwfn.training.module import Phase
+from pwfn.training.optimizer import SGD
 from tests.support import oracles
 
 FRACTIONS = (0.3, 0.6, 0.9, 1.0)

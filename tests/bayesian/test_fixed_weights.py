@@ -18,9 +18,9 @@ from pwfn.bayesian.regularizer import Exponential, Linear, LinearOnGrad, Regular
 from pwfn.clustering import sigma_join
 from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.rules import Greedy
-from pwfn.module import BayesianClassifier, Phase
 from pwfn.network import FlatWeights, check_fixed, cluster_network
-from pwfn.optimizer import SGD, Adam, AdamW, OptimizerSpec
+from pwfn.training.module import BayesianClassifier, Phase
+from pwfn.training.optimizer import SGD, Adam, AdamW, OptimizerSpec
 
 HARD = [  # large steps, strong decay, clipping
     SGD(lr=0.05, momentum=0.9, weight_decay=0.1, clip_norm=1.0),

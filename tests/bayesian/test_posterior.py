@@ -13,8 +13,8 @@ from pwfn.bayesian import posterior
 from pwfn.bayesian.posterior import FREE, at_mean, quantised_tensors, sampled, set_sigma, to_bayesian, to_deterministic
 from pwfn.bayesian.prior import MIN_SIGMA, Constant, Pow2Distance
 from pwfn.bayesian.regularizer import Linear
-from pwfn.masked_step import before_step, build_optimizer
-from pwfn.optimizer import SGD, Adam, AdamW, OptimizerSpec
+from pwfn.training.masked_step import before_step, build_optimizer
+from pwfn.training.optimizer import SGD, Adam, AdamW, OptimizerSpec
 
 
 class Zoo(nn.Module):

@@ -24,8 +24,8 @@ from pwfn.clustering.tolerance import Constant, Fisher, Relative, Sigma, Toleran
 from pwfn.config import ConfigError
 from pwfn.errors import InvalidValueError
 from pwfn.evaluation.subject import rebuilt_settings
-from pwfn.module import TrainingDiverged
 from pwfn.settings import TrainSettings
+from pwfn.training.module import TrainingDiverged
 from tests.conftest import Compose
 from tests.support import oracles
 from tests.support.evaluation import measured

@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from pwfn.bayesian.posterior import quantised_tensors
-from pwfn.module import BayesianClassifier
+from pwfn.training.module import BayesianClassifier
 
 _PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes that getrusage counts the peak in
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pwfn.errors import InvalidValueError
-from pwfn.optimizer import SGD, Adam, AdamW, OptimizerSpec
+from pwfn.training.optimizer import SGD, Adam, AdamW, OptimizerSpec
 
 NAN = float("nan")
 KINDS = [SGD, Adam, AdamW]

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from pwfn.stopping import StopRequest
+from pwfn.training.signals import StopRequest
 
 
 def test_sigterm_after_ctrl_c_leaves_it_a_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,11 +14,11 @@ from pwfn.bayesian.posterior import set_sigma, to_bayesian
 from pwfn.bayesian.prior import Constant
 from pwfn.bayesian.regularizer import NoRegularizer
 from pwfn.config import ConfigError
-from pwfn.distillation import Distillation, Teacher
 from pwfn.errors import InvalidValueError
-from pwfn.module import BayesianClassifier, Phase, TrainingDiverged
-from pwfn.optimizer import SGD
 from pwfn.settings import TrainSettings
+from pwfn.training.distillation import Distillation, Teacher
+from pwfn.training.module import BayesianClassifier, Phase, TrainingDiverged
+from pwfn.training.optimizer import SGD
 from tests.conftest import Compose
 
 SCORES = [[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]]

@@ -15,12 +15,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from pwfn.bayesian.nonfinite import describe
 from pwfn.bayesian.posterior import at_mean, quantised_tensors, sampled
 from pwfn.bayesian.regularizer import Regularizer
-from pwfn.distillation import Distillation, Teacher
 from pwfn.errors import RunError
-from pwfn.masked_step import before_step, build_optimizer
 from pwfn.models.accuracy import RunningScores
-from pwfn.optimizer import OptimizerSpec
 from pwfn.records.rounds import Scores
+from pwfn.training.distillation import Distillation, Teacher
+from pwfn.training.masked_step import before_step, build_optimizer
+from pwfn.training.optimizer import OptimizerSpec
 
 
 class TrainingDiverged(RunError):

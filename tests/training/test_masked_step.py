@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pwfn.bayesian.posterior import quantised_tensors, to_bayesian
-from pwfn.masked_step import before_step, build_optimizer
-from pwfn.optimizer import SGD, Adam, AdamW, OptimizerSpec
+from pwfn.training.masked_step import before_step, build_optimizer
+from pwfn.training.optimizer import SGD, Adam, AdamW, OptimizerSpec
 
 REFERENCES: dict[type[OptimizerSpec], Callable[[Any], torch.optim.Optimizer]] = {
     SGD: lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.2),
@@ -73,7 +73,7 @@ def test_steps_are_those_of_torch_on_what_may_move(
     fused: bool | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pwfn.optimizer._fused", lambda groups: fused)
+    monkeypatch.setattr("pwfn.training.optimizer._fused", lambda groups: fused)
     model = network(fixed)
     for tensor in quantised_tensors(model):
         tensor.gaussian.retrain_sigma.fill_(retrain)

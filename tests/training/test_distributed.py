@@ -13,7 +13,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from pwfn import ranks
 from pwfn.bayesian.posterior import quantised_tensors, set_sigma, to_bayesian
 from pwfn.bayesian.prior import Pow2Distance
 from pwfn.clustering import rules, statistics
@@ -21,12 +20,13 @@ from pwfn.clustering.codebook import AdditivePow2, Codebook
 from pwfn.clustering.fitted_codebook import KMeans
 from pwfn.clustering.rules import Greedy
 from pwfn.clustering.sigma_join import std_mu
-from pwfn.module import Phase, TrainingDiverged
 from pwfn.network import FlatWeights
-from pwfn.optimizer import SGD
 from pwfn.records.rounds import Scores
 from pwfn.rounds import RoundLoop
 from pwfn.schedule import Schedule
+from pwfn.training import distributed
+from pwfn.training.module import Phase, TrainingDiverged
+from pwfn.training.optimizer import SGD
 from tests.test_rounds import FakeRunner
 
 BACKENDS = ("gloo", "cuda:gloo")  # the second cannot send CPU tensors, as NCCL cannot: GPUs train, the CPU clusters
@@ -108,7 +108,7 @@ def whole_run(rank: int, codebook: Codebook) -> dict[str, Any]:
             state = [{name: t.clone() for name, t in one.items()} for one in quantised_state(network)]
             result = [getattr(outcome.result, name) for name in ("mu", "sigma", "assignment", "codebook")]
             rounds.append((outcome.record, outcome.clusters, outcome.result.threshold, result, state))
-    ranks.share_statistics(network)
+    distributed.share_statistics(network)
     return {
         "done": done,
         "apart": made.runner.apart,
@@ -136,7 +136,9 @@ def rank_main(rank: int, folder: str) -> None:
             with pytest.raises(RuntimeError, match="backend type"):
                 dist.broadcast(torch.zeros(1), 0)
         torch.save({"refusal": refusal(rank), **whole_run(rank, CODEBOOKS[number])}, f"{folder}/{number}_{rank}.pt")
-        dist.barrier(group=ranks._cpu_group(dist.group.WORLD))  # who leaves first would end what the other still hears
+        dist.barrier(
+            group=distributed._cpu_group(dist.group.WORLD)
+        )  # who leaves first would end what the other still hears
         dist.destroy_process_group()
 
 
@@ -186,6 +188,6 @@ def test_weights_that_cannot_be_clustered_end_every_rank_in_the_same_words(repor
 
 def test_one_process_agrees_with_itself() -> None:
     value, tensors = {"a": 1}, [torch.ones(3), torch.zeros(2, dtype=torch.int32)]
-    assert ranks.is_first() and not ranks.several()
-    assert ranks.agree(value) is value
-    assert all(a is b for a, b in zip(ranks.agree_on_tensors(tensors), tensors, strict=True))
+    assert distributed.is_first() and not distributed.several()
+    assert distributed.agree(value) is value
+    assert all(a is b for a, b in zip(distributed.agree_on_tensors(tensors), tensors, strict=True))

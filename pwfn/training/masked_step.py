@@ -14,7 +14,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from pwfn.bayesian.posterior import quantised_tensors
-from pwfn.optimizer import OptimizerSpec
+from pwfn.training.optimizer import OptimizerSpec
 
 
 def build_optimizer(network: nn.Module, spec: OptimizerSpec) -> Optimizer:

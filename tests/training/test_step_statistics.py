@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.logger import Csv
-from pwfn.module import BayesianClassifier, Phase
-from pwfn.optimizer import SGD
-from pwfn.step_statistics import StepStatistics, sigma_statistics
-from tests.test_module import classifier, trainer
+from pwfn.training.module import BayesianClassifier, Phase
+from pwfn.training.optimizer import SGD
+from pwfn.training.step_statistics import StepStatistics, sigma_statistics
+from tests.training.test_module import classifier, trainer
 
 
 class Naive(Callback):
