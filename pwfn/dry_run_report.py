@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from pwfn import checkpoint
 from pwfn.bayesian.coverage import coverage
 from pwfn.bayesian.posterior import set_sigma
+from pwfn.checkpoint import saved_run
 from pwfn.clustering.tolerance import Gradients
 from pwfn.console import show
 from pwfn.curvature.squared_gradients import squared_gradients
@@ -49,7 +49,7 @@ def dry_run(settings: TrainSettings, plain: Any, folder: Path, console: Console 
     network = build_bayesian(settings.model, num_classes=data.classes_if_known, in_chans=data.channels)
     alarms = _alarms(settings, network)
     cover = coverage(network)
-    checkpoint.write_config(folder, plain)
+    saved_run.write_config(folder, plain)
     write_coverage(cover, folder)
     if not settings.quiet:
         for alarm in alarms:

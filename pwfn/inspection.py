@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from pwfn import checkpoint
 from pwfn.bayesian.coverage import COVERAGE_COLUMNS, Coverage, coverage
+from pwfn.checkpoint import saved_run
 from pwfn.console import show
 from pwfn.models.timm_model import ModelError, build_bayesian
 from pwfn.records.rounds import csv_text, write_atomically, write_result
@@ -28,7 +28,7 @@ def inspect(settings: TrainSettings, plain: Any, folder: Path, console: Console 
     console = console or Console()
     network, note = _build(settings)
     cover = coverage(network)
-    checkpoint.write_config(folder, plain)
+    saved_run.write_config(folder, plain)
     show_coverage(cover, headline(settings, network), console)
     for line in (*note, f"Every parameter: {write_coverage(cover, folder)}"):
         show(console, line)

@@ -19,7 +19,7 @@ from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from pwfn import checkpoint, state_file
+from pwfn.checkpoint import files, saved_run
 from pwfn.config import ConfigError, flat, load, refuse
 from pwfn.overrides import OverrideReader, apply, reason_of
 from pwfn.preflight import COMPOSE_ERRORS, config_loader
@@ -52,9 +52,9 @@ def is_asked(argv: Sequence[str]) -> bool:
 def resume(config_dir: Path, config_name: str, argv: Sequence[str]) -> None:
     """Go on with the run that `argv` names, or say why not: exit code 2 for what is wrong with the command line."""
     folder, cfg = resumed_config(config_dir, config_name, argv)
-    if checkpoint.is_finished(folder):
+    if saved_run.is_finished(folder):
         print(f"pwfn: the run in {folder} is finished, there is nothing to resume")
-        state_file.remove(folder)  # of a run that was killed just before it did so
+        files.remove(folder)  # of a run that was killed just before it did so
         return
     from pwfn.task import go_on  # Lightning takes seconds to import
 
@@ -66,8 +66,8 @@ def resumed_config(config_dir: Path, config_name: str, argv: Sequence[str]) -> t
     args = get_args_parser().parse_args(list(argv))
     folder = Path(next(line for line in reversed(args.overrides) if line.startswith(KEY)).removeprefix(KEY))
     try:
-        saved = checkpoint.read_config(folder)
-    except checkpoint.NotAFinishedRun as error:
+        saved = saved_run.read_config(folder)
+    except saved_run.NotAFinishedRun as error:
         refuse([f"resume = {str(folder)!r}: must be the folder of a run ({error})"])
     if args.multirun:
         refuse([f"resume = {str(folder)!r}: must be without -m: it goes on with one run"])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pwfn.bayesian.posterior import FREE, QuantisedTensor, quantised_tensors
 from pwfn.bayesian.prior import MIN_SIGMA
+from pwfn.checkpoint.run_state import Place
 from pwfn.clustering import statistics
 from pwfn.clustering.codebook import Codebook
 from pwfn.clustering.greedy_round import ClusterResult
@@ -20,7 +21,6 @@ from pwfn.clustering.tolerance import Sigma, Tolerance
 from pwfn.finishing import Finishing
 from pwfn.network import FlatWeights, check_fixed, cluster_network
 from pwfn.records.rounds import RoundRecord, Scores
-from pwfn.run_state import Place
 from pwfn.schedule import Schedule
 from pwfn.training.distributed import agree, is_first
 from pwfn.training.module import Phase, TrainingDiverged

@@ -15,15 +15,17 @@ from rich.console import Console
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pwfn import checkpoint, state_file
 from pwfn.artifact import describe
 from pwfn.artifact.of_run import ARTIFACT, ARTIFACT_FACTS, recipe_warnings, write_for_run
 from pwfn.bayesian.coverage import Coverage, coverage
 from pwfn.bayesian.posterior import quantised_tensors
+from pwfn.checkpoint import files, saved_run
+from pwfn.checkpoint.callback import Saver, read_checkpoint
+from pwfn.checkpoint.identity import Identity
+from pwfn.checkpoint.run_state import RunState
 from pwfn.console import show
 from pwfn.data.module import ImageDataModule
 from pwfn.errors import RunError, Stopped
-from pwfn.identity import Identity
 from pwfn.logger import run_logger
 from pwfn.models.padding import padding_warnings
 from pwfn.models.timm_model import build_bayesian, data_config, warn_if_new_head, warn_if_random
@@ -37,9 +39,7 @@ from pwfn.records.rounds import RoundRecord, Scores, csv_text, write_atomically
 from pwfn.records.weight_histogram import HISTOGRAM, WeightHistogram
 from pwfn.report import report_at_end
 from pwfn.reporting import RunReporter
-from pwfn.run_state import RunState
 from pwfn.runner import LightningRunner
-from pwfn.saver import Saver, read_checkpoint
 from pwfn.settings import TrainSettings
 from pwfn.stages import Stages
 from pwfn.training.module import BayesianClassifier, TrainingDiverged
@@ -124,10 +124,10 @@ def run(
             saver.attach(trainer)
             if first:
                 if not resume:
-                    checkpoint.refuse_used(folder)
+                    saved_run.refuse_used(folder)
                 identity.write(folder)
                 provenance.write(folder)
-                checkpoint.write_config(folder, plain)
+                saved_run.write_config(folder, plain)
                 for warning in (
                     *settings.remarks,
                     *cover.warnings(),
@@ -151,7 +151,7 @@ def run(
             _finish(settings, plain, saver, reporter, cover, provenance, identity, console)
         exit_code = 0
     except TrainingDiverged as error:
-        made = state_file.files(folder)
+        made = files.files(folder)
         raise TrainingDiverged(f"{error} (the last good checkpoint is {made[-1]})" if made else str(error)) from error
     except Stopped as stopped:
         exit_code = stopped.exit_code
@@ -209,7 +209,7 @@ def _finish(
     reporter.report_artifact(folder / ARTIFACT, {key: said[key] for key in ARTIFACT_FACTS})
     reporter.finish(state.records, baseline, facts)
     console.print(receipt.table())
-    state_file.remove(folder)
+    files.remove(folder)
     if settings.report:
         report_at_end(folder, partial(show, console))
 

@@ -11,13 +11,13 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
+from pwfn.checkpoint.callback import Saver
 from pwfn.curvature.squared_gradients import squared_gradients
 from pwfn.data.module import ImageDataModule
 from pwfn.errors import Stopped
 from pwfn.evaluation.predict import Computing
 from pwfn.models.batchnorm import reestimate
 from pwfn.records.rounds import Scores
-from pwfn.saver import Saver
 from pwfn.training.distributed import check_same, share_statistics
 from pwfn.training.module import BayesianClassifier, Phase
 

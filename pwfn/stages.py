@@ -8,19 +8,19 @@ from typing import Any
 
 from torch import Tensor
 
-from pwfn import checkpoint
 from pwfn.artifact.network import plain_state
 from pwfn.artifact.of_run import write_for_run
 from pwfn.bayesian.posterior import quantised_tensors, set_sigma
+from pwfn.checkpoint import saved_run
+from pwfn.checkpoint.callback import Saver
+from pwfn.checkpoint.run_state import PRETRAINING
 from pwfn.network import FlatWeights
 from pwfn.progress import RunProgress
 from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.reporting import RunReporter
 from pwfn.round_view import RoundView, round_view
 from pwfn.rounds import RoundLoop
-from pwfn.run_state import PRETRAINING
 from pwfn.runner import LightningRunner
-from pwfn.saver import Saver
 from pwfn.settings import TrainSettings
 from pwfn.training import distributed
 from pwfn.training.distillation import Teacher
@@ -44,7 +44,7 @@ class Stages:
         self.progress.start_run(settings.epochs_of_rounds, rounds_done=len(state.records))
         if place.round != PRETRAINING:
             if self._learns_from_a_teacher:
-                self._bring_in_the_teacher(checkpoint.read_pretrained(saver.folder))
+                self._bring_in_the_teacher(saved_run.read_pretrained(saver.folder))
             return
         if place.phase == 0:
             pretraining = Phase(
@@ -65,7 +65,7 @@ class Stages:
         set_sigma(saver.network, settings.prior)
         if distributed.is_first():
             state.before = FlatWeights.of(quantised_tensors(saver.network)).mu.cpu()
-            checkpoint.save_pretrained(saver.folder, saver.network)
+            saved_run.save_pretrained(saver.folder, saver.network)
         if self._learns_from_a_teacher:
             self._bring_in_the_teacher(plain_state(saver.network))
         place.next_round(None)
@@ -98,7 +98,7 @@ class Stages:
             distributed.check_same(self.saver.network, f"after the clustering of round {record.round + 1}")
             view = None
             if reporter:
-                checkpoint.save_values(self.saver.folder, outcome.result.values)
+                saved_run.save_values(self.saver.folder, outcome.result.values)
                 if reporter.wants_views and state.before is not None:
                     view = round_view(state.before, outcome.result, outcome.clusters)
             self._keep(record, outcome.clusters, reporter, view)
@@ -112,7 +112,7 @@ class Stages:
 
         def keep_trained(index: int) -> None:
             if reporter and index == settings.schedule.rounds - 1:
-                checkpoint.save(saver.folder, saver.network, index, checkpoint.TRAINED)
+                saved_run.save(saver.folder, saver.network, index, saved_run.TRAINED)
             saver.between_fits()
 
         return RoundLoop(
@@ -142,7 +142,7 @@ class Stages:
         settings, saver, state = self.settings, self.saver, self.saver.state
         state.add(record, clusters)
         if reporter:
-            checkpoint.save(saver.folder, saver.network, record.round)
+            saved_run.save(saver.folder, saver.network, record.round)
             if settings.artifact.every_round and record.fraction < 1:
                 file = f"round_{record.round + 1}.pwfn"
                 write_for_run(

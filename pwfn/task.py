@@ -14,11 +14,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from pwfn import config
+from pwfn.checkpoint.files import FOLDER as CHECKPOINTS
 from pwfn.errors import RunError, Stopped
 from pwfn.records import failure
 from pwfn.secrets import without_given_secrets
 from pwfn.settings import TrainSettings
-from pwfn.state_file import FOLDER as CHECKPOINTS
 from pwfn.sweep.folder import SWEEP, name_of
 
 SHARED_PROCESS = (

@@ -12,7 +12,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from benchmarks.kill_and_resume import differences
-from pwfn import config, state_file
+from pwfn import config
+from pwfn.checkpoint import files
 from pwfn.costly_round import BEFORE, CLUSTERING, TRAINING, CostlyRound
 from pwfn.errors import InvalidValueError, Stopped
 from pwfn.records.rounds import RoundRecord, Scores, read_records
@@ -103,7 +104,7 @@ def test_a_run_stops_after_a_costly_round_and_goes_on_as_if_it_had_not(
         start(folder, *costly, "costly_round.stop=true")
     assert stopped.value.exit_code == 1 and stopped.value.saved and not stopped.value.preempted
     assert read_records(folder)[0].clustered == read_records(whole)[0].clustered
-    assert len(read_records(folder)) == 1 and state_file.files(folder)
+    assert len(read_records(folder)) == 1 and files.files(folder)
     capsys.readouterr()
     with pytest.raises(Stopped, match="round 2 ended"):
         start(folder, *costly, "costly_round.stop=true", resume=True)

@@ -18,7 +18,8 @@ import torch
 from omegaconf import OmegaConf
 
 from benchmarks import kill_and_resume as kills
-from pwfn import config, state_file
+from pwfn import config
+from pwfn.checkpoint import files
 from pwfn.records.rounds import read_records
 from pwfn.run import run
 from pwfn.settings import TrainSettings
@@ -182,7 +183,7 @@ def test_a_sweep_in_one_process_is_refused(program: Program, tmp_path: Path) -> 
 def test_killed_and_resumed_two_ranks_end_with_the_same_bits(folder: Path, tmp_path: Path, composed: Compose) -> None:
     again = tmp_path / "run"
     process = kills.start(again, [*OF_TWO, "checkpoint.every_steps=1"])
-    while process.poll() is None and len(state_file.files(again)) < 2:
+    while process.poll() is None and len(files.files(again)) < 2:
         time.sleep(0.01)
     assert kills.kill(process)
     shutil.copytree(again, one := tmp_path / "one")

@@ -21,7 +21,7 @@ from torch import nn
 
 from pwfn.bayesian.posterior import quantised_tensors, sampled
 from pwfn.bayesian.prior import Pow2Distance
-from pwfn.checkpoint import NotAFinishedRun
+from pwfn.checkpoint.saved_run import NotAFinishedRun
 from pwfn.data import DataError
 from pwfn.evaluation.predict import Computing, LabelledImages, drawn, predict, predict_draws
 from pwfn.evaluation.subject import subject_of

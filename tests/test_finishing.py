@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from benchmarks.kill_and_resume import differences
-from pwfn import checkpoint, config
+from pwfn import config
 from pwfn.bayesian.posterior import to_bayesian
+from pwfn.checkpoint import saved_run
 from pwfn.errors import RunError
 from pwfn.finishing import Finishing
 from pwfn.records.rounds import is_finishing, last_clustering, read_clusters
@@ -25,9 +26,9 @@ from pwfn.runner import LightningRunner
 from pwfn.settings import TrainSettings
 from pwfn.training.module import BayesianClassifier
 from pwfn.training.optimizer import SGD
+from tests.checkpoint.test_resume import Killed, killed
 from tests.conftest import SMALL, Compose
 from tests.support.evaluation import measured
-from tests.test_resume import Killed, killed
 
 OVERRIDES = [
     *SMALL,
@@ -77,7 +78,7 @@ def whole(start: Start, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 @pytest.mark.slow
 def test_no_quantised_weight_changes_by_one_bit_and_the_rest_does(whole: tuple[Path, dict[str, Tensor]]) -> None:
     folder, before = whole
-    after = load_file(folder / checkpoint.NETWORK)
+    after = load_file(folder / saved_run.NETWORK)
     quantised = {name for name in after if any(part in name for part in QUANTISED)}
     assert len(quantised) > 20
     assert all(torch.equal(before[name], after[name]) for name in quantised)
@@ -89,7 +90,7 @@ def test_no_quantised_weight_changes_by_one_bit_and_the_rest_does(whole: tuple[P
 @pytest.mark.slow
 def test_it_is_one_record_more_that_says_the_same_of_the_weights(whole: tuple[Path, dict[str, Tensor]]) -> None:
     folder, _ = whole
-    first, last, finish = checkpoint.finished_records(folder)
+    first, last, finish = saved_run.finished_records(folder)
     assert last_clustering([first, last, finish]) is last
     assert not is_finishing([first, last]) and is_finishing([first, last, finish])
     assert not is_finishing([first]) and not is_finishing([])
@@ -104,7 +105,7 @@ def test_it_is_one_record_more_that_says_the_same_of_the_weights(whole: tuple[Pa
 @pytest.mark.slow
 def test_an_evaluation_finds_every_network_of_it_again(whole: tuple[Path, dict[str, Tensor]]) -> None:
     folder, _ = whole
-    _, last, finish = checkpoint.finished_records(folder)
+    _, last, finish = saved_run.finished_records(folder)
     at_mean = measured(run=str(folder)).at_mean
     assert at_mean["trained"] == last.trained and at_mean["clustered"] == finish.clustered
 
@@ -135,7 +136,7 @@ def test_a_broken_off_run_ends_with_the_same_bits(
 def test_without_the_teacher_s_file_a_run_does_not_go_on_without_it(start: Start, tmp_path: Path) -> None:
     with killed(RoundLoop, "_cluster", 1), pytest.raises(Killed):
         start(tmp_path / "run")
-    (tmp_path / "run" / checkpoint.PRETRAINED).unlink()
+    (tmp_path / "run" / saved_run.PRETRAINED).unlink()
     with pytest.raises(RunError, match=r"pretrained\.safetensors, which teaches, cannot be read"):
         start(tmp_path / "run", resume=True)
 

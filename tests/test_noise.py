@@ -11,7 +11,7 @@ import torch
 from matplotlib.image import imread
 
 from pwfn.bayesian.posterior import quantised_tensors
-from pwfn.checkpoint import NotAFinishedRun
+from pwfn.checkpoint.saved_run import NotAFinishedRun
 from pwfn.data.streams import mixed_seed
 from pwfn.evaluation.measure import Setup
 from pwfn.evaluation.noise import NoisePoint, noisy, scales

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from pwfn import checkpoint, resolvers
+from pwfn import resolvers
+from pwfn.checkpoint import saved_run
 from pwfn.resume import is_asked, resume, resumed_config
 from tests.conftest import PROJECT, SMALL, Compose
 
@@ -17,7 +18,7 @@ from tests.conftest import PROJECT, SMALL, Compose
 def folder(composed: Compose, tmp_path: Path) -> Path:
     """What a run that has just begun leaves."""
     resolvers.register()
-    checkpoint.write_config(tmp_path, OmegaConf.to_container(composed(*SMALL), resolve=True))
+    saved_run.write_config(tmp_path, OmegaConf.to_container(composed(*SMALL), resolve=True))
     return tmp_path
 
 
@@ -99,5 +100,5 @@ def test_a_finished_run_says_so(folder: Path, capsys: pytest.CaptureFixture[str]
 def test_a_new_run_in_a_used_folder_is_told_how_to_go_on(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/000001-0123456789abcdef.ckpt").touch()
-    with pytest.raises(checkpoint.FolderInUse, match=f"go on with it \\(resume={tmp_path}\\)"):
-        checkpoint.refuse_used(tmp_path)
+    with pytest.raises(saved_run.FolderInUse, match=f"go on with it \\(resume={tmp_path}\\)"):
+        saved_run.refuse_used(tmp_path)

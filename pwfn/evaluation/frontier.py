@@ -18,7 +18,7 @@ from pwfn.artifact import ArtifactError, describe, load
 from pwfn.artifact.network import take_apart
 from pwfn.artifact.write import write
 from pwfn.bayesian.posterior import FREE, quantised_tensors
-from pwfn.checkpoint import read_values
+from pwfn.checkpoint.saved_run import read_values
 from pwfn.clustering.tolerance import Gradients
 from pwfn.curvature.squared_gradients import squared_gradients
 from pwfn.errors import RunError

@@ -12,9 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
-from pwfn import checkpoint, config
+from pwfn import config
 from pwfn.artifact import ArtifactError, describe, load
 from pwfn.bayesian.posterior import set_sigma, to_bayesian
+from pwfn.checkpoint import saved_run
 from pwfn.data import DataError, ImageData
 from pwfn.data.module import ImageDataModule
 from pwfn.evaluation.predict import AUTOCAST
@@ -54,21 +55,21 @@ def subject_of(settings: EvaluateSettings) -> Subject:
 
 def _of_run(settings: EvaluateSettings) -> Subject:
     folder = Path(str(settings.run))
-    records = checkpoint.finished_records(folder)
+    records = saved_run.finished_records(folder)
     record, clustering = records[-1], last_clustering(records)
     assert clustering is not None  # or it would not be finished
     saved, precision = rebuilt_settings(folder, settings.data_root)
     networks: dict[str, Callable[[], nn.Module]] = {
         PRETRAINED: lambda: _pretrained(folder, saved),
-        TRAINED: lambda: _saved(folder, saved, clustering.round, checkpoint.TRAINED),
-        CLUSTERED: lambda: _saved(folder, saved, record.round, checkpoint.NETWORK),
+        TRAINED: lambda: _saved(folder, saved, clustering.round, saved_run.TRAINED),
+        CLUSTERED: lambda: _saved(folder, saved, record.round, saved_run.NETWORK),
     }
     recorded = {TRAINED: clustering.trained, CLUSTERED: record.clustered}
     before, identity = _summary(folder)
     if before is not None:
         recorded[PRETRAINED] = before
     notes = []
-    for name, file in ((PRETRAINED, checkpoint.PRETRAINED), (TRAINED, checkpoint.TRAINED)):
+    for name, file in ((PRETRAINED, saved_run.PRETRAINED), (TRAINED, saved_run.TRAINED)):
         if not (folder / file).is_file():
             del networks[name]
             notes.append(f"The run has no {file}: its {name} network is not measured.")
@@ -99,7 +100,7 @@ def _summary(folder: Path) -> tuple[Scores | None, dict[str, Any]]:
         said = json.loads(path.read_text(encoding="utf-8"))
         return Scores(**said["pretrained"]), dict(said["run"].get("identity", {}))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise checkpoint.NotAFinishedRun(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+        raise saved_run.NotAFinishedRun(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
 
 
 def _network(saved: TrainSettings, device: str = "cpu") -> nn.Module:
@@ -111,14 +112,14 @@ def _network(saved: TrainSettings, device: str = "cpu") -> nn.Module:
 
 def _saved(folder: Path, saved: TrainSettings, round_index: int, file: str) -> nn.Module:
     network = _network(saved)
-    checkpoint.load(folder, network, round_index, file)
+    saved_run.load(folder, network, round_index, file)
     return network
 
 
 def _pretrained(folder: Path, saved: TrainSettings) -> nn.Module:
     """The network before any round, with the sigmas that the prior gave it."""
     network = _network(saved)
-    checkpoint.load_pretrained(folder, network)
+    saved_run.load_pretrained(folder, network)
     set_sigma(network, saved.prior)
     return network
 
@@ -126,7 +127,7 @@ def _pretrained(folder: Path, saved: TrainSettings) -> nn.Module:
 def rebuilt_settings(folder: Path, data_root: str | None = None) -> tuple[TrainSettings, str]:
     """A run's settings from its saved config, without what only training needs (starting weights, logger, trainer), and
     the precision it computed in. `data_root` takes the place of `data.root`, for images that have moved."""
-    cfg = checkpoint.read_config(folder)
+    cfg = saved_run.read_config(folder)
     try:
         precision = str(OmegaConf.select(cfg, "trainer.precision", default="32-true"))
         if data_root is not None:
@@ -141,7 +142,7 @@ def rebuilt_settings(folder: Path, data_root: str | None = None) -> tuple[TrainS
         OmegaConf.update(cfg, "checkpoint", {"every_minutes": None, "every_steps": None, "keep": 1}, merge=False)
         return config.load(TrainSettings, cfg), precision
     except (OmegaConfBaseException, config.ConfigError) as error:
-        raise checkpoint.NotAFinishedRun(f"{folder / checkpoint.CONFIG}: {error}") from error
+        raise saved_run.NotAFinishedRun(f"{folder / saved_run.CONFIG}: {error}") from error
 
 
 def _move_data(cfg: DictConfig, root: str) -> None:

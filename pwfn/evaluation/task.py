@@ -10,7 +10,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from pwfn import checkpoint, config
+from pwfn import config
+from pwfn.checkpoint import saved_run
 from pwfn.console import show
 from pwfn.errors import RunError
 from pwfn.evaluation import report
@@ -39,7 +40,7 @@ def evaluate(cfg: DictConfig) -> None:
             report_on(settings.report, settings.output)
         else:
             run(settings, Console())
-    except (checkpoint.NotAFinishedRun, config.ConfigError, RunError) as error:
+    except (saved_run.NotAFinishedRun, config.ConfigError, RunError) as error:
         print(f"pwfn: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pwfn.checkpoint import CONFIG
+from pwfn.checkpoint.saved_run import CONFIG
 from pwfn.config import flat
 from pwfn.records import failure
 from pwfn.records.layer_table import LAYER_COLUMNS, LAYERS

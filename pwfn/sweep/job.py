@@ -50,9 +50,9 @@ class Job(NamedTuple):
         """Whether it left a checkpoint from which it can go on."""
         if not (self.folder / "config.yaml").is_file():
             return False
-        from pwfn import state_file  # imports torch
+        from pwfn.checkpoint import files  # imports torch
 
-        return bool(state_file.files(self.folder))
+        return bool(files.files(self.folder))
 
     def command_to_go_on(self) -> list[str]:
         return [sys.executable, *_program(), *_conf(self.config), f"resume={self.folder}"]

@@ -19,8 +19,8 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 from yaml import YAMLError
 
-from pwfn import state_file
 from pwfn.artifact.network import plain_state
+from pwfn.checkpoint import files
 from pwfn.clustering.codebook import Values
 from pwfn.clustering.fitted_codebook import Table
 from pwfn.errors import RunError
@@ -54,7 +54,7 @@ class FolderInUse(RunError):
 
 def refuse_used(folder: Path) -> None:
     """Raise FolderInUse if a run has left rounds or checkpoints in `folder`."""
-    found = RECORDS if (folder / RECORDS).exists() else next((path.name for path in state_file.files(folder)), None)
+    found = RECORDS if (folder / RECORDS).exists() else next((path.name for path in files.files(folder)), None)
     if found:
         raise FolderInUse(
             f"{folder} holds a run already ({found}): go on with it (resume={folder}), choose another hydra.run.dir or "

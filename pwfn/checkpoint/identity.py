@@ -7,8 +7,8 @@ import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pwfn.checkpoint.files import FOLDER
 from pwfn.records.rounds import write_atomically
-from pwfn.state_file import FOLDER
 
 _FILE = "identity.json"
 

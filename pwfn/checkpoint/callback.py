@@ -17,11 +17,11 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 
-from pwfn import state_file
 from pwfn.bayesian.nonfinite import weights_not_finite
-from pwfn.counters import counters, place_trainer
+from pwfn.checkpoint import files
+from pwfn.checkpoint.run_state import RunState
+from pwfn.checkpoint.trainer_progress import counters, place_trainer
 from pwfn.randomness import random_state, seed_rank, set_random_state
-from pwfn.run_state import RunState
 from pwfn.training import distributed
 from pwfn.training.module import TrainingDiverged
 from pwfn.training.signals import StopRequest, stopped_by
@@ -121,7 +121,7 @@ class Saver(Callback):
                 "trainer": counters(trainer),
                 "fit": None if batches is None else self._fit(trainer, batches),
             }
-            state_file.write(self.folder, content, self.spec.keep)
+            files.write(self.folder, content, self.spec.keep)
         self._saved = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -183,10 +183,10 @@ class Saver(Callback):
 
 def read_checkpoint(folder: Path) -> dict[str, Any] | None:
     """The newest intact checkpoint of the run in `folder`, None if it was ended before its first one."""
-    content = state_file.newest(folder, say=_say_on_rank_0)
+    content = files.newest(folder, say=_say_on_rank_0)
     if content is not None and content.get("format") != FORMAT:
-        raise state_file.CheckpointError(
-            f"{folder / state_file.FOLDER} was written by another version of this program (format "
+        raise files.CheckpointError(
+            f"{folder / files.FOLDER} was written by another version of this program (format "
             f"{content.get('format')}, here {FORMAT}): resume with that version"
         )
     return content

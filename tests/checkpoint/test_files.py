@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from pwfn import state_file
-from pwfn.state_file import FOLDER, CheckpointError
+from pwfn.checkpoint import files
+from pwfn.checkpoint.files import FOLDER, CheckpointError
 
 
 def content(number: int) -> dict[str, Any]:
@@ -22,12 +22,12 @@ def content(number: int) -> dict[str, Any]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for number in range(3):
-        state_file.write(tmp_path, content(number), keep=2)
+        files.write(tmp_path, content(number), keep=2)
     return tmp_path
 
 
 def test_the_newest_comes_back_to_the_last_bit(folder: Path) -> None:
-    newest = state_file.newest(folder)
+    newest = files.newest(folder)
     assert newest is not None and newest["number"] == 2 and newest["rows"] == [{"a": 0.1}, {}]
     assert torch.equal(newest["weights"], content(2)["weights"])
 
@@ -38,17 +38,17 @@ def test_only_so_many_are_kept_and_nothing_else_is_left(folder: Path) -> None:
 
 
 def test_a_run_without_checkpoints(tmp_path: Path) -> None:
-    assert state_file.newest(tmp_path) is None and state_file.files(tmp_path) == []
+    assert files.newest(tmp_path) is None and files.files(tmp_path) == []
 
 
 @pytest.mark.parametrize("place", [0, 100, -1])
 def test_one_flipped_bit_is_noticed(folder: Path, place: int) -> None:
-    before, newest = state_file.files(folder)
+    before, newest = files.files(folder)
     damaged = bytearray(newest.read_bytes())
     damaged[place] ^= 1
     newest.write_bytes(damaged)
     said: list[str] = []
-    content = state_file.newest(folder, said.append)
+    content = files.newest(folder, said.append)
     assert content is not None and content["number"] == 1
     assert said == [
         f"{newest} is damaged (its content does not have the checksum of its name): going back to {before.name}"
@@ -56,27 +56,27 @@ def test_one_flipped_bit_is_noticed(folder: Path, place: int) -> None:
 
 
 def test_one_cut_short_is_noticed_and_with_no_good_one_left_it_is_an_error(folder: Path) -> None:
-    before, newest = state_file.files(folder)
+    before, newest = files.files(folder)
     newest.write_bytes(newest.read_bytes()[:-10])
-    content = state_file.newest(folder)
+    content = files.newest(folder)
     assert content is not None and content["number"] == 1
     before.write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"every checkpoint in .* is damaged"):
-        state_file.newest(folder)
+        files.newest(folder)
 
 
 def test_what_a_kill_left_half_written_is_no_checkpoint(folder: Path) -> None:
     (folder / FOLDER / ".unfinished.ckpt").write_bytes(b"half")
-    newest = state_file.newest(folder)
+    newest = files.newest(folder)
     assert newest is not None and newest["number"] == 2
-    state_file.write(folder, content(3), keep=2)
+    files.write(folder, content(3), keep=2)
     assert not (folder / FOLDER / ".unfinished.ckpt").exists()
 
 
 def test_nothing_but_tensors_and_plain_values_is_ever_unpickled(folder: Path) -> None:
-    state_file.write(folder, {"path": Path("x")}, keep=2)
+    files.write(folder, {"path": Path("x")}, keep=2)
     with pytest.raises(CheckpointError, match="is no checkpoint of this program"):
-        state_file.newest(folder)
+        files.newest(folder)
 
 
 @contextmanager
@@ -91,14 +91,14 @@ def disk_full_after(size: int) -> Iterator[None]:
 
 
 def test_a_full_disk_leaves_the_checkpoints_as_they_were(folder: Path) -> None:
-    before = [path.read_bytes() for path in state_file.files(folder)]
+    before = [path.read_bytes() for path in files.files(folder)]
     with disk_full_after(2000), pytest.raises(CheckpointError, match=r"no checkpoint can be written to .* too large"):
-        state_file.write(folder, content(3), keep=1)
-    assert [path.read_bytes() for path in state_file.files(folder)] == before
+        files.write(folder, content(3), keep=1)
+    assert [path.read_bytes() for path in files.files(folder)] == before
     assert not (folder / FOLDER / ".unfinished.ckpt").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
     with pytest.raises(CheckpointError, match=r"no checkpoint can be written to .*run/checkpoints"):
-        state_file.write(tmp_path / "run", content(0), keep=1)
+        files.write(tmp_path / "run", content(0), keep=1)

@@ -17,8 +17,9 @@ from omegaconf import OmegaConf
 
 from benchmarks import kill_and_resume as kills
 from benchmarks.kill_and_resume import differences
-from pwfn import config, state_file
+from pwfn import config
 from pwfn.bayesian.posterior import quantised_tensors
+from pwfn.checkpoint import files
 from pwfn.errors import Stopped
 from pwfn.progress import RunProgress
 from pwfn.rounds import RoundLoop
@@ -100,7 +101,7 @@ def kill(*_: Any) -> None:
         (BayesianClassifier, "training_step", 21),  # in the first round, while sigma is trained
         (BayesianClassifier, "on_validation_epoch_end", 4),
         (RoundLoop, "_cluster", 2),  # after the last round, before any of its files
-        (state_file, "write", 5),
+        (files, "write", 5),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
@@ -112,14 +113,14 @@ def test_a_broken_off_run_ends_with_the_same_bits(
         start(folder)
     start(folder, resume=True)
     assert differences(whole, folder) == []
-    assert not (folder / state_file.FOLDER).exists()
+    assert not (folder / files.FOLDER).exists()
 
 
 @pytest.mark.slow
 def test_a_run_may_be_broken_off_again_and_again(start: Start, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     for count, resume in ((3, False), (3, True), (5, True)):
-        with killed(state_file, "write", count), pytest.raises(Killed):
+        with killed(files, "write", count), pytest.raises(Killed):
             start(folder, resume=resume)
     start(folder, resume=True)
     assert differences(whole, folder) == []
@@ -131,9 +132,9 @@ def test_sigkill_to_the_real_program(whole: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))  # as here, or sums are rounded differently
     folder = tmp_path / "run"
     for resume in (False, True):
-        before = state_file.files(folder)
+        before = files.files(folder)
         process = kills.start(folder, OVERRIDES, resume=resume)
-        while process.poll() is None and state_file.files(folder) == before:
+        while process.poll() is None and files.files(folder) == before:
             time.sleep(0.005)
         assert kills.kill(process)
     kills.finished(kills.start(folder, OVERRIDES, resume=True), folder)
@@ -160,7 +161,7 @@ def test_a_signal_ends_the_run_after_its_step_and_nothing_is_lost(
     assert signal.getsignal(number) == before
     assert (stopped.value.exit_code, stopped.value.saved) == (code, True)
     assert stopped.value.preempted == (number != signal.SIGINT)
-    content = state_file.newest(folder)
+    content = files.newest(folder)
     assert content is not None and (content["fit"] is None) == (batches is None)
     assert batches in (None, content["trainer"]["batches"])
     start(folder, resume=True)
@@ -172,9 +173,9 @@ def test_a_damaged_checkpoint_makes_way_for_the_one_before(
     start: Start, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    with killed(state_file, "write", 6), pytest.raises(Killed):
+    with killed(files, "write", 6), pytest.raises(Killed):
         start(folder)
-    before, newest = state_file.files(folder)
+    before, newest = files.files(folder)
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)
@@ -212,6 +213,6 @@ def test_a_nan_stops_the_run_and_leaves_the_good_checkpoint(start: Start, whole:
         start(folder)
     said = str(error.value)
     assert f"{poisoned[0]} is not finite" in said and "in pretraining, step" in said
-    assert "try a smaller pretrain.optimizer.lr" in said and state_file.files(folder)[-1].name in said
+    assert "try a smaller pretrain.optimizer.lr" in said and files.files(folder)[-1].name in said
     start(folder, resume=True)
     assert differences(whole, folder) == []
