@@ -13,8 +13,8 @@ from torch import nn
 
 from pwfn.bayesian.coverage import COVERAGE_COLUMNS, Coverage, coverage
 from pwfn.checkpoint import saved_run
-from pwfn.console import show
 from pwfn.models.timm_model import ModelError, build_bayesian
+from pwfn.monitoring.console import show
 from pwfn.records.rounds import csv_text, write_atomically, write_result
 from pwfn.settings import TrainSettings
 

@@ -23,22 +23,22 @@ from pwfn.checkpoint import files, saved_run
 from pwfn.checkpoint.callback import Saver, read_checkpoint
 from pwfn.checkpoint.identity import Identity
 from pwfn.checkpoint.run_state import RunState
-from pwfn.console import show
 from pwfn.data.module import ImageDataModule
 from pwfn.errors import RunError, Stopped
-from pwfn.logger import run_logger
 from pwfn.models.padding import padding_warnings
 from pwfn.models.timm_model import build_bayesian, data_config, warn_if_new_head, warn_if_random
+from pwfn.monitoring.console import show
+from pwfn.monitoring.loggers import run_logger
+from pwfn.monitoring.plots import draw_rounds, draw_weights
+from pwfn.monitoring.progress import RunProgress
+from pwfn.monitoring.run_reporter import RunReporter
 from pwfn.network import FlatWeights
-from pwfn.pictures import draw_rounds, draw_weights
-from pwfn.progress import RunProgress
 from pwfn.randomness import seed_rank, seed_run
 from pwfn.records.layer_table import LAYER_COLUMNS, LAYERS, layer_rows
 from pwfn.records.provenance import Provenance
 from pwfn.records.rounds import RoundRecord, Scores, csv_text, write_atomically
 from pwfn.records.weight_histogram import HISTOGRAM, WeightHistogram
 from pwfn.report import report_at_end
-from pwfn.reporting import RunReporter
 from pwfn.runner import LightningRunner
 from pwfn.settings import TrainSettings
 from pwfn.stages import Stages

@@ -20,8 +20,8 @@ from pwfn.costly_round import CostlyRound
 from pwfn.data import ImageData
 from pwfn.errors import Fault, InvalidValueError, require
 from pwfn.finishing import Finishing
-from pwfn.logger import LoggerSpec
 from pwfn.models.timm_model import ModelSpec
+from pwfn.monitoring.loggers import LoggerSpec
 from pwfn.schedule import Schedule
 from pwfn.training.distillation import Distillation
 from pwfn.training.optimizer import OptimizerSpec
@@ -84,7 +84,7 @@ class TrainerSpec:
         )
 
     def build(self, *, folder: str, callbacks: list[Callback], logger: Logger | None) -> Trainer:
-        """The one trainer of a run. It is quiet: `pwfn.progress` shows what goes on, `pwfn.rounds` saves."""
+        """The one trainer of a run. It is quiet: `pwfn.monitoring.progress` shows what goes on, `pwfn.rounds` saves."""
         from pytorch_lightning import Trainer
 
         return Trainer(

@@ -14,11 +14,11 @@ from pwfn.bayesian.posterior import quantised_tensors, set_sigma
 from pwfn.checkpoint import saved_run
 from pwfn.checkpoint.callback import Saver
 from pwfn.checkpoint.run_state import PRETRAINING
+from pwfn.monitoring.progress import RunProgress
+from pwfn.monitoring.round_media import RoundView, round_view
+from pwfn.monitoring.run_reporter import RunReporter
 from pwfn.network import FlatWeights
-from pwfn.progress import RunProgress
 from pwfn.records.rounds import RoundRecord, Scores
-from pwfn.reporting import RunReporter
-from pwfn.round_view import RoundView, round_view
 from pwfn.rounds import RoundLoop
 from pwfn.runner import LightningRunner
 from pwfn.settings import TrainSettings

@@ -26,7 +26,7 @@ from pwfn.data import DataError
 from pwfn.evaluation.predict import Computing, LabelledImages, drawn, predict, predict_draws
 from pwfn.evaluation.subject import subject_of
 from pwfn.evaluation.task import run
-from pwfn.logger import Csv, Wandb
+from pwfn.monitoring.loggers import Csv, Wandb
 from pwfn.run import Finished
 from tests.support.evaluation import measured, settings
 from tests.support.wandb_offline import find_runs, read_run

@@ -52,7 +52,7 @@ def test_what_cannot_change_a_result_may_change(folder: Path) -> None:
         folder, "trainer=ddp_cpu", "logger=csv", "data.num_workers=2", "quiet=false", "checkpoint.every_steps=7"
     )
     assert (cfg["trainer"]["devices"], cfg["trainer"]["strategy"]) == (2, "ddp")
-    assert cfg["logger"] == {"_target_": "pwfn.logger.Csv"}
+    assert cfg["logger"] == {"_target_": "pwfn.monitoring.loggers.Csv"}
     assert (cfg["data"]["num_workers"], cfg["quiet"], cfg["checkpoint"]["every_steps"]) == (2, False, 7)
     assert cfg["data"]["train_size"] == 64 and cfg["schedule"]["fractions"] == [0.6, 1.0]
 

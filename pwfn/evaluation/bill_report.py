@@ -15,7 +15,7 @@ from pwfn.evaluation.bill import Bill, Cost, Layer, bill
 from pwfn.evaluation.measure import Setup
 from pwfn.evaluation.report import Section, plain_table
 from pwfn.evaluation.subject import CLUSTERED
-from pwfn.pictures import INK, save, tidy
+from pwfn.monitoring.plots import INK, save, tidy
 from pwfn.records.rounds import write_atomically
 
 MOST_LAYERS = 12  # that the console shows; bill.csv has all

@@ -19,7 +19,7 @@ from pwfn.evaluation.prune import in_sigmas
 from pwfn.evaluation.report import Section, plain_table
 from pwfn.evaluation.subject import CLUSTERED
 from pwfn.evaluation.surgery import Merge, Usage, cheapest_merge, usage
-from pwfn.pictures import INK, save
+from pwfn.monitoring.plots import INK, save
 from pwfn.records.rounds import write_atomically
 
 MOST_SHOWN = 12  # entries on the console; codebook.csv has all

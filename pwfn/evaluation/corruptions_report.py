@@ -15,7 +15,7 @@ from pwfn.evaluation.corruptions import CorruptedScore, corrupted_scores
 from pwfn.evaluation.measure import Measured, Setup
 from pwfn.evaluation.pictures import COLOURS
 from pwfn.evaluation.report import Section, plain_table
-from pwfn.pictures import INK, save, tidy
+from pwfn.monitoring.plots import INK, save, tidy
 from pwfn.records.rounds import write_atomically
 
 UNITS = {"noise": "of white", "blur": "of the height", "contrast": "left", "rotation": "degrees"}

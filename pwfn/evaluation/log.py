@@ -11,7 +11,7 @@ from pwfn.evaluation.measure import Measured
 from pwfn.evaluation.report import Section
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import Subject
-from pwfn.logger import Wandb, run_logger
+from pwfn.monitoring.loggers import Wandb, run_logger
 
 
 def log_evaluation(

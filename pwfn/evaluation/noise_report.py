@@ -16,7 +16,7 @@ from pwfn.evaluation.measure import Setup
 from pwfn.evaluation.noise import NoisePoint, by_level, noise_curves
 from pwfn.evaluation.pictures import COLOURS
 from pwfn.evaluation.report import Section, plain_table
-from pwfn.pictures import INK, save, tidy
+from pwfn.monitoring.plots import INK, save, tidy
 from pwfn.records.rounds import write_atomically
 
 UNITS = {"absolute": "weight units", "relative": "shares of the weight", "sigma": "learned sigmas"}

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from pwfn.evaluation.answers import bin_of, confusion, risk_coverage
 from pwfn.evaluation.measure import SAMPLE, Measured, Row
-from pwfn.pictures import BLUE, GREEN, GREY, INK, ORANGE, save, tidy
+from pwfn.monitoring.plots import BLUE, GREEN, GREY, INK, ORANGE, save, tidy
 
 COLOURS = {"pretrained": GREY, "trained": BLUE, "clustered": ORANGE}
 SETTLED = 0.1  # from this coverage on, the whole curve of risk is in the picture

@@ -11,7 +11,7 @@ import torch
 
 from pwfn.data import ImageData
 from pwfn.errors import Fault, InvalidValueError, require
-from pwfn.logger import LoggerSpec
+from pwfn.monitoring.loggers import LoggerSpec
 
 NOISE_KINDS = ("absolute", "relative", "sigma")
 

@@ -136,7 +136,7 @@ def rebuilt_settings(folder: Path, data_root: str | None = None) -> tuple[TrainS
         OmegaConf.update(cfg, "model.checkpoint", None)
         OmegaConf.update(cfg, "compile", False)
         OmegaConf.update(cfg, "distillation.weight", 0.0)
-        OmegaConf.update(cfg, "logger", {"_target_": "pwfn.logger.NoLogger"}, merge=False)
+        OmegaConf.update(cfg, "logger", {"_target_": "pwfn.monitoring.loggers.NoLogger"}, merge=False)
         OmegaConf.update(cfg, "trainer", {}, merge=False)
         OmegaConf.update(cfg, "artifact", {"every_round": False, "sigma": False}, merge=False)
         OmegaConf.update(cfg, "checkpoint", {"every_minutes": None, "every_steps": None, "keep": 1}, merge=False)

@@ -12,7 +12,6 @@ from rich.console import Console
 
 from pwfn import config
 from pwfn.checkpoint import saved_run
-from pwfn.console import show
 from pwfn.errors import RunError
 from pwfn.evaluation import report
 from pwfn.evaluation.answers import by_class
@@ -30,6 +29,7 @@ from pwfn.evaluation.prune import prune, prune_section
 from pwfn.evaluation.report import Section
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import CLUSTERED, Subject, subject_of
+from pwfn.monitoring.console import show
 
 
 def evaluate(cfg: DictConfig) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from pwfn.pictures import BLUE, INK, ORANGE, save, tidy
+from pwfn.monitoring.plots import BLUE, INK, ORANGE, save, tidy
 
 _TITLES = {"clustered/top1": "Top-1 accuracy on the test split, %", "entropy_bits": "entropy, bits per weight"}
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from pwfn.monitoring.eta import clock
 from pwfn.sweep.folder import PLAN
 from pwfn.sweep.job import Job
 from pwfn.sweep.table import add_row, differing, full_width, new_table
-from pwfn.time_left import clock
 
 _SHOWN = 40  # jobs of a plan; the file has them all
 

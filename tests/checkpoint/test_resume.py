@@ -21,7 +21,7 @@ from pwfn import config
 from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.checkpoint import files
 from pwfn.errors import Stopped
-from pwfn.progress import RunProgress
+from pwfn.monitoring.progress import RunProgress
 from pwfn.rounds import RoundLoop
 from pwfn.run import Finished, run
 from pwfn.settings import TrainSettings

@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
-from pwfn.logger import Wandb
-from pwfn.reporting import RunReporter
-from tests.test_reporting import BASELINE, record
+from pwfn.monitoring.loggers import Wandb
+from pwfn.monitoring.run_reporter import RunReporter
+from tests.monitoring.test_run_reporter import BASELINE, record
 
 
 def build(spec: Wandb, tmp_path: Path, name: str = "first", config: dict[str, Any] | None = None) -> Any:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from pwfn.bayesian.posterior import quantised_tensors
-from pwfn.logger import Csv
+from pwfn.monitoring.loggers import Csv
 from pwfn.training.module import BayesianClassifier, Phase
 from pwfn.training.optimizer import SGD
 from pwfn.training.step_statistics import StepStatistics, sigma_statistics

@@ -13,9 +13,9 @@ from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from torch.utils.data import DataLoader, TensorDataset
 
-from pwfn.progress import RunProgress
-from tests.test_live_view import screen
-from tests.test_reporting import BASELINE, record
+from pwfn.monitoring.progress import RunProgress
+from tests.monitoring.test_live_view import screen
+from tests.monitoring.test_run_reporter import BASELINE, record
 
 
 class Tiny(LightningModule):
@@ -121,7 +121,7 @@ def shown(progress: RunProgress) -> list[str]:
 
 def test_in_a_terminal_both_bars_count_within_run_and_phase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     progress, out = terminal()
-    monkeypatch.setattr("pwfn.progress._LOSS_EVERY", 0.0)
+    monkeypatch.setattr("pwfn.monitoring.progress._LOSS_EVERY", 0.0)
     seen: list[tuple[str, float, float | None]] = []
     after_batch = progress.on_train_batch_end
 
@@ -144,7 +144,7 @@ def test_in_a_terminal_both_bars_count_within_run_and_phase(tmp_path: Path, monk
 def test_the_screen_tells_rounds_epochs_loss_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     progress, _ = terminal()
     now = [100.0]
-    monkeypatch.setattr("pwfn.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("pwfn.monitoring.progress.time.monotonic", lambda: now[0])
 
     class FakeTrainer:
         num_training_batches = 10
@@ -205,7 +205,7 @@ def test_a_resumed_phase_reckons_with_its_own_batches_alone(monkeypatch: pytest.
     """Resumed after 8 of 10 epochs and 2 of 10 batches; a batch takes 7 seconds."""
     shown: list[str] = []
     now = [100.0]
-    monkeypatch.setattr("pwfn.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("pwfn.monitoring.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
     progress = RunProgress(Console(file=io.StringIO(), width=60))
     monkeypatch.setattr(progress, "_show_phase", lambda label, done, total, text: shown.append(text))
     progress.start_phase("round 1/1", 10, 1.0)

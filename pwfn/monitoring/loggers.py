@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # a sweep's parent process only reads this module, and must n
     from numpy.typing import NDArray
     from pytorch_lightning.loggers import Logger
 
-    from pwfn.round_view import RoundView
+    from pwfn.monitoring.round_media import RoundView
 
 
 @runtime_checkable
@@ -137,7 +137,7 @@ class Csv(LoggerSpec):
     def build(
         self, *, config: dict[str, Any], name: str, folder: Path, group: str | None, run_id: str | None = None
     ) -> Logger:
-        from pwfn.file_loggers import CsvRunLogger
+        from pwfn.monitoring.file_loggers import CsvRunLogger
 
         return CsvRunLogger(folder, name="training")
 
@@ -149,12 +149,12 @@ class TensorBoard(LoggerSpec):
     def __post_init__(self) -> None:
         if find_spec("tensorboard") is None:
             there = "csv, none or wandb: TensorBoard is not installed (pip install 'pwfn[tensorboard]')"
-            raise InvalidValueError([Fault("_target_", "pwfn.logger.TensorBoard", there)])
+            raise InvalidValueError([Fault("_target_", "pwfn.monitoring.loggers.TensorBoard", there)])
 
     def build(
         self, *, config: dict[str, Any], name: str, folder: Path, group: str | None, run_id: str | None = None
     ) -> Logger:
-        from pwfn.file_loggers import TensorBoardRunLogger
+        from pwfn.monitoring.file_loggers import TensorBoardRunLogger
 
         return TensorBoardRunLogger(folder, config)
 
@@ -189,7 +189,7 @@ class Wandb(LoggerSpec):
     ) -> Logger:
         import wandb
 
-        from pwfn.wandb_logger import RunLogger
+        from pwfn.monitoring.wandb_logger import RunLogger
 
         return RunLogger(
             artifact=self.artifact,

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from pwfn.errors import InvalidValueError
+from pwfn.monitoring.run_reporter import RunReporter, round_line, rounds_table, sentence
 from pwfn.records.rounds import (
     CLUSTER_COLUMNS,
     COLUMNS,
@@ -21,7 +22,6 @@ from pwfn.records.rounds import (
     read_records,
     write_atomically,
 )
-from pwfn.reporting import RunReporter, round_line, rounds_table, sentence
 
 BASELINE = Scores(top1=98.89, top5=99.97, loss=0.0412)
 

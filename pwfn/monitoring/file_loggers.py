@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.loggers.logger import Logger
 
-from pwfn.round_view import Histogram, RoundView
+from pwfn.monitoring.round_media import Histogram, RoundView
 from pwfn.secrets import without_secrets
 
 

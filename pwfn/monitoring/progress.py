@@ -11,9 +11,9 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
-from pwfn.live_view import LiveView
+from pwfn.monitoring.eta import TimeLeft, clock
+from pwfn.monitoring.live_view import LiveView
 from pwfn.records.rounds import RoundRecord, Scores
-from pwfn.time_left import TimeLeft, clock
 
 _LOSS_EVERY = 0.25  # seconds; reading a loss waits for the GPU, so not at every batch
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from pwfn.bayesian.prior import MIN_SIGMA
 from pwfn.clustering.chunking import chunks, in_one_thread
 from pwfn.clustering.greedy_round import ClusterResult
-from pwfn.pictures import codebook_figure, pixels
+from pwfn.monitoring.plots import codebook_figure, pixels
 
 BINS = 256
 

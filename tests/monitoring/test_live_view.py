@@ -8,9 +8,9 @@ import sys
 import pytest
 from rich.console import Console
 
-from pwfn.live_view import LiveView, sparkline
+from pwfn.monitoring.live_view import LiveView, sparkline
 from pwfn.records.rounds import Scores
-from tests.test_reporting import BASELINE, record
+from tests.monitoring.test_run_reporter import BASELINE, record
 
 
 def screen(view: LiveView, width: int = 100) -> list[str]:

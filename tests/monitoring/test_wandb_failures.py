@@ -11,12 +11,12 @@ import pytest
 import wandb
 from rich.console import Console
 
-from pwfn.logger import Wandb
+from pwfn.monitoring.loggers import Wandb
+from pwfn.monitoring.run_reporter import RunReporter
 from pwfn.records.rounds import COLUMNS
-from pwfn.reporting import RunReporter
+from tests.monitoring.test_run_reporter import BASELINE, record
 from tests.support.wandb_offline import find_runs, read_run
 from tests.support.wandb_runs import build, whole_run
-from tests.test_reporting import BASELINE, record
 
 pytestmark = pytest.mark.usefixtures("wandb_folders")
 

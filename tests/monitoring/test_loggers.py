@@ -16,13 +16,13 @@ from pytorch_lightning.loggers import CSVLogger, Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pwfn.errors import InvalidValueError
-from pwfn.logger import Csv, NoLogger, TensorBoard, Wandb, run_logger
+from pwfn.monitoring.loggers import Csv, NoLogger, TensorBoard, Wandb, run_logger
+from pwfn.monitoring.round_media import Histogram, RoundView
 from pwfn.records.metric_names import ROUND_VIEW
 from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS
-from pwfn.round_view import Histogram, RoundView
+from tests.monitoring.test_run_reporter import BASELINE, cluster, record
 from tests.support.wandb_offline import find_runs, read_run
 from tests.support.wandb_runs import build, whole_run
-from tests.test_reporting import BASELINE, cluster, record
 
 CONF = Path(__file__).parents[1] / "conf" / "logger"
 
@@ -253,13 +253,13 @@ def test_bad_values_are_refused_all_at_once() -> None:
 )
 def test_every_option_of_conf_builds_with_its_defaults(name: str, kind: type) -> None:
     values = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-    assert values.pop("_target_") == f"pwfn.logger.{kind.__name__}"
+    assert values.pop("_target_") == f"pwfn.monitoring.loggers.{kind.__name__}"
     assert kind(**values) == kind()
     assert set(values) == set(kind.__dataclass_fields__)
 
 
 def test_importing_the_module_is_light() -> None:
-    heavy = "import sys, pwfn.logger; print([m for m in ('torch', 'wandb', 'pytorch_lightning') if m in sys.modules])"
+    heavy = "import sys, pwfn.monitoring.loggers; print([m for m in ('torch', 'wandb', 'pytorch_lightning') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 

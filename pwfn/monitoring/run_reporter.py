@@ -12,8 +12,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pwfn.console import show
-from pwfn.logger import run_logger
+from pwfn.monitoring.console import show
+from pwfn.monitoring.loggers import run_logger
 from pwfn.records.metric_names import ROUND_VIEW
 from pwfn.records.rounds import (
     CLUSTER_COLUMNS,
@@ -31,7 +31,7 @@ from pwfn.records.rounds import (
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
-    from pwfn.round_view import RoundView
+    from pwfn.monitoring.round_media import RoundView
 
 SUMMARY = ("clustered/top1", "entropy_bits", "unique_weights")  # the figures that the table of a sweep shows
 

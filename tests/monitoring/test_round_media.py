@@ -12,9 +12,9 @@ from pwfn.clustering import chunking
 from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.greedy_round import cluster_round
 from pwfn.clustering.statistics import cluster_rows
-from pwfn.pictures import codebook_figure
+from pwfn.monitoring.plots import codebook_figure
+from pwfn.monitoring.round_media import BINS, round_view
 from pwfn.records.metric_names import ROUND_VIEW
-from pwfn.round_view import BINS, round_view
 
 
 def clustered(size: int, fraction: float):  # type: ignore[no-untyped-def]

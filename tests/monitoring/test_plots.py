@@ -11,10 +11,10 @@ import torch
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from pwfn.pictures import _apart, draw_rounds, draw_weights, rounds_figure, weights_figure
+from pwfn.monitoring.plots import _apart, draw_rounds, draw_weights, rounds_figure, weights_figure
 from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.records.weight_histogram import WeightHistogram
-from tests.test_reporting import BASELINE, record
+from tests.monitoring.test_run_reporter import BASELINE, record
 
 FRACTIONS = (0.2, 0.6, 0.9, 1.0)
 
@@ -134,7 +134,7 @@ def test_degenerate_weights_can_be_drawn(tmp_path: Path, before: torch.Tensor) -
 
 def test_no_global_matplotlib_state_is_touched(tmp_path: Path) -> None:
     code = (
-        "import sys, torch, pathlib; from pwfn.pictures import draw_weights;"
+        "import sys, torch, pathlib; from pwfn.monitoring.plots import draw_weights;"
         "from pwfn.records.weight_histogram import WeightHistogram as W; "
         f"draw_weights(W.of(torch.randn(9), torch.zeros(9)), pathlib.Path({str(tmp_path / 'w.png')!r}));"
         "print('matplotlib.pyplot' in sys.modules)"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pwfn.time_left import TimeLeft
+from pwfn.monitoring.eta import TimeLeft
 
 
 @given(
