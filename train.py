@@ -23,7 +23,7 @@ if __name__ == "__main__":
     orphan.stop_with_parent()
     resolvers.register()
     from pwfn import resume
-    from pwfn.settings import TrainSettings
+    from pwfn.run.settings import TrainSettings
     from pwfn.sweep import resume as resume_sweep
 
     if resume_sweep.is_asked(sys.argv[1:]):

@@ -54,7 +54,7 @@ def prepare(folder: Path) -> None:
     from pwfn.clustering.codebook import AdditivePow2
     from pwfn.clustering.rules import Greedy
     from pwfn.clustering.sigma_join import std_mu
-    from pwfn.network import FlatWeights, cluster_network
+    from pwfn.run.cluster_network import FlatWeights, cluster_network
 
     model = network()
     tensors = quantised_tensors(model)

@@ -135,7 +135,7 @@ def dry_run_of(weights: Path, folder: Path, overrides: list[str]) -> list[dict[s
 
     from pwfn import config, resolvers
     from pwfn.dry_run_report import dry_run
-    from pwfn.settings import TrainSettings
+    from pwfn.run.settings import TrainSettings
 
     resolvers.register()
     with initialize_config_dir(version_base="1.3", config_dir=str(Path(__file__).parents[1] / "conf")):

@@ -26,7 +26,7 @@ from pwfn.models.timm_model import build_bayesian, data_config
 from pwfn.monitoring.console import show
 from pwfn.randomness import seed_run
 from pwfn.records.rounds import Column, by_key, csv_text, write_atomically, write_result
-from pwfn.settings import TrainSettings
+from pwfn.run.settings import TrainSettings
 
 ALARM = "bold red"
 DISPLACED = 10  # tensors that are listed by name

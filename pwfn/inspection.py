@@ -16,7 +16,7 @@ from pwfn.checkpoint import saved_run
 from pwfn.models.timm_model import ModelError, build_bayesian
 from pwfn.monitoring.console import show
 from pwfn.records.rounds import csv_text, write_atomically, write_result
-from pwfn.settings import TrainSettings
+from pwfn.run.settings import TrainSettings
 
 LARGEST = 5  # tensors that are listed by name, of those that are quantised and of those that are not
 NAMED = 4  # tied parameters and normalising modules that are listed by name

@@ -39,7 +39,7 @@ _PLACES = {
     "rules.Greedy": "pwfn.clustering.rules.Greedy",
     "rules.GreedyBits": "pwfn.clustering.rules.GreedyBits",
     "rules.Nearest": "pwfn.clustering.rules.Nearest",
-    "schedule.Schedule": "pwfn.schedule.Schedule",
+    "schedule.Schedule": "pwfn.run.schedule.Schedule",
     "sigma_join.AllowRetraining": "pwfn.clustering.sigma_join.AllowRetraining",
     "sigma_join.DivideBy10": "pwfn.clustering.sigma_join.DivideBy10",
     "sigma_join.DivideBy2": "pwfn.clustering.sigma_join.DivideBy2",

@@ -23,7 +23,7 @@ from pwfn.checkpoint import files, saved_run
 from pwfn.config import ConfigError, flat, load, refuse
 from pwfn.overrides import OverrideReader, apply, reason_of
 from pwfn.preflight import COMPOSE_ERRORS, config_loader
-from pwfn.settings import TrainSettings
+from pwfn.run.settings import TrainSettings
 
 KEY = "resume="
 MAY_CHANGE = (

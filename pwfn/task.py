@@ -17,8 +17,8 @@ from pwfn import config
 from pwfn.checkpoint.files import FOLDER as CHECKPOINTS
 from pwfn.errors import RunError, Stopped
 from pwfn.records import failure
+from pwfn.run.settings import TrainSettings
 from pwfn.secrets import without_given_secrets
-from pwfn.settings import TrainSettings
 from pwfn.sweep.folder import SWEEP, name_of
 
 SHARED_PROCESS = (
@@ -43,7 +43,7 @@ def train(cfg: DictConfig) -> float:
 
 def go_on(settings: TrainSettings, plain: Any, folder: Path) -> None:
     """Resume the run in `folder`, whose configuration this is."""
-    from pwfn.run import run
+    from pwfn.run.start import run
 
     with _ended_in_one_line(folder):
         run(settings, plain, folder, name=folder.name, resume=True)
@@ -90,7 +90,7 @@ def _do(settings: TrainSettings, plain: Any, folder: Path, hydra: Any) -> float:
         from pwfn.dry_run_report import dry_run
 
         return dry_run(settings, plain, folder)[-1].size.entropy_mb
-    from pwfn.run import run
+    from pwfn.run.start import run
 
     _refuse_shared_process(hydra, settings.trainer.devices * settings.trainer.num_nodes)
     name = settings.name or without_given_secrets(" ".join(hydra.overrides.task)) or "default"

@@ -70,8 +70,8 @@ def composed() -> Compose:
 @pytest.fixture(scope="session")
 def small_run(composed: Compose):  # type: ignore[no-untyped-def]
     """`small_run(folder, *overrides)`: a whole run in this process, two rounds on a few images."""
-    from pwfn.run import Finished, run
-    from pwfn.settings import TrainSettings
+    from pwfn.run.settings import TrainSettings
+    from pwfn.run.start import Finished, run
 
     def start(folder: Path, *overrides: str) -> Finished:
         cfg = composed(*SMALL, *overrides)

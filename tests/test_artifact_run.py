@@ -14,13 +14,13 @@ import torch
 
 import pwfn
 from pwfn import export
-from pwfn.artifact.of_run import write_for_run
 from pwfn.data import DataError, Digits, ImageData, Synthetic
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import rebuilt_settings, subject_of
 from pwfn.evaluation.task import evaluate
 from pwfn.preflight import preflight
-from pwfn.run import Finished
+from pwfn.run.artifact import write_for_run
+from pwfn.run.start import Finished
 from tests.conftest import PROJECT, Compose, Program
 from tests.support.documents import commands_of
 from tests.support.evaluation import measured, settings

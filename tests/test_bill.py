@@ -18,7 +18,7 @@ from torch import nn
 from pwfn.bayesian.posterior import quantised_tensors, to_bayesian
 from pwfn.evaluation.bill import bill, signed_digits, weight_uses
 from pwfn.evaluation.bill_report import bill_csv, bill_sentence
-from pwfn.run import Finished
+from pwfn.run.start import Finished
 from tests.support import oracles
 from tests.support.clustered import clustered
 from tests.support.evaluation import measured

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 
 from pwfn import resolvers
 from pwfn.preflight import preflight
-from pwfn.settings import TrainSettings
+from pwfn.run.settings import TrainSettings
 from tests.conftest import PROJECT
 
 RAY = "hydra_plugins.hydra_ray_launcher"

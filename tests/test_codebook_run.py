@@ -25,7 +25,7 @@ from pwfn.errors import RunError
 from pwfn.evaluation import frontier
 from pwfn.evaluation.frontier import cluster_to_the_end
 from pwfn.records.rounds import read_clusters, read_records
-from pwfn.run import Finished
+from pwfn.run.start import Finished
 from tests.support.evaluation import measured
 
 SmallRun = Callable[..., Finished]

@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from pwfn import resolvers
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.preflight import preflight
-from pwfn.settings import TrainSettings
+from pwfn.run.settings import TrainSettings
 from tests.conftest import PROJECT, SMALL, Program
 from tests.support.documents import commands_of
 from tests.support.wandb_offline import find_runs, read_run

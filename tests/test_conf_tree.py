@@ -17,9 +17,9 @@ import yaml
 from pwfn import config
 from pwfn.data import Mix
 from pwfn.evaluation.settings import EvaluateSettings
-from pwfn.finishing import Finishing
 from pwfn.models.timm_model import ModelSpec, Quantize
-from pwfn.settings import Pretraining, TrainerSpec, TrainSettings
+from pwfn.run.finishing import Finishing
+from pwfn.run.settings import Pretraining, TrainerSpec, TrainSettings
 from pwfn.training.distillation import Distillation
 from tests.conftest import Compose
 

@@ -19,7 +19,7 @@ from pwfn.evaluation.measure import Setup, measure
 from pwfn.evaluation.predict import LabelledImages
 from pwfn.evaluation.settings import Corruptions
 from pwfn.evaluation.subject import subject_of
-from pwfn.run import Finished
+from pwfn.run.start import Finished
 from tests.support.evaluation import settings
 
 PIXELS = torch.rand(3, 3, 40, 40, generator=torch.Generator().manual_seed(0))

@@ -21,8 +21,8 @@ from benchmarks import kill_and_resume as kills
 from pwfn import config
 from pwfn.checkpoint import files
 from pwfn.records.rounds import read_records
-from pwfn.run import run
-from pwfn.settings import TrainSettings
+from pwfn.run.settings import TrainSettings
+from pwfn.run.start import run
 from tests.conftest import PROJECT, SMALL, Compose, Program, clean_environment
 from tests.support.evaluation import measured
 from tests.support.wandb_offline import find_runs, read_run

@@ -23,11 +23,11 @@ from pwfn.dry_run import DryRun, DryRunRecord, Untrained
 from pwfn.dry_run_report import DISPLACED, LAYER_COLUMNS, dry_run
 from pwfn.errors import RunError
 from pwfn.models.timm_model import ModelError, build_bayesian
-from pwfn.network import FlatWeights, cluster_network
 from pwfn.records.rounds import Scores
 from pwfn.report import REPORT
-from pwfn.rounds import RoundLoop
-from pwfn.settings import TrainSettings
+from pwfn.run.cluster_network import FlatWeights, cluster_network
+from pwfn.run.round_loop import RoundLoop
+from pwfn.run.settings import TrainSettings
 from pwfn.training.module import Phase
 from tests.conftest import Compose, Program
 from tests.support import oracles

@@ -27,7 +27,7 @@ from pwfn.evaluation.predict import Computing, LabelledImages, drawn, predict, p
 from pwfn.evaluation.subject import subject_of
 from pwfn.evaluation.task import run
 from pwfn.monitoring.loggers import Csv, Wandb
-from pwfn.run import Finished
+from pwfn.run.start import Finished
 from tests.support.evaluation import measured, settings
 from tests.support.wandb_offline import find_runs, read_run
 

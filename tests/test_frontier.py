@@ -23,8 +23,8 @@ from pwfn.evaluation.frontier import saved_rounds
 from pwfn.evaluation.predict import Computing
 from pwfn.evaluation.subject import rebuilt_settings, subject_of
 from pwfn.models.batchnorm import reestimate
-from pwfn.network import FlatWeights
-from pwfn.run import Finished
+from pwfn.run.cluster_network import FlatWeights
+from pwfn.run.start import Finished
 from tests.support.evaluation import measured, settings
 
 ON = Computing(torch.device("cpu"), "32-true")

@@ -21,7 +21,7 @@ from pwfn.bayesian.posterior import QUANTISED_TYPES, to_bayesian
 from pwfn.data import ImageFolder, Synthetic
 from pwfn.inspection import inspect, show_coverage
 from pwfn.models.timm_model import ModelError, ModelSpec, build_bayesian
-from pwfn.settings import TrainSettings
+from pwfn.run.settings import TrainSettings
 from tests.conftest import Compose, Program
 
 # One small model of each module of timm.models, by what small models are called.

@@ -19,7 +19,7 @@ from pwfn.evaluation.noise_report import noise_section
 from pwfn.evaluation.settings import NoiseLevels
 from pwfn.evaluation.subject import subject_of
 from pwfn.records.rounds import Scores
-from pwfn.run import Finished
+from pwfn.run.start import Finished
 from tests.support.evaluation import measured, settings
 
 LEVELS = NoiseLevels(2, (0.01, 0.5), (0.3,), (2.0,))

@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 
 from pwfn import resolvers
 from pwfn.preflight import preflight
-from pwfn.settings import TrainSettings
+from pwfn.run.settings import TrainSettings
 from tests.conftest import PROJECT
 from tests.support import toy_sweep
 from tests.support.toy_sweep import jobs, started, sweep

@@ -23,7 +23,7 @@ from pwfn.report.compare import FIGURES, differences, figures
 from pwfn.report.details import as_json, details, repeat
 from pwfn.report.figures import COLOURS, SHAPES
 from pwfn.report.page import NoReport, read_runs, short_paths, write_report
-from pwfn.run import Finished
+from pwfn.run.start import Finished
 from tests.support.report_runs import EVIL, Page, copy_run, make_sweep
 
 

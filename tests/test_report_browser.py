@@ -16,7 +16,7 @@ from selenium.webdriver.support.ui import Select
 
 from pwfn.report import REPORT
 from pwfn.report.page import write_report
-from pwfn.run import Finished
+from pwfn.run.start import Finished
 from tests.support.browser import CHROMIUM, DRIVER, FLAGS, PHONE, Reader
 from tests.support.report_runs import EVIL, make_sweep
 

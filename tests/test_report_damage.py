@@ -11,7 +11,7 @@ from pwfn.report.collect import read_run
 from pwfn.report.compare import figures
 from pwfn.report.details import as_json, details
 from pwfn.report.page import write_report
-from pwfn.run import Finished
+from pwfn.run.start import Finished
 from tests.support.report_runs import Page, copy_run
 
 

@@ -16,8 +16,8 @@ import pytest
 import torch
 import torch.distributed
 
-from pwfn.run import run
-from pwfn.settings import TrainSettings
+from pwfn.run.settings import TrainSettings
+from pwfn.run.start import run
 from tests.conftest import SMALL, Compose
 
 RUNS = 3  # benchmarks/sweep_memory.py makes 20, and looks at memory

@@ -9,7 +9,7 @@ import pytest
 
 from pwfn import resolvers
 from pwfn.preflight import preflight
-from pwfn.settings import TrainSettings
+from pwfn.run.settings import TrainSettings
 from tests.conftest import PROJECT, SMALL, Program
 from tests.support.documents import commands_of
 

@@ -19,7 +19,7 @@ from pwfn.data import Synthetic
 from pwfn.errors import RunError
 from pwfn.evaluation.settings import CodebookSpec, NoiseLevels, PruneCodebook
 from pwfn.evaluation.surgery import apply_merges, merges_down_to, usage
-from pwfn.run import Finished
+from pwfn.run.start import Finished
 from tests.support.clustered import clustered
 from tests.support.evaluation import measured, settings
 

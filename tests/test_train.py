@@ -20,7 +20,7 @@ from scipy.stats import entropy
 
 from pwfn.models.timm_model import ModelSpec, warn_if_random
 from pwfn.records.rounds import COLUMNS
-from pwfn.run import Finished
+from pwfn.run.start import Finished
 from tests.support import oracles
 from tests.support.wandb_offline import find_runs, read_run
 

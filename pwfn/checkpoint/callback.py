@@ -27,7 +27,7 @@ from pwfn.training.module import TrainingDiverged
 from pwfn.training.signals import StopRequest, stopped_by
 
 if TYPE_CHECKING:
-    from pwfn.settings import CheckpointSpec
+    from pwfn.run.settings import CheckpointSpec
 
 FORMAT = 2
 _SAVE = 1  # what ranks agree on after a step: 0 nothing, 1 save, anything above: save and stop for that signal

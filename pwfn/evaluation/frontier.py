@@ -26,9 +26,9 @@ from pwfn.evaluation.measure import Setup, scores_of
 from pwfn.evaluation.report import Section, plain_table
 from pwfn.evaluation.subject import CLUSTERED, rebuilt_settings
 from pwfn.monitoring.plots import GREEN, INK, ORANGE, save, tidy
-from pwfn.network import FlatWeights, cluster_network
 from pwfn.records.rounds import RoundRecord, read_records, write_atomically
-from pwfn.settings import TrainSettings
+from pwfn.run.cluster_network import FlatWeights, cluster_network
+from pwfn.run.settings import TrainSettings
 
 
 @dataclass(frozen=True)

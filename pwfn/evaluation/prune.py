@@ -10,7 +10,6 @@ from typing import Any
 from pwfn.artifact import describe
 from pwfn.artifact.header import Recipe
 from pwfn.artifact.network import take_apart
-from pwfn.artifact.of_run import ARTIFACT
 from pwfn.artifact.receipt import Receipt
 from pwfn.artifact.write import write
 from pwfn.errors import RunError
@@ -18,6 +17,7 @@ from pwfn.evaluation.measure import Measured, Setup
 from pwfn.evaluation.report import Section
 from pwfn.evaluation.subject import CLUSTERED
 from pwfn.evaluation.surgery import Merge, Usage, apply_merges, merges_down_to, usage
+from pwfn.run.artifact import ARTIFACT
 
 NAME = "pruned"
 FILE = "pruned.pwfn"

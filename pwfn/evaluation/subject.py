@@ -22,7 +22,7 @@ from pwfn.evaluation.predict import AUTOCAST
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.models.timm_model import build_bayesian, data_config
 from pwfn.records.rounds import SUMMARY_FILE, RoundRecord, Scores, last_clustering
-from pwfn.settings import TrainSettings
+from pwfn.run.settings import TrainSettings
 
 FOLDER = "evaluation"
 NO_NOISE = "no round trained under noise (noise=false, or no epochs), so no sigma was learned"

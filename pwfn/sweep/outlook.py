@@ -21,7 +21,7 @@ def expected(config: DictConfig) -> dict[str, Any]:
     """The work of one job, as far as it can be told from its configuration; an empty dict where there is none."""
     if "schedule" not in config:  # not one of train.py, whose settings are not needed then
         return {}
-    from pwfn.workload import of_config  # imports torch
+    from pwfn.run.workload import of_config  # imports torch
 
     found = of_config(config)
     return asdict(found) if found else {}

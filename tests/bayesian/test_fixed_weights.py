@@ -18,7 +18,7 @@ from pwfn.bayesian.regularizer import Exponential, Linear, LinearOnGrad, Regular
 from pwfn.clustering import sigma_join
 from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.rules import Greedy
-from pwfn.network import FlatWeights, check_fixed, cluster_network
+from pwfn.run.cluster_network import FlatWeights, check_fixed, cluster_network
 from pwfn.training.module import BayesianClassifier, Phase
 from pwfn.training.optimizer import SGD, Adam, AdamW, OptimizerSpec
 

@@ -22,9 +22,9 @@ from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.checkpoint import files
 from pwfn.errors import Stopped
 from pwfn.monitoring.progress import RunProgress
-from pwfn.rounds import RoundLoop
-from pwfn.run import Finished, run
-from pwfn.settings import TrainSettings
+from pwfn.run.round_loop import RoundLoop
+from pwfn.run.settings import TrainSettings
+from pwfn.run.start import Finished, run
 from pwfn.training.module import BayesianClassifier, TrainingDiverged
 from tests.conftest import SMALL, Compose
 from tests.support.wandb_offline import find_runs, read_run

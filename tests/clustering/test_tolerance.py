@@ -24,12 +24,12 @@ from pwfn.clustering.tolerance import Constant, Fisher, Relative, Sigma, Toleran
 from pwfn.config import ConfigError
 from pwfn.errors import InvalidValueError
 from pwfn.evaluation.subject import rebuilt_settings
-from pwfn.settings import TrainSettings
+from pwfn.run.settings import TrainSettings
 from pwfn.training.module import TrainingDiverged
 from tests.conftest import Compose
+from tests.run.test_round_loop import loop
 from tests.support import oracles
 from tests.support.evaluation import measured
-from tests.test_rounds import loop
 
 RULES: list[Tolerance] = [Sigma(), Constant(0.004), Relative(0.03), Fisher(0.004, batches=3, floor=0.01)]
 BOOK = [1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 16, 17, 18, 20, 24]

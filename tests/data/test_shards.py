@@ -145,8 +145,8 @@ def test_a_whole_run_on_shards_is_evaluated_to_the_same_scores(composed: Compose
     from omegaconf import OmegaConf
 
     from pwfn import config
-    from pwfn.run import run
-    from pwfn.settings import TrainSettings
+    from pwfn.run.settings import TrainSettings
+    from pwfn.run.start import run
     from tests.support.evaluation import measured
 
     write_shards(tmp_path / "shards")

@@ -19,7 +19,7 @@ from scipy.stats import entropy
 from pwfn.records.layer_table import LAYER_COLUMNS
 from pwfn.records.provenance import PACKAGES, Provenance, commit
 from pwfn.records.weight_histogram import BINS, WeightHistogram, as_fraction
-from pwfn.run import Finished
+from pwfn.run.start import Finished
 
 
 def final_and_start(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:

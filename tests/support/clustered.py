@@ -13,7 +13,7 @@ from pwfn.bayesian.prior import Pow2Distance
 from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.rules import Greedy
 from pwfn.clustering.sigma_join import SigmaJoin, std_mu
-from pwfn.network import FlatWeights, cluster_network
+from pwfn.run.cluster_network import FlatWeights, cluster_network
 
 
 def clustered(

@@ -15,7 +15,7 @@ from pwfn.bayesian.prior import Constant
 from pwfn.bayesian.regularizer import NoRegularizer
 from pwfn.config import ConfigError
 from pwfn.errors import InvalidValueError
-from pwfn.settings import TrainSettings
+from pwfn.run.settings import TrainSettings
 from pwfn.training.distillation import Distillation, Teacher
 from pwfn.training.module import BayesianClassifier, Phase, TrainingDiverged
 from pwfn.training.optimizer import SGD

@@ -20,14 +20,14 @@ from pwfn.clustering.codebook import AdditivePow2, Codebook
 from pwfn.clustering.fitted_codebook import KMeans
 from pwfn.clustering.rules import Greedy
 from pwfn.clustering.sigma_join import std_mu
-from pwfn.network import FlatWeights
 from pwfn.records.rounds import Scores
-from pwfn.rounds import RoundLoop
-from pwfn.schedule import Schedule
+from pwfn.run.cluster_network import FlatWeights
+from pwfn.run.round_loop import RoundLoop
+from pwfn.run.schedule import Schedule
 from pwfn.training import distributed
 from pwfn.training.module import Phase, TrainingDiverged
 from pwfn.training.optimizer import SGD
-from tests.test_rounds import FakeRunner
+from tests.run.test_round_loop import FakeRunner
 
 BACKENDS = ("gloo", "cuda:gloo")  # the second cannot send CPU tensors, as NCCL cannot: GPUs train, the CPU clusters
 CODEBOOKS: tuple[Codebook, ...] = (AdditivePow2(), KMeans(6, scope="tensor"))  # one with each

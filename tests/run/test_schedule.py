@@ -6,7 +6,7 @@ import pytest
 
 from pwfn.clustering.rules import Greedy
 from pwfn.errors import InvalidValueError
-from pwfn.schedule import Schedule
+from pwfn.run.schedule import Schedule
 
 NAN, INF = float("nan"), float("inf")
 

@@ -14,7 +14,7 @@ from pwfn.clustering import sigma_join
 from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.greedy_round import cluster_round
 from pwfn.clustering.rules import Greedy
-from pwfn.network import FlatWeights, check_fixed, cluster_network
+from pwfn.run.cluster_network import FlatWeights, check_fixed, cluster_network
 
 RULE = Greedy(inc=1.5, zero_fix=False)
 OPTIONS: dict[str, Any] = {"fraction": 0.6, "threshold": 1.5}

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pwfn.config import ConfigError, load
 from pwfn.data.samplers import ends_in_one, images_per_rank
-from pwfn.settings import TrainSettings
+from pwfn.run.settings import TrainSettings
 
 
 @dataclass(frozen=True)

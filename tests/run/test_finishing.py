@@ -18,12 +18,12 @@ from pwfn import config
 from pwfn.bayesian.posterior import to_bayesian
 from pwfn.checkpoint import saved_run
 from pwfn.errors import RunError
-from pwfn.finishing import Finishing
 from pwfn.records.rounds import is_finishing, last_clustering, read_clusters
-from pwfn.rounds import RoundLoop
-from pwfn.run import Finished, run
-from pwfn.runner import LightningRunner
-from pwfn.settings import TrainSettings
+from pwfn.run.finishing import Finishing
+from pwfn.run.lightning_runner import LightningRunner
+from pwfn.run.round_loop import RoundLoop
+from pwfn.run.settings import TrainSettings
+from pwfn.run.start import Finished, run
 from pwfn.training.module import BayesianClassifier
 from pwfn.training.optimizer import SGD
 from tests.checkpoint.test_resume import Killed, killed

@@ -16,7 +16,6 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pwfn.artifact import describe
-from pwfn.artifact.of_run import ARTIFACT, ARTIFACT_FACTS, recipe_warnings, write_for_run
 from pwfn.bayesian.coverage import Coverage, coverage
 from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.checkpoint import files, saved_run
@@ -32,16 +31,17 @@ from pwfn.monitoring.loggers import run_logger
 from pwfn.monitoring.plots import draw_rounds, draw_weights
 from pwfn.monitoring.progress import RunProgress
 from pwfn.monitoring.run_reporter import RunReporter
-from pwfn.network import FlatWeights
 from pwfn.randomness import seed_rank, seed_run
 from pwfn.records.layer_table import LAYER_COLUMNS, LAYERS, layer_rows
 from pwfn.records.provenance import Provenance
 from pwfn.records.rounds import RoundRecord, Scores, csv_text, write_atomically
 from pwfn.records.weight_histogram import HISTOGRAM, WeightHistogram
 from pwfn.report import report_at_end
-from pwfn.runner import LightningRunner
-from pwfn.settings import TrainSettings
-from pwfn.stages import Stages
+from pwfn.run.artifact import ARTIFACT, ARTIFACT_FACTS, recipe_warnings, write_for_run
+from pwfn.run.cluster_network import FlatWeights
+from pwfn.run.lightning_runner import LightningRunner
+from pwfn.run.settings import TrainSettings
+from pwfn.run.stages import Stages
 from pwfn.training.module import BayesianClassifier, TrainingDiverged
 from pwfn.training.signals import StopRequest
 from pwfn.training.step_statistics import StepStatistics

@@ -14,11 +14,11 @@ from omegaconf import OmegaConf
 from benchmarks.kill_and_resume import differences
 from pwfn import config
 from pwfn.checkpoint import files
-from pwfn.costly_round import BEFORE, CLUSTERING, TRAINING, CostlyRound
 from pwfn.errors import InvalidValueError, Stopped
 from pwfn.records.rounds import RoundRecord, Scores, read_records
-from pwfn.run import Finished, run
-from pwfn.settings import TrainSettings
+from pwfn.run.accuracy_guard import BEFORE, CLUSTERING, TRAINING, CostlyRound
+from pwfn.run.settings import TrainSettings
+from pwfn.run.start import Finished, run
 from tests.conftest import SMALL, Compose
 
 BASELINE = Scores(90.0, 99.0, 0.3)

@@ -9,7 +9,6 @@ from typing import Any
 from torch import Tensor
 
 from pwfn.artifact.network import plain_state
-from pwfn.artifact.of_run import write_for_run
 from pwfn.bayesian.posterior import quantised_tensors, set_sigma
 from pwfn.checkpoint import saved_run
 from pwfn.checkpoint.callback import Saver
@@ -17,11 +16,12 @@ from pwfn.checkpoint.run_state import PRETRAINING
 from pwfn.monitoring.progress import RunProgress
 from pwfn.monitoring.round_media import RoundView, round_view
 from pwfn.monitoring.run_reporter import RunReporter
-from pwfn.network import FlatWeights
 from pwfn.records.rounds import RoundRecord, Scores
-from pwfn.rounds import RoundLoop
-from pwfn.runner import LightningRunner
-from pwfn.settings import TrainSettings
+from pwfn.run.artifact import write_for_run
+from pwfn.run.cluster_network import FlatWeights
+from pwfn.run.lightning_runner import LightningRunner
+from pwfn.run.round_loop import RoundLoop
+from pwfn.run.settings import TrainSettings
 from pwfn.training import distributed
 from pwfn.training.distillation import Teacher
 from pwfn.training.module import Phase

@@ -16,13 +16,13 @@ from pwfn.clustering.codebook import Codebook
 from pwfn.clustering.rules import Rule
 from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.clustering.tolerance import Tolerance
-from pwfn.costly_round import CostlyRound
 from pwfn.data import ImageData
 from pwfn.errors import Fault, InvalidValueError, require
-from pwfn.finishing import Finishing
 from pwfn.models.timm_model import ModelSpec
 from pwfn.monitoring.loggers import LoggerSpec
-from pwfn.schedule import Schedule
+from pwfn.run.accuracy_guard import CostlyRound
+from pwfn.run.finishing import Finishing
+from pwfn.run.schedule import Schedule
 from pwfn.training.distillation import Distillation
 from pwfn.training.optimizer import OptimizerSpec
 
@@ -84,7 +84,7 @@ class TrainerSpec:
         )
 
     def build(self, *, folder: str, callbacks: list[Callback], logger: Logger | None) -> Trainer:
-        """The one trainer of a run. It is quiet: `pwfn.monitoring.progress` shows what goes on, `pwfn.rounds` saves."""
+        """The one trainer of a run. It is quiet: `pwfn.monitoring.progress` shows what goes on, `pwfn.run.round_loop` saves."""
         from pytorch_lightning import Trainer
 
         return Trainer(

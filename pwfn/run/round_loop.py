@@ -18,10 +18,10 @@ from pwfn.clustering.greedy_round import ClusterResult
 from pwfn.clustering.rules import Rule
 from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.clustering.tolerance import Sigma, Tolerance
-from pwfn.finishing import Finishing
-from pwfn.network import FlatWeights, check_fixed, cluster_network
 from pwfn.records.rounds import RoundRecord, Scores
-from pwfn.schedule import Schedule
+from pwfn.run.cluster_network import FlatWeights, check_fixed, cluster_network
+from pwfn.run.finishing import Finishing
+from pwfn.run.schedule import Schedule
 from pwfn.training.distributed import agree, is_first
 from pwfn.training.module import Phase, TrainingDiverged
 from pwfn.training.optimizer import OptimizerSpec

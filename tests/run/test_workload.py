@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pwfn import config
-from pwfn.settings import TrainSettings
-from pwfn.workload import Workload, of_config, workload
+from pwfn.run.settings import TrainSettings
+from pwfn.run.workload import Workload, of_config, workload
 from tests.conftest import SMALL, Compose
 
 

@@ -21,7 +21,7 @@ from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.secrets import without_secrets
 
 if TYPE_CHECKING:
-    from pwfn.settings import TrainSettings
+    from pwfn.run.settings import TrainSettings
 
 ARTIFACT = "model.pwfn"
 ARTIFACT_FACTS = ("format_version", "file", "weights", "free", "model", "receipt", "metrics", "weights_sha256")

@@ -16,10 +16,10 @@ from pwfn.bayesian.prior import Pow2Distance
 from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.rules import Greedy
 from pwfn.clustering.sigma_join import std_mu
-from pwfn.network import FlatWeights
 from pwfn.records.rounds import Scores
-from pwfn.rounds import RoundLoop, RoundOutcome
-from pwfn.schedule import Schedule
+from pwfn.run.cluster_network import FlatWeights
+from pwfn.run.round_loop import RoundLoop, RoundOutcome
+from pwfn.run.schedule import Schedule
 from pwfn.training.module import Phase
 from pwfn.training.optimizer import SGD
 from tests.support import oracles
