@@ -49,7 +49,7 @@ def prepare(folder: Path) -> None:
     from safetensors.torch import save_file
 
     import pwfn
-    from pwfn.artifact.network import plain_state
+    from pwfn.artifact.parts import plain_state
     from pwfn.bayesian.posterior import quantised_tensors
     from pwfn.clustering.codebook import AdditivePow2
     from pwfn.clustering.rules import Greedy

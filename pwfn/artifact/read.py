@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pwfn.artifact import container
 from pwfn.artifact.container import ArtifactError
 from pwfn.artifact.header import Header, parse
-from pwfn.artifact.network import DTYPES
+from pwfn.artifact.parts import DTYPES
 from pwfn.artifact.recipe import build, model_bytes
 from pwfn.artifact.sigma import decode_sigma
 from pwfn.artifact.weights import Decoded, decode_weights

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pwfn.artifact.coding import Decoder, Encoder, Symbols, Table, levels_of
 from pwfn.artifact.container import ArtifactError, Buffer, inflate
 from pwfn.artifact.header import MOST_ENTRIES, Header
-from pwfn.artifact.network import Bits, Book, Parts
+from pwfn.artifact.parts import Bits, Book, Parts
 from pwfn.artifact.weights import Decoded, deflated, plain
 
 

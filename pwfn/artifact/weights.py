@@ -17,7 +17,7 @@ from pwfn.artifact.coding import Decoder, Encoder, Ints, Levels, Symbols, Table
 from pwfn.artifact.container import ArtifactError, Buffer, inflate
 from pwfn.artifact.contexts import Classes, choose
 from pwfn.artifact.header import Coded, Header, view_shape
-from pwfn.artifact.network import Parts
+from pwfn.artifact.parts import Parts
 from pwfn.artifact.tables import Ids, pool
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pwfn.artifact import container
 from pwfn.artifact.container import ArtifactError
 from pwfn.artifact.header import Codebook, Header, Plain, Preprocessing, Recipe, Section, reason_of
-from pwfn.artifact.network import DTYPES, Parts, take_apart
+from pwfn.artifact.parts import DTYPES, Parts, take_apart
 from pwfn.artifact.receipt import Receipt, make_receipt, zipped_bytes
 from pwfn.artifact.recipe import recipe_of
 from pwfn.artifact.sigma import encode_sigma

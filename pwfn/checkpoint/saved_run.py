@@ -19,7 +19,7 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 from yaml import YAMLError
 
-from pwfn.artifact.network import plain_state
+from pwfn.artifact.parts import plain_state
 from pwfn.checkpoint import files
 from pwfn.clustering.codebook import Values
 from pwfn.clustering.fitted_codebook import Table

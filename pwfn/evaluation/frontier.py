@@ -15,7 +15,7 @@ from rich.table import Table
 from torch import nn
 
 from pwfn.artifact import ArtifactError, describe, load
-from pwfn.artifact.network import take_apart
+from pwfn.artifact.parts import take_apart
 from pwfn.artifact.write import write
 from pwfn.bayesian.posterior import FREE, quantised_tensors
 from pwfn.checkpoint.saved_run import read_values

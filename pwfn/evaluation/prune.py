@@ -9,7 +9,7 @@ from typing import Any
 
 from pwfn.artifact import describe
 from pwfn.artifact.header import Recipe
-from pwfn.artifact.network import take_apart
+from pwfn.artifact.parts import take_apart
 from pwfn.artifact.receipt import Receipt
 from pwfn.artifact.write import write
 from pwfn.errors import RunError

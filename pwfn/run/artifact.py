@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pwfn.artifact.container import ArtifactError
 from pwfn.artifact.header import Recipe
-from pwfn.artifact.network import plain_state, take_apart
+from pwfn.artifact.parts import plain_state, take_apart
 from pwfn.artifact.receipt import Receipt
 from pwfn.artifact.recipe import recipe_of
 from pwfn.artifact.write import write

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pwfn.artifact.network import plain_state
+from pwfn.artifact.parts import plain_state
 from pwfn.bayesian.posterior import quantised_tensors, set_sigma
 from pwfn.checkpoint import saved_run
 from pwfn.checkpoint.callback import Saver

@@ -11,7 +11,7 @@ import torch
 from scipy.stats import entropy
 
 import pwfn
-from pwfn.artifact.network import take_apart
+from pwfn.artifact.parts import take_apart
 from pwfn.artifact.write import write
 from pwfn.bayesian.posterior import quantised_tensors, to_deterministic
 from tests.support.clustered import assert_same_model, clustered
