@@ -134,7 +134,7 @@ def dry_run_of(weights: Path, folder: Path, overrides: list[str]) -> list[dict[s
     from omegaconf import OmegaConf
 
     from pwfn import config, resolvers
-    from pwfn.dry_run_report import dry_run
+    from pwfn.preview.dry_run_report import dry_run
     from pwfn.run.settings import TrainSettings
 
     resolvers.register()

@@ -83,11 +83,13 @@ def _ended_in_one_line(folder: Path) -> Iterator[None]:
 
 def _do(settings: TrainSettings, plain: Any, folder: Path, hydra: Any) -> float:
     if settings.inspect:
-        from pwfn.inspection import inspect  # each task imports only what it needs: Lightning alone takes seconds
+        from pwfn.preview.inspection import (
+            inspect,  # each task imports only what it needs: Lightning alone takes seconds
+        )
 
         return 100 * inspect(settings, plain, folder).share
     if settings.dry_run:
-        from pwfn.dry_run_report import dry_run
+        from pwfn.preview.dry_run_report import dry_run
 
         return dry_run(settings, plain, folder)[-1].size.entropy_mb
     from pwfn.run.start import run

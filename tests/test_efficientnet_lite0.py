@@ -13,8 +13,8 @@ from rich.console import Console
 
 from benchmarks import efficientnet_lite0 as lite0
 from pwfn import config
-from pwfn.dry_run_report import dry_run
 from pwfn.models.timm_model import ModelSpec
+from pwfn.preview.dry_run_report import dry_run
 from pwfn.run.settings import TrainSettings
 from tests.conftest import Compose
 

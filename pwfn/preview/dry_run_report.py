@@ -19,11 +19,11 @@ from pwfn.checkpoint import saved_run
 from pwfn.clustering.tolerance import Gradients
 from pwfn.curvature.squared_gradients import squared_gradients
 from pwfn.data.module import ImageDataModule
-from pwfn.displacement import TensorMove
-from pwfn.dry_run import DryRun, DryRunRecord
-from pwfn.inspection import headline, show_coverage, write_coverage
 from pwfn.models.timm_model import build_bayesian, data_config
 from pwfn.monitoring.console import show
+from pwfn.preview.displacement import TensorMove
+from pwfn.preview.dry_run import DryRun, DryRunRecord
+from pwfn.preview.inspection import headline, show_coverage, write_coverage
 from pwfn.randomness import seed_run
 from pwfn.records.rounds import Column, by_key, csv_text, write_atomically, write_result
 from pwfn.run.settings import TrainSettings

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pwfn.clustering.candidates import MIN_UNIT
 from pwfn.clustering.chunking import CHUNK
-from pwfn.displacement import Moves, Spread, mean, spread, tensor_moves
+from pwfn.preview.displacement import Moves, Spread, mean, spread, tensor_moves
 
 N = 2 * CHUNK + 12345  # more than one chunk, the last one cut short
 

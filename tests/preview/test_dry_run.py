@@ -19,10 +19,10 @@ from safetensors.torch import save_file
 import pwfn
 from pwfn import config
 from pwfn.bayesian.posterior import quantised_tensors, set_sigma
-from pwfn.dry_run import DryRun, DryRunRecord, Untrained
-from pwfn.dry_run_report import DISPLACED, LAYER_COLUMNS, dry_run
 from pwfn.errors import RunError
 from pwfn.models.timm_model import ModelError, build_bayesian
+from pwfn.preview.dry_run import DryRun, DryRunRecord, Untrained
+from pwfn.preview.dry_run_report import DISPLACED, LAYER_COLUMNS, dry_run
 from pwfn.records.rounds import Scores
 from pwfn.report import REPORT
 from pwfn.run.cluster_network import FlatWeights, cluster_network

@@ -13,7 +13,7 @@ from scipy.stats import entropy
 from torch import nn
 
 from pwfn.bayesian.posterior import to_bayesian
-from pwfn.size import expected_size, other_bytes, symbol_counts
+from pwfn.preview.expected_size import expected_size, other_bytes, symbol_counts
 
 
 def test_sizes_are_sums_by_hand() -> None:

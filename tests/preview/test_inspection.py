@@ -15,12 +15,13 @@ import yaml
 from rich.console import Console
 from torch import nn
 
-from pwfn import config, inspection
+from pwfn import config
 from pwfn.bayesian.coverage import COVERAGE_COLUMNS, Coverage, coverage
 from pwfn.bayesian.posterior import QUANTISED_TYPES, to_bayesian
 from pwfn.data import ImageFolder, Synthetic
-from pwfn.inspection import inspect, show_coverage
 from pwfn.models.timm_model import ModelError, ModelSpec, build_bayesian
+from pwfn.preview import inspection
+from pwfn.preview.inspection import inspect, show_coverage
 from pwfn.run.settings import TrainSettings
 from tests.conftest import Compose, Program
 

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.clustering.tolerance import Gradients
-from pwfn.displacement import Moves, Spread, TensorMove, spread, tensor_moves
+from pwfn.preview.displacement import Moves, Spread, TensorMove, spread, tensor_moves
+from pwfn.preview.expected_size import ExpectedSize, expected_size, other_bytes, symbol_counts
 from pwfn.records.rounds import Column, Record, Scores, order_shares, real, whole
 from pwfn.run.cluster_network import FlatWeights
 from pwfn.run.round_loop import RoundLoop, RoundOutcome
 from pwfn.run.settings import TrainSettings
-from pwfn.size import ExpectedSize, expected_size, other_bytes, symbol_counts
 from pwfn.training.module import Phase
 
 
