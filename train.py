@@ -7,7 +7,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from pwfn import orphan, preflight, resolvers
+from pwfn import preflight, resolvers
+from pwfn.sweep import parent_watch
 
 CONF = Path(__file__).parent / "conf"
 
@@ -20,7 +21,7 @@ def main(cfg: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    orphan.stop_with_parent()
+    parent_watch.stop_with_parent()
     resolvers.register()
     from pwfn import resume
     from pwfn.run.settings import TrainSettings

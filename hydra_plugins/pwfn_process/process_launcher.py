@@ -27,13 +27,13 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from pwfn.orphan import PARENT, parent_pipe
 from pwfn.records import failure
 from pwfn.records.rounds import RESULT
 from pwfn.sweep import folder as sweep_folder
 from pwfn.sweep.folder import SweepError
 from pwfn.sweep.job import CONSOLE, Job, new_job, reason
 from pwfn.sweep.outlook import Outlook, expected, print_plan
+from pwfn.sweep.parent_watch import PARENT, parent_pipe
 from pwfn.sweep.table import Row, print_table, read_result, write_table
 
 log = logging.getLogger(__name__)
