@@ -13,7 +13,7 @@ CONF = Path(__file__).parent / "conf"
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
-    from pwfn.evaluation.task import evaluate
+    from pwfn.cli.evaluate import evaluate
 
     evaluate(cfg)
 

@@ -15,7 +15,7 @@ CONF = Path(__file__).parent / "conf"
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> float:
-    from pwfn.task import train  # torch and Lightning are imported only once something is to be run
+    from pwfn.cli.train import train  # torch and Lightning are imported only once something is to be run
 
     return train(cfg)
 
@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> float:
 if __name__ == "__main__":
     parent_watch.stop_with_parent()
     resolvers.register()
-    from pwfn import resume
+    from pwfn.cli import resume
     from pwfn.run.settings import TrainSettings
     from pwfn.sweep import resume as resume_sweep
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from pwfn.cli.resume import MAY_CHANGE
 from pwfn.records.rounds import COLUMNS
 from pwfn.report.collect import Run
 from pwfn.report.files import Number, number
-from pwfn.resume import MAY_CHANGE
 
 OWN = ("name", "report")  # of the run's label and of this file, not of what was computed
 SHOWN = 6  # of the keys that differ, before the reader asks for more

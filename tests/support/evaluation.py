@@ -11,9 +11,9 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from pwfn import config, resolvers
+from pwfn.cli.evaluate import run
 from pwfn.evaluation.measure import Measured
 from pwfn.evaluation.settings import EvaluateSettings
-from pwfn.evaluation.task import run
 
 CONF = Path(__file__).parent.parent / "conf"
 

@@ -56,7 +56,7 @@ def resume(config_dir: Path, config_name: str, argv: Sequence[str]) -> None:
         print(f"pwfn: the run in {folder} is finished, there is nothing to resume")
         files.remove(folder)  # of a run that was killed just before it did so
         return
-    from pwfn.task import go_on  # Lightning takes seconds to import
+    from pwfn.cli.train import go_on  # Lightning takes seconds to import
 
     go_on(load(TrainSettings, cfg), OmegaConf.to_container(cfg), folder)
 

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from pwfn import resolvers
 from pwfn.checkpoint import saved_run
-from pwfn.resume import is_asked, resume, resumed_config
+from pwfn.cli.resume import is_asked, resume, resumed_config
 from tests.conftest import PROJECT, SMALL, Compose
 
 
