@@ -6,7 +6,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from pwfn import preflight, resolvers
+from pwfn.config import preflight, resolvers
 
 CONF = Path(__file__).parent / "conf"
 

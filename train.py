@@ -7,7 +7,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from pwfn import preflight, resolvers
+from pwfn.config import preflight, resolvers
 from pwfn.sweep import parent_watch
 
 CONF = Path(__file__).parent / "conf"

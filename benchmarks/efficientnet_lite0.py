@@ -99,8 +99,8 @@ def photographs() -> Tensor:
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
-    config = timm.data.resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(NAME).to_dict())
-    transform = timm.data.create_transform(**config, is_training=False)
+    build = timm.data.resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(NAME).to_dict())
+    transform = timm.data.create_transform(**build, is_training=False)
     return torch.stack([transform(Image.fromarray(image)) for image in load_sample_images().images])
 
 
@@ -133,7 +133,7 @@ def dry_run_of(weights: Path, folder: Path, overrides: list[str]) -> list[dict[s
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from pwfn import config, resolvers
+    from pwfn.config import build, resolvers
     from pwfn.preview.dry_run_report import dry_run
     from pwfn.run.settings import TrainSettings
 
@@ -141,7 +141,7 @@ def dry_run_of(weights: Path, folder: Path, overrides: list[str]) -> list[dict[s
     with initialize_config_dir(version_base="1.3", config_dir=str(Path(__file__).parents[1] / "conf")):
         own = ["dry_run=true", "model=timm", f"model.name={NAME}", f"model.checkpoint='{weights}'", "data=image_folder"]
         cfg = compose("train", [*own, f"data.root='{folder}'", *overrides])
-    settings = config.load(TrainSettings, cfg)
+    settings = build.load(TrainSettings, cfg)
     records = dry_run(settings, OmegaConf.to_container(cfg, resolve=True), folder)
     return [record.flat() for record in records]
 

@@ -20,7 +20,7 @@ _PLACES = {
     "data.Synthetic": "pwfn.data.Synthetic",
     "data.TimmAugment": "pwfn.data.TimmAugment",
     "data.TimmData": "pwfn.data.TimmData",
-    "folders.OwnFolder": "pwfn.folders.OwnFolder",
+    "folders.OwnFolder": "pwfn.config.output_folders.OwnFolder",
     "logger.Csv": "pwfn.monitoring.loggers.Csv",
     "logger.NoLogger": "pwfn.monitoring.loggers.NoLogger",
     "logger.TensorBoard": "pwfn.monitoring.loggers.TensorBoard",

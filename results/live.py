@@ -19,10 +19,10 @@ from hydra import compose, initialize_config_dir
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pwfn import resolvers
 from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.clustering.statistics import entropy_bits, value_counts
-from pwfn.config import load
+from pwfn.config import resolvers
+from pwfn.config.build import load
 from pwfn.curvature.squared_gradients import squared_gradients
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import subject_of

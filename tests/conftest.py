@@ -14,7 +14,7 @@ import wandb
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from pwfn import config, resolvers
+from pwfn.config import build, resolvers
 
 PROJECT = Path(__file__).parent.parent
 SMALL = [
@@ -76,7 +76,7 @@ def small_run(composed: Compose):  # type: ignore[no-untyped-def]
     def start(folder: Path, *overrides: str) -> Finished:
         cfg = composed(*SMALL, *overrides)
         plain = OmegaConf.to_container(cfg, resolve=True)
-        return run(config.load(TrainSettings, cfg), plain, folder, name="test")
+        return run(build.load(TrainSettings, cfg), plain, folder, name="test")
 
     return start
 

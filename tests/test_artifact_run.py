@@ -15,10 +15,10 @@ import torch
 import pwfn
 from pwfn import export
 from pwfn.cli.evaluate import evaluate
+from pwfn.config.preflight import preflight
 from pwfn.data import DataError, Digits, ImageData, Synthetic
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import rebuilt_settings, subject_of
-from pwfn.preflight import preflight
 from pwfn.run.artifact import write_for_run
 from pwfn.run.start import Finished
 from tests.conftest import PROJECT, Compose, Program

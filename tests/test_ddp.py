@@ -18,8 +18,8 @@ import torch
 from omegaconf import OmegaConf
 
 from benchmarks import kill_and_resume as kills
-from pwfn import config
 from pwfn.checkpoint import files
+from pwfn.config import build
 from pwfn.records.rounds import read_records
 from pwfn.run.settings import TrainSettings
 from pwfn.run.start import run
@@ -190,7 +190,7 @@ def test_killed_and_resumed_two_ranks_end_with_the_same_bits(folder: Path, tmp_p
     kills.finished(kills.start(again, [], resume=True), again)
     assert kills.differences(folder / "run", again) == []
     alone = composed(*OF_TWO, "trainer=cpu")  # other bits, but it goes on
-    settings = config.load(TrainSettings, alone)
+    settings = build.load(TrainSettings, alone)
     finished = run(settings, OmegaConf.to_container(alone, resolve=True), one, name="", resume=True)
     assert [record.round for record in finished.records] == [0, 1, 2] and finished.records[-1].fraction == 1
 

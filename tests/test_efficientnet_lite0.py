@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from benchmarks import efficientnet_lite0 as lite0
-from pwfn import config
+from pwfn.config import build
 from pwfn.models.timm_model import ModelSpec
 from pwfn.preview.dry_run_report import dry_run
 from pwfn.run.settings import TrainSettings
@@ -74,7 +74,7 @@ def test_the_file_is_a_checkpoint_for_any_run(checkpoint: Path) -> None:
 def test_a_dry_run_of_real_weights(composed: Compose, checkpoint: Path, tmp_path: Path) -> None:
     overrides = ["model=timm", f"model.name={lite0.NAME}", f"model.checkpoint={checkpoint}", "data=image_folder"]
     cfg = composed("dry_run=true", *overrides, "schedule=three_rounds", f"data.root={tmp_path}")
-    records = dry_run(config.load(TrainSettings, cfg), {}, tmp_path, Console(quiet=True))
+    records = dry_run(build.load(TrainSettings, cfg), {}, tmp_path, Console(quiet=True))
     last = records[-1]
     assert sum(1 for _ in (tmp_path / "layers.csv").open()) == 1 + 51  # 50 convolutions and the head with its bias
     # Trained weights are not those of a random start: most are one or two powers of two, few need four.

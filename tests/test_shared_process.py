@@ -57,11 +57,11 @@ def test_runs_in_one_process_leave_it_as_it_was(small_run, tmp_path: Path) -> No
 
 
 def test_a_run_that_fails_leaves_nothing_either(composed: Compose, small_run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    from pwfn import config
+    from pwfn.config import build
 
     small_run(tmp_path / "warm")
     before = around()
-    settings = config.load(TrainSettings, composed(*SMALL, "optimizer.lr=1e30", "schedule.rest_epochs=20"))
+    settings = build.load(TrainSettings, composed(*SMALL, "optimizer.lr=1e30", "schedule.rest_epochs=20"))
     with warnings.catch_warnings(), pytest.raises(Exception, match=r"is no number|is not finite|nan|inf"):
         warnings.simplefilter("ignore")
         run(settings, {}, tmp_path / "broken", name="broken")

@@ -10,8 +10,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from pwfn import config
 from pwfn.checkpoint import saved_run
+from pwfn.config import build
 from pwfn.errors import RunError
 from pwfn.evaluation import report
 from pwfn.evaluation.answers import by_class
@@ -34,13 +34,13 @@ from pwfn.monitoring.console import show
 
 def evaluate(cfg: DictConfig) -> None:
     """Do what `cfg` says; a fault that only shows on the way ends the program with one line."""
-    settings = config.load(EvaluateSettings, cfg)
+    settings = build.load(EvaluateSettings, cfg)
     try:
         if settings.report is not None:
             report_on(settings.report, settings.output)
         else:
             run(settings, Console())
-    except (saved_run.NotAFinishedRun, config.ConfigError, RunError) as error:
+    except (saved_run.NotAFinishedRun, build.ConfigError, RunError) as error:
         print(f"pwfn: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 

@@ -20,9 +20,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pwfn.checkpoint import files, saved_run
-from pwfn.config import ConfigError, flat, load, refuse
-from pwfn.overrides import OverrideReader, apply, reason_of
-from pwfn.preflight import COMPOSE_ERRORS, config_loader
+from pwfn.config.build import ConfigError, flat, load, refuse
+from pwfn.config.overrides import OverrideReader, apply, reason_of
+from pwfn.config.preflight import COMPOSE_ERRORS, config_loader
 from pwfn.run.settings import TrainSettings
 
 KEY = "resume="

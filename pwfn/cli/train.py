@@ -13,12 +13,12 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from pwfn import config
 from pwfn.checkpoint.files import FOLDER as CHECKPOINTS
+from pwfn.config import build
+from pwfn.config.secrets import without_given_secrets
 from pwfn.errors import RunError, Stopped
 from pwfn.records import failure
 from pwfn.run.settings import TrainSettings
-from pwfn.secrets import without_given_secrets
 from pwfn.sweep.folder import SWEEP, name_of
 
 SHARED_PROCESS = (
@@ -35,7 +35,7 @@ def train(cfg: DictConfig) -> float:
     That is the final top1 (percent), the expected megabytes of a dry run, or the percentage an inspection found covered.
     """
     hydra = HydraConfig.get()
-    settings = config.load(TrainSettings, cfg)
+    settings = build.load(TrainSettings, cfg)
     folder = Path(hydra.runtime.output_dir)
     with _ended_in_one_line(folder):
         return _do(settings, OmegaConf.to_container(cfg, resolve=True), folder, hydra)
@@ -111,7 +111,7 @@ def _refuse_shared_process(hydra: Any, processes: int) -> None:
     target = str(hydra.launcher.get("_target_", ""))
     if hydra.mode is not None and hydra.mode.name == "MULTIRUN" and processes > 1 and target.endswith(SHARED_PROCESS):
         option = hydra.runtime.choices.get("hydra/launcher")
-        config.refuse(
+        build.refuse(
             [
                 f"hydra/launcher = {option!r}: must be process, or another launcher that gives each job processes of "
                 f"its own, for jobs of {processes} processes each (trainer.devices, trainer.num_nodes)"

@@ -12,10 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
-from pwfn import config
 from pwfn.artifact import ArtifactError, describe, load
 from pwfn.bayesian.posterior import set_sigma, to_bayesian
 from pwfn.checkpoint import saved_run
+from pwfn.config import build
 from pwfn.data import DataError, ImageData
 from pwfn.data.module import ImageDataModule
 from pwfn.evaluation.predict import AUTOCAST
@@ -140,14 +140,14 @@ def rebuilt_settings(folder: Path, data_root: str | None = None) -> tuple[TrainS
         OmegaConf.update(cfg, "trainer", {}, merge=False)
         OmegaConf.update(cfg, "artifact", {"every_round": False, "sigma": False}, merge=False)
         OmegaConf.update(cfg, "checkpoint", {"every_minutes": None, "every_steps": None, "keep": 1}, merge=False)
-        return config.load(TrainSettings, cfg), precision
-    except (OmegaConfBaseException, config.ConfigError) as error:
+        return build.load(TrainSettings, cfg), precision
+    except (OmegaConfBaseException, build.ConfigError) as error:
         raise saved_run.NotAFinishedRun(f"{folder / saved_run.CONFIG}: {error}") from error
 
 
 def _move_data(cfg: DictConfig, root: str) -> None:
     if "root" not in (OmegaConf.select(cfg, "data") or {}):
-        raise config.ConfigError([f"data_root = {root!r}: must be null, the run's images are in no folder"])
+        raise build.ConfigError([f"data_root = {root!r}: must be null, the run's images are in no folder"])
     OmegaConf.update(cfg, "data.root", root)
 
 
@@ -193,7 +193,7 @@ def _part(whole: Any, key: str) -> Mapping[str, Any]:
 
 def _precision(config: Any) -> str:
     """What a run's config, read from a file that may be a stranger's, says it computed in; 32-true if it says nothing."""
-    precision = _part(config, "trainer").get("precision")
+    precision = _part(build, "trainer").get("precision")
     return precision if isinstance(precision, str) and precision in AUTOCAST else "32-true"
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.loggers.logger import Logger
 
+from pwfn.config.secrets import without_secrets
 from pwfn.monitoring.round_media import Histogram, RoundView
-from pwfn.secrets import without_secrets
 
 
 class UnderSteps(Logger):

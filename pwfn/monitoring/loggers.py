@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from pwfn.config.secrets import without_secrets
 from pwfn.errors import Fault, InvalidValueError, require
-from pwfn.secrets import without_secrets
 
 if TYPE_CHECKING:  # a sweep's parent process only reads this module, and must not pay for importing these
     import numpy as np

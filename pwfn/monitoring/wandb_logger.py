@@ -16,9 +16,9 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import DummyExperiment
 from pytorch_lightning.utilities import rank_zero_only
 
+from pwfn.config.secrets import without_secrets
 from pwfn.monitoring.round_media import RoundView
 from pwfn.records.rounds import CLUSTER_COLUMNS
-from pwfn.secrets import without_secrets
 
 NOTHING_IS_LOST = "The run goes on, and its own folder has every round"
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
+from pwfn.config.secrets import without_given_secrets
 from pwfn.records.rounds import write_atomically
-from pwfn.secrets import without_given_secrets
 
 PROVENANCE = "provenance.json"  # in a run's folder from its first second on
 PACKAGES = ("pwfn", "torch", "timm", "pytorch-lightning", "hydra-core", "wandb")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pwfn.wording import one_line
+from pwfn.config.messages import one_line
 
 REPORT = "report.html"
 

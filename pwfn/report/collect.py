@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pwfn.checkpoint.saved_run import CONFIG
-from pwfn.config import flat
+from pwfn.config.build import flat
+from pwfn.config.secrets import without_given_secrets, without_secrets
 from pwfn.records import failure
 from pwfn.records.layer_table import LAYER_COLUMNS, LAYERS
 from pwfn.records.provenance import PROVENANCE
@@ -17,7 +18,6 @@ from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS, RECORDS, RESULT, SUMMA
 from pwfn.records.weight_histogram import HISTOGRAM
 from pwfn.renamed import with_present_names
 from pwfn.report.files import Number, RunFiles, number
-from pwfn.secrets import without_given_secrets, without_secrets
 from pwfn.sweep.table import JOBS
 
 HYDRA = ".hydra"  # which Hydra leaves in every job's folder before the job begins

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import yaml
 
+from pwfn.config.messages import one_line
 from pwfn.records.rounds import Column
-from pwfn.wording import one_line
 
 T = TypeVar("T")
 Number = int | float | None

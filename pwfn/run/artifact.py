@@ -15,10 +15,10 @@ from pwfn.artifact.parts import plain_state, take_apart
 from pwfn.artifact.receipt import Receipt
 from pwfn.artifact.recipe import recipe_of
 from pwfn.artifact.write import write
+from pwfn.config.secrets import without_secrets
 from pwfn.data.transforms import transform_config
 from pwfn.models.timm_model import data_config
 from pwfn.records.rounds import RoundRecord, Scores
-from pwfn.secrets import without_secrets
 
 if TYPE_CHECKING:
     from pwfn.run.settings import TrainSettings

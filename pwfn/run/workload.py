@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig, OmegaConf
 
-from pwfn.config import ConfigError, load
+from pwfn.config.build import ConfigError, load
 from pwfn.data.samplers import ends_in_one, images_per_rank
 from pwfn.run.settings import TrainSettings
 

@@ -13,8 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import filter_overrides
 from omegaconf import DictConfig
 
-from pwfn.folders import NAMED_BY
-from pwfn.overrides import quoted
+from pwfn.config.output_folders import NAMED_BY
+from pwfn.config.overrides import quoted
 from pwfn.records import failure
 from pwfn.records.rounds import RESULT
 

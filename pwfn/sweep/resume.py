@@ -10,8 +10,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from pwfn.config import refuse
-from pwfn.overrides import quoted
+from pwfn.config.build import refuse
+from pwfn.config.overrides import quoted
 from pwfn.sweep.folder import SweepError, read_plan
 
 KEY = "resume_sweep="

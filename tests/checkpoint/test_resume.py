@@ -17,9 +17,9 @@ from omegaconf import OmegaConf
 
 from benchmarks import kill_and_resume as kills
 from benchmarks.kill_and_resume import differences
-from pwfn import config
 from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.checkpoint import files
+from pwfn.config import build
 from pwfn.errors import Stopped
 from pwfn.monitoring.progress import RunProgress
 from pwfn.run.round_loop import RoundLoop
@@ -59,7 +59,7 @@ def start(composed: Compose) -> Start:
     def begin(folder: Path, *overrides: str, resume: bool = False) -> Finished:
         cfg = composed(*OVERRIDES, *overrides)
         plain = OmegaConf.to_container(cfg, resolve=True)
-        return run(config.load(TrainSettings, cfg), plain, folder, name="test", resume=resume)
+        return run(build.load(TrainSettings, cfg), plain, folder, name="test", resume=resume)
 
     return begin
 

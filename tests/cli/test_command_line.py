@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from pwfn import resolvers
+from pwfn.config import resolvers
+from pwfn.config.preflight import preflight
 from pwfn.evaluation.settings import EvaluateSettings
-from pwfn.preflight import preflight
 from pwfn.run.settings import TrainSettings
 from tests.conftest import PROJECT, SMALL, Program
 from tests.support.documents import commands_of

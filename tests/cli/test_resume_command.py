@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from pwfn import resolvers
 from pwfn.checkpoint import saved_run
 from pwfn.cli.resume import is_asked, resume, resumed_config
+from pwfn.config import resolvers
 from tests.conftest import PROJECT, SMALL, Compose
 
 

@@ -14,14 +14,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from pwfn import config
 from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.greedy_round import ClusterResult, cluster_round
 from pwfn.clustering.rules import Greedy
 from pwfn.clustering.sigma_join import divide_by_10
 from pwfn.clustering.tolerance import Constant, Fisher, Relative, Sigma, Tolerance
-from pwfn.config import ConfigError
+from pwfn.config import build
+from pwfn.config.build import ConfigError
 from pwfn.errors import InvalidValueError
 from pwfn.evaluation.subject import rebuilt_settings
 from pwfn.run.settings import TrainSettings
@@ -236,15 +236,15 @@ def test_a_tolerance_that_cannot_be_made_ends_the_round_in_one_line() -> None:
 
 def test_noise_and_tolerance_are_chosen_apart(composed: Compose) -> None:
     for rule, noise in (("sigma", False), ("constant", True), ("relative", False), ("fisher", True)):
-        made = config.load(TrainSettings, composed(f"tolerance={rule}", f"noise={noise}"))
+        made = build.load(TrainSettings, composed(f"tolerance={rule}", f"noise={noise}"))
         assert type(made.tolerance).__name__.lower() == rule and made.noise is noise
-    default = config.load(TrainSettings, composed())
+    default = build.load(TrainSettings, composed())
     assert isinstance(default.tolerance, Sigma) and default.noise is True
 
 
 def test_sigma_as_the_tolerance_of_a_run_without_noise_is_remarked_upon(composed: Compose) -> None:
     overrides = (("noise=true", "sigma"), ("noise=false", "constant"), ("noise=false", "sigma"))
-    remarks = [config.load(TrainSettings, composed(noise, f"tolerance={rule}")).remarks for noise, rule in overrides]
+    remarks = [build.load(TrainSettings, composed(noise, f"tolerance={rule}")).remarks for noise, rule in overrides]
     assert remarks[:2] == [[], []] and "nothing trains sigma" in remarks[2][0]
 
 
@@ -257,7 +257,7 @@ def test_a_run_of_an_earlier_version_is_read_as_what_it_was() -> None:
 
 def test_sigma_alone_cannot_be_trained_without_noise(composed: Compose) -> None:
     with pytest.raises(ConfigError, match=r"schedule\.training = 'alternate': must be joint where noise is false"):
-        config.load(TrainSettings, composed("noise=false", "schedule.training=alternate"))
+        build.load(TrainSettings, composed("noise=false", "schedule.training=alternate"))
 
 
 @pytest.mark.slow

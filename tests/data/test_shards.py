@@ -144,7 +144,7 @@ def test_shards_that_are_not_there_are_said(tmp_path: Path) -> None:
 def test_a_whole_run_on_shards_is_evaluated_to_the_same_scores(composed: Compose, tmp_path: Path) -> None:
     from omegaconf import OmegaConf
 
-    from pwfn import config
+    from pwfn.config import build
     from pwfn.run.settings import TrainSettings
     from pwfn.run.start import run
     from tests.support.evaluation import measured
@@ -156,7 +156,7 @@ def test_a_whole_run_on_shards_is_evaluated_to_the_same_scores(composed: Compose
         "data.train_split='train-{0000..0001}.tar|10'", "data.test_split=train-0002.tar", "data.image_size=32",
         "data.batch_size=4", "data.eval_batch_size=1",
     )  # fmt: skip
-    settings = config.load(TrainSettings, cfg)
+    settings = build.load(TrainSettings, cfg)
     finished = run(settings, OmegaConf.to_container(cfg, resolve=True), tmp_path / "run", name="test")
     assert finished.records[-1].steps == 2 * 3  # ten images in batches of four, in the pretraining and in the round
     again = measured(run=str(tmp_path / "run"), samples=2)

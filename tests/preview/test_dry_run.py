@@ -17,8 +17,8 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 import pwfn
-from pwfn import config
 from pwfn.bayesian.posterior import quantised_tensors, set_sigma
+from pwfn.config import build
 from pwfn.errors import RunError
 from pwfn.models.timm_model import ModelError, build_bayesian
 from pwfn.preview.dry_run import DryRun, DryRunRecord, Untrained
@@ -37,7 +37,7 @@ FILES = ["config.yaml", "coverage.csv", "dry_run.csv", "dry_run.json", "layers.c
 
 
 def settings(composed: Compose, *overrides: str) -> TrainSettings:
-    return config.load(TrainSettings, composed(*SMALL, *overrides))
+    return build.load(TrainSettings, composed(*SMALL, *overrides))
 
 
 def run(made: TrainSettings, folder: Path) -> tuple[list[DryRunRecord], str]:

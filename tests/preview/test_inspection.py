@@ -15,9 +15,9 @@ import yaml
 from rich.console import Console
 from torch import nn
 
-from pwfn import config
 from pwfn.bayesian.coverage import COVERAGE_COLUMNS, Coverage, coverage
 from pwfn.bayesian.posterior import QUANTISED_TYPES, to_bayesian
+from pwfn.config import build
 from pwfn.data import ImageFolder, Synthetic
 from pwfn.models.timm_model import ModelError, ModelSpec, build_bayesian
 from pwfn.preview import inspection
@@ -40,7 +40,7 @@ FAMILIES = {module: name for module in timm.list_modules() if (name := small_mod
 
 
 def settings(composed: Compose, *overrides: str) -> TrainSettings:
-    return config.load(TrainSettings, composed("inspect=true", *overrides))
+    return build.load(TrainSettings, composed("inspect=true", *overrides))
 
 
 def report(cover: Coverage, title: str = "a model") -> str:

@@ -15,7 +15,7 @@ import pytest
 
 from pwfn import report
 from pwfn.cli.evaluate import report_on
-from pwfn.config import flat
+from pwfn.config.build import flat
 from pwfn.records.weight_histogram import WeightHistogram
 from pwfn.report import REPORT, report_at_end
 from pwfn.report.collect import find_runs, read_run

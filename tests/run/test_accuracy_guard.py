@@ -12,8 +12,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from benchmarks.kill_and_resume import differences
-from pwfn import config
 from pwfn.checkpoint import files
+from pwfn.config import build
 from pwfn.errors import InvalidValueError, Stopped
 from pwfn.records.rounds import RoundRecord, Scores, read_records
 from pwfn.run.accuracy_guard import BEFORE, CLUSTERING, TRAINING, CostlyRound
@@ -85,7 +85,7 @@ def test_values_out_of_range_are_refused() -> None:
 def start(composed: Compose) -> Callable[..., Finished]:
     def begin(folder: Path, *overrides: str, resume: bool = False) -> Finished:
         cfg = composed(*SMALL, *SLOPE, *overrides)
-        settings = config.load(TrainSettings, cfg)
+        settings = build.load(TrainSettings, cfg)
         return run(settings, OmegaConf.to_container(cfg, resolve=True), folder, name="test", resume=resume)
 
     return begin

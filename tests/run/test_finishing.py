@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from benchmarks.kill_and_resume import differences
-from pwfn import config
 from pwfn.bayesian.posterior import to_bayesian
 from pwfn.checkpoint import saved_run
+from pwfn.config import build
 from pwfn.errors import RunError
 from pwfn.records.rounds import is_finishing, last_clustering, read_clusters
 from pwfn.run.finishing import Finishing
@@ -53,7 +53,7 @@ def start(composed: Compose) -> Start:
         adamw = {"_target_": "pwfn.training.optimizer.AdamW", "lr": 0.05, "weight_decay": 0.1, "clip_norm": 1.0}
         OmegaConf.update(cfg, "finish.optimizer", adamw, merge=False)
         plain = OmegaConf.to_container(cfg, resolve=True)
-        return run(config.load(TrainSettings, cfg), plain, folder, name="test", resume=resume)
+        return run(build.load(TrainSettings, cfg), plain, folder, name="test", resume=resume)
 
     return begin
 

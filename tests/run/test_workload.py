@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from pwfn import config
+from pwfn.config import build
 from pwfn.run.settings import TrainSettings
 from pwfn.run.workload import Workload, of_config, workload
 from tests.conftest import SMALL, Compose
 
 
 def work(composed: Compose, *overrides: str) -> Workload | None:
-    return workload(config.load(TrainSettings, composed(*overrides)))
+    return workload(build.load(TrainSettings, composed(*overrides)))
 
 
 @pytest.mark.slow

@@ -10,8 +10,8 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from rich.console import Console
 
-from pwfn import config, resolvers
 from pwfn.cli.evaluate import run
+from pwfn.config import build, resolvers
 from pwfn.evaluation.measure import Measured
 from pwfn.evaluation.settings import EvaluateSettings
 
@@ -22,7 +22,7 @@ CONF = Path(__file__).parent.parent / "conf"
 def _defaults() -> EvaluateSettings:
     resolvers.register()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        return config.load(EvaluateSettings, compose("evaluate", ["run=nowhere"]))
+        return build.load(EvaluateSettings, compose("evaluate", ["run=nowhere"]))
 
 
 def settings(**changes: Any) -> EvaluateSettings:

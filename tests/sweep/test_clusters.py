@@ -7,8 +7,8 @@ from importlib.util import find_spec
 import pytest
 from hydra import compose, initialize_config_dir
 
-from pwfn import resolvers
-from pwfn.preflight import preflight
+from pwfn.config import resolvers
+from pwfn.config.preflight import preflight
 from pwfn.run.settings import TrainSettings
 from tests.conftest import PROJECT
 

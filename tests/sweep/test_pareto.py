@@ -9,8 +9,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from pwfn import resolvers
-from pwfn.preflight import preflight
+from pwfn.config import resolvers
+from pwfn.config.preflight import preflight
 from pwfn.run.settings import TrainSettings
 from tests.conftest import PROJECT
 from tests.support import toy_sweep

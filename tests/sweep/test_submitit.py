@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pwfn import resolvers
-from pwfn.preflight import preflight
+from pwfn.config import resolvers
+from pwfn.config.preflight import preflight
 from pwfn.run.settings import TrainSettings
 from tests.conftest import PROJECT, SMALL, Program
 from tests.support.documents import commands_of

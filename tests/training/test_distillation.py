@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pwfn import config
 from pwfn.bayesian.posterior import set_sigma, to_bayesian
 from pwfn.bayesian.prior import Constant
 from pwfn.bayesian.regularizer import NoRegularizer
-from pwfn.config import ConfigError
+from pwfn.config import build
+from pwfn.config.build import ConfigError
 from pwfn.errors import InvalidValueError
 from pwfn.run.settings import TrainSettings
 from pwfn.training.distillation import Distillation, Teacher
@@ -130,6 +130,6 @@ def test_a_teacher_that_answers_no_numbers_ends_the_run_in_one_line(images: Tens
 def test_random_weights_cannot_teach(composed: Compose) -> None:
     overrides = ("distillation=pretrained", "pretrain=none")
     with pytest.raises(ConfigError, match=r"distillation\.weight = 0\.5: must be 0 where model starts from random"):
-        config.load(TrainSettings, composed(*overrides))
+        build.load(TrainSettings, composed(*overrides))
     for more in ("pretrain.epochs=1", "dry_run=true", "model.pretrained=true"):
-        assert config.load(TrainSettings, composed(*overrides, more)).distillation.weight == 0.5
+        assert build.load(TrainSettings, composed(*overrides, more)).distillation.weight == 0.5

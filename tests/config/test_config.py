@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from pwfn.config import ConfigError, build, load
+from pwfn.config.build import ConfigError, build, load
 from tests.support.toy_settings import HERE, Constant, Optimizer, Scaled, Settings
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pwfn.folder_names import job_folder
+from pwfn.config.folder_names import job_folder
+from pwfn.config.secrets import without_given_secrets, without_secrets
 from pwfn.records.provenance import Provenance
-from pwfn.secrets import without_given_secrets, without_secrets
 
 
 def test_secrets_are_hidden_by_key_and_nothing_else_is() -> None:

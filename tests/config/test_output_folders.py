@@ -13,8 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pwfn.folder_names import LONGEST, job_folder, moment
-from pwfn.folders import claimed
+from pwfn.config.folder_names import LONGEST, job_folder, moment
+from pwfn.config.output_folders import claimed
 from tests.conftest import PROJECT, clean_environment
 
 
@@ -63,7 +63,7 @@ CONFIG = """
 hydra:
   run: {dir: outputs/same}
   sweep: {dir: multirun/same, subdir: "${job_folder:${hydra.job.num},${hydra.job.override_dirname}}"}
-  callbacks: {folders: {_target_: pwfn.folders.OwnFolder}}
+  callbacks: {folders: {_target_: pwfn.config.output_folders.OwnFolder}}
 a: 1
 b: 2
 name: x

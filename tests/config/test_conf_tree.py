@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from pwfn import config
+from pwfn.config import build
 from pwfn.data import Mix
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.models.timm_model import ModelSpec, Quantize
@@ -88,7 +88,7 @@ def test_every_option_builds(
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # settings only: no device is touched
     monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
     cfg = composed(f"{group}={option}", *needs(group, option, tmp_path))
-    settings = config.load(TrainSettings, cfg)
+    settings = build.load(TrainSettings, cfg)
     if group == "experiment":
         return
     written = yaml.safe_load((CONF / group / f"{option}.yaml").read_text())
@@ -110,7 +110,7 @@ def real_name(target: str) -> str:
 
 
 def test_evaluate_builds(composed: Compose) -> None:
-    settings = config.load(EvaluateSettings, composed("run=somewhere", name="evaluate"))
+    settings = build.load(EvaluateSettings, composed("run=somewhere", name="evaluate"))
     assert settings.run == "somewhere" and settings.samples == 20
 
 

@@ -12,8 +12,8 @@ from hydra.core.override_parser.types import Override
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict
 
-from pwfn import resolvers
-from pwfn.overrides import quoted
+from pwfn.config import resolvers
+from pwfn.config.overrides import quoted
 
 NAMED_BY = "hydra.job.config.override_dirname.exclude_keys"  # Hydra's: the overrides that name no folder
 

@@ -23,8 +23,8 @@ from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import TypeAdapter
 
+from pwfn.config.messages import also, describe, nearest, nearest_key, one_line
 from pwfn.errors import Fault, InvalidValueError
-from pwfn.wording import also, describe, nearest, nearest_key, one_line
 
 T = TypeVar("T")
 

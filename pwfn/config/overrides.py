@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from pwfn.wording import also, nearest, one_line
+from pwfn.config.messages import also, nearest, one_line
 
 
 class OverrideReader:

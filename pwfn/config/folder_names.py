@@ -6,7 +6,7 @@ import hashlib
 import re
 from datetime import datetime
 
-from pwfn.secrets import without_given_secrets
+from pwfn.config.secrets import without_given_secrets
 
 LONGEST = 100  # characters of a job's folder; file systems allow 255, and its files have names too
 _DIGEST = 8

@@ -32,8 +32,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from pwfn.config import ConfigError, load, refuse
-from pwfn.overrides import OverrideReader, apply, reason_of
+from pwfn.config.build import ConfigError, load, refuse
+from pwfn.config.overrides import OverrideReader, apply, reason_of
 
 # what composing raises for a wrong command line or a wrong YAML file
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, KeyError, OSError)

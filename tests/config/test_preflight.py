@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pwfn.preflight import preflight
+from pwfn.config.preflight import preflight
 from tests.support.toy_settings import HERE, Settings
 
 Check = Callable[..., list[str] | None]
@@ -151,7 +151,7 @@ def test_syntax_error_in_a_file_is_one_line(check: Check, tmp_path: Path) -> Non
 def test_huge_sweeps_check_each_value_once(
     tmp_path: Path, check: Check, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pwfn.preflight.MAX_JOBS", 5)
+    monkeypatch.setattr("pwfn.config.preflight.MAX_JOBS", 5)
     preflight(Settings, tmp_path / "conf", "train", ["-m", "seed=1,2,3", "optimizer.lr=1,2"])
     assert "6 jobs: each value was checked once" in capsys.readouterr().err
     with pytest.raises(SystemExit):
@@ -161,5 +161,5 @@ def test_huge_sweeps_check_each_value_once(
 
 
 def test_torch_is_not_imported() -> None:
-    code = "import sys, pwfn.config, pwfn.preflight; sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
+    code = "import sys, pwfn.config.build, pwfn.config.preflight; sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

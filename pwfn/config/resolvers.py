@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omegaconf import OmegaConf
 
-from pwfn.folder_names import job_folder, moment
+from pwfn.config.folder_names import job_folder, moment
 
 OWN_PATCH_FROM = 112  # pixels: from here on a vision transformer keeps the patch size it was designed with
 TOKENS = 7  # at least so many tokens a side, half of what DeiT has at 224 pixels
