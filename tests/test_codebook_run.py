@@ -22,8 +22,8 @@ from pwfn.clustering.fitted_codebook import KMeans, Table
 from pwfn.clustering.greedy_round import ClusterResult
 from pwfn.clustering.nearest_round import nearest_round
 from pwfn.errors import RunError
-from pwfn.evaluation import frontier
-from pwfn.evaluation.frontier import cluster_to_the_end
+from pwfn.evaluation.analyses import stop_after_round
+from pwfn.evaluation.analyses.stop_after_round import cluster_to_the_end
 from pwfn.records.rounds import read_clusters, read_records
 from pwfn.run.start import Finished
 from tests.support.evaluation import measured
@@ -101,7 +101,7 @@ def test_evaluation_bills_multiplications_and_clusters_earlier_rounds_to_the_sam
         cluster_to_the_end(network, *rest)
         ended.update(value for tensor in quantised_tensors(network) for value in tensor.mu.flatten().tolist())
 
-    monkeypatch.setattr(frontier, "cluster_to_the_end", watched)
+    monkeypatch.setattr(stop_after_round, "cluster_to_the_end", watched)
     measured(run=str(per_tensor.folder), frontier=True, bill=True, output=str(tmp_path))
     written = json.loads((tmp_path / "evaluation.json").read_text())
     total = written["bill"]["total"]

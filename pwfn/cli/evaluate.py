@@ -13,22 +13,22 @@ from rich.console import Console
 from pwfn.checkpoint import saved_run
 from pwfn.config import build
 from pwfn.errors import RunError
-from pwfn.evaluation import report
-from pwfn.evaluation.answers import by_class
-from pwfn.evaluation.batchnorm import with_new_statistics
-from pwfn.evaluation.bill_report import bill_section
-from pwfn.evaluation.codebook_report import codebook_section
-from pwfn.evaluation.corruptions_report import corruptions_section
-from pwfn.evaluation.frontier import frontier_section, saved_rounds
+from pwfn.evaluation import tables
+from pwfn.evaluation.analyses.batchnorm import with_new_statistics
+from pwfn.evaluation.analyses.codebook_report import codebook_section
+from pwfn.evaluation.analyses.corruptions_report import corruptions_section
+from pwfn.evaluation.analyses.prune_codebook import prune, prune_section
+from pwfn.evaluation.analyses.shift_add_report import bill_section
+from pwfn.evaluation.analyses.stop_after_round import frontier_section, saved_rounds
+from pwfn.evaluation.analyses.weight_noise import compared
+from pwfn.evaluation.analyses.weight_noise_report import noise_section
 from pwfn.evaluation.log import log_evaluation
 from pwfn.evaluation.measure import MEAN, Measured, Setup, measure
-from pwfn.evaluation.noise import compared
-from pwfn.evaluation.noise_report import noise_section
-from pwfn.evaluation.pictures import draw_confusion, draw_reliability, draw_risk_coverage
-from pwfn.evaluation.prune import prune, prune_section
-from pwfn.evaluation.report import Section
+from pwfn.evaluation.metrics import by_class
+from pwfn.evaluation.plots import draw_confusion, draw_reliability, draw_risk_coverage
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import CLUSTERED, Subject, subject_of
+from pwfn.evaluation.tables import Section
 from pwfn.monitoring.console import show
 
 
@@ -79,8 +79,8 @@ def run(settings: EvaluateSettings, console: Console) -> Measured:
         "resamples": settings.resamples,
         "precision": setup.on.precision,
     }
-    report.write_json(subject.folder / "evaluation.json", report.as_json(subject, measured, facts, sections))
-    report.write_classes(subject.folder / "classes.csv", measured, names)
+    tables.write_json(subject.folder / "evaluation.json", tables.as_json(subject, measured, facts, sections))
+    tables.write_classes(subject.folder / "classes.csv", measured, names)
     draw_reliability(measured, settings.bins, subject.folder / "reliability.png")
     draw_risk_coverage(measured, subject.folder / "risk_coverage.png")
     draw_confusion(measured.row(CLUSTERED, MEAN), names, subject.folder / "confusion.png")
@@ -121,13 +121,13 @@ def _print(
 ) -> None:
     final = measured.row(CLUSTERED, MEAN)
     show(console, subject.title, "bold")
-    show(console, report.metrics_table(measured))
+    show(console, tables.metrics_table(measured))
     if settings.resamples:
-        show(console, report.intervals_table(measured))
-    show(console, report.classes_table(final, names, by_class(final.answers, len(names))))
+        show(console, tables.intervals_table(measured))
+    show(console, tables.classes_table(final, names, by_class(final.answers, len(names))))
     for shown in (part for section in sections for part in section.shown):
         show(console, shown)
-    for line in (*report.change_lines(measured), *report.recorded_lines(subject, measured), *subject.notes):
+    for line in (*tables.change_lines(measured), *tables.recorded_lines(subject, measured), *subject.notes):
         show(console, line)
 
 

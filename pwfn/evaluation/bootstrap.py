@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from pwfn.evaluation.answers import METRICS, Answers, Numbers, bin_of, equal_counts
+from pwfn.evaluation.metrics import METRICS, Answers, Numbers, bin_of, equal_counts
 
 BLOCK = 1 << 21  # numbers that are worked on at once
 LEVEL = 0.95

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pwfn.evaluation.measure import Measured
-from pwfn.evaluation.report import Section
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import Subject
+from pwfn.evaluation.tables import Section
 from pwfn.monitoring.loggers import Wandb, run_logger
 
 

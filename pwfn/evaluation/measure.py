@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from pwfn.evaluation.answers import METRICS, Answers, judge, summary
 from pwfn.evaluation.bootstrap import bootstrap, interval
+from pwfn.evaluation.metrics import METRICS, Answers, judge, summary
 from pwfn.evaluation.predict import Computing, LabelledImages, Prediction, logits, predict, predict_draws
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import Subject

@@ -19,7 +19,7 @@ import pwfn
 from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.clustering.greedy_round import cluster_round
 from pwfn.errors import RunError
-from pwfn.evaluation.frontier import saved_rounds
+from pwfn.evaluation.analyses.stop_after_round import saved_rounds
 from pwfn.evaluation.predict import Computing
 from pwfn.evaluation.subject import rebuilt_settings, subject_of
 from pwfn.models.batchnorm import reestimate

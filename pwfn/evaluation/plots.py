@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pwfn.evaluation.answers import bin_of, confusion, risk_coverage
 from pwfn.evaluation.measure import SAMPLE, Measured, Row
+from pwfn.evaluation.metrics import bin_of, confusion, risk_coverage
 from pwfn.monitoring.plots import BLUE, GREEN, GREY, INK, ORANGE, save, tidy
 
 COLOURS = {"pretrained": GREY, "trained": BLUE, "clustered": ORANGE}

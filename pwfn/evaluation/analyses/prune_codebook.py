@@ -13,10 +13,10 @@ from pwfn.artifact.parts import take_apart
 from pwfn.artifact.receipt import Receipt
 from pwfn.artifact.write import write
 from pwfn.errors import RunError
+from pwfn.evaluation.analyses.codebook_merging import Merge, Usage, apply_merges, merges_down_to, usage
 from pwfn.evaluation.measure import Measured, Setup
-from pwfn.evaluation.report import Section
 from pwfn.evaluation.subject import CLUSTERED
-from pwfn.evaluation.surgery import Merge, Usage, apply_merges, merges_down_to, usage
+from pwfn.evaluation.tables import Section
 from pwfn.run.artifact import ARTIFACT
 
 NAME = "pruned"

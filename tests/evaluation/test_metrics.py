@@ -9,8 +9,8 @@ from scipy.stats import entropy
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_score, recall_score
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from pwfn.evaluation.answers import by_class, confusion, judge, risk_coverage, summary
 from pwfn.evaluation.bootstrap import bootstrap, interval
+from pwfn.evaluation.metrics import by_class, confusion, judge, risk_coverage, summary
 from pwfn.evaluation.predict import Prediction, first_choice
 from pwfn.evaluation.predict import entropy as predictive_entropy
 

@@ -13,7 +13,7 @@ from pwfn.bayesian.posterior import FREE, quantised_tensors
 from pwfn.clustering.candidates import MIN_UNIT
 from pwfn.clustering.statistics import value_counts
 from pwfn.errors import RunError
-from pwfn.evaluation.answers import Numbers, Whole
+from pwfn.evaluation.metrics import Numbers, Whole
 
 MOST_ENTRIES = 1 << 16  # more distinct values are no codebook
 

@@ -16,8 +16,8 @@ from matplotlib.image import imread
 from torch import nn
 
 from pwfn.bayesian.posterior import quantised_tensors, to_bayesian
-from pwfn.evaluation.bill import bill, signed_digits, weight_uses
-from pwfn.evaluation.bill_report import bill_csv, bill_sentence
+from pwfn.evaluation.analyses.shift_add_cost import bill, signed_digits, weight_uses
+from pwfn.evaluation.analyses.shift_add_report import bill_csv, bill_sentence
 from pwfn.run.start import Finished
 from tests.support import oracles
 from tests.support.clustered import clustered

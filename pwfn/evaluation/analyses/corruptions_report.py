@@ -11,10 +11,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from pwfn.evaluation.corruptions import CorruptedScore, corrupted_scores
+from pwfn.evaluation.analyses.corruptions import CorruptedScore, corrupted_scores
 from pwfn.evaluation.measure import Measured, Setup
-from pwfn.evaluation.pictures import COLOURS
-from pwfn.evaluation.report import Section, plain_table
+from pwfn.evaluation.plots import COLOURS
+from pwfn.evaluation.tables import Section, plain_table
 from pwfn.monitoring.plots import INK, save, tidy
 from pwfn.records.rounds import write_atomically
 

@@ -11,10 +11,10 @@ import torch
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from pwfn.evaluation.bill import Bill, Cost, Layer, bill
+from pwfn.evaluation.analyses.shift_add_cost import Bill, Cost, Layer, bill
 from pwfn.evaluation.measure import Setup
-from pwfn.evaluation.report import Section, plain_table
 from pwfn.evaluation.subject import CLUSTERED
+from pwfn.evaluation.tables import Section, plain_table
 from pwfn.monitoring.plots import INK, save, tidy
 from pwfn.records.rounds import write_atomically
 

@@ -17,8 +17,8 @@ import pwfn
 from pwfn.bayesian.posterior import quantised_tensors, to_bayesian
 from pwfn.data import Synthetic
 from pwfn.errors import RunError
+from pwfn.evaluation.analyses.codebook_merging import apply_merges, merges_down_to, usage
 from pwfn.evaluation.settings import CodebookSpec, NoiseLevels, PruneCodebook
-from pwfn.evaluation.surgery import apply_merges, merges_down_to, usage
 from pwfn.run.start import Finished
 from tests.support.clustered import clustered
 from tests.support.evaluation import measured, settings

@@ -12,8 +12,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
 from pwfn.data.streams import mixed_seed
-from pwfn.evaluation.answers import Answers, judge, summary
 from pwfn.evaluation.measure import ENSEMBLE, MEAN, Setup
+from pwfn.evaluation.metrics import Answers, judge, summary
 from pwfn.evaluation.predict import LabelledImages, predict, predict_draws
 from pwfn.evaluation.subject import CLUSTERED, PRETRAINED
 

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from rich.table import Table
 
+from pwfn.evaluation.analyses.weight_noise import NoisePoint, by_level, noise_curves
 from pwfn.evaluation.measure import Setup
-from pwfn.evaluation.noise import NoisePoint, by_level, noise_curves
-from pwfn.evaluation.pictures import COLOURS
-from pwfn.evaluation.report import Section, plain_table
+from pwfn.evaluation.plots import COLOURS
+from pwfn.evaluation.tables import Section, plain_table
 from pwfn.monitoring.plots import INK, save, tidy
 from pwfn.records.rounds import write_atomically
 

@@ -23,8 +23,8 @@ from pwfn.clustering.tolerance import Gradients
 from pwfn.curvature.squared_gradients import squared_gradients
 from pwfn.errors import RunError
 from pwfn.evaluation.measure import Setup, scores_of
-from pwfn.evaluation.report import Section, plain_table
 from pwfn.evaluation.subject import CLUSTERED, rebuilt_settings
+from pwfn.evaluation.tables import Section, plain_table
 from pwfn.monitoring.plots import GREEN, INK, ORANGE, save, tidy
 from pwfn.records.rounds import RoundRecord, read_records, write_atomically
 from pwfn.run.cluster_network import FlatWeights, cluster_network

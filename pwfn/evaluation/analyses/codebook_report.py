@@ -13,12 +13,12 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from pwfn.evaluation.bill import signed_digits
+from pwfn.evaluation.analyses.codebook_merging import Merge, Usage, cheapest_merge, usage
+from pwfn.evaluation.analyses.prune_codebook import in_sigmas
+from pwfn.evaluation.analyses.shift_add_cost import signed_digits
 from pwfn.evaluation.measure import Setup
-from pwfn.evaluation.prune import in_sigmas
-from pwfn.evaluation.report import Section, plain_table
 from pwfn.evaluation.subject import CLUSTERED
-from pwfn.evaluation.surgery import Merge, Usage, cheapest_merge, usage
+from pwfn.evaluation.tables import Section, plain_table
 from pwfn.monitoring.plots import INK, save
 from pwfn.records.rounds import write_atomically
 

@@ -14,9 +14,9 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from pwfn.evaluation.answers import METRICS, by_class
 from pwfn.evaluation.bootstrap import LEVEL
 from pwfn.evaluation.measure import Measured, Row
+from pwfn.evaluation.metrics import METRICS, by_class
 from pwfn.evaluation.subject import Subject
 from pwfn.records.rounds import write_atomically
 
