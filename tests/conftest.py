@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,38 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from pwfn.config import build, resolvers
-
-PROJECT = Path(__file__).parent.parent
-SMALL = [
-    "experiment=smoke",
-    "quiet=true",
-    "logger=none",
-    "report=false",
-    "data.train_size=64",
-    "data.test_size=60",
-    "data.noise=0.5",
-    "pretrain.epochs=1",
-    "pretrain.optimizer.lr=0.01",
-    "schedule.fractions=[0.6,1.0]",
-]
-SMOKE = [
-    "experiment=smoke",
-    "data.noise=0.5",
-    "data.train_size=200",
-    "data.test_size=150",
-    "hydra.run.dir=run",
-    "logger.save_dir=logs",
-]
-
-
-def clean_environment(**more: str) -> dict[str, str]:
-    """For a program of its own: one thread, and not the W&B helper process of this one, which has another folder."""
-    kept = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
-    return {**kept, "OMP_NUM_THREADS": "1", **more}
-
-
-Compose = Callable[..., DictConfig]
-Program = Callable[..., "subprocess.CompletedProcess[str]"]
+from tests.support.project import PROJECT, SMALL, SMOKE, Compose, Program, clean_environment
 
 
 def pytest_configure() -> None:

@@ -112,7 +112,7 @@ def read_config(folder: Path) -> DictConfig:
         raise NotAFinishedRun(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(cfg, DictConfig):
         raise NotAFinishedRun(f"{path} is not a config: it is not a mapping")
-    cfg = OmegaConf.create(with_present_names(OmegaConf.to_container(cfg)))
+    cfg = DictConfig(with_present_names(OmegaConf.to_container(cfg)))
     for key, value in EARLIER.items():
         if OmegaConf.select(cfg, key) is None:
             OmegaConf.update(cfg, key, value)

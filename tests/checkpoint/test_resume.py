@@ -26,7 +26,7 @@ from pwfn.run.round_loop import RoundLoop
 from pwfn.run.settings import TrainSettings
 from pwfn.run.start import Finished, run
 from pwfn.training.module import BayesianClassifier, TrainingDiverged
-from tests.conftest import SMALL, Compose
+from tests.support.project import SMALL, Compose
 from tests.support.wandb_offline import find_runs, read_run
 
 # augmented and mixed images, a schedule of the learning rate with momentum, two fits a round, validation in each epoch

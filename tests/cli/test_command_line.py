@@ -17,8 +17,8 @@ from pwfn.config import resolvers
 from pwfn.config.preflight import preflight
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.run.settings import TrainSettings
-from tests.conftest import PROJECT, SMALL, Program
 from tests.support.documents import commands_of
+from tests.support.project import PROJECT, SMALL, Program
 from tests.support.wandb_offline import find_runs, read_run
 
 MISTAKES = [

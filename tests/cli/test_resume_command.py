@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from pwfn.checkpoint import saved_run
 from pwfn.cli.resume import is_asked, resume, resumed_config
 from pwfn.config import resolvers
-from tests.conftest import PROJECT, SMALL, Compose
+from tests.support.project import PROJECT, SMALL, Compose
 
 
 @pytest.fixture

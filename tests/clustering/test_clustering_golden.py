@@ -9,8 +9,9 @@ import torch
 from pwfn.clustering import sigma_join
 from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.greedy_round import cluster_round
+from tests.support.project import RECORDED
 
-GOLDEN = sorted((Path(__file__).parent / "recorded" / "golden").glob("*.npz"))
+GOLDEN = sorted((RECORDED / "golden").glob("*.npz"))
 RULES = {  # the original's names for the rules
     "std_mu": sigma_join.std_mu,
     "allow_retraining": sigma_join.allow_retraining,

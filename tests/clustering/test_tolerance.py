@@ -26,10 +26,10 @@ from pwfn.errors import InvalidValueError
 from pwfn.evaluation.subject import rebuilt_settings
 from pwfn.run.settings import TrainSettings
 from pwfn.training.module import TrainingDiverged
-from tests.conftest import Compose
 from tests.run.test_round_loop import loop
 from tests.support import oracles
 from tests.support.evaluation import measured
+from tests.support.project import RECORDED, Compose
 
 RULES: list[Tolerance] = [Sigma(), Constant(0.004), Relative(0.03), Fisher(0.004, batches=3, floor=0.01)]
 BOOK = [1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 16, 17, 18, 20, 24]
@@ -250,7 +250,7 @@ def test_sigma_as_the_tolerance_of_a_run_without_noise_is_remarked_upon(composed
 
 def test_a_run_of_an_earlier_version_is_read_as_what_it_was() -> None:
     """Whoever adds a key to a run's configuration has to say what runs did before there was one."""
-    made, _ = rebuilt_settings(Path(__file__).parent / "recorded" / "earlier_run")
+    made, _ = rebuilt_settings(RECORDED / "earlier_run")
     assert isinstance(made.tolerance, Sigma) and made.noise and not made.finish.wanted
     assert isinstance(made.clustering, Greedy) and made.distillation.weight == 0 and made.costly_round.points is None
 

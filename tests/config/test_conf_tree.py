@@ -21,9 +21,8 @@ from pwfn.models.timm_model import ModelSpec, Quantize
 from pwfn.run.finishing import Finishing
 from pwfn.run.settings import Pretraining, TrainerSpec, TrainSettings
 from pwfn.training.distillation import Distillation
-from tests.conftest import Compose
+from tests.support.project import CONF, Compose
 
-CONF = Path(__file__).parent.parent / "conf"
 FILES = sorted(CONF.rglob("*.yaml"))
 OPTIONS = [
     (str(path.parent.relative_to(CONF)), path.stem)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pwfn.config.folder_names import LONGEST, job_folder, moment
 from pwfn.config.output_folders import claimed
-from tests.conftest import PROJECT, clean_environment
+from tests.support.project import PROJECT, clean_environment
 
 
 @pytest.mark.parametrize(

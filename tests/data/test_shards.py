@@ -13,8 +13,8 @@ import pytest
 
 from pwfn.data import DataError, TimmData
 from pwfn.data.streams import ImageStream, Part, TarStream
-from tests.conftest import Compose
 from tests.support.image_data import message
+from tests.support.project import Compose
 from tests.support.streamed import png, value_of
 
 

@@ -21,9 +21,9 @@ from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import rebuilt_settings, subject_of
 from pwfn.run.artifact import write_for_run
 from pwfn.run.start import Finished
-from tests.conftest import PROJECT, Compose, Program
 from tests.support.documents import commands_of
 from tests.support.evaluation import measured, settings
+from tests.support.project import PROJECT, Compose, Program
 
 SmallRun = Callable[..., Finished]
 IMAGES = Synthetic(

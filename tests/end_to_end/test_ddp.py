@@ -23,8 +23,8 @@ from pwfn.config import build
 from pwfn.records.rounds import read_records
 from pwfn.run.settings import TrainSettings
 from pwfn.run.start import run
-from tests.conftest import PROJECT, SMALL, Compose, Program, clean_environment
 from tests.support.evaluation import measured
+from tests.support.project import PROJECT, SMALL, Compose, Program, clean_environment
 from tests.support.wandb_offline import find_runs, read_run
 
 # a test set that two ranks cannot share evenly; fits of which each trains only some of the parameters

@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load_file
 
 import pwfn
+from tests.support.project import RECORDED
 
-PROJECT = Path(__file__).parents[2]
-RECORDED = PROJECT / "tests" / "recorded" / "version_0_1"
+VERSION_0_1 = RECORDED / "version_0_1"
 TIMES = ("train_seconds", "cluster_seconds")
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def recorded(tmp_path: Path) -> Path:
-    shutil.copytree(RECORDED, tmp_path / "recorded")
+    shutil.copytree(VERSION_0_1, tmp_path / "recorded")
     return tmp_path / "recorded"
 
 

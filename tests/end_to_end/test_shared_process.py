@@ -18,7 +18,7 @@ import torch.distributed
 
 from pwfn.run.settings import TrainSettings
 from pwfn.run.start import run
-from tests.conftest import SMALL, Compose
+from tests.support.project import SMALL, Compose
 
 RUNS = 3  # benchmarks/sweep_memory.py makes 20, and looks at memory
 

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.conftest import PROJECT
+from tests.support.project import PROJECT
 
 RESULTS = PROJECT / "results"
 

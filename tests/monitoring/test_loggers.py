@@ -21,10 +21,11 @@ from pwfn.monitoring.round_media import Histogram, RoundView
 from pwfn.records.metric_names import ROUND_VIEW
 from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS
 from tests.monitoring.test_run_reporter import BASELINE, cluster, record
+from tests.support.project import CONF
 from tests.support.wandb_offline import find_runs, read_run
 from tests.support.wandb_runs import build, whole_run
 
-CONF = Path(__file__).parents[1] / "conf" / "logger"
+LOGGERS = CONF / "logger"
 
 
 pytestmark = pytest.mark.usefixtures("wandb_folders")
@@ -252,7 +253,7 @@ def test_bad_values_are_refused_all_at_once() -> None:
     ("name", "kind"), [("wandb", Wandb), ("csv", Csv), ("tensorboard", TensorBoard), ("none", NoLogger)]
 )
 def test_every_option_of_conf_builds_with_its_defaults(name: str, kind: type) -> None:
-    values = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    values = yaml.safe_load((LOGGERS / f"{name}.yaml").read_text())
     assert values.pop("_target_") == f"pwfn.monitoring.loggers.{kind.__name__}"
     assert kind(**values) == kind()
     assert set(values) == set(kind.__dataclass_fields__)

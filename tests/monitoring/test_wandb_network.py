@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import clean_environment
+from tests.support.project import clean_environment
 
 WATCH = """
 import json, socket, sys

@@ -29,8 +29,8 @@ from pwfn.run.cluster_network import FlatWeights, cluster_network
 from pwfn.run.round_loop import RoundLoop
 from pwfn.run.settings import TrainSettings
 from pwfn.training.module import Phase
-from tests.conftest import Compose, Program
 from tests.support import oracles
+from tests.support.project import Compose, Program
 
 SMALL = ("dry_run=true", "model=test_resnet", "data=image_folder", "schedule=three_rounds")
 FILES = ["config.yaml", "coverage.csv", "dry_run.csv", "dry_run.json", "layers.csv", "result.json"]

@@ -23,7 +23,7 @@ from pwfn.models.timm_model import ModelError, ModelSpec, build_bayesian
 from pwfn.preview import inspection
 from pwfn.preview.inspection import inspect, show_coverage
 from pwfn.run.settings import TrainSettings
-from tests.conftest import Compose, Program
+from tests.support.project import Compose, Program
 
 # One small model of each module of timm.models, by what small models are called.
 SMALL_NAMES = ("test_", "atto", "femto", "pico", "nano", "xxs", "xx_small", "xxt", "tiny", "_ti", "_t", "_xs", "small")

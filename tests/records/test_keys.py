@@ -10,7 +10,7 @@ import pytest
 
 from pwfn.records.metric_names import ROUND_VIEW, STEP, SUMMARY, VALIDATION, X_AXES
 from pwfn.records.rounds import COLUMNS
-from tests.conftest import PROJECT
+from tests.support.project import PROJECT
 from tests.support.wandb_offline import find_runs, read_run
 
 TABLES = [COLUMNS, ROUND_VIEW, STEP, VALIDATION, SUMMARY, X_AXES]

@@ -19,7 +19,7 @@ from pwfn.records.rounds import RoundRecord, Scores, read_records
 from pwfn.run.accuracy_guard import BEFORE, CLUSTERING, TRAINING, CostlyRound
 from pwfn.run.settings import TrainSettings
 from pwfn.run.start import Finished, run
-from tests.conftest import SMALL, Compose
+from tests.support.project import SMALL, Compose
 
 BASELINE = Scores(90.0, 99.0, 0.3)
 SLOPE = [  # a network that can do something, of whose weights nearly all become zero, because no other value is near

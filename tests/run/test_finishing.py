@@ -27,8 +27,8 @@ from pwfn.run.start import Finished, run
 from pwfn.training.module import BayesianClassifier
 from pwfn.training.optimizer import SGD
 from tests.checkpoint.test_resume import Killed, killed
-from tests.conftest import SMALL, Compose
 from tests.support.evaluation import measured
+from tests.support.project import SMALL, Compose
 
 OVERRIDES = [
     *SMALL,

@@ -7,7 +7,7 @@ import pytest
 from pwfn.config import build
 from pwfn.run.settings import TrainSettings
 from pwfn.run.workload import Workload, of_config, workload
-from tests.conftest import SMALL, Compose
+from tests.support.project import SMALL, Compose
 
 
 def work(composed: Compose, *overrides: str) -> Workload | None:

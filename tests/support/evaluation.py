@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -14,8 +13,7 @@ from pwfn.cli.evaluate import run
 from pwfn.config import build, resolvers
 from pwfn.evaluation.measure import Measured
 from pwfn.evaluation.settings import EvaluateSettings
-
-CONF = Path(__file__).parent.parent / "conf"
+from tests.support.project import CONF
 
 
 @lru_cache(maxsize=1)

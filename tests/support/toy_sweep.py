@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import PROJECT, clean_environment
+from tests.support.project import PROJECT, clean_environment
 
 PROGRAM = """
 import json, os, signal, sys, time

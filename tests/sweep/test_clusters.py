@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from pwfn.config import resolvers
 from pwfn.config.preflight import preflight
 from pwfn.run.settings import TrainSettings
-from tests.conftest import PROJECT
+from tests.support.project import PROJECT
 
 RAY = "hydra_plugins.hydra_ray_launcher"
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-PROJECT = Path(__file__).parent.parent
+from tests.support.project import PROJECT
+
 PROGRAM = """
 import json, os, signal, sys
 from pathlib import Path

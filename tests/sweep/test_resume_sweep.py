@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from pwfn.sweep.resume import is_asked, resumed_arguments
-from tests.conftest import PROJECT, SMALL, clean_environment
 from tests.support import toy_sweep
+from tests.support.project import PROJECT, SMALL, clean_environment
 from tests.support.toy_sweep import jobs, started, sweep
 
 RESUME = "hydra.launcher.resume=true"

@@ -10,8 +10,8 @@ import pytest
 from pwfn.config import resolvers
 from pwfn.config.preflight import preflight
 from pwfn.run.settings import TrainSettings
-from tests.conftest import PROJECT, SMALL, Program
 from tests.support.documents import commands_of
+from tests.support.project import PROJECT, SMALL, Program
 
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="the extra slurm is not installed")
 

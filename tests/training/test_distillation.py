@@ -19,7 +19,7 @@ from pwfn.run.settings import TrainSettings
 from pwfn.training.distillation import Distillation, Teacher
 from pwfn.training.module import BayesianClassifier, Phase, TrainingDiverged
 from pwfn.training.optimizer import SGD
-from tests.conftest import Compose
+from tests.support.project import Compose
 
 SCORES = [[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]]
 ANSWERS = [[0.2, 0.1, -4.0], [2.0, 2.5, 2.0]]

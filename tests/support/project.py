@@ -1,0 +1,44 @@
+"""Where things are, the options of small runs, and the environment of a program of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+PROJECT = Path(__file__).parents[2]
+CONF = PROJECT / "conf"
+RECORDED = PROJECT / "tests" / "recorded"  # by earlier versions, and by the research code
+SMALL = [
+    "experiment=smoke",
+    "quiet=true",
+    "logger=none",
+    "report=false",
+    "data.train_size=64",
+    "data.test_size=60",
+    "data.noise=0.5",
+    "pretrain.epochs=1",
+    "pretrain.optimizer.lr=0.01",
+    "schedule.fractions=[0.6,1.0]",
+]
+SMOKE = [
+    "experiment=smoke",
+    "data.noise=0.5",
+    "data.train_size=200",
+    "data.test_size=150",
+    "hydra.run.dir=run",
+    "logger.save_dir=logs",
+]
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """For a program of its own: one thread, and not the W&B helper process of this one, which has another folder."""
+    kept = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    return {**kept, "OMP_NUM_THREADS": "1", **more}
+
+
+Compose = Callable[..., DictConfig]
+Program = Callable[..., "subprocess.CompletedProcess[str]"]
