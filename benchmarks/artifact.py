@@ -49,12 +49,13 @@ def prepare(folder: Path) -> None:
     from safetensors.torch import save_file
 
     import pwfn
-    from pwfn.artifact.parts import plain_state
+    from pwfn.bayesian.flat_weights import FlatWeights
     from pwfn.bayesian.posterior import quantised_tensors
+    from pwfn.bayesian.state_dict import plain_state
     from pwfn.clustering.codebook import AdditivePow2
     from pwfn.clustering.rules import Greedy
     from pwfn.clustering.sigma_join import std_mu
-    from pwfn.run.cluster_network import FlatWeights, cluster_network
+    from pwfn.run.cluster_network import cluster_network
 
     model = network()
     tensors = quantised_tensors(model)

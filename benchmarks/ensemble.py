@@ -29,7 +29,8 @@ from rich.table import Table
 
 from pwfn.bayesian.posterior import set_sigma, to_bayesian
 from pwfn.bayesian.prior import Pow2Distance
-from pwfn.evaluation.predict import Computing, predict, predict_draws
+from pwfn.evaluation.predict import predict, predict_draws
+from pwfn.models.precision import Computing
 
 THREADS = 2
 SAMPLES = 5

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pwfn.records.rounds import write_atomically
+from pwfn.records.files import write_text
 
 PROJECT = Path(__file__).parent.parent
 SMALL = ["experiment=smoke", "quiet=true", "logger=none", "data.train_size=64", "data.test_size=60", "report=false"]
@@ -34,7 +34,7 @@ def main() -> None:
     for row in rows:
         print(f"{row['job']:>3} {row['mb']:>8.1f} {row['files']:>10} {row['threads']:>8}")
     args.json.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(args.json, json.dumps({"launcher": args.launcher, "rows": rows}, indent=1) + "\n")
+    write_text(args.json, json.dumps({"launcher": args.launcher, "rows": rows}, indent=1) + "\n")
 
 
 def watched(folder: Path, jobs: int, launcher: str) -> list[dict[str, float]]:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import random
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from pytorch_lightning import seed_everything
+
+if TYPE_CHECKING:
+    pass
 
 
 def seed_run(seed: int) -> None:
@@ -47,3 +52,29 @@ def set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
+
+
+def mixed_seed(*seeds: int) -> int:
+    """One seed, from 0 to 2^63 - 1, out of several."""
+    return int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0] >> 1)
+
+
+@contextmanager
+def own_streams() -> Iterator[None]:
+    """Afterwards the global streams (that of the CPU, for torch) go on as if nobody had seeded or drawn inside."""
+    # Not torch.manual_seed, nor its fork_rng: they reach for the GPU's streams as well.
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
+
+
+def seed_streams(*seeds: int) -> None:
+    """Seed the three global streams of the CPU from `seeds` together; to be used inside `own_streams`."""
+    words = np.random.SeedSequence(seeds).generate_state(3)
+    random.seed(int(words[0]))
+    np.random.seed(words[1])
+    torch.default_generator.manual_seed(int(words[2]))

@@ -20,7 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pwfn.records.rounds import write_atomically
+from pwfn.records.files import write_text
 from pwfn.report.collect import FINISHED, Run, find_runs, read_run
 from pwfn.report.compare import figures, value_text
 from pwfn.report.details import repeat
@@ -154,7 +154,7 @@ def add(path: Path, rows: list[dict[str, Any]]) -> None:
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(before + rows)
-    write_atomically(path, text.getvalue())
+    write_text(path, text.getvalue())
     print(f"{path}: {len(rows)} rows of {len(new)} runs, {len(before)} rows of others kept")
 
 

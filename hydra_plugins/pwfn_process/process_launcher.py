@@ -27,8 +27,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from pwfn.records import failure
-from pwfn.records.rounds import RESULT
+from pwfn.records import failure, files
+from pwfn.records.files import RESULT
 from pwfn.sweep import folder as sweep_folder
 from pwfn.sweep.folder import SweepError
 from pwfn.sweep.job import CONSOLE, Job, new_job, reason
@@ -113,7 +113,7 @@ class ProcessLauncher(Launcher):
         first = not self.launched
         if first:
             self.sweep_lock = sweep_folder.lock(self.sweep)
-            there = (self.sweep / sweep_folder.PLAN).is_file()
+            there = (self.sweep / files.PLAN).is_file()
             if there and not self.resume:
                 raise SweepError(
                     f"pwfn: {self.sweep} holds a sweep already: go on with it (-m resume_sweep={self.sweep}), "

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pwfn.errors import RunError
+from pwfn.records.files import replacing
 
 Buffer = bytes | bytearray | memoryview
 
@@ -46,19 +47,12 @@ def write(path: Path, header: dict[str, Any], sections: Sequence[Buffer]) -> int
         raise ArtifactError(f"the header would have {len(text)} bytes of JSON, at most {MAX_HEADER} are allowed")
     head = PREAMBLE.pack(MAGIC, VERSION, len(stored), len(text), hashlib.sha256(stored).digest()) + stored
     digest, total = hashlib.sha256(), 0
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            for part in (head, *sections):
-                digest.update(part)
-                file.write(part)
-            file.write(digest.digest())
-            total = file.tell()
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(path) as unfinished, unfinished.open("wb") as file:
+        for part in (head, *sections):
+            digest.update(part)
+            file.write(part)
+        file.write(digest.digest())
+        total = file.tell()
     return total
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +13,11 @@ from torch import Tensor, nn
 
 from pwfn.artifact.coding import Ints, Symbols
 from pwfn.artifact.container import ArtifactError
-from pwfn.artifact.header import MOST_ENTRIES, is_name
-from pwfn.bayesian.posterior import FREE, GaussianWeight, is_selected, quantised_tensors
+from pwfn.artifact.header import MOST_ENTRIES
+from pwfn.bayesian.posterior import FREE, GaussianWeight, is_selected
+from pwfn.bayesian.state_dict import gaussians_by_mean, plain_state
 
 Bits = NDArray[np.int32]  # float32 numbers by their bits, which tell -0.0 from 0.0
-MEAN = re.compile(r"parametrizations\.(\w+)\.original$")  # how torch calls the plain parameter of a parametrized one
 FEW, COMMON = 4096, 8  # up to so many values are all entries; of more, those that occur so often
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
@@ -107,8 +106,8 @@ def take_apart(network: nn.Module, include: tuple[str, ...] = (), exclude: tuple
     Of a plain model the weights that `to_bayesian` would choose are coded (`include` and `exclude` as there), and the
     codebook is made of the values that they share.
     """
-    state = plain_state(network)
-    gaussians = _gaussians(network)
+    state = storable_state(network)
+    gaussians = gaussians_by_mean(network)
     selected = gaussians.keys() if gaussians else _selected(network, include, exclude)
     names: dict[int, list[str]] = {}
     for name, tensor in state.items():
@@ -122,24 +121,16 @@ def take_apart(network: nn.Module, include: tuple[str, ...] = (), exclude: tuple
     return Parts(book, weights, plain, state, table)
 
 
-def plain_state(network: nn.Module) -> dict[str, Tensor]:
-    """The state dict that the network has, or would have as a plain model with its weights at the mean."""
-    gaussians = _gaussians(network)
-    own = {id(t) for g in gaussians.values() for t in (g.sigma, g.assignment, g.retrain_sigma)}
-    state = {}
-    for key, tensor in network.state_dict(keep_vars=True).items():
-        if id(tensor) in own:
-            continue
-        name = MEAN.sub(r"\1", key) if id(tensor) in gaussians else key
-        if not isinstance(tensor, Tensor) or not is_name(name):
-            raise ArtifactError(f"{key!r} of the state dict cannot be stored: only tensors with a plain name can")
-        state[name] = tensor
+def storable_state(network: nn.Module) -> dict[str, Tensor]:
+    """Return the plain state dict of `network`; raises ArtifactError for an entry that a file cannot hold."""
+    try:
+        state = plain_state(network)
+    except ValueError as error:
+        raise ArtifactError(f"{error}: only tensors can be stored") from error
+    for name in state:
+        if not is_name(name):
+            raise ArtifactError(f"{name!r} of the state dict cannot be stored: only tensors with a plain name can")
     return state
-
-
-def _gaussians(network: nn.Module) -> dict[int, GaussianWeight]:
-    """The Gaussian of each quantised tensor, by the identity of its mean."""
-    return {id(tensor.mu): tensor.gaussian for tensor in quantised_tensors(network)}
 
 
 def _selected(network: nn.Module, include: tuple[str, ...], exclude: tuple[str, ...]) -> set[int]:

@@ -9,17 +9,10 @@ from dataclasses import dataclass
 from torch import nn
 
 from pwfn.bayesian.posterior import QUANTISED_NAMES, QUANTISED_TYPES, GaussianWeight, is_lazy, quantised_tensors
-from pwfn.records.rounds import Column, by_key
 
 LAZY = "without a shape before the first forward pass"
+STANDARDIZING = ("StdConv2d", "StdConv2dSame", "ScaledStdConv2d", "ScaledStdConv2dSame")
 WARN_ABOVE = 0.05  # share of uncovered parameters from which the report is a warning
-
-COVERAGE_COLUMNS = by_key(
-    Column("name", "the parameter, as in the plain model's state dict", "text", str),
-    Column("size", "its elements", "parameters", int),
-    Column("quantised", "1 if it shares the codebook, 0 if it stays in floating point", "flag", int),
-    Column("what", "the kind of a quantised parameter, or why another one is left out", "text", str),
-)
 
 
 @dataclass(frozen=True)
@@ -89,12 +82,6 @@ class Coverage:
             )
         return lines
 
-    def rows(self) -> list[dict[str, int | str]]:
-        """Every parameter, for coverage.csv: the keys are those of `COVERAGE_COLUMNS`."""
-        quantised = [(name, size, 1, self.kinds[name]) for name, size in self.quantised.items()]
-        left_out = [(one.name, one.size, 0, one.reason) for one in self.uncovered]
-        return [dict(zip(COVERAGE_COLUMNS, row, strict=True)) for row in [*quantised, *left_out]]
-
 
 def coverage(model: nn.Module) -> Coverage:
     """The report of a model that `to_bayesian` has converted."""
@@ -107,7 +94,7 @@ def coverage(model: nn.Module) -> Coverage:
         kinds[name] = f"{leaf} of {_plain_name(modules[owner])}"
     uncovered, seen, normalised = [], set[int](), []
     for module_name, module in modules.items():
-        if _normalises(module):
+        if standardizes_weight(module):
             normalised.append(module_name)
         for name, parameter in module.named_parameters(recurse=False):
             if id(parameter) in gaussian or id(parameter) in seen:
@@ -172,7 +159,9 @@ def _tied(model: nn.Module) -> list[str]:
     return tied
 
 
-def _normalises(module: nn.Module) -> bool:
-    from timm.layers import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
+def standardizes_weight(module: nn.Module) -> bool:
+    """Whether `module` is one of timm's convolutions that standardize their weight in forward (arXiv:1903.10520).
 
-    return isinstance(module, StdConv2d | StdConv2dSame | ScaledStdConv2d | ScaledStdConv2dSame)
+    They are known by the names of their classes, because the method imports no timm.
+    """
+    return any(cls.__name__ in STANDARDIZING and cls.__module__.startswith("timm.") for cls in type(module).__mro__)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
@@ -20,14 +20,13 @@ from torch import nn
 from pwfn.bayesian.nonfinite import weights_not_finite
 from pwfn.checkpoint import files
 from pwfn.checkpoint.run_state import RunState
+from pwfn.checkpoint.spec import CheckpointSpec
 from pwfn.checkpoint.trainer_progress import counters, place_trainer
 from pwfn.randomness import random_state, seed_rank, set_random_state
+from pwfn.records.files import CHECKPOINTS
 from pwfn.training import distributed
-from pwfn.training.module import TrainingDiverged
+from pwfn.training.phase import TrainingDiverged
 from pwfn.training.signals import StopRequest, stopped_by
-
-if TYPE_CHECKING:
-    from pwfn.run.settings import CheckpointSpec
 
 FORMAT = 2
 _SAVE = 1  # what ranks agree on after a step: 0 nothing, 1 save, anything above: save and stop for that signal
@@ -186,7 +185,7 @@ def read_checkpoint(folder: Path) -> dict[str, Any] | None:
     content = files.newest(folder, say=_say_on_rank_0)
     if content is not None and content.get("format") != FORMAT:
         raise files.CheckpointError(
-            f"{folder / files.FOLDER} was written by another version of this program (format "
+            f"{folder / CHECKPOINTS} was written by another version of this program (format "
             f"{content.get('format')}, here {FORMAT}): resume with that version"
         )
     return content

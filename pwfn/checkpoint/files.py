@@ -18,8 +18,8 @@ from typing import IO, Any
 import torch
 
 from pwfn.errors import RunError
+from pwfn.records.files import CHECKPOINTS
 
-FOLDER = "checkpoints"
 _NAME = re.compile(r"(\d{6,})-([0-9a-f]{16})\.ckpt")
 _UNFINISHED = ".unfinished.ckpt"
 _CHUNK = 1 << 20
@@ -45,7 +45,7 @@ class _Hashing:
 
 def files(run: Path) -> list[Path]:
     """The checkpoints of the run in folder `run`, oldest first."""
-    found = [path for path in (run / FOLDER).glob("*.ckpt") if _NAME.fullmatch(path.name)]
+    found = [path for path in (run / CHECKPOINTS).glob("*.ckpt") if _NAME.fullmatch(path.name)]
     return sorted(found, key=_number)
 
 
@@ -54,7 +54,7 @@ def write(run: Path, content: dict[str, Any], keep: int) -> Path:
 
     Whatever happens on the way, disk full included, the checkpoints that were there before stay as they were.
     """
-    folder = run / FOLDER
+    folder = run / CHECKPOINTS
     unfinished = folder / _UNFINISHED
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,14 +92,14 @@ def newest(run: Path, say: Callable[[str], None] = lambda line: None) -> dict[st
         instead = f"going back to {older[-1].name}" if older else "and there is none before it"
         say(f"{path} is damaged ({fault}): {instead}")
     if found:
-        raise CheckpointError(f"every checkpoint in {run / FOLDER} is damaged: this run cannot be resumed")
+        raise CheckpointError(f"every checkpoint in {run / CHECKPOINTS} is damaged: this run cannot be resumed")
     return None
 
 
 def remove(run: Path) -> None:
     """Take the checkpoints of a finished run away, if any are left: its network is in a file of its own."""
-    if (run / FOLDER).exists():
-        shutil.rmtree(run / FOLDER)
+    if (run / CHECKPOINTS).exists():
+        shutil.rmtree(run / CHECKPOINTS)
 
 
 def _number(path: Path) -> int:

@@ -7,8 +7,7 @@ import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pwfn.checkpoint.files import FOLDER
-from pwfn.records.rounds import write_atomically
+from pwfn.records.files import CHECKPOINTS, write_text
 
 _FILE = "identity.json"
 
@@ -26,11 +25,11 @@ class Identity:
     @classmethod
     def of(cls, run: Path) -> Identity:
         """That of the run in folder `run`; of one whose file is lost, a new one named after the folder."""
-        path = run / FOLDER / _FILE
+        path = run / CHECKPOINTS / _FILE
         if not path.is_file():
             return cls.new(run.name, None)
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
     def write(self, run: Path) -> None:
-        (run / FOLDER).mkdir(parents=True, exist_ok=True)
-        write_atomically(run / FOLDER / _FILE, json.dumps(asdict(self), indent=1) + "\n")
+        (run / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+        write_text(run / CHECKPOINTS / _FILE, json.dumps(asdict(self), indent=1) + "\n")

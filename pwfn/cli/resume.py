@@ -19,28 +19,14 @@ from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from pwfn.checkpoint import files, saved_run
+from pwfn.checkpoint import files, saved_config, saved_run
+from pwfn.checkpoint.saved_config import MAY_CHANGE
 from pwfn.config.build import ConfigError, flat, load, refuse
 from pwfn.config.overrides import OverrideReader, apply, reason_of
 from pwfn.config.preflight import COMPOSE_ERRORS, config_loader
 from pwfn.run.settings import TrainSettings
 
 KEY = "resume="
-MAY_CHANGE = (
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.strategy",
-    "trainer.log_every_n_steps",
-    "logger.*",
-    "checkpoint.*",
-    "costly_round.*",
-    "data.root",
-    "data.num_workers",
-    "model.checkpoint",
-    "quiet",
-    "report",
-    "name",
-)
 _ABSENT = object()
 
 
@@ -66,7 +52,7 @@ def resumed_config(config_dir: Path, config_name: str, argv: Sequence[str]) -> t
     args = get_args_parser().parse_args(list(argv))
     folder = Path(next(line for line in reversed(args.overrides) if line.startswith(KEY)).removeprefix(KEY))
     try:
-        saved = saved_run.read_config(folder)
+        saved = saved_config.read_config(folder)
     except saved_run.NotAFinishedRun as error:
         refuse([f"resume = {str(folder)!r}: must be the folder of a run ({error})"])
     if args.multirun:

@@ -13,11 +13,11 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from pwfn.checkpoint.files import FOLDER as CHECKPOINTS
 from pwfn.config import build
 from pwfn.config.secrets import without_given_secrets
 from pwfn.errors import RunError, Stopped
 from pwfn.records import failure
+from pwfn.records.files import CHECKPOINTS
 from pwfn.run.settings import TrainSettings
 from pwfn.sweep.folder import SWEEP, name_of
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 
@@ -10,17 +10,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pwfn.bayesian.posterior import quantised_tensors
 
+def squared_gradients(
+    network: nn.Module, weights: Sequence[nn.Parameter], batches: Iterable[tuple[Tensor, Tensor]], count: int
+) -> Tensor:
+    """Average the squared gradient of each weight over `count` batches.
 
-def squared_gradients(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], count: int) -> Tensor:
-    """For each quantised weight of a Bayesian network the mean over `count` batches of its squared gradient, flat float32.
+    The loss is the mean cross entropy of a batch in evaluation mode; a Bayesian network computes at its mean weights,
+    nothing is drawn, and the network stays as it was. Fixed weights have gradients like any other.
 
-    The loss is the mean cross entropy of a batch (images, labels) at the mean weights, in evaluation mode: nothing is
-    drawn, and the network stays as it was. Fixed weights have gradients like any other. Fewer batches than `count` are
-    enough, none raises ValueError.
+    Args:
+        network: the network, on the device of its weights.
+        weights: the parameters to differentiate with respect to, such as the means of the quantized tensors.
+        batches: pairs of images [batch, channels, height, width] and labels [batch]. Fewer than `count` are enough.
+        count: how many batches to use at most, from 1.
+
+    Returns:
+        float32 [sum of the weights' sizes], one tensor after the other.
+
+    Raises:
+        ValueError: there is no batch.
     """
-    weights = [tensor.mu for tensor in quantised_tensors(network)]
     totals = [torch.zeros_like(weight, dtype=torch.float32, requires_grad=False) for weight in weights]
     seen = 0
     with _evaluated(network), _differentiable(weights), torch.enable_grad():
@@ -49,7 +59,7 @@ def _evaluated(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _differentiable(weights: list[nn.Parameter]) -> Iterator[None]:
+def _differentiable(weights: Sequence[nn.Parameter]) -> Iterator[None]:
     """A phase may have left some of them without gradients."""
     before = [weight.requires_grad for weight in weights]
     for weight in weights:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pwfn.data.draws import own_streams, seed_streams
 from pwfn.data.images import ImageSet
 from pwfn.data.transforms import Steps, Transform
+from pwfn.randomness import own_streams, seed_streams
 
 # Splits whose transformed tensors take less than this are kept in memory. It holds all of Fashion-MNIST at 32 pixels
 # (234 MiB) and stays small next to what a process needs anyway for torch and a network; each rank keeps its own copy.

@@ -15,9 +15,10 @@ from pwfn.data.feed import CACHE_BYTES, Batch, Cached, Transformed, as_is, feed
 from pwfn.data.samplers import EachOnce, NumberedShare, ends_in_one
 from pwfn.data.spec import ImageData, Partition, is_integer
 from pwfn.data.stream_loader import Streamed, StreamedEpoch, StreamLoader, stream_images_per_rank
-from pwfn.data.streams import ImageStream, mixed_seed
+from pwfn.data.streams import ImageStream
 from pwfn.data.transforms import Config, build_transforms, transform_config
 from pwfn.errors import require
+from pwfn.randomness import mixed_seed
 
 
 class ImageDataModule(LightningDataModule):

@@ -10,11 +10,11 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from pwfn.data.draws import own_streams, seed_streams
 from pwfn.data.images import DataError
 from pwfn.data.samplers import ends_in_one, images_per_rank
-from pwfn.data.streams import ImageStream, Part, Raw, mixed_seed
+from pwfn.data.streams import ImageStream, Part, Raw
 from pwfn.data.transforms import Steps
+from pwfn.randomness import mixed_seed, own_streams, seed_streams
 
 
 class Streamed(IterableDataset[tuple[Tensor, int]]):

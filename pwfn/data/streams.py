@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from pwfn.data.images import DataError, decoded
+from pwfn.randomness import mixed_seed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -207,8 +206,3 @@ class RecordStream(ImageStream):
                 sample[self.label_key],
                 f"{self.title}: image {index} of part {part.index} of {part.count}",
             )
-
-
-def mixed_seed(*seeds: int) -> int:
-    """One seed, from 0 to 2^63 - 1, out of several."""
-    return int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0] >> 1)

@@ -12,10 +12,11 @@ from torch import nn
 
 from pwfn.evaluation.bootstrap import bootstrap, interval
 from pwfn.evaluation.metrics import METRICS, Answers, judge, summary
-from pwfn.evaluation.predict import Computing, LabelledImages, Prediction, logits, predict, predict_draws
+from pwfn.evaluation.predict import LabelledImages, Prediction, logits, predict, predict_draws
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import Subject
 from pwfn.models.accuracy import RunningScores
+from pwfn.models.precision import Computing
 from pwfn.records.rounds import Scores
 
 Say = Callable[[str], None]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,21 +12,8 @@ from torch import Tensor, nn
 
 from pwfn.bayesian.posterior import sampled
 from pwfn.data import DataError
-from pwfn.data.streams import mixed_seed
-
-AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-
-
-@dataclass(frozen=True)
-class Computing:
-    """Where and in which precision (as a Trainer calls it) networks are run."""
-
-    device: torch.device
-    precision: str
-
-    def context(self) -> AbstractContextManager[Any]:
-        dtype = AUTOCAST.get(self.precision)
-        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype=dtype)
+from pwfn.models.precision import Computing
+from pwfn.randomness import mixed_seed
 
 
 class LabelledImages:

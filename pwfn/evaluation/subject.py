@@ -14,14 +14,16 @@ from torch import nn
 
 from pwfn.artifact import ArtifactError, describe, load
 from pwfn.bayesian.posterior import set_sigma, to_bayesian
-from pwfn.checkpoint import saved_run
+from pwfn.checkpoint import saved_config, saved_networks, saved_run
 from pwfn.config import build
 from pwfn.data import DataError, ImageData
 from pwfn.data.module import ImageDataModule
-from pwfn.evaluation.predict import AUTOCAST
 from pwfn.evaluation.settings import EvaluateSettings
+from pwfn.models.precision import AUTOCAST
 from pwfn.models.timm_model import build_bayesian, data_config
-from pwfn.records.rounds import SUMMARY_FILE, RoundRecord, Scores, last_clustering
+from pwfn.records import files
+from pwfn.records.files import SUMMARY_FILE
+from pwfn.records.rounds import RoundRecord, Scores, last_clustering
 from pwfn.run.settings import TrainSettings
 
 FOLDER = "evaluation"
@@ -61,15 +63,15 @@ def _of_run(settings: EvaluateSettings) -> Subject:
     saved, precision = rebuilt_settings(folder, settings.data_root)
     networks: dict[str, Callable[[], nn.Module]] = {
         PRETRAINED: lambda: _pretrained(folder, saved),
-        TRAINED: lambda: _saved(folder, saved, clustering.round, saved_run.TRAINED),
-        CLUSTERED: lambda: _saved(folder, saved, record.round, saved_run.NETWORK),
+        TRAINED: lambda: _saved(folder, saved, clustering.round, files.TRAINED),
+        CLUSTERED: lambda: _saved(folder, saved, record.round, files.NETWORK),
     }
     recorded = {TRAINED: clustering.trained, CLUSTERED: record.clustered}
     before, identity = _summary(folder)
     if before is not None:
         recorded[PRETRAINED] = before
     notes = []
-    for name, file in ((PRETRAINED, saved_run.PRETRAINED), (TRAINED, saved_run.TRAINED)):
+    for name, file in ((PRETRAINED, files.PRETRAINED), (TRAINED, files.TRAINED)):
         if not (folder / file).is_file():
             del networks[name]
             notes.append(f"The run has no {file}: its {name} network is not measured.")
@@ -112,14 +114,14 @@ def _network(saved: TrainSettings, device: str = "cpu") -> nn.Module:
 
 def _saved(folder: Path, saved: TrainSettings, round_index: int, file: str) -> nn.Module:
     network = _network(saved)
-    saved_run.load(folder, network, round_index, file)
+    saved_networks.load(folder, network, round_index, file)
     return network
 
 
 def _pretrained(folder: Path, saved: TrainSettings) -> nn.Module:
     """The network before any round, with the sigmas that the prior gave it."""
     network = _network(saved)
-    saved_run.load_pretrained(folder, network)
+    saved_networks.load_pretrained(folder, network)
     set_sigma(network, saved.prior)
     return network
 
@@ -127,7 +129,7 @@ def _pretrained(folder: Path, saved: TrainSettings) -> nn.Module:
 def rebuilt_settings(folder: Path, data_root: str | None = None) -> tuple[TrainSettings, str]:
     """A run's settings from its saved config, without what only training needs (starting weights, logger, trainer), and
     the precision it computed in. `data_root` takes the place of `data.root`, for images that have moved."""
-    cfg = saved_run.read_config(folder)
+    cfg = saved_config.read_config(folder)
     try:
         precision = str(OmegaConf.select(cfg, "trainer.precision", default="32-true"))
         if data_root is not None:
@@ -142,7 +144,7 @@ def rebuilt_settings(folder: Path, data_root: str | None = None) -> tuple[TrainS
         OmegaConf.update(cfg, "checkpoint", {"every_minutes": None, "every_steps": None, "keep": 1}, merge=False)
         return build.load(TrainSettings, cfg), precision
     except (OmegaConfBaseException, build.ConfigError) as error:
-        raise saved_run.NotAFinishedRun(f"{folder / saved_run.CONFIG}: {error}") from error
+        raise saved_run.NotAFinishedRun(f"{folder / files.CONFIG}: {error}") from error
 
 
 def _move_data(cfg: DictConfig, root: str) -> None:

@@ -18,7 +18,7 @@ from pwfn.evaluation.bootstrap import LEVEL
 from pwfn.evaluation.measure import Measured, Row
 from pwfn.evaluation.metrics import METRICS, by_class
 from pwfn.evaluation.subject import Subject
-from pwfn.records.rounds import write_atomically
+from pwfn.records.files import write_text
 
 MOST_CLASSES = 12  # that the console shows; classes.csv has all
 WITH_INTERVAL = ("top1", "nll", "brier", "ece")
@@ -152,7 +152,7 @@ def write_classes(path: Path, measured: Measured, names: Sequence[str]) -> None:
     for row in measured.rows:
         for one in by_class(row.answers, len(names)):
             writer.writerow([row.network, row.mode, names[int(one.pop("class"))], *one.values()])
-    write_atomically(path, text.getvalue())
+    write_text(path, text.getvalue())
 
 
 def as_json(
@@ -176,4 +176,4 @@ def as_json(
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    write_atomically(path, json.dumps(content, indent=1) + "\n")
+    write_text(path, json.dumps(content, indent=1) + "\n")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 if TYPE_CHECKING:
-    from pwfn.evaluation.predict import Computing
+    from pwfn.models.precision import Computing
 
 
 def with_statistics(network: nn.Module) -> list[_BatchNorm]:

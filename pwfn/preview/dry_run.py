@@ -9,15 +9,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.clustering.tolerance import Gradients
 from pwfn.preview.displacement import Moves, Spread, TensorMove, spread, tensor_moves
 from pwfn.preview.expected_size import ExpectedSize, expected_size, other_bytes, symbol_counts
-from pwfn.records.rounds import Column, Record, Scores, order_shares, real, whole
-from pwfn.run.cluster_network import FlatWeights
+from pwfn.records.columns import Column, Record, order_shares, real, whole
+from pwfn.records.rounds import Scores
 from pwfn.run.round_loop import RoundLoop, RoundOutcome
 from pwfn.run.settings import TrainSettings
-from pwfn.training.module import Phase
+from pwfn.training.phase import Phase
 
 
 def _spread(key: str, what: str, unit: str) -> dict[str, Any]:

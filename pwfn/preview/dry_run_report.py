@@ -14,8 +14,8 @@ from rich.table import Table
 from torch import nn
 
 from pwfn.bayesian.coverage import coverage
-from pwfn.bayesian.posterior import set_sigma
-from pwfn.checkpoint import saved_run
+from pwfn.bayesian.posterior import quantised_tensors, set_sigma
+from pwfn.checkpoint import saved_config
 from pwfn.clustering.tolerance import Gradients
 from pwfn.curvature.squared_gradients import squared_gradients
 from pwfn.data.module import ImageDataModule
@@ -25,7 +25,9 @@ from pwfn.preview.displacement import TensorMove
 from pwfn.preview.dry_run import DryRun, DryRunRecord
 from pwfn.preview.inspection import headline, show_coverage, write_coverage
 from pwfn.randomness import seed_run
-from pwfn.records.rounds import Column, by_key, csv_text, write_atomically, write_result
+from pwfn.records.columns import Column, by_key, csv_text
+from pwfn.records.files import write_text
+from pwfn.records.rounds import write_result
 from pwfn.run.settings import TrainSettings
 
 ALARM = "bold red"
@@ -49,7 +51,7 @@ def dry_run(settings: TrainSettings, plain: Any, folder: Path, console: Console 
     network = build_bayesian(settings.model, num_classes=data.classes_if_known, in_chans=data.channels)
     alarms = _alarms(settings, network)
     cover = coverage(network)
-    saved_run.write_config(folder, plain)
+    saved_config.write_config(folder, plain)
     write_coverage(cover, folder)
     if not settings.quiet:
         for alarm in alarms:
@@ -65,7 +67,7 @@ def dry_run(settings: TrainSettings, plain: Any, folder: Path, console: Console 
         if not settings.quiet:
             show(console, round_line(record))
     layers = run.layers()
-    write_atomically(folder / "layers.csv", csv_text(LAYER_COLUMNS, map(asdict, layers)))
+    write_text(folder / "layers.csv", csv_text(LAYER_COLUMNS, map(asdict, layers)))
     last = records[-1].flat()
     write_result(folder, records[-1].size.entropy_mb, {key: last[key] for key in FIGURES})
     for part in (
@@ -88,7 +90,8 @@ def _gradients(settings: TrainSettings, network: nn.Module) -> Gradients | None:
         return None
     settings.data.check()
     data = ImageDataModule(settings.data, data_config(network), settings.seed)
-    return lambda count: squared_gradients(network, data.batches_outside_fits(), count)
+    means = [tensor.mu for tensor in quantised_tensors(network)]
+    return lambda count: squared_gradients(network, means, data.batches_outside_fits(), count)
 
 
 def _alarms(settings: TrainSettings, network: nn.Module) -> list[str]:
@@ -113,8 +116,8 @@ def _alarms(settings: TrainSettings, network: nn.Module) -> list[str]:
 def write_rounds(records: Sequence[DryRunRecord], folder: Path) -> None:
     """Replace dry_run.csv and dry_run.json by the rounds so far."""
     rows = [record.flat() for record in records]
-    write_atomically(folder / "dry_run.csv", csv_text(DryRunRecord.columns(), rows))
-    write_atomically(folder / "dry_run.json", json.dumps(rows, indent=1) + "\n")
+    write_text(folder / "dry_run.csv", csv_text(DryRunRecord.columns(), rows))
+    write_text(folder / "dry_run.json", json.dumps(rows, indent=1) + "\n")
 
 
 def round_line(record: DryRunRecord) -> str:

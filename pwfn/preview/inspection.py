@@ -11,13 +11,21 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from pwfn.bayesian.coverage import COVERAGE_COLUMNS, Coverage, coverage
-from pwfn.checkpoint import saved_run
+from pwfn.bayesian.coverage import Coverage, coverage
+from pwfn.checkpoint import saved_config
 from pwfn.models.timm_model import ModelError, build_bayesian
 from pwfn.monitoring.console import show
-from pwfn.records.rounds import csv_text, write_atomically, write_result
+from pwfn.records.columns import Column, by_key, csv_text
+from pwfn.records.files import write_text
+from pwfn.records.rounds import write_result
 from pwfn.run.settings import TrainSettings
 
+COVERAGE_COLUMNS = by_key(
+    Column("name", "the parameter, as in the plain model's state dict", "text", str),
+    Column("size", "its elements", "parameters", int),
+    Column("quantised", "1 if it shares the codebook, 0 if it stays in floating point", "flag", int),
+    Column("what", "the kind of a quantised parameter, or why another one is left out", "text", str),
+)
 LARGEST = 5  # tensors that are listed by name, of those that are quantised and of those that are not
 NAMED = 4  # tied parameters and normalising modules that are listed by name
 WARNING = "bold yellow"
@@ -28,7 +36,7 @@ def inspect(settings: TrainSettings, plain: Any, folder: Path, console: Console 
     console = console or Console()
     network, note = _build(settings)
     cover = coverage(network)
-    saved_run.write_config(folder, plain)
+    saved_config.write_config(folder, plain)
     show_coverage(cover, headline(settings, network), console)
     for line in (*note, f"Every parameter: {write_coverage(cover, folder)}"):
         show(console, line)
@@ -64,7 +72,7 @@ def headline(settings: TrainSettings, network: nn.Module) -> str:
 def write_coverage(cover: Coverage, folder: Path) -> Path:
     """Leave a row for every parameter; returns the file."""
     path = folder / "coverage.csv"
-    write_atomically(path, csv_text(COVERAGE_COLUMNS, cover.rows()))
+    write_text(path, csv_text(COVERAGE_COLUMNS, coverage_rows(cover)))
     return path
 
 
@@ -127,3 +135,10 @@ def _percent(size: int, total: int) -> str:
 def _listed(what: str, names: list[str]) -> str:
     shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
     return f"{what}: {len(names)} ({shown})" if names else f"{what}: none"
+
+
+def coverage_rows(cover: Coverage) -> list[dict[str, int | str]]:
+    """Return a row of coverage.csv for every parameter; the keys are those of `COVERAGE_COLUMNS`."""
+    quantised = [(name, size, 1, cover.kinds[name]) for name, size in cover.quantised.items()]
+    left_out = [(one.name, one.size, 0, one.reason) for one in cover.uncovered]
+    return [dict(zip(COVERAGE_COLUMNS, row, strict=True)) for row in [*quantised, *left_out]]

@@ -7,7 +7,7 @@ import time
 import warnings
 from pathlib import Path
 
-from pwfn.records.rounds import write_atomically
+from pwfn.records.files import write_text
 
 FILE = "failure.json"
 _LONGEST = 300  # characters; some libraries say pages
@@ -18,7 +18,7 @@ def write(folder: Path, reason: str) -> None:
     line = " ".join(reason.split())
     line = line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
     try:
-        write_atomically(folder / FILE, json.dumps({"reason": line}, indent=1) + "\n")
+        write_text(folder / FILE, json.dumps({"reason": line}, indent=1) + "\n")
     except OSError as error:
         warnings.warn(f"{folder / FILE} cannot be written ({error})", RuntimeWarning, stacklevel=2)
 

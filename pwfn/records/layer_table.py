@@ -11,9 +11,7 @@ from torch import Tensor, nn
 from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.clustering.chunking import in_one_thread
 from pwfn.clustering.statistics import entropy_bits, value_counts
-from pwfn.records.rounds import Column, by_key
-
-LAYERS = "layers.csv"  # in a run's folder
+from pwfn.records.columns import Column, by_key
 
 LAYER_COLUMNS = by_key(
     Column("name", "the tensor, as in the plain model's state dict", "text", str),

@@ -5,7 +5,8 @@ Those of a round are `COLUMNS` in pwfn/records/rounds.py: a row goes to files, l
 
 from __future__ import annotations
 
-from pwfn.records.rounds import COLUMNS, Column, by_key
+from pwfn.records.columns import Column, by_key
+from pwfn.records.rounds import COLUMNS
 
 STEP = by_key(
     Column("train/cross_entropy", "the data's part of the loss, of one batch", "nats"),

@@ -15,9 +15,8 @@ from pathlib import Path
 import torch
 
 from pwfn.config.secrets import without_given_secrets
-from pwfn.records.rounds import write_atomically
+from pwfn.records.files import PROVENANCE, write_text
 
-PROVENANCE = "provenance.json"  # in a run's folder from its first second on
 PACKAGES = ("pwfn", "torch", "timm", "pytorch-lightning", "hydra-core", "wandb")
 CHANGED = "-dirty"  # after the commit, as `git describe` writes it, where a tracked file differs from it
 GIT_SECONDS = 10
@@ -52,7 +51,7 @@ class Provenance:
 
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / PROVENANCE, json.dumps(asdict(self), indent=1) + "\n")
+        write_text(folder / PROVENANCE, json.dumps(asdict(self), indent=1) + "\n")
 
 
 def commit(folder: Path) -> str | None:

@@ -3,49 +3,15 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, astuple, dataclass, field, fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from pwfn.errors import require
-
-RECORDS = "rounds.json"
-RESULT = "result.json"
-SUMMARY_FILE = "summary.json"
-
-
-@dataclass(frozen=True)
-class Column:
-    """One key of the flat row, as it stands in rounds.csv, rounds.json and W&B; `optional`: where it may be None (empty)."""
-
-    key: str
-    meaning: str
-    unit: str
-    kind: type[int] | type[float] | type[str] = float
-    optional: bool = False
-
-    def plain(self, value: Any) -> Any:
-        """The value as it is written."""
-        return None if self.optional and value is None else self.kind(value)
-
-    def read(self, row: Mapping[str, Any]) -> Any:
-        """Take this column's value out of a row whose values may still be text, as those of a CSV file are."""
-        if self.kind is str:
-            return str(row[self.key])
-        if self.optional and row[self.key] in (None, ""):
-            return None
-        try:
-            value = self.kind(row[self.key])
-            if isinstance(row[self.key], bool) or (self.kind is int and value != float(row[self.key])):
-                raise ValueError
-        except (TypeError, ValueError, OverflowError):
-            allowed = "a whole number" if self.kind is int else "a number"
-            raise ValueError(f"{self.key} = {row[self.key]!r}: must be {allowed}") from None
-        return value
+from pwfn.records.columns import Column, Record, by_key, later, order_shares, real, whole
+from pwfn.records.files import RECORDS, RESULT, write_text
 
 
 @dataclass(frozen=True)
@@ -57,78 +23,11 @@ class Scores:
     loss: float
 
 
-def whole(key: str, meaning: str, unit: str) -> Any:
-    """A field of a record that is one whole number."""
-    return field(metadata={"columns": (Column(key, meaning, unit, int),)})
-
-
-def real(key: str, meaning: str, unit: str) -> Any:
-    """A field of a record that is one number."""
-    return field(metadata={"columns": (Column(key, meaning, unit),)})
-
-
-def later(column: Column) -> Any:
-    """A field that records of older versions do not have, whose column is optional."""
-    return field(default=None, metadata={"columns": (column,)})
-
-
 def _scores(key: str, moment: str) -> dict[str, Any]:
     top1 = Column(f"{key}/top1", f"right at the first guess on the test split, {moment}", "percent")
     top5 = Column(f"{key}/top5", f"right within the first five guesses on the test split, {moment}", "percent")
     loss = Column(f"{key}/loss", f"mean cross entropy on the test split, {moment}", "nats")
     return {"columns": (top1, top5, loss), "join": lambda parts: Scores(*parts)}
-
-
-def order_shares() -> dict[str, Any]:
-    """The metadata of a field that holds the shares of the orders 0 to 4, or None where values have no order."""
-    sits_on = ["zero", "one power of two", *(f"a sum of {word} powers of two" for word in ("two", "three", "four"))]
-    meanings = [f"quantised weights fixed to {what}" for what in sits_on]
-    columns = tuple(Column(f"order_{n}_share", meaning, "share", optional=True) for n, meaning in enumerate(meanings))
-    return {"columns": columns, "join": lambda parts: None if None in parts else tuple(parts)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """A dataclass that is one row of a table: the metadata of each field names the columns it fills."""
-
-    @classmethod
-    def columns(cls) -> dict[str, Column]:
-        """Every column by its key, in the order of the fields."""
-        return {column.key: column for one in fields(cls) for column in one.metadata["columns"]}
-
-    def flat(self) -> dict[str, Any]:
-        """One row of plain values; the keys are those of `columns`, in that order."""
-        row: dict[str, Any] = {}
-        for one in fields(self):
-            value, columns = getattr(self, one.name), one.metadata["columns"]
-            if is_dataclass(value) and not isinstance(value, type):
-                value = astuple(value)
-            parts = value if isinstance(value, tuple) else (value,) * (len(columns) if value is None else 1)
-            row.update({column.key: column.plain(part) for column, part in zip(columns, parts, strict=True)})
-        return row
-
-    def numbers(self) -> dict[str, Any]:
-        """`flat` without what is empty."""
-        return {key: value for key, value in self.flat().items() if value is not None}
-
-    @classmethod
-    def from_flat(cls, row: Mapping[str, Any]) -> Self:
-        """The way back from `flat`, or from a line of a CSV file; ValueError names the keys that are wrong.
-
-        What has a default may be missing: older versions did not write it.
-        """
-        known = cls.columns()
-        later = {c.key for one in fields(cls) if one.default is not MISSING for c in one.metadata["columns"]}
-        row = {**dict.fromkeys(later), **row}
-        if missing := [key for key in known if key not in row]:
-            raise ValueError(f"missing: {', '.join(missing)}")
-        if unknown := [str(key) for key in row if key not in known]:
-            raise ValueError(f"unknown: {', '.join(unknown)}")
-        values: dict[str, Any] = {}
-        for one in fields(cls):
-            parts = [column.read(row) for column in one.metadata["columns"]]
-            values[one.name] = one.metadata["join"](parts) if "join" in one.metadata else parts[0]
-        return cls(**values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,11 +87,6 @@ def is_finishing(records: Sequence[RoundRecord]) -> bool:
     return bool(records) and last_clustering(records) not in (None, records[-1])
 
 
-def by_key(*columns: Column) -> dict[str, Column]:
-    """A table's columns in their order."""
-    return {column.key: column for column in columns}
-
-
 CLUSTER_COLUMNS = by_key(
     Column("round", "the round in which the cluster was made, counted from 0", "rounds", int),
     Column("value", "the centroid: what every member's mean became", "weight units"),
@@ -210,32 +104,9 @@ CLUSTER_COLUMNS = by_key(
 )
 
 
-def csv_text(columns: Mapping[str, Column], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as CSV with a header. Floats are written so that reading gives the very same number."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([column.plain(row[key]) for key, column in columns.items()] for row in rows)
-    return text.getvalue()
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace `path` so that a reader, or a crash at any moment, finds the old content or the new, never a part."""
-    # In the same folder, because a rename is atomic only within one file system.
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        with unfinished.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 def write_result(folder: Path, objective: float, figures: Mapping[str, int | float]) -> None:
     """What a sweep wants to know of one of its jobs: `objective` for its sweeper, `figures` for its table."""
-    write_atomically(folder / RESULT, json.dumps({"objective": objective, "summary": dict(figures)}, indent=1) + "\n")
+    write_text(folder / RESULT, json.dumps({"objective": objective, "summary": dict(figures)}, indent=1) + "\n")
 
 
 def read_records(folder: Path) -> list[RoundRecord]:

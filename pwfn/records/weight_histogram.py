@@ -13,7 +13,6 @@ from torch import Tensor
 from pwfn.clustering.chunking import in_one_thread
 from pwfn.clustering.statistics import value_counts
 
-HISTOGRAM = "weights.json"  # in a run's folder
 MOST_VALUES = 512  # more values than that cannot be told apart in a picture anyway
 BINS = 240
 _LABEL = 0.15  # room for a label below the axis, as a share of half the axis

@@ -8,17 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pwfn.checkpoint.saved_run import CONFIG
 from pwfn.config.build import flat
 from pwfn.config.secrets import without_given_secrets, without_secrets
 from pwfn.records import failure
-from pwfn.records.layer_table import LAYER_COLUMNS, LAYERS
-from pwfn.records.provenance import PROVENANCE
-from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS, RECORDS, RESULT, SUMMARY_FILE
-from pwfn.records.weight_histogram import HISTOGRAM
+from pwfn.records.files import CONFIG, HISTOGRAM, JOBS, LAYERS, PROVENANCE, RECORDS, RESULT, SUMMARY_FILE
+from pwfn.records.layer_table import LAYER_COLUMNS
+from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS
 from pwfn.renamed import with_present_names
 from pwfn.report.files import Number, RunFiles, number
-from pwfn.sweep.table import JOBS
 
 HYDRA = ".hydra"  # which Hydra leaves in every job's folder before the job begins
 MARKS = (RECORDS, RESULT, SUMMARY_FILE, PROVENANCE, HYDRA)  # any of these makes a folder that of a run

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from pwfn.cli.resume import MAY_CHANGE
+from pwfn.checkpoint.saved_config import MAY_CHANGE
 from pwfn.records.rounds import COLUMNS
 from pwfn.report.collect import Run
 from pwfn.report.files import Number, number

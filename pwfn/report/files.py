@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import yaml
 
 from pwfn.config.messages import one_line
-from pwfn.records.rounds import Column
+from pwfn.records.columns import Column
 
 T = TypeVar("T")
 Number = int | float | None

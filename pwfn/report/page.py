@@ -16,7 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pwfn.errors import RunError
-from pwfn.records.rounds import COLUMNS, write_atomically
+from pwfn.records.files import write_text
+from pwfn.records.rounds import COLUMNS
 from pwfn.report.collect import FAILED, FINISHED, UNFINISHED, WITHOUT_TRAINING, Job, Run, find_runs, read_run
 from pwfn.report.compare import FIGURES, Cell, Heading, difference_cells, differences, figure_cells
 from pwfn.report.details import as_json, details
@@ -59,7 +60,7 @@ def write_report(folders: Sequence[Path], target: Path) -> int:
     page = render(runs, where).encode("utf-8", "backslashreplace").decode("utf-8")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(target, page)
+        write_text(target, page)
     except OSError as error:
         raise NoReport(f"{target} cannot be written: {error.strerror or error}") from error
     return len(runs)

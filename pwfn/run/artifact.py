@@ -11,26 +11,26 @@ from torch import Tensor, nn
 
 from pwfn.artifact.container import ArtifactError
 from pwfn.artifact.header import Recipe
-from pwfn.artifact.parts import plain_state, take_apart
+from pwfn.artifact.parts import storable_state, take_apart
 from pwfn.artifact.receipt import Receipt
 from pwfn.artifact.recipe import recipe_of
 from pwfn.artifact.write import write
 from pwfn.config.secrets import without_secrets
 from pwfn.data.transforms import transform_config
 from pwfn.models.timm_model import data_config
+from pwfn.records.files import ARTIFACT
 from pwfn.records.rounds import RoundRecord, Scores
 
 if TYPE_CHECKING:
     from pwfn.run.settings import TrainSettings
 
-ARTIFACT = "model.pwfn"
 ARTIFACT_FACTS = ("format_version", "file", "weights", "free", "model", "receipt", "metrics", "weights_sha256")
 
 
 def recipe_warnings(settings: TrainSettings, network: nn.Module) -> list[str]:
     """What to know before a long run: that its artifact will be loaded only into a model that the user builds."""
     try:
-        _recipe(settings, plain_state(network))
+        _recipe(settings, storable_state(network))
     except ArtifactError as error:
         return [f"{ARTIFACT} will not say how to build the model: {error}"]
     return []

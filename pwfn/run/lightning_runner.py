@@ -11,15 +11,17 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
+from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.checkpoint.callback import Saver
 from pwfn.curvature.squared_gradients import squared_gradients
 from pwfn.data.module import ImageDataModule
 from pwfn.errors import Stopped
-from pwfn.evaluation.predict import Computing
 from pwfn.models.batchnorm import reestimate
+from pwfn.models.precision import Computing
 from pwfn.records.rounds import Scores
 from pwfn.training.distributed import check_same, share_statistics
-from pwfn.training.module import BayesianClassifier, Phase
+from pwfn.training.module import BayesianClassifier
+from pwfn.training.phase import Phase
 
 
 class LightningRunner:
@@ -60,7 +62,8 @@ class LightningRunner:
     def squared_gradients(self, batches: int) -> Tensor:
         """Those of each quantised weight over as many batches of this rank's training images, on the CPU."""
         with self._placed():
-            return squared_gradients(self.module.network, self.data.batches_outside_fits(), batches).cpu()
+            means = [tensor.mu for tensor in quantised_tensors(self.module.network)]
+            return squared_gradients(self.module.network, means, self.data.batches_outside_fits(), batches).cpu()
 
     def new_statistics(self, images: int) -> tuple[int, int]:
         """Gather BatchNorm's statistics anew over so many training images; how many layers there are, and images used.

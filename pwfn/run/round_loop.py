@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from pwfn.bayesian.flat_weights import FlatWeights, check_fixed
 from pwfn.bayesian.posterior import FREE, QuantisedTensor, quantised_tensors
 from pwfn.bayesian.prior import MIN_SIGMA
 from pwfn.checkpoint.run_state import Place
@@ -19,12 +20,12 @@ from pwfn.clustering.rules import Rule
 from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.clustering.tolerance import Sigma, Tolerance
 from pwfn.records.rounds import RoundRecord, Scores
-from pwfn.run.cluster_network import FlatWeights, check_fixed, cluster_network
+from pwfn.run.cluster_network import cluster_network
 from pwfn.run.finishing import Finishing
 from pwfn.run.schedule import Schedule
 from pwfn.training.distributed import agree, is_first
-from pwfn.training.module import Phase, TrainingDiverged
 from pwfn.training.optimizer import OptimizerSpec
+from pwfn.training.phase import Phase, TrainingDiverged
 
 
 class Runner(Protocol):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from pwfn.bayesian.prior import Prior
 from pwfn.bayesian.regularizer import Regularizer
+from pwfn.checkpoint.spec import CheckpointSpec
 from pwfn.clustering.codebook import Codebook
 from pwfn.clustering.rules import Rule
 from pwfn.clustering.sigma_join import SigmaJoin
@@ -25,10 +25,10 @@ from pwfn.run.finishing import Finishing
 from pwfn.run.schedule import Schedule
 from pwfn.training.distillation import Distillation
 from pwfn.training.optimizer import OptimizerSpec
+from pwfn.training.trainer import TrainerSpec
 
 if TYPE_CHECKING:
-    from pytorch_lightning import Callback, Trainer
-    from pytorch_lightning.loggers import Logger
+    pass
 
 
 def _can_compile() -> bool:
@@ -49,91 +49,11 @@ class Pretraining:
 
 
 @dataclass(frozen=True)
-class TrainerSpec:
-    """Where and how Lightning runs; `devices` processes on each of `num_nodes` machines."""
-
-    accelerator: Literal["cpu", "gpu", "auto"] = "auto"
-    devices: int = 1
-    num_nodes: int = 1
-    strategy: Literal["auto", "ddp"] = "auto"
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
-    accumulate_grad_batches: int = 1
-    deterministic: bool = False
-    log_every_n_steps: int = 20
-
-    def __post_init__(self) -> None:
-        cuda = torch.cuda.is_available()
-        on_gpu = self.accelerator == "gpu" or (self.accelerator == "auto" and cuda)
-        gpus = torch.cuda.device_count() if on_gpu else self.devices
-        several = self.devices * self.num_nodes > 1
-        require(
-            self,
-            accelerator=(self.accelerator != "gpu" or cuda, "cpu or auto: this machine has no CUDA device"),
-            devices=(
-                1 <= self.devices <= max(1, gpus),
-                f"from 1 to {gpus}, the GPUs here" if on_gpu else "an integer from 1",
-            ),
-            num_nodes=(self.num_nodes >= 1, "an integer from 1"),
-            strategy=(self.strategy == "ddp" or not several, "ddp when there is more than one process"),
-            precision=(
-                self.precision != "16-mixed" or on_gpu,
-                "32-true or bf16-mixed on the CPU",
-            ),
-            accumulate_grad_batches=(self.accumulate_grad_batches >= 1, "an integer from 1"),
-            log_every_n_steps=(self.log_every_n_steps >= 1, "an integer from 1"),
-        )
-
-    def build(self, *, folder: str, callbacks: list[Callback], logger: Logger | None) -> Trainer:
-        """The one trainer of a run. It is quiet: `pwfn.monitoring.progress` shows what goes on, `pwfn.run.round_loop` saves."""
-        from pytorch_lightning import Trainer
-
-        return Trainer(
-            accelerator=self.accelerator,
-            devices=self.devices,
-            num_nodes=self.num_nodes,
-            strategy=self.strategy,
-            precision=self.precision,
-            accumulate_grad_batches=self.accumulate_grad_batches,
-            deterministic=self.deterministic,
-            log_every_n_steps=self.log_every_n_steps,
-            default_root_dir=folder,
-            callbacks=callbacks,
-            logger=logger or False,
-            max_epochs=0,
-            use_distributed_sampler=False,  # the loaders know their rank themselves
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
-
-
-@dataclass(frozen=True)
 class ArtifactSpec:
     """What goes into `model.pwfn`, which every run ends with, and whether every round leaves one of its own."""
 
     every_round: bool
     sigma: bool
-
-
-@dataclass(frozen=True)
-class CheckpointSpec:
-    """How often a run is saved beside the end of every round, and how many checkpoints are kept."""
-
-    every_minutes: float | None
-    every_steps: int | None
-    keep: int
-
-    def __post_init__(self) -> None:
-        require(
-            self,
-            every_minutes=(
-                self.every_minutes is None or 0 < self.every_minutes < math.inf,
-                "a number above 0, or null",
-            ),
-            every_steps=(self.every_steps is None or self.every_steps >= 1, "an integer from 1, or null"),
-            keep=(self.keep >= 1, "an integer from 1"),
-        )
 
 
 @dataclass(frozen=True)

@@ -8,23 +8,24 @@ from typing import Any
 
 from torch import Tensor
 
-from pwfn.artifact.parts import plain_state
+from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.posterior import quantised_tensors, set_sigma
-from pwfn.checkpoint import saved_run
+from pwfn.bayesian.state_dict import plain_state
+from pwfn.checkpoint import saved_networks
 from pwfn.checkpoint.callback import Saver
 from pwfn.checkpoint.run_state import PRETRAINING
 from pwfn.monitoring.progress import RunProgress
 from pwfn.monitoring.round_media import RoundView, round_view
 from pwfn.monitoring.run_reporter import RunReporter
+from pwfn.records import files
 from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.run.artifact import write_for_run
-from pwfn.run.cluster_network import FlatWeights
 from pwfn.run.lightning_runner import LightningRunner
 from pwfn.run.round_loop import RoundLoop
 from pwfn.run.settings import TrainSettings
 from pwfn.training import distributed
 from pwfn.training.distillation import Teacher
-from pwfn.training.module import Phase
+from pwfn.training.phase import Phase
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Stages:
         self.progress.start_run(settings.epochs_of_rounds, rounds_done=len(state.records))
         if place.round != PRETRAINING:
             if self._learns_from_a_teacher:
-                self._bring_in_the_teacher(saved_run.read_pretrained(saver.folder))
+                self._bring_in_the_teacher(saved_networks.read_pretrained(saver.folder))
             return
         if place.phase == 0:
             pretraining = Phase(
@@ -65,7 +66,7 @@ class Stages:
         set_sigma(saver.network, settings.prior)
         if distributed.is_first():
             state.before = FlatWeights.of(quantised_tensors(saver.network)).mu.cpu()
-            saved_run.save_pretrained(saver.folder, saver.network)
+            saved_networks.save_pretrained(saver.folder, saver.network)
         if self._learns_from_a_teacher:
             self._bring_in_the_teacher(plain_state(saver.network))
         place.next_round(None)
@@ -98,7 +99,7 @@ class Stages:
             distributed.check_same(self.saver.network, f"after the clustering of round {record.round + 1}")
             view = None
             if reporter:
-                saved_run.save_values(self.saver.folder, outcome.result.values)
+                saved_networks.save_values(self.saver.folder, outcome.result.values)
                 if reporter.wants_views and state.before is not None:
                     view = round_view(state.before, outcome.result, outcome.clusters)
             self._keep(record, outcome.clusters, reporter, view)
@@ -112,7 +113,7 @@ class Stages:
 
         def keep_trained(index: int) -> None:
             if reporter and index == settings.schedule.rounds - 1:
-                saved_run.save(saver.folder, saver.network, index, saved_run.TRAINED)
+                saved_networks.save(saver.folder, saver.network, index, files.TRAINED)
             saver.between_fits()
 
         return RoundLoop(
@@ -142,7 +143,7 @@ class Stages:
         settings, saver, state = self.settings, self.saver, self.saver.state
         state.add(record, clusters)
         if reporter:
-            saved_run.save(saver.folder, saver.network, record.round)
+            saved_networks.save(saver.folder, saver.network, record.round)
             if settings.artifact.every_round and record.fraction < 1:
                 file = f"round_{record.round + 1}.pwfn"
                 write_for_run(

@@ -17,8 +17,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pwfn.artifact import describe
 from pwfn.bayesian.coverage import Coverage, coverage
+from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.posterior import quantised_tensors
-from pwfn.checkpoint import files, saved_run
+from pwfn.checkpoint import files, saved_config, saved_run
 from pwfn.checkpoint.callback import Saver, read_checkpoint
 from pwfn.checkpoint.identity import Identity
 from pwfn.checkpoint.run_state import RunState
@@ -32,17 +33,19 @@ from pwfn.monitoring.plots import draw_rounds, draw_weights
 from pwfn.monitoring.progress import RunProgress
 from pwfn.monitoring.run_reporter import RunReporter
 from pwfn.randomness import seed_rank, seed_run
-from pwfn.records.layer_table import LAYER_COLUMNS, LAYERS, layer_rows
+from pwfn.records.columns import csv_text
+from pwfn.records.files import ARTIFACT, HISTOGRAM, LAYERS, write_text
+from pwfn.records.layer_table import LAYER_COLUMNS, layer_rows
 from pwfn.records.provenance import Provenance
-from pwfn.records.rounds import RoundRecord, Scores, csv_text, write_atomically
-from pwfn.records.weight_histogram import HISTOGRAM, WeightHistogram
+from pwfn.records.rounds import RoundRecord, Scores
+from pwfn.records.weight_histogram import WeightHistogram
 from pwfn.report import report_at_end
-from pwfn.run.artifact import ARTIFACT, ARTIFACT_FACTS, recipe_warnings, write_for_run
-from pwfn.run.cluster_network import FlatWeights
+from pwfn.run.artifact import ARTIFACT_FACTS, recipe_warnings, write_for_run
 from pwfn.run.lightning_runner import LightningRunner
 from pwfn.run.settings import TrainSettings
 from pwfn.run.stages import Stages
-from pwfn.training.module import BayesianClassifier, TrainingDiverged
+from pwfn.training.module import BayesianClassifier
+from pwfn.training.phase import TrainingDiverged
 from pwfn.training.signals import StopRequest
 from pwfn.training.step_statistics import StepStatistics
 
@@ -127,7 +130,7 @@ def run(
                     saved_run.refuse_used(folder)
                 identity.write(folder)
                 provenance.write(folder)
-                saved_run.write_config(folder, plain)
+                saved_config.write_config(folder, plain)
                 for warning in (
                     *settings.remarks,
                     *cover.warnings(),
@@ -200,8 +203,8 @@ def _finish(
     draw_rounds(state.records, baseline, folder / "rounds.png")
     spread = WeightHistogram.of(state.before, FlatWeights.of(quantised_tensors(network)).mu)
     draw_weights(spread, folder / "weights.png")
-    write_atomically(folder / HISTOGRAM, json.dumps(spread.as_dict()) + "\n")
-    write_atomically(folder / LAYERS, csv_text(LAYER_COLUMNS, layer_rows(network, state.before, cover.kinds)))
+    write_text(folder / HISTOGRAM, json.dumps(spread.as_dict()) + "\n")
+    write_text(folder / LAYERS, csv_text(LAYER_COLUMNS, layer_rows(network, state.before, cover.kinds)))
     receipt = write_for_run(folder, network, settings, plain, baseline, state.records[-1])
     facts = _facts(settings, cover, provenance, saver.seconds) | {"artifact": receipt.as_dict()}
     facts["identity"] = asdict(replace(identity, group=settings.logger.group_of(identity.group)))

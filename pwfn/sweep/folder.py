@@ -19,10 +19,9 @@ from typing import Any
 
 from hydra.errors import CompactHydraException
 
-from pwfn.records.rounds import write_atomically
+from pwfn.records.files import PLAN, write_text
 from pwfn.sweep.job import Job
 
-PLAN = "sweep.json"
 SWEEP = "PWFN_SWEEP"  # the variable that tells a job the name of its sweep
 _LOCK = ".lock"
 _VERSION = 1
@@ -69,7 +68,7 @@ def write_plan(sweep: Path, jobs: Sequence[Job], work: Mapping[int, Any], earlie
         "started": datetime.now().astimezone().isoformat("T", "seconds"),
     }
     plan = {**plan, "jobs": [rows[number] for number in sorted(rows)]}
-    write_atomically(sweep / PLAN, json.dumps(plan, indent=1) + "\n")
+    write_text(sweep / PLAN, json.dumps(plan, indent=1) + "\n")
 
 
 def refuse_other_plan(plan: dict[str, Any], jobs: Sequence[Job]) -> None:

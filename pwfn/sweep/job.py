@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from pwfn.config.output_folders import NAMED_BY
 from pwfn.config.overrides import quoted
 from pwfn.records import failure
-from pwfn.records.rounds import RESULT
+from pwfn.records.files import RESULT
 
 # settings that make or place a sweep; a job has its own folder and is not a sweep
 SWEEP_SETTINGS = ("hydra.mode", "hydra.sweep", "hydra.launcher", "hydra.sweeper", "hydra.run", NAMED_BY)

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from pwfn.monitoring.eta import clock
-from pwfn.sweep.folder import PLAN
+from pwfn.records.files import PLAN
 from pwfn.sweep.job import Job
 from pwfn.sweep.table import add_row, differing, full_width, new_table
 

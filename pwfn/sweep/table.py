@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pwfn.records.rounds import RESULT, write_atomically
+from pwfn.records.files import JOBS, RESULT, write_text
 from pwfn.sweep.job import STOPPED
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-JOBS = "jobs.json"  # and jobs.csv
 ACCURACY, ENTROPY = "clustered/top1", "entropy_bits"  # the table's order: the highest, then the lowest first
 _CSV = ("job", "status", "reason", "exit_code", "seconds", "folder")
 
@@ -96,7 +95,7 @@ def write_table(sweep: Path, rows: Sequence[Row], file: str = JOBS) -> None:
     """The same as `file` in folder `sweep`, JSON and CSV, whole at any moment, of unfinished jobs as well."""
     before = _seconds_before(sweep)
     entries = [_entry(row, sweep, before.get(row.number)) for row in in_order(rows)]
-    write_atomically(sweep / file, json.dumps(entries, indent=1) + "\n")
+    write_text(sweep / file, json.dumps(entries, indent=1) + "\n")
     keys, asked = differing([entry["overrides"] for entry in entries])
     names = _all_keys([entry["summary"] for entry in entries])
     text = io.StringIO()
@@ -105,7 +104,7 @@ def write_table(sweep: Path, rows: Sequence[Row], file: str = JOBS) -> None:
     for entry, given in zip(entries, asked, strict=True):
         cells = [entry[name] for name in _CSV] + [given.get(key) for key in keys]
         writer.writerow(cells + [entry["summary"].get(name) for name in names])
-    write_atomically((sweep / file).with_suffix(".csv"), text.getvalue())
+    write_text((sweep / file).with_suffix(".csv"), text.getvalue())
 
 
 def figures(row: Row) -> dict[str, int | float]:

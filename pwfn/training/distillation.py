@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pwfn.data.draws import own_streams
 from pwfn.errors import require
+from pwfn.randomness import own_streams
 
 
 @dataclass(frozen=True)

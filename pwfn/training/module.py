@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,31 +14,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from pwfn.bayesian.nonfinite import describe
 from pwfn.bayesian.posterior import at_mean, quantised_tensors, sampled
 from pwfn.bayesian.regularizer import Regularizer
-from pwfn.errors import RunError
 from pwfn.models.accuracy import RunningScores
 from pwfn.records.rounds import Scores
 from pwfn.training.distillation import Distillation, Teacher
 from pwfn.training.masked_step import before_step, build_optimizer
-from pwfn.training.optimizer import OptimizerSpec
-
-
-class TrainingDiverged(RunError):
-    """The loss is no number, or the weights cannot be clustered any more; one line says where and what to try."""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """What one fit trains: under noise or at the mean, mu, sigma and the others, which are not quantised, or some of them."""
-
-    label: str
-    epochs: int
-    optimizer: OptimizerSpec
-    share: float = 1.0  # of the training images per epoch
-    noise: bool = True
-    train_mu: bool = True
-    train_sigma: bool = True
-    train_others: bool = True
-    lr_key: str = "optimizer.lr"  # the learning rate's name in the configuration
+from pwfn.training.phase import Phase, TrainingDiverged
 
 
 class BayesianClassifier(LightningModule):

@@ -12,15 +12,17 @@ from pytorch_lightning import Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from pwfn.bayesian.flat_weights import FlatWeights, check_fixed
 from pwfn.bayesian.posterior import quantised_tensors, set_sigma, to_bayesian
 from pwfn.bayesian.prior import Pow2Distance
 from pwfn.bayesian.regularizer import Exponential, Linear, LinearOnGrad, Regularizer
 from pwfn.clustering import sigma_join
 from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.rules import Greedy
-from pwfn.run.cluster_network import FlatWeights, check_fixed, cluster_network
-from pwfn.training.module import BayesianClassifier, Phase
+from pwfn.run.cluster_network import cluster_network
+from pwfn.training.module import BayesianClassifier
 from pwfn.training.optimizer import SGD, Adam, AdamW, OptimizerSpec
+from pwfn.training.phase import Phase
 
 HARD = [  # large steps, strong decay, clipping
     SGD(lr=0.05, momentum=0.9, weight_decay=0.1, clip_norm=1.0),

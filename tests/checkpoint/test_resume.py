@@ -22,10 +22,12 @@ from pwfn.checkpoint import files
 from pwfn.config import build
 from pwfn.errors import Stopped
 from pwfn.monitoring.progress import RunProgress
+from pwfn.records.files import CHECKPOINTS
 from pwfn.run.round_loop import RoundLoop
 from pwfn.run.settings import TrainSettings
 from pwfn.run.start import Finished, run
-from pwfn.training.module import BayesianClassifier, TrainingDiverged
+from pwfn.training.module import BayesianClassifier
+from pwfn.training.phase import TrainingDiverged
 from tests.support.project import SMALL, Compose
 from tests.support.wandb_offline import find_runs, read_run
 
@@ -113,7 +115,7 @@ def test_a_broken_off_run_ends_with_the_same_bits(
         start(folder)
     start(folder, resume=True)
     assert differences(whole, folder) == []
-    assert not (folder / files.FOLDER).exists()
+    assert not (folder / CHECKPOINTS).exists()
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from pwfn.checkpoint import saved_run
+from pwfn.checkpoint import saved_config, saved_run
 from pwfn.cli.resume import is_asked, resume, resumed_config
 from pwfn.config import resolvers
 from tests.support.project import PROJECT, SMALL, Compose
@@ -18,7 +18,7 @@ from tests.support.project import PROJECT, SMALL, Compose
 def folder(composed: Compose, tmp_path: Path) -> Path:
     """What a run that has just begun leaves."""
     resolvers.register()
-    saved_run.write_config(tmp_path, OmegaConf.to_container(composed(*SMALL), resolve=True))
+    saved_config.write_config(tmp_path, OmegaConf.to_container(composed(*SMALL), resolve=True))
     return tmp_path
 
 

@@ -25,7 +25,7 @@ from pwfn.config.build import ConfigError
 from pwfn.errors import InvalidValueError
 from pwfn.evaluation.subject import rebuilt_settings
 from pwfn.run.settings import TrainSettings
-from pwfn.training.module import TrainingDiverged
+from pwfn.training.phase import TrainingDiverged
 from tests.run.test_round_loop import loop
 from tests.support import oracles
 from tests.support.evaluation import measured

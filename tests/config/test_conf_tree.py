@@ -19,8 +19,9 @@ from pwfn.data import Mix
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.models.timm_model import ModelSpec, Quantize
 from pwfn.run.finishing import Finishing
-from pwfn.run.settings import Pretraining, TrainerSpec, TrainSettings
+from pwfn.run.settings import Pretraining, TrainSettings
 from pwfn.training.distillation import Distillation
+from pwfn.training.trainer import TrainerSpec
 from tests.support.project import CONF, Compose
 
 FILES = sorted(CONF.rglob("*.yaml"))

@@ -16,7 +16,7 @@ from torch import nn
 
 import pwfn
 from pwfn.bayesian.posterior import quantised_tensors
-from pwfn.checkpoint import saved_run
+from pwfn.checkpoint import saved_networks
 from pwfn.checkpoint.run_state import Place, RunState
 from pwfn.clustering.fitted_codebook import KMeans, Table
 from pwfn.clustering.greedy_round import ClusterResult
@@ -24,6 +24,7 @@ from pwfn.clustering.nearest_round import nearest_round
 from pwfn.errors import RunError
 from pwfn.evaluation.analyses import stop_after_round
 from pwfn.evaluation.analyses.stop_after_round import cluster_to_the_end
+from pwfn.records import files
 from pwfn.records.rounds import read_clusters, read_records
 from pwfn.run.start import Finished
 from tests.support.evaluation import measured
@@ -60,7 +61,7 @@ def test_every_tensor_ends_on_its_own_values_of_the_first_clustering(per_tensor:
     shares = [np.unique(value, return_counts=True)[1] / value.size for value in found.values()]
     bits = sum(v.size * -(p * np.log2(p)).sum() for v, p in zip(found.values(), shares, strict=True)) / sum(sizes)
     assert last.tensor_entropy_bits == pytest.approx(bits, rel=1e-9) and bits < last.entropy_bits
-    assert saved_run.read_values(per_tensor.folder) == Table.of(made)
+    assert saved_networks.read_values(per_tensor.folder) == Table.of(made)
 
 
 @pytest.mark.slow
@@ -123,7 +124,7 @@ def test_at_once_without_training_every_weight_is_at_the_nearest_value(
     before = load_file(tmp_path / "pretrained.safetensors")
     after = tensors(tmp_path, "network.safetensors")
     values = np.array([row["value"] for row in read_clusters(tmp_path)], dtype=np.float32)
-    made = saved_run.read_values(tmp_path)
+    made = saved_networks.read_values(tmp_path)
     if made is not None:
         (table,) = made.listed(0.0)
         values = table.numpy().astype(np.float32)
@@ -147,6 +148,6 @@ def test_a_checkpoint_keeps_the_values_for_the_rounds_to_come(tmp_path: Path) ->
 
 def test_values_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
     for text in ("{", "{}", '{"values": 3, "sizes": [1], "around_zero": [0]}'):
-        (tmp_path / saved_run.VALUES).write_text(text)
+        (tmp_path / files.VALUES).write_text(text)
         with pytest.raises(RunError, match=r"codebook\.json cannot be read: \w+Error [^\n]+$"):
-            saved_run.read_values(tmp_path)
+            saved_networks.read_values(tmp_path)

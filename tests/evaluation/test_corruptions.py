@@ -12,13 +12,13 @@ import torch
 from matplotlib.image import imread
 from scipy.ndimage import gaussian_filter, rotate
 
-from pwfn.data.streams import mixed_seed
 from pwfn.evaluation.analyses.corruptions import CORRUPTIONS, CorruptedImages, blur, contrast, noise, rotation
 from pwfn.evaluation.analyses.corruptions_report import corruptions_section
 from pwfn.evaluation.measure import Setup, measure
 from pwfn.evaluation.predict import LabelledImages
 from pwfn.evaluation.settings import Corruptions
 from pwfn.evaluation.subject import subject_of
+from pwfn.randomness import mixed_seed
 from pwfn.run.start import Finished
 from tests.support.evaluation import settings
 

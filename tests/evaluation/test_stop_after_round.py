@@ -16,14 +16,14 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 import pwfn
+from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.clustering.greedy_round import cluster_round
 from pwfn.errors import RunError
 from pwfn.evaluation.analyses.stop_after_round import saved_rounds
-from pwfn.evaluation.predict import Computing
 from pwfn.evaluation.subject import rebuilt_settings, subject_of
 from pwfn.models.batchnorm import reestimate
-from pwfn.run.cluster_network import FlatWeights
+from pwfn.models.precision import Computing
 from pwfn.run.start import Finished
 from tests.support.evaluation import measured, settings
 

@@ -12,12 +12,12 @@ from matplotlib.image import imread
 
 from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.checkpoint.saved_run import NotAFinishedRun
-from pwfn.data.streams import mixed_seed
 from pwfn.evaluation.analyses.weight_noise import NoisePoint, noisy, scales
 from pwfn.evaluation.analyses.weight_noise_report import noise_section
 from pwfn.evaluation.measure import Setup
 from pwfn.evaluation.settings import NoiseLevels
 from pwfn.evaluation.subject import subject_of
+from pwfn.randomness import mixed_seed
 from pwfn.records.rounds import Scores
 from pwfn.run.start import Finished
 from tests.support.evaluation import measured, settings

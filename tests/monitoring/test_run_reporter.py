@@ -12,16 +12,10 @@ import pytest
 from rich.console import Console
 
 from pwfn.errors import InvalidValueError
-from pwfn.monitoring.run_reporter import RunReporter, round_line, rounds_table, sentence
-from pwfn.records.rounds import (
-    CLUSTER_COLUMNS,
-    COLUMNS,
-    RoundRecord,
-    Scores,
-    read_clusters,
-    read_records,
-    write_atomically,
-)
+from pwfn.monitoring.round_tables import round_line, rounds_table, sentence
+from pwfn.monitoring.run_reporter import RunReporter
+from pwfn.records.files import write_text
+from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS, RoundRecord, Scores, read_clusters, read_records
 
 BASELINE = Scores(top1=98.89, top5=99.97, loss=0.0412)
 
@@ -153,7 +147,7 @@ def test_the_new_content_is_on_disk_before_it_takes_the_name(tmp_path: Path, mon
     fsync, rename = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda fd: (steps.append(("fsync", path.read_text())), fsync(fd)))
     monkeypatch.setattr(os, "replace", lambda a, b: (steps.append(("rename", path.read_text())), rename(a, b)))
-    write_atomically(path, "new")
+    write_text(path, "new")
     assert steps == [("fsync", "old"), ("rename", "old")]
     assert path.read_text() == "new"
 

@@ -17,6 +17,7 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 import pwfn
+from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.posterior import quantised_tensors, set_sigma
 from pwfn.config import build
 from pwfn.errors import RunError
@@ -25,10 +26,10 @@ from pwfn.preview.dry_run import DryRun, DryRunRecord, Untrained
 from pwfn.preview.dry_run_report import DISPLACED, LAYER_COLUMNS, dry_run
 from pwfn.records.rounds import Scores
 from pwfn.report import REPORT
-from pwfn.run.cluster_network import FlatWeights, cluster_network
+from pwfn.run.cluster_network import cluster_network
 from pwfn.run.round_loop import RoundLoop
 from pwfn.run.settings import TrainSettings
-from pwfn.training.module import Phase
+from pwfn.training.phase import Phase
 from tests.support import oracles
 from tests.support.project import Compose, Program
 

@@ -15,13 +15,13 @@ import yaml
 from rich.console import Console
 from torch import nn
 
-from pwfn.bayesian.coverage import COVERAGE_COLUMNS, Coverage, coverage
+from pwfn.bayesian.coverage import Coverage, coverage
 from pwfn.bayesian.posterior import QUANTISED_TYPES, to_bayesian
 from pwfn.config import build
 from pwfn.data import ImageFolder, Synthetic
 from pwfn.models.timm_model import ModelError, ModelSpec, build_bayesian
 from pwfn.preview import inspection
-from pwfn.preview.inspection import inspect, show_coverage
+from pwfn.preview.inspection import COVERAGE_COLUMNS, coverage_rows, inspect, show_coverage
 from pwfn.run.settings import TrainSettings
 from tests.support.project import Compose, Program
 
@@ -66,7 +66,7 @@ def test_every_family_is_reported_without_weights(module: str) -> None:
     to_bayesian(plain)
     cover = coverage(plain)
     assert (cover.total, cover.covered) == (sum(sizes.values()), sum(inside.values()))
-    rows = cover.rows()
+    rows = coverage_rows(cover)
     assert {row["name"] for row in rows} == names and len(rows) == len(names)
     assert all(row["what"] for row in rows)
     assert sum(size for _, _, size in cover.covered_by_kind()) == cover.covered
@@ -146,7 +146,7 @@ def test_inspect_leaves_the_whole_list(composed: Compose, tmp_path: Path) -> Non
     cover = inspect(made, {"some": "config"}, tmp_path, Console(file=out, width=120))
     with (tmp_path / "coverage.csv").open() as file:
         rows = [{key: c.read(row) for key, c in COVERAGE_COLUMNS.items()} for row in csv.DictReader(file)]
-    assert rows == cover.rows()
+    assert rows == coverage_rows(cover)
     assert (
         sum(row["size"] for row in rows)
         == cover.total

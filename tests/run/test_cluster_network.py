@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import nn
 
+from pwfn.bayesian.flat_weights import FlatWeights, check_fixed
 from pwfn.bayesian.posterior import QuantisedTensor, quantised_tensors, set_sigma, to_bayesian
 from pwfn.bayesian.prior import Pow2Distance
 from pwfn.clustering import sigma_join
 from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.greedy_round import cluster_round
 from pwfn.clustering.rules import Greedy
-from pwfn.run.cluster_network import FlatWeights, check_fixed, cluster_network
+from pwfn.run.cluster_network import cluster_network
 
 RULE = Greedy(inc=1.5, zero_fix=False)
 OPTIONS: dict[str, Any] = {"fraction": 0.6, "threshold": 1.5}

@@ -18,6 +18,7 @@ from pwfn.bayesian.posterior import to_bayesian
 from pwfn.checkpoint import saved_run
 from pwfn.config import build
 from pwfn.errors import RunError
+from pwfn.records import files
 from pwfn.records.rounds import is_finishing, last_clustering, read_clusters
 from pwfn.run.finishing import Finishing
 from pwfn.run.lightning_runner import LightningRunner
@@ -78,7 +79,7 @@ def whole(start: Start, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 @pytest.mark.slow
 def test_no_quantised_weight_changes_by_one_bit_and_the_rest_does(whole: tuple[Path, dict[str, Tensor]]) -> None:
     folder, before = whole
-    after = load_file(folder / saved_run.NETWORK)
+    after = load_file(folder / files.NETWORK)
     quantised = {name for name in after if any(part in name for part in QUANTISED)}
     assert len(quantised) > 20
     assert all(torch.equal(before[name], after[name]) for name in quantised)
@@ -136,7 +137,7 @@ def test_a_broken_off_run_ends_with_the_same_bits(
 def test_without_the_teacher_s_file_a_run_does_not_go_on_without_it(start: Start, tmp_path: Path) -> None:
     with killed(RoundLoop, "_cluster", 1), pytest.raises(Killed):
         start(tmp_path / "run")
-    (tmp_path / "run" / saved_run.PRETRAINED).unlink()
+    (tmp_path / "run" / files.PRETRAINED).unlink()
     with pytest.raises(RunError, match=r"pretrained\.safetensors, which teaches, cannot be read"):
         start(tmp_path / "run", resume=True)
 

@@ -11,17 +11,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.posterior import quantised_tensors, set_sigma, to_bayesian
 from pwfn.bayesian.prior import Pow2Distance
 from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.rules import Greedy
 from pwfn.clustering.sigma_join import std_mu
 from pwfn.records.rounds import Scores
-from pwfn.run.cluster_network import FlatWeights
 from pwfn.run.round_loop import RoundLoop, RoundOutcome
 from pwfn.run.schedule import Schedule
-from pwfn.training.module import Phase
 from pwfn.training.optimizer import SGD
+from pwfn.training.phase import Phase
 from tests.support import oracles
 
 FRACTIONS = (0.3, 0.6, 0.9, 1.0)

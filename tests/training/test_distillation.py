@@ -17,8 +17,9 @@ from pwfn.config.build import ConfigError
 from pwfn.errors import InvalidValueError
 from pwfn.run.settings import TrainSettings
 from pwfn.training.distillation import Distillation, Teacher
-from pwfn.training.module import BayesianClassifier, Phase, TrainingDiverged
+from pwfn.training.module import BayesianClassifier
 from pwfn.training.optimizer import SGD
+from pwfn.training.phase import Phase, TrainingDiverged
 from tests.support.project import Compose
 
 SCORES = [[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]]

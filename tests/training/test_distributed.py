@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.posterior import quantised_tensors, set_sigma, to_bayesian
 from pwfn.bayesian.prior import Pow2Distance
 from pwfn.clustering import rules, statistics
@@ -21,12 +22,11 @@ from pwfn.clustering.fitted_codebook import KMeans
 from pwfn.clustering.rules import Greedy
 from pwfn.clustering.sigma_join import std_mu
 from pwfn.records.rounds import Scores
-from pwfn.run.cluster_network import FlatWeights
 from pwfn.run.round_loop import RoundLoop
 from pwfn.run.schedule import Schedule
 from pwfn.training import distributed
-from pwfn.training.module import Phase, TrainingDiverged
 from pwfn.training.optimizer import SGD
+from pwfn.training.phase import Phase, TrainingDiverged
 from tests.run.test_round_loop import FakeRunner
 
 BACKENDS = ("gloo", "cuda:gloo")  # the second cannot send CPU tensors, as NCCL cannot: GPUs train, the CPU clusters

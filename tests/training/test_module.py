@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from pwfn.bayesian.posterior import quantised_tensors, sampled, set_sigma, to_bayesian
 from pwfn.bayesian.prior import Constant
 from pwfn.bayesian.regularizer import Linear
-from pwfn.training.module import BayesianClassifier, Phase
+from pwfn.training.module import BayesianClassifier
 from pwfn.training.optimizer import SGD, AdamW
+from pwfn.training.phase import Phase
 
 
 class LearningRates(Callback):

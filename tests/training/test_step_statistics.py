@@ -14,8 +14,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from pwfn.bayesian.posterior import quantised_tensors
 from pwfn.monitoring.loggers import Csv
-from pwfn.training.module import BayesianClassifier, Phase
+from pwfn.training.module import BayesianClassifier
 from pwfn.training.optimizer import SGD
+from pwfn.training.phase import Phase
 from pwfn.training.step_statistics import StepStatistics, sigma_statistics
 from tests.training.test_module import classifier, trainer
 

@@ -20,7 +20,7 @@ from pwfn.evaluation.measure import Setup
 from pwfn.evaluation.subject import CLUSTERED
 from pwfn.evaluation.tables import Section, plain_table
 from pwfn.monitoring.plots import INK, save
-from pwfn.records.rounds import write_atomically
+from pwfn.records.files import write_text
 
 MOST_SHOWN = 12  # entries on the console; codebook.csv has all
 NAMED = 60  # tensors whose names the heat map has room for
@@ -38,9 +38,9 @@ def codebook_section(setup: Setup) -> Section:
         else []
     )
     folder = setup.subject.folder
-    write_atomically(folder / "codebook.csv", _entries_csv(used, merges))
+    write_text(folder / "codebook.csv", _entries_csv(used, merges))
     rows = ([name, *counts] for name, counts in zip(used.layers, used.counts.tolist(), strict=True))
-    write_atomically(folder / "codebook_layers.csv", _csv(["tensor", *map(float, used.values)], rows))
+    write_text(folder / "codebook_layers.csv", _csv(["tensor", *map(float, used.values)], rows))
     draw_codebook(used, folder / "codebook.png")
     rare = int((used.totals < setup.settings.codebook.rare).sum())
     each = (used.counts > 0).sum(1)

@@ -11,11 +11,11 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from pwfn.data.streams import mixed_seed
 from pwfn.evaluation.measure import ENSEMBLE, MEAN, Setup
 from pwfn.evaluation.metrics import Answers, judge, summary
 from pwfn.evaluation.predict import LabelledImages, predict, predict_draws
 from pwfn.evaluation.subject import CLUSTERED, PRETRAINED
+from pwfn.randomness import mixed_seed
 
 # (pixels from 0 to 1 [images, C, H, W], strength, seeds of the images) -> such pixels; each image by itself
 Corrupt = Callable[[Tensor, float, list[int]], Tensor]

@@ -16,7 +16,7 @@ from pwfn.evaluation.measure import Measured, Setup
 from pwfn.evaluation.plots import COLOURS
 from pwfn.evaluation.tables import Section, plain_table
 from pwfn.monitoring.plots import INK, save, tidy
-from pwfn.records.rounds import write_atomically
+from pwfn.records.files import write_text
 
 UNITS = {"noise": "of white", "blur": "of the height", "contrast": "left", "rotation": "degrees"}
 Key = tuple[str, str]  # network, mode
@@ -33,7 +33,7 @@ def corruptions_section(setup: Setup, measured: Measured) -> Section:
     for one in scores:
         flat = [one.network, one.mode, one.kind, one.step, one.strength, one.confidence]
         writer.writerow([*flat, *("" if value is None else value for value in one.figures.values())])
-    write_atomically(setup.subject.folder / "corruptions.csv", text.getvalue())
+    write_text(setup.subject.folder / "corruptions.csv", text.getvalue())
     draw_corruptions(scores, clean, setup.subject.folder / "corruptions.png")
     return Section("corruptions", [asdict(one) for one in scores], (corruptions_table(scores, clean),))
 

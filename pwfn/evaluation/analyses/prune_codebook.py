@@ -17,7 +17,7 @@ from pwfn.evaluation.analyses.codebook_merging import Merge, Usage, apply_merges
 from pwfn.evaluation.measure import Measured, Setup
 from pwfn.evaluation.subject import CLUSTERED
 from pwfn.evaluation.tables import Section
-from pwfn.run.artifact import ARTIFACT
+from pwfn.records.files import ARTIFACT
 
 NAME = "pruned"
 FILE = "pruned.pwfn"

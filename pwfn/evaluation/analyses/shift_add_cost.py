@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from pwfn.bayesian.coverage import standardizes_weight
 from pwfn.bayesian.posterior import QUANTISED_TYPES, GaussianWeight, quantised_tensors
 from pwfn.clustering.statistics import value_counts
 
@@ -147,7 +148,7 @@ def weight_uses(network: nn.Module, image: Tensor) -> dict[int, int]:
     network.eval()
     with ExitStack() as block:
         for module in network.modules():
-            if isinstance(module, QUANTISED_TYPES) and not _standardised(module):
+            if isinstance(module, QUANTISED_TYPES) and not standardizes_weight(module):
                 gaussian = _gaussian(module)
                 if gaussian is not None:
                     block.enter_context(_counted(module, gaussian, uses))
@@ -160,12 +161,6 @@ def _gaussian(module: nn.Module) -> GaussianWeight | None:
         return None
     first = module.parametrizations["weight"][0]  # type: ignore[index]
     return first if isinstance(first, GaussianWeight) else None
-
-
-def _standardised(module: nn.Module) -> bool:
-    from timm.layers import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
-
-    return isinstance(module, (StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pwfn.evaluation.measure import Setup
 from pwfn.evaluation.subject import CLUSTERED
 from pwfn.evaluation.tables import Section, plain_table
 from pwfn.monitoring.plots import INK, save, tidy
-from pwfn.records.rounds import write_atomically
+from pwfn.records.files import write_text
 
 MOST_LAYERS = 12  # that the console shows; bill.csv has all
 NAMED = 60  # layers whose names a picture has room for
@@ -36,7 +36,7 @@ def bill_section(setup: Setup) -> Section:
     network = setup.network(CLUSTERED)
     counted = bill(network, torch.zeros(1, *size, device=setup.on.device))
     folder = setup.subject.folder
-    write_atomically(folder / "bill.csv", bill_csv(counted))
+    write_text(folder / "bill.csv", bill_csv(counted))
     draw_bill(counted, folder / "bill.png")
     if counted.uncounted:
         names = ", ".join(counted.uncounted[:4]) + (" ..." if len(counted.uncounted) > 4 else "")

@@ -17,8 +17,9 @@ from torch import nn
 from pwfn.artifact import ArtifactError, describe, load
 from pwfn.artifact.parts import take_apart
 from pwfn.artifact.write import write
+from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.posterior import FREE, quantised_tensors
-from pwfn.checkpoint.saved_run import read_values
+from pwfn.checkpoint.saved_networks import read_values
 from pwfn.clustering.tolerance import Gradients
 from pwfn.curvature.squared_gradients import squared_gradients
 from pwfn.errors import RunError
@@ -26,8 +27,9 @@ from pwfn.evaluation.measure import Setup, scores_of
 from pwfn.evaluation.subject import CLUSTERED, rebuilt_settings
 from pwfn.evaluation.tables import Section, plain_table
 from pwfn.monitoring.plots import GREEN, INK, ORANGE, save, tidy
-from pwfn.records.rounds import RoundRecord, read_records, write_atomically
-from pwfn.run.cluster_network import FlatWeights, cluster_network
+from pwfn.records.files import write_text
+from pwfn.records.rounds import RoundRecord, read_records
+from pwfn.run.cluster_network import cluster_network
 from pwfn.run.settings import TrainSettings
 
 
@@ -102,7 +104,8 @@ def frontier(setup: Setup) -> list[Stop]:
 def _gradients(setup: Setup, network: nn.Module) -> Gradients:
     """What a tolerance that is made of gradients asks for."""
     data, device = setup.subject.data, setup.on.device
-    return lambda count: squared_gradients(network.to(device), data.batches_outside_fits(), count)
+    means = [tensor.mu for tensor in quantised_tensors(network)]
+    return lambda count: squared_gradients(network.to(device), means, data.batches_outside_fits(), count)
 
 
 def cluster_to_the_end(network: nn.Module, saved: TrainSettings, round_index: int, gradients: Gradients) -> None:
@@ -129,7 +132,7 @@ def frontier_section(setup: Setup) -> Section:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([field.name for field in fields(Stop)])
     writer.writerows(asdict(stop).values() for stop in stops)
-    write_atomically(setup.subject.folder / "frontier.csv", text.getvalue())
+    write_text(setup.subject.folder / "frontier.csv", text.getvalue())
     draw_frontier(stops, setup.subject.folder / "frontier.png")
     return Section("frontier", [asdict(stop) for stop in stops], (frontier_table(stops),))
 

@@ -12,11 +12,11 @@ from scipy.stats import t as student
 from torch import Tensor, nn
 
 from pwfn.bayesian.posterior import QuantisedTensor, quantised_tensors, replaced
-from pwfn.data.streams import mixed_seed
 from pwfn.evaluation.bootstrap import LEVEL
 from pwfn.evaluation.measure import Setup, scores_of
 from pwfn.evaluation.settings import NOISE_KINDS, EvaluateSettings
 from pwfn.evaluation.subject import CLUSTERED, PRETRAINED, Subject, subject_of
+from pwfn.randomness import mixed_seed
 from pwfn.records.rounds import Scores
 
 Scale = Callable[[QuantisedTensor], Tensor]

@@ -17,7 +17,7 @@ from pwfn.evaluation.measure import Setup
 from pwfn.evaluation.plots import COLOURS
 from pwfn.evaluation.tables import Section, plain_table
 from pwfn.monitoring.plots import INK, save, tidy
-from pwfn.records.rounds import write_atomically
+from pwfn.records.files import write_text
 
 UNITS = {"absolute": "weight units", "relative": "shares of the weight", "sigma": "learned sigmas"}
 OTHERS = ("#007A5A", "#CC79A7", "#56B4E9", "#E69F00")  # for runs given for comparison
@@ -31,7 +31,7 @@ def noise_section(setup: Setup, at_mean: dict[str, float]) -> Section:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["network", "unit", "level", "draw", "top1", "top5", "loss"])
     writer.writerows([*row, s.top1, s.top5, s.loss] for *row, s in rows)
-    write_atomically(setup.subject.folder / "noise.csv", text.getvalue())
+    write_text(setup.subject.folder / "noise.csv", text.getvalue())
     draw_noise(points, at_mean, setup.subject.folder / "noise.png")
     content = [
         {"network": p.network, "unit": p.kind, "level": p.level, "top1": p.top1, "half_width": p.half_width}

@@ -1,0 +1,65 @@
+"""Write and read the configuration that a run was started with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from pwfn.checkpoint.saved_run import NotAFinishedRun
+from pwfn.records.files import CONFIG, write_text
+from pwfn.renamed import with_present_names
+
+EARLIER: dict[str, Any] = {  # what versions without these keys did, so that their runs can still be evaluated
+    "report": False,
+    "clustering._target_": "pwfn.clustering.rules.Greedy",
+    "noise": True,
+    "tolerance": {"_target_": "pwfn.clustering.tolerance.Sigma"},
+    "finish": {"epochs": 0, "batchnorm_images": 0, "optimizer": {"_target_": "pwfn.training.optimizer.SGD"}},
+    "distillation": {"weight": 0.0, "temperature": 1.0},
+    "costly_round": {"points": None, "against": "previous", "stop": False},
+}
+
+
+def write_config(folder: Path, plain: Any) -> None:
+    """The resolved config, from which everything can be rebuilt."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(plain)))
+
+
+def read_config(folder: Path) -> DictConfig:
+    """The config a run was started with."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise NotAFinishedRun(f"{folder} is not the folder of a run: it has no {CONFIG}")
+    try:
+        cfg = OmegaConf.load(path)
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise NotAFinishedRun(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(cfg, DictConfig):
+        raise NotAFinishedRun(f"{path} is not a config: it is not a mapping")
+    cfg = DictConfig(with_present_names(OmegaConf.to_container(cfg)))
+    for key, value in EARLIER.items():
+        if OmegaConf.select(cfg, key) is None:
+            OmegaConf.update(cfg, key, value)
+    return cfg
+
+
+MAY_CHANGE = (
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.log_every_n_steps",
+    "logger.*",
+    "checkpoint.*",
+    "costly_round.*",
+    "data.root",
+    "data.num_workers",
+    "model.checkpoint",
+    "quiet",
+    "report",
+    "name",
+)

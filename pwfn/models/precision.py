@@ -1,0 +1,23 @@
+"""Run a network on a device in a chosen precision."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+@dataclass(frozen=True)
+class Computing:
+    """Where and in which precision (as a Trainer calls it) networks are run."""
+
+    device: torch.device
+    precision: str
+
+    def context(self) -> AbstractContextManager[Any]:
+        dtype = AUTOCAST.get(self.precision)
+        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype=dtype)

@@ -1,0 +1,60 @@
+"""Name every file of a run's and a sweep's folder, and write files whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# of a run
+CONFIG = "config.yaml"
+RECORDS = "rounds.json"
+RESULT = "result.json"
+SUMMARY_FILE = "summary.json"
+LAYERS = "layers.csv"
+HISTOGRAM = "weights.json"
+PROVENANCE = "provenance.json"
+ARTIFACT = "model.pwfn"
+CHECKPOINTS = "checkpoints"  # a folder
+VALUES = "codebook.json"  # the values of a codebook that was fitted to the weights
+PRETRAINED = "pretrained.safetensors"  # before any round: the plain model's state dict
+TRAINED = "trained.safetensors"  # after the last training, before the last clustering
+NETWORK = "network.safetensors"  # the newest: after the last clustering so far, or after the finishing
+
+# of a sweep
+PLAN = "sweep.json"
+JOBS = "jobs.json"  # and jobs.csv
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which takes the place of `path` when the block ends well and is removed otherwise.
+
+    A reader, or a crash at any moment, finds the old content or the new, never a part. The file gets the permissions
+    that the umask grants, also where a library creates it with fewer.
+
+    Args:
+        path: the file to replace; its folder exists. The unfinished file lies beside it, because a rename is atomic
+            only within one file system.
+
+    Raises:
+        OSError: what the block, the flush to disk or the rename raises; `path` is then as it was.
+    """
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        unfinished.touch()
+        mode = unfinished.stat().st_mode
+        yield unfinished
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        unfinished.chmod(mode)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the content of `path` by `text` (UTF-8, line ends as they are), whole or not at all."""
+    with replacing(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8", newline="")
