@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pwfn.artifact.coding import Ints, Symbols
 from pwfn.artifact.container import ArtifactError
-from pwfn.artifact.header import MOST_ENTRIES
+from pwfn.artifact.header import MOST_ENTRIES, is_name
 from pwfn.bayesian.posterior import FREE, GaussianWeight, is_selected
 from pwfn.bayesian.state_dict import gaussians_by_mean, plain_state
 
