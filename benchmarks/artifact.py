@@ -50,7 +50,7 @@ def prepare(folder: Path) -> None:
 
     import pwfn
     from pwfn.bayesian.flat_weights import FlatWeights
-    from pwfn.bayesian.posterior import quantised_tensors
+    from pwfn.bayesian.posterior import quantized_tensors
     from pwfn.bayesian.state_dict import plain_state
     from pwfn.clustering.codebook import AdditivePow2
     from pwfn.clustering.rules import Greedy
@@ -58,7 +58,7 @@ def prepare(folder: Path) -> None:
     from pwfn.run.cluster_network import cluster_network
 
     model = network()
-    tensors = quantised_tensors(model)
+    tensors = quantized_tensors(model)
     settings = {"fraction": 1.0, "threshold": 1.0, "rule": Greedy()}
     cluster_network(tensors, FlatWeights.of(tensors), codebook=AdditivePow2(), sigma_join=std_mu, **settings)
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "network.safetensors")

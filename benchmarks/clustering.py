@@ -143,7 +143,7 @@ def heavy_tails(n: int, runs: int) -> list[Row]:
 
 
 def real_weights() -> tuple[Tensor, Tensor]:
-    """All quantised weights of EfficientNet-Lite0, trained on ImageNet, as a run starts with them."""
+    """All quantized weights of EfficientNet-Lite0, trained on ImageNet, as a run starts with them."""
     from pwfn.bayesian.flat_weights import FlatWeights
     from pwfn.bayesian.posterior import set_sigma, to_bayesian
 

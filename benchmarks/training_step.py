@@ -8,7 +8,7 @@ SGD with momentum, the ordinary one with torch's defaults, and for comparison wi
 use. `free`: no weight is fixed yet, as in the first round; `fixed`: 90 % are, as in a late one.
 
 Memory: by how much a step raises the peak of a fresh process above what was resident before it, Bayesian less ordinary,
-over the bytes of the quantised weights.
+over the bytes of the quantized weights.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from benchmarks.memory import peak
-from pwfn.bayesian.posterior import quantised_tensors, sampled, set_sigma, to_bayesian
+from pwfn.bayesian.posterior import quantized_tensors, sampled, set_sigma, to_bayesian
 from pwfn.bayesian.prior import Pow2Distance
 from pwfn.bayesian.regularizer import Linear
 from pwfn.training.masked_step import before_step, build_optimizer
@@ -90,7 +90,7 @@ def bayesian_step(model: nn.Module, images: Tensor, labels: Tensor, *, fixed: fl
     """`model` becomes Bayesian; a share `fixed` of each tensor's weights is fixed."""
     to_bayesian(model)
     set_sigma(model, Pow2Distance())
-    for tensor in quantised_tensors(model):
+    for tensor in quantized_tensors(model):
         chosen = torch.rand(tensor.mu.shape) < fixed
         tensor.gaussian.assignment.masked_fill_(chosen, 0)
     model.train()
@@ -118,7 +118,7 @@ def random_batch(case: Case) -> tuple[Tensor, Tensor]:
 
 
 def peak_extra_bytes(case: Case, kind: str) -> tuple[int, int]:
-    """How much a step adds to this process's resident memory at its peak, and the bytes of the quantised weights."""
+    """How much a step adds to this process's resident memory at its peak, and the bytes of the quantized weights."""
     torch.set_num_threads(THREADS)
     model = timm.create_model(case.model, num_classes=1000)
     step = prepared(kind, model, *random_batch(case))
@@ -126,7 +126,7 @@ def peak_extra_bytes(case: Case, kind: str) -> tuple[int, int]:
     step()
     for parameter in model.parameters():
         parameter.grad = None
-    weights = sum(tensor.mu.numel() for tensor in quantised_tensors(model))
+    weights = sum(tensor.mu.numel() for tensor in quantized_tensors(model))
     return int(peak(step)["bytes"]), 4 * weights
 
 

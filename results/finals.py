@@ -26,7 +26,7 @@ class Final:
     setting: str  # what its command says beside network and seed
     rule: str  # what is compared: tolerance, noise, codebook and clustering, without how far they are turned up
     pretrained: float
-    unfinished: float  # top1 after the last clustering, before what is not quantised trained on
+    unfinished: float  # top1 after the last clustering, before what is not quantized trained on
     top1: float
     bits: float
     values: int

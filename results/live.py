@@ -19,7 +19,7 @@ from hydra import compose, initialize_config_dir
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pwfn.bayesian.posterior import quantised_tensors
+from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.clustering.statistics import entropy_bits, value_counts
 from pwfn.config import resolvers
 from pwfn.config.build import load
@@ -55,7 +55,7 @@ def live(folder: Path) -> tuple[float, float]:
     subject.data.prepare_data()
     subject.data.setup("fit")
     felt = squared_gradients(subject.networks["pretrained"](), subject.data.batches_outside_fits(), BATCHES) > 0
-    weights = torch.cat([tensor.mu.detach().flatten() for tensor in quantised_tensors(subject.networks["clustered"]())])
+    weights = torch.cat([tensor.mu.detach().flatten() for tensor in quantized_tensors(subject.networks["clustered"]())])
     return felt.float().mean().item(), entropy_bits(value_counts(weights[felt])[1])
 
 

@@ -26,10 +26,10 @@ def picture(runs: Sequence[Final], path: Path) -> None:
     panels = axes[0]
     rules = sorted({run.rule for run in runs})
     markers = "os^Dv<>PX*hp"
-    colours = plt.get_cmap("tab10" if len(rules) <= 10 else "tab20").colors
+    colors = plt.get_cmap("tab10" if len(rules) <= 10 else "tab20").colors
     for index, name in enumerate(rules):
         of_rule = [run for run in runs if run.rule == name]
-        style = {"color": colours[index % len(colours)], "marker": markers[index % 12]}
+        style = {"color": colors[index % len(colors)], "marker": markers[index % 12]}
         for axis, key in zip(panels, shown, strict=True):
             axis.scatter([getattr(r, key) for r in of_rule], [r.change for r in of_rule], s=12, alpha=0.5, **style)
             means = sorted(
@@ -42,7 +42,7 @@ def picture(runs: Sequence[Final], path: Path) -> None:
     for axis, label in zip(panels, shown.values(), strict=True):
         axis.set_xlabel(label)
         axis.grid(alpha=0.3)
-        axis.axhline(0, color="grey", lw=0.8)
+        axis.axhline(0, color="gray", lw=0.8)
         axis.set_yscale("symlog", linthresh=1)
         lowest = min(run.change for run in runs)
         axis.set_yticks([tick for tick in TICKS if tick >= 2 * lowest or tick >= -1], minor=False)

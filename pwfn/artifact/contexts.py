@@ -107,7 +107,7 @@ def _most_classes(shape: Shape3, alphabet: int, cells: int) -> Shape3:
 
 
 def _bins(total: Ints, magnitudes: Floats) -> tuple[NDArray[np.uint8], Floats]:
-    """Neighbouring symbols in bins of about equal count: the bin of each symbol, the mean magnitude of each bin."""
+    """Neighboring symbols in bins of about equal count: the bin of each symbol, the mean magnitude of each bin."""
     middle = np.cumsum(total) - total / 2
     bins = np.minimum((middle * (BINS / total.sum())).astype(np.int64), BINS - 1)
     weight = np.bincount(bins, weights=total, minlength=BINS)
@@ -140,7 +140,7 @@ def _cluster(counts: Ints, loudness: Floats, classes: int) -> ClassOf:
 
 
 def _coarsened(joint: Ints, of: tuple[ClassOf, ClassOf, ClassOf]) -> tuple[Classes, Ints]:
-    """Join neighbouring classes where that is smaller. `joint` are counts [classes of each axis, alphabet]."""
+    """Join neighboring classes where that is smaller. `joint` are counts [classes of each axis, alphabet]."""
     best: tuple[float, Shape3] | None = None
     halvings = [range(size.bit_length()) for size in joint.shape[:3]]
     for x in halvings[0]:

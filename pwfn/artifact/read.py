@@ -17,7 +17,7 @@ from pwfn.artifact.parts import DTYPES
 from pwfn.artifact.recipe import build, model_bytes
 from pwfn.artifact.sigma import decode_sigma
 from pwfn.artifact.weights import Decoded, decode_weights
-from pwfn.bayesian.posterior import FREE, quantised_tensors, to_bayesian
+from pwfn.bayesian.posterior import FREE, quantized_tensors, to_bayesian
 
 Sections = dict[str, memoryview]
 
@@ -127,7 +127,7 @@ def _fill_posterior(
     others = tuple(name for one in header.plain for name in one.names)
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     to_bayesian(model, include=coded, exclude=tuple(name for name in others if name in parameters))
-    gaussians = {tensor.name: tensor.gaussian for tensor in quantised_tensors(model)}
+    gaussians = {tensor.name: tensor.gaussian for tensor in quantized_tensors(model)}
     for tensor, sigma in tensors:
         _fill(state, tensor)
         (gaussian,) = (gaussians[name] for name in tensor.coded.names if name in gaussians)

@@ -1,4 +1,4 @@
-"""Which parameters of a model are quantised, which are not, and why; said for every run."""
+"""Which parameters of a model are quantized, which are not, and why; said for every run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from pwfn.bayesian.posterior import QUANTISED_NAMES, QUANTISED_TYPES, GaussianWeight, is_lazy, quantised_tensors
+from pwfn.bayesian.posterior import QUANTISED_NAMES, QUANTISED_TYPES, GaussianWeight, is_lazy, quantized_tensors
 
 LAZY = "without a shape before the first forward pass"
 STANDARDIZING = ("StdConv2d", "StdConv2dSame", "ScaledStdConv2d", "ScaledStdConv2dSame")
@@ -28,33 +28,33 @@ class Uncovered:
 class Coverage:
     """Sizes are numbers of parameters, tied ones counted once.
 
-    `quantised` holds the size and `kinds` the kind ("weight of Conv2d") of every quantised tensor, by name. `tied` are
-    further names of parameters that are counted under another one, `normalised` modules that normalise their weight.
+    `quantized` holds the size and `kinds` the kind ("weight of Conv2d") of every quantized tensor, by name. `tied` are
+    further names of parameters that are counted under another one, `normalized` modules that normalize their weight.
     """
 
     total: int
-    quantised: dict[str, int]
+    quantized: dict[str, int]
     kinds: dict[str, str]
     uncovered: list[Uncovered]
     tied: list[str]
-    normalised: list[str]
+    normalized: list[str]
 
     @property
     def covered(self) -> int:
-        """Quantised parameters."""
-        return sum(self.quantised.values())
+        """Quantized parameters."""
+        return sum(self.quantized.values())
 
     @property
     def share(self) -> float:
-        """Quantised parameters over all."""
+        """Quantized parameters over all."""
         return self.covered / self.total
 
     def covered_by_kind(self) -> list[tuple[str, int, int]]:
-        """Kind, tensors and parameters of what is quantised, the most parameters first."""
-        return _sums((self.kinds[name], size) for name, size in self.quantised.items())
+        """Kind, tensors and parameters of what is quantized, the most parameters first."""
+        return _sums((self.kinds[name], size) for name, size in self.quantized.items())
 
     def left_out_by_reason(self) -> list[tuple[str, int, int]]:
-        """Reason, tensors and parameters of what is not quantised, the most parameters first."""
+        """Reason, tensors and parameters of what is not quantized, the most parameters first."""
         return _sums((one.reason, one.size) for one in self.uncovered)
 
     def sentence(self) -> str:
@@ -69,15 +69,15 @@ class Coverage:
         if 1 - self.share > WARN_ABOVE:
             largest = sorted(self.uncovered, key=lambda u: -u.size)[:5]
             names = ", ".join(f"{u.name} ({u.size:,})" for u in largest)
-            lines.append(f"{100 * (1 - self.share):.1f} % of the parameters are not quantised; the largest: {names}")
+            lines.append(f"{100 * (1 - self.share):.1f} % of the parameters are not quantized; the largest: {names}")
         if lazy := [one.name for one in self.uncovered if one.reason == LAZY]:
             lines.append(
-                f"{len(lazy)} parameters have no shape before the first forward pass and will not be quantised: "
+                f"{len(lazy)} parameters have no shape before the first forward pass and will not be quantized: "
                 f"{', '.join(lazy[:5])}"
             )
-        if self.normalised:
+        if self.normalized:
             lines.append(
-                f"{len(self.normalised)} modules normalise their weight in forward ({', '.join(self.normalised[:3])} ...): "
+                f"{len(self.normalized)} modules normalize their weight in forward ({', '.join(self.normalized[:3])} ...): "
                 "the stored weights share the codebook, the weights that are multiplied with do not"
             )
         return lines
@@ -85,26 +85,26 @@ class Coverage:
 
 def coverage(model: nn.Module) -> Coverage:
     """The report of a model that `to_bayesian` has converted."""
-    tensors = quantised_tensors(model)
+    tensors = quantized_tensors(model)
     gaussian = {id(t.mu) for t in tensors} | {id(t.gaussian.sigma) for t in tensors}
     modules = dict(model.named_modules())
     kinds = {}
     for name in (t.name for t in tensors):
         owner, _, leaf = name.rpartition(".")
         kinds[name] = f"{leaf} of {_plain_name(modules[owner])}"
-    uncovered, seen, normalised = [], set[int](), []
+    uncovered, seen, normalized = [], set[int](), []
     for module_name, module in modules.items():
         if standardizes_weight(module):
-            normalised.append(module_name)
+            normalized.append(module_name)
         for name, parameter in module.named_parameters(recurse=False):
             if id(parameter) in gaussian or id(parameter) in seen:
                 continue
             seen.add(id(parameter))
             full = f"{module_name}.{name}" if module_name else name
             uncovered.append(Uncovered(full, _size(parameter), _reason(module, name)))
-    quantised = {t.name: t.mu.numel() for t in tensors}
-    total = sum(quantised.values()) + sum(u.size for u in uncovered)
-    return Coverage(total, quantised, kinds, uncovered, _tied(model), normalised)
+    quantized = {t.name: t.mu.numel() for t in tensors}
+    total = sum(quantized.values()) + sum(u.size for u in uncovered)
+    return Coverage(total, quantized, kinds, uncovered, _tied(model), normalized)
 
 
 def _sums(sizes: Iterable[tuple[str, int]]) -> list[tuple[str, int, int]]:
@@ -134,7 +134,7 @@ def _reason(module: nn.Module, name: str) -> str:
     if isinstance(module, (*QUANTISED_TYPES, nn.utils.parametrize.ParametrizationList)):
         return "from which a layer computes its weight in forward"
     if isinstance(module, nn.modules.batchnorm._NormBase | nn.LayerNorm | nn.GroupNorm) or "Norm" in kind:
-        return "of normalisation layers"
+        return "of normalization layers"
     if isinstance(module, nn.RNNBase | nn.Embedding | nn.MultiheadAttention):
         return f"of {kind} (neither linear nor convolution)"
     if "Conv" in kind or "Linear" in kind:

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pwfn.bayesian.posterior import FREE, QuantisedTensor
+from pwfn.bayesian.posterior import FREE, QuantizedTensor
 
 
 @dataclass(frozen=True)
 class FlatWeights:
-    """All quantised weights, tensor after tensor: `mu`, `sigma` (at least 2^-30) float32, `assignment` int32."""
+    """All quantized weights, tensor after tensor: `mu`, `sigma` (at least 2^-30) float32, `assignment` int32."""
 
     mu: Tensor
     sigma: Tensor
     assignment: Tensor
 
     @classmethod
-    def of(cls, tensors: list[QuantisedTensor]) -> FlatWeights:
+    def of(cls, tensors: list[QuantizedTensor]) -> FlatWeights:
         return cls(
             torch.cat([t.mu.detach().flatten() for t in tensors]),
             torch.cat([t.gaussian.effective_sigma.flatten() for t in tensors]),
@@ -27,7 +27,7 @@ class FlatWeights:
         )
 
 
-def check_fixed(tensors: list[QuantisedTensor], codebook: Tensor) -> None:
+def check_fixed(tensors: list[QuantizedTensor], codebook: Tensor) -> None:
     """Raise RuntimeError if a fixed weight is not exactly its codebook entry any more: training must not move it."""
     for tensor in tensors:
         fixed = tensor.gaussian.assignment != FREE

@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pwfn.bayesian.posterior import quantised_tensors
+from pwfn.bayesian.posterior import quantized_tensors
 
 
 def weights_not_finite(network: nn.Module) -> str | None:
     """The first parameter or buffer with a NaN or an infinity, by the name it has in the plain network; None if all are finite."""
-    quantised = [(t.name, t.mu) for t in quantised_tensors(network)]
-    quantised += [(f"sigma of {t.name}", t.gaussian.sigma) for t in quantised_tensors(network)]
-    seen = {id(tensor) for _, tensor in quantised}
+    quantized = [(t.name, t.mu) for t in quantized_tensors(network)]
+    quantized += [(f"sigma of {t.name}", t.gaussian.sigma) for t in quantized_tensors(network)]
+    seen = {id(tensor) for _, tensor in quantized}
     others = [*network.named_parameters(), *network.named_buffers()]
-    for name, tensor in [*quantised, *((name, tensor) for name, tensor in others if id(tensor) not in seen)]:
+    for name, tensor in [*quantized, *((name, tensor) for name, tensor in others if id(tensor) not in seen)]:
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             return name
     return None

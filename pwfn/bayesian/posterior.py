@@ -1,4 +1,4 @@
-"""The Bayesian network: a mean and a learned standard deviation for every quantised weight.
+"""The Bayesian network: a mean and a learned standard deviation for every quantized weight.
 
 `to_bayesian(model)` puts a `GaussianWeight` parametrization on the weights of linear and convolution layers, whatever
 their subclass. The plain parameter becomes the mean mu and the network computes with it exactly as before; inside
@@ -80,7 +80,7 @@ class GaussianWeight(nn.Module):
 
 
 @dataclass(frozen=True)
-class QuantisedTensor:
+class QuantizedTensor:
     """One tensor of weights: `name` as in the plain model's state dict, its mean and its Gaussian."""
 
     name: str
@@ -90,16 +90,16 @@ class QuantisedTensor:
 
 def to_bayesian(
     model: nn.Module, *, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()
-) -> list[QuantisedTensor]:
+) -> list[QuantizedTensor]:
     """Turn `model`, in place, into a Bayesian network that computes the same; sigma starts at 2^-30.
 
-    Quantised are weight and bias of every linear and convolution layer, and every parameter whose name matches a glob
+    Quantized are weight and bias of every linear and convolution layer, and every parameter whose name matches a glob
     pattern of `include` (`*.norm*.weight`), but none that matches one of `exclude`, and none of a lazy module that has no
     shape yet. Tied parameters share one Gaussian.
     Raises ValueError for a pattern that matches no parameter, for a model that is Bayesian already, and for nothing to
-    quantise.
+    quantize.
     """
-    if quantised_tensors(model):
+    if quantized_tensors(model):
         raise ValueError("the model is Bayesian already")
     names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
     for pattern in (*include, *exclude):
@@ -116,8 +116,8 @@ def to_bayesian(
                 gaussian = gaussians[id(parameter)] = GaussianWeight(parameter, is_bias=tensor_name == "bias")
             parametrize.register_parametrization(module, tensor_name, gaussian, unsafe=True)
     if not gaussians:
-        raise ValueError("the model has no linear or convolution layer, and no pattern chose anything to quantise")
-    return quantised_tensors(model)
+        raise ValueError("the model has no linear or convolution layer, and no pattern chose anything to quantize")
+    return quantized_tensors(model)
 
 
 def is_lazy(parameter: nn.Parameter) -> bool:
@@ -128,7 +128,7 @@ def is_lazy(parameter: nn.Parameter) -> bool:
 def is_selected(
     module: nn.Module, tensor_name: str, name: str, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()
 ) -> bool:
-    """Whether the parameter `tensor_name` of `module`, called `name` in the model, is to be quantised."""
+    """Whether the parameter `tensor_name` of `module`, called `name` in the model, is to be quantized."""
     by_type = isinstance(module, QUANTISED_TYPES) and tensor_name in QUANTISED_NAMES
     return (by_type or _matches(name, include)) and not _matches(name, exclude)
 
@@ -144,17 +144,17 @@ def to_deterministic(model: nn.Module) -> nn.Module:
     return model
 
 
-def quantised_tensors(model: nn.Module) -> list[QuantisedTensor]:
-    """The quantised tensors in the order of the model's modules, tied ones once (under their first name)."""
-    seen: dict[int, QuantisedTensor] = {}
+def quantized_tensors(model: nn.Module) -> list[QuantizedTensor]:
+    """The quantized tensors in the order of the model's modules, tied ones once (under their first name)."""
+    seen: dict[int, QuantizedTensor] = {}
     for _, _, name, mu, gaussian in _parametrized(model):
-        seen.setdefault(id(gaussian), QuantisedTensor(name, mu, gaussian))
+        seen.setdefault(id(gaussian), QuantizedTensor(name, mu, gaussian))
     return list(seen.values())
 
 
-def quantised_convolutions(model: nn.Module) -> Iterator[tuple[str, nn.modules.conv._ConvNd, nn.Parameter]]:
-    """The convolutions with a quantised weight: its name in `quantised_tensors`, the module, the weight's mean."""
-    names = {id(tensor.mu): tensor.name for tensor in quantised_tensors(model)}
+def quantized_convolutions(model: nn.Module) -> Iterator[tuple[str, nn.modules.conv._ConvNd, nn.Parameter]]:
+    """The convolutions with a quantized weight: its name in `quantized_tensors`, the module, the weight's mean."""
+    names = {id(tensor.mu): tensor.name for tensor in quantized_tensors(model)}
     for module, tensor_name, _, mu, _ in _parametrized(model):
         if isinstance(module, nn.modules.conv._ConvNd) and tensor_name == "weight":
             yield names[id(mu)], module, mu
@@ -174,18 +174,18 @@ def _parametrized(model: nn.Module) -> Iterator[tuple[nn.Module, str, str, nn.Pa
 def set_sigma(model: nn.Module, prior: Prior) -> None:
     """Start every sigma from the prior of its tensor's current mean."""
     with torch.no_grad():
-        for tensor in quantised_tensors(model):
+        for tensor in quantized_tensors(model):
             tensor.gaussian.sigma.copy_(prior(tensor.mu))
 
 
 @contextmanager
 def sampled(model: nn.Module, regularizer: Regularizer | None = None) -> Iterator[Tensor]:
-    """Inside the block every quantised weight is one draw, however often and by however many modules it is read.
+    """Inside the block every quantized weight is one draw, however often and by however many modules it is read.
 
     Yields the regularizer's penalty (a scalar to add to the loss, in the graph). Noise comes from torch's global
     generator. Backward reaches mu and sigma of free weights only (of fixed ones sigma where it is to retrain).
     """
-    tensors = quantised_tensors(model)
+    tensors = quantized_tensors(model)
     rule = regularizer or NoRegularizer()
     sources = [
         Source(
@@ -207,9 +207,9 @@ def sampled(model: nn.Module, regularizer: Regularizer | None = None) -> Iterato
 
 
 @contextmanager
-def replaced(model: nn.Module, weights: Callable[[QuantisedTensor], Tensor]) -> Iterator[None]:
-    """Inside the block every quantised tensor is what `weights` makes of it, asked once, in the order of the tensors."""
-    tensors = quantised_tensors(model)
+def replaced(model: nn.Module, weights: Callable[[QuantizedTensor], Tensor]) -> Iterator[None]:
+    """Inside the block every quantized tensor is what `weights` makes of it, asked once, in the order of the tensors."""
+    tensors = quantized_tensors(model)
     try:
         for tensor in tensors:
             tensor.gaussian.use(weights(tensor))
@@ -222,7 +222,7 @@ def replaced(model: nn.Module, weights: Callable[[QuantisedTensor], Tensor]) -> 
 @contextmanager
 def at_mean(model: nn.Module) -> Iterator[Tensor]:
     """Inside the block weights are at their mean, and backward reaches mu of free weights only. Yields a zero penalty."""
-    tensors = quantised_tensors(model)
+    tensors = quantized_tensors(model)
     try:
         for tensor in tensors:
             tensor.gaussian.use(OnlyFree.apply(tensor.mu, tensor.gaussian.masks.mu))

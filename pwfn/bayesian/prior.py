@@ -24,9 +24,9 @@ class Prior(ABC):
 
 @dataclass(frozen=True)
 class Pow2Distance(Prior):
-    """The further a weight is from both neighbouring powers of two, the larger its sigma (the paper's prior).
+    """The further a weight is from both neighboring powers of two, the larger its sigma (the paper's prior).
 
-    With `down <= |mu| <= up` the neighbouring powers of two, `d = |(|mu|-up)/mu| * |(|mu|-down)/mu|` and q the `quantile`
+    With `down <= |mu| <= up` the neighboring powers of two, `d = |(|mu|-up)/mu| * |(|mu|-down)/mu|` and q the `quantile`
     of d within the tensor: `sigma = clamp(scale * d / q, 2^-30, ceiling)`. Zeros and powers of two have d = 0.
     """
 

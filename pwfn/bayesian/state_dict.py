@@ -6,7 +6,7 @@ import re
 
 from torch import Tensor, nn
 
-from pwfn.bayesian.posterior import GaussianWeight, quantised_tensors
+from pwfn.bayesian.posterior import GaussianWeight, quantized_tensors
 
 MEAN = re.compile(r"parametrizations\.(\w+)\.original$")  # how torch calls the parameter under a parametrization
 
@@ -37,4 +37,4 @@ def plain_state(network: nn.Module) -> dict[str, Tensor]:
 
 def gaussians_by_mean(network: nn.Module) -> dict[int, GaussianWeight]:
     """Return the Gaussian of each quantized tensor under the `id` of its mean."""
-    return {id(tensor.mu): tensor.gaussian for tensor in quantised_tensors(network)}
+    return {id(tensor.mu): tensor.gaussian for tensor in quantized_tensors(network)}

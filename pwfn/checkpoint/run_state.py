@@ -44,7 +44,7 @@ class Place:
 
 @dataclass
 class RunState:
-    """`before` holds the quantised means before the first round, `seconds` the time before it was resumed."""
+    """`before` holds the quantized means before the first round, `seconds` the time before it was resumed."""
 
     place: Place = field(default_factory=Place)
     baseline: Scores | None = None

@@ -19,7 +19,7 @@ from pwfn.records.files import NETWORK, PRETRAINED, VALUES, replacing, write_tex
 
 
 def save(folder: Path, network: nn.Module, round_index: int, file: str = NETWORK) -> None:
-    """Replace a saved network by the present one: means, sigmas, assignments, and everything that is not quantised."""
+    """Replace a saved network by the present one: means, sigmas, assignments, and everything that is not quantized."""
     with replacing(folder / file) as unfinished:
         save_model(network, str(unfinished), metadata={"round": str(round_index)})
 

@@ -71,7 +71,7 @@ def values_of_tensors(mu: Tensor, assignment: Tensor, codebook: Tensor, sizes: l
 
 
 def order_shares(rows: list[dict[str, Any]], weights: int) -> tuple[float, ...] | None:
-    """Share of all quantised `weights` that are fixed on zero, on one, two, three and four powers of two.
+    """Share of all quantized `weights` that are fixed on zero, on one, two, three and four powers of two.
 
     None where the values are no such sums.
     """

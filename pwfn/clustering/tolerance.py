@@ -1,6 +1,6 @@
 """How far a weight may move: what one unit of movement is for it, in which the clustering counts thresholds.
 
-A rule is called with all quantised weights of the network, flat, before they are clustered. Whatever it gives, a
+A rule is called with all quantized weights of the network, flat, before they are clustered. Whatever it gives, a
 clustering takes no tolerance for smaller than 2^-20 (`pwfn.clustering.intervals`).
 """
 

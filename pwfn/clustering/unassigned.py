@@ -55,7 +55,7 @@ class FreeWeights:
         return mu.to(torch.float64, copy=True), unit.to(torch.float64, copy=True)
 
     def room_for_codes(self, dtype: torch.dtype) -> Tensor:
-        """An integer for each free weight [M], not initialised, valid until the next call."""
+        """An integer for each free weight [M], not initialized, valid until the next call."""
         if self._codes.dtype != dtype:
             self._codes = torch.empty(len(self), dtype=dtype, device=self.mu.device)
         return self._codes[: len(self)]

@@ -1,4 +1,4 @@
-"""Many weights as not too many groups of neighbours, fine enough to make a codebook of."""
+"""Many weights as not too many groups of neighbors, fine enough to make a codebook of."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST = 1 << 16
 class Groups:
     """Weights in ascending groups: `means` of the members, and `counts` of them, both float64 [groups], none empty.
 
-    Sums over the weights, and so means of any neighbouring groups together, are exact to rounding.
+    Sums over the weights, and so means of any neighboring groups together, are exact to rounding.
     """
 
     means: Floats

@@ -48,17 +48,17 @@ def nearest(word: str, options: Iterable[str], cutoff: float = 0.6) -> str | Non
 
 
 def nearest_key(path: str, known: Iterable[str]) -> str | None:
-    """The dotted key that was most likely meant: a neighbour, then the same name elsewhere, then anything alike."""
+    """The dotted key that was most likely meant: a neighbor, then the same name elsewhere, then anything alike."""
     parent, _, leaf = path.rpartition(".")
     keys = list(known)
     leaves = {key.rpartition(".")[2]: key for key in reversed(keys)}
-    neighbours = {key.rpartition(".")[2]: key for key in keys if key.rpartition(".")[0] == parent}
+    neighbors = {key.rpartition(".")[2]: key for key in keys if key.rpartition(".")[0] == parent}
     same_name = [key for key in keys if key.rpartition(".")[2] == leaf]
     # paths share long beginnings, so comparing whole paths asks for more likeness than comparing names
     return (
-        neighbours.get(nearest(leaf, neighbours, cutoff=0.75) or "")
+        neighbors.get(nearest(leaf, neighbors, cutoff=0.75) or "")
         or nearest(path, same_name, cutoff=0.0)
-        or neighbours.get(nearest(leaf, neighbours) or "")
+        or neighbors.get(nearest(leaf, neighbors) or "")
         or nearest(path, keys, cutoff=0.85)
         or leaves.get(nearest(leaf, leaves, cutoff=0.75) or "")
     )

@@ -39,7 +39,7 @@ class Crop(Augment):
         from torchvision import transforms
 
         height, width = config["input_size"][-2:]
-        # The edge is repeated: a constant would be a colour that grey letters on black and photographs cannot share.
+        # The edge is repeated: a constant would be a color that gray letters on black and photographs cannot share.
         crop = transforms.RandomCrop((height, width), padding=(width // 8, height // 8), padding_mode="edge")
         return Steps(evaluation.fixed, crop)
 
@@ -68,7 +68,7 @@ _POLICIES = (
 class TimmAugment(Augment):
     """timm's training transform: the fields are the arguments of `timm.data.create_transform` of the same names.
 
-    `interpolation` None is the model's own, `color_jitter` None is none. As in timm, colour jitter is left out where
+    `interpolation` None is the model's own, `color_jitter` None is none. As in timm, color jitter is left out where
     `auto_augment` is given.
     """
 

@@ -1,4 +1,4 @@
-"""Labelled images before any transform, and the seeded stratified choice every split is made with."""
+"""Labeled images before any transform, and the seeded stratified choice every split is made with."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ImageSet(Dataset[tuple["Image", int]]):
 
 
 class ArrayImages(ImageSet):
-    """Images held in memory: `pixels` is uint8 [n, H, W] (grey) or [n, H, W, 3] (RGB)."""
+    """Images held in memory: `pixels` is uint8 [n, H, W] (gray) or [n, H, W, 3] (RGB)."""
 
     def __init__(self, pixels: NDArray[np.uint8], labels: NDArray[Any]) -> None:
         self.pixels = pixels
@@ -108,7 +108,7 @@ def stratified_split(labels: Indices, count: int, seed: int) -> tuple[Indices, I
     sizes = np.bincount(labels)
     shares = sizes * (count / len(labels))
     quotas = np.floor(shares).astype(np.int64)
-    # The permutation breaks ties between equal remainders without favouring the first classes.
+    # The permutation breaks ties between equal remainders without favoring the first classes.
     by_remainder = rng.permutation(len(sizes))
     by_remainder = by_remainder[np.argsort(-(shares - quotas)[by_remainder], kind="stable")]
     quotas[by_remainder[: count - int(quotas.sum())]] += 1

@@ -50,7 +50,7 @@ class ImageData(ABC):
     @property
     @abstractmethod
     def channels(self) -> int:
-        """Colour channels of the images the network is given: 1 (grey) or 3 (RGB)."""
+        """Color channels of the images the network is given: 1 (gray) or 3 (RGB)."""
 
     @property
     @abstractmethod

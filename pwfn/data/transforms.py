@@ -35,7 +35,7 @@ class Steps:
 
 @dataclass(frozen=True)
 class ToMode:
-    """Grey (`L`) or colour (`RGB`), whatever the file holds. A class, because workers must be able to pickle it."""
+    """Gray (`L`) or color (`RGB`), whatever the file holds. A class, because workers must be able to pickle it."""
 
     mode: str
 
@@ -48,7 +48,7 @@ class ToMode:
 
 
 def build_transforms(spec: ImageData, data_config: Config, channels: int) -> tuple[Steps, Steps]:
-    """The (training, evaluation) transforms for a network that takes `channels` (1 or 3) colour channels.
+    """The (training, evaluation) transforms for a network that takes `channels` (1 or 3) color channels.
 
     `data_config` is what `timm.data.resolve_data_config({}, model=model)` returned. Unless `spec` chooses another size
     or `channels` differ from the model's, evaluation is timm's own for the model's tag, bit for bit. Validation images

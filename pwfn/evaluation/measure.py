@@ -12,7 +12,7 @@ from torch import nn
 
 from pwfn.evaluation.bootstrap import bootstrap, interval
 from pwfn.evaluation.metrics import METRICS, Answers, judge, summary
-from pwfn.evaluation.predict import LabelledImages, Prediction, logits, predict, predict_draws
+from pwfn.evaluation.predict import LabeledImages, Prediction, logits, predict, predict_draws
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import Subject
 from pwfn.models.accuracy import RunningScores
@@ -29,13 +29,13 @@ class Setup:
 
     settings: EvaluateSettings
     subject: Subject
-    images: LabelledImages
+    images: LabeledImages
     on: Computing
     say: Say = lambda text: None
 
     @classmethod
     def of(cls, settings: EvaluateSettings, subject: Subject, say: Say = lambda text: None) -> Setup:
-        images = LabelledImages(subject.data.test_dataloader())
+        images = LabeledImages(subject.data.test_dataloader())
         return cls(settings, subject, images, computing(settings, subject), say)
 
     def network(self, name: str) -> nn.Module:
@@ -117,14 +117,14 @@ def measure(setup: Setup) -> Measured:
     return _summed_up(settings, answers, at_mean)
 
 
-def at_the_mean(network: nn.Module, images: LabelledImages, on: Computing) -> tuple[Prediction, Scores]:
+def at_the_mean(network: nn.Module, images: LabeledImages, on: Computing) -> tuple[Prediction, Scores]:
     """The prediction, and its scores counted batch by batch as a run counts them: the same to the last bit."""
     labels, running = iter(images.labels), RunningScores().to(on.device)
     said = predict(network, images, on, lambda batch: running.update(batch, next(labels).to(on.device)))
     return said, running.scores()
 
 
-def scores_of(network: nn.Module, images: LabelledImages, on: Computing) -> Scores:
+def scores_of(network: nn.Module, images: LabeledImages, on: Computing) -> Scores:
     """The scores alone, of the weights that the network has now."""
     running = RunningScores().to(on.device)
     for labels, batch in zip(images.labels, logits(network, images, on), strict=True):

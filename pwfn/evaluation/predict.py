@@ -16,7 +16,7 @@ from pwfn.models.precision import Computing
 from pwfn.randomness import mixed_seed
 
 
-class LabelledImages:
+class LabeledImages:
     """A split that is gone through many times: iterating gives images alone, the labels are kept apart.
 
     Predictors are given this and nothing else. `labels` are those of the batches, in their order. Raises DataError if a

@@ -86,7 +86,7 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def classes_table(row: Row, names: Sequence[str], classes: Sequence[Mapping[str, float]]) -> Table:
-    """The classes that are recognised worst, or all where there are few."""
+    """The classes that are recognized worst, or all where there are few."""
     shown = list(classes)
     title = f"{row.network}, {row.mode} weights: by class"
     if len(shown) > MOST_CLASSES:

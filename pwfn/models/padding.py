@@ -12,9 +12,9 @@ from timm.layers import Conv2dSame, ScaledStdConv2dSame, StdConv2dSame
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from pwfn.bayesian.posterior import is_lazy, quantised_convolutions, quantised_tensors
+from pwfn.bayesian.posterior import is_lazy, quantized_convolutions, quantized_tensors
 
-WARN_ABOVE = 0.05  # share of the quantised weights
+WARN_ABOVE = 0.05  # share of the quantized weights
 _SAME = (Conv2dSame, StdConv2dSame, ScaledStdConv2dSame)  # these pad by themselves, the odd one at the end
 
 
@@ -23,11 +23,11 @@ def padding_warnings(network: nn.Module, size: tuple[int, int, int]) -> list[str
     if any(is_lazy(parameter) for parameter in network.parameters()):  # these take their shapes from the first images
         return []
     idle = idle_weights(network, torch.zeros(1, *size))
-    share = sum(idle.values()) / sum(tensor.mu.numel() for tensor in quantised_tensors(network))
+    share = sum(idle.values()) / sum(tensor.mu.numel() for tensor in quantized_tensors(network))
     if share <= WARN_ABOVE:
         return []
     return [
-        f"at least {100 * share:.0f} % of the quantised weights meet nothing but padding at {size[1]} x {size[2]} pixels, most "
+        f"at least {100 * share:.0f} % of the quantized weights meet nothing but padding at {size[1]} x {size[2]} pixels, most "
         f"of them in {max(idle, key=idle.__getitem__)}: they do nothing, and bits per weight look better than they would "
         "for larger images"
     ]
@@ -35,7 +35,7 @@ def padding_warnings(network: nn.Module, size: tuple[int, int, int]) -> list[str
 
 @torch.no_grad()
 def idle_weights(network: nn.Module, images: Tensor) -> dict[str, int]:
-    """How many weights of each quantised convolution see only its padding while `images` [n, C, H, W] go through, if any.
+    """How many weights of each quantized convolution see only its padding while `images` [n, C, H, W] go through, if any.
 
     A weight that several layers share counts if it does so in all of them. What pads outside of a convolution, or in a
     way of its own, is not seen. The network stays as it was; it and the images are on one device.
@@ -46,7 +46,7 @@ def idle_weights(network: nn.Module, images: Tensor) -> dict[str, int]:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         for module in network.modules():
             stack.callback(setattr, module, "training", module.training)
-        for name, module, weights in quantised_convolutions(network):
+        for name, module, weights in quantized_convolutions(network):
             if not isinstance(module, _ConvTransposeNd):
                 sizes[name] = weights.numel()
                 stack.callback(module.register_forward_hook(_look(name, met), with_kwargs=True).remove)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pwfn.records.rounds import RoundRecord, Scores, is_finishing
 from pwfn.records.weight_histogram import WeightHistogram, as_fraction, ticks
 
-# From the palette of Okabe and Ito, which colour-blind readers can tell apart.
+# From the palette of Okabe and Ito, which color-blind readers can tell apart.
 BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#007A5A", "#8A8A8A", "#333333"
 ORDER_COLOURS = (
     INK,
@@ -93,8 +93,8 @@ def _place(pile: list[float], gap: float) -> list[float]:
     return [middle + (i - (len(pile) - 1) / 2) * gap for i in range(len(pile))]
 
 
-def _label_ends(axes: Axes, heights: Sequence[float], labels: Sequence[str], colours: Sequence[str]) -> None:
-    """Write each label right of its line's end, in the line's colour, where it covers no other."""
+def _label_ends(axes: Axes, heights: Sequence[float], labels: Sequence[str], colors: Sequence[str]) -> None:
+    """Write each label right of its line's end, in the line's color, where it covers no other."""
     low, high = axes.get_ylim()
     order = sorted(range(len(heights)), key=lambda i: heights[i])
     places = _apart([heights[i] for i in order], 0.075 * (high - low))
@@ -103,7 +103,7 @@ def _label_ends(axes: Axes, heights: Sequence[float], labels: Sequence[str], col
             labels[i],
             xy=(1.015, place),
             xycoords=axes.get_yaxis_transform(),
-            color=colours[i],
+            color=colors[i],
             fontsize=10,
             va="center",
             annotation_clip=False,
@@ -138,12 +138,12 @@ def codebook_figure(clusters: Sequence[Mapping[str, Any]]) -> Figure:
     _asinh_axis(axes, sizes[len(sizes) // 4], 1.08 * sizes[-1])
     axes.set_yscale("log")
     names = {0: "zero", 1: "one power of two", 2: "two", 3: "three", 4: "four", None: "values"}
-    for (order, name), colour, marker in zip(names.items(), ORDER_COLOURS, "osD^vo", strict=True):
+    for (order, name), color, marker in zip(names.items(), ORDER_COLOURS, "osD^vo", strict=True):
         chosen = [row for row in clusters if row["order"] == order]
         if chosen:
             values, counts = [float(row["value"]) for row in chosen], [int(row["count"]) for row in chosen]
-            axes.vlines(values, 0.5, counts, color=colour, linewidth=1.2)
-            axes.plot(values, counts, marker, color=colour, markersize=4.5, label=f"{name}: {len(chosen)}")
+            axes.vlines(values, 0.5, counts, color=color, linewidth=1.2)
+            axes.plot(values, counts, marker, color=color, markersize=4.5, label=f"{name}: {len(chosen)}")
     most = max((int(row["count"]) for row in clusters), default=1)
     axes.set_ylim(0.5, most * 8)  # headroom for the legend
     axes.set_title(f"Number of weights per value, {len(clusters)} values", loc="left", fontsize=11, color=INK)

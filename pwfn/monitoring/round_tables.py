@@ -69,8 +69,8 @@ def rounds_table(records: Sequence[RoundRecord], baseline: Scores, unit: str = "
 
 
 def sentence(record: RoundRecord, baseline: Scores, weights: int | None) -> str:
-    """The result in words; `weights` is the number of quantised weights, where it is known."""
-    count = f"{weights:,} weights" if weights is not None else "quantised weights"
+    """The result in words; `weights` is the number of quantized weights, where it is known."""
+    count = f"{weights:,} weights" if weights is not None else "quantized weights"
     if record.fraction < 1:
         who = f"{100 * record.fraction:.1f} % of the {count} now share {record.codebook_size:,} values"
         size = f"all of them together need {record.entropy_bits:.2f} bits each"

@@ -97,7 +97,7 @@ class RunReporter:
         """Write summary.json and print the table, the result in words and the files.
 
         `extra` (seed, versions, command, total seconds ...) goes into the summary under `run`; its `weights`, the
-        number of quantised weights, also goes into the sentence.
+        number of quantized weights, also goes into the sentence.
         """
         final = records[-1] if records else None
         summary = {

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pwfn.bayesian.flat_weights import FlatWeights
-from pwfn.bayesian.posterior import quantised_tensors
+from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.clustering.tolerance import Gradients
 from pwfn.preview.displacement import Moves, Spread, TensorMove, spread, tensor_moves
 from pwfn.preview.expected_size import ExpectedSize, expected_size, other_bytes, symbol_counts
@@ -22,9 +22,9 @@ from pwfn.training.phase import Phase
 
 
 def _spread(key: str, what: str, unit: str) -> dict[str, Any]:
-    mean = Column(f"{key}_mean", f"mean over all quantised weights, free ones included, of {what}", unit)
-    p99 = Column(f"{key}_p99", f"what 99 % of the quantised weights do not exceed in {what}", unit)
-    largest = Column(f"{key}_max", f"the largest over all quantised weights of {what}", unit)
+    mean = Column(f"{key}_mean", f"mean over all quantized weights, free ones included, of {what}", unit)
+    p99 = Column(f"{key}_p99", f"what 99 % of the quantized weights do not exceed in {what}", unit)
+    largest = Column(f"{key}_max", f"the largest over all quantized weights of {what}", unit)
     return {"columns": (mean, p99, largest), "join": lambda parts: Spread(*parts)}
 
 
@@ -41,9 +41,9 @@ class DryRunRecord(Record):
     """All numbers of one round without training; `columns` gives the meaning and the unit of each."""
 
     round: int = whole("round", "which round this is; counted from 0 here, from 1 on the console", "rounds")
-    fraction: float = real("fraction", "quantised weights that are fixed after this round", "share")
+    fraction: float = real("fraction", "quantized weights that are fixed after this round", "share")
     codebook_size: int = whole("codebook_size", "centroids in use", "values")
-    entropy_bits: float = real("entropy_bits", "entropy of the exact values of all quantised weights", "bits/weight")
+    entropy_bits: float = real("entropy_bits", "entropy of the exact values of all quantized weights", "bits/weight")
     tensor_values: int = whole("tensor_values", "distinct values of the tensor that has most of them", "values")
     tensor_entropy_bits: float = real(
         "tensor_entropy_bits", "mean entropy of the values within each tensor", "bits/weight"
@@ -88,7 +88,7 @@ class DryRun:
     """The rounds of `settings` on a Bayesian network whose sigmas have been set; remembers where it started."""
 
     def __init__(self, network: nn.Module, settings: TrainSettings, gradients: Gradients | None = None) -> None:
-        self.tensors = quantised_tensors(network)
+        self.tensors = quantized_tensors(network)
         self.start = FlatWeights.of(self.tensors)
         self.other_bytes = other_bytes(network)
         self.per_tensor = settings.codebook.per_tensor

@@ -14,7 +14,7 @@ from rich.table import Table
 from torch import nn
 
 from pwfn.bayesian.coverage import coverage
-from pwfn.bayesian.posterior import quantised_tensors, set_sigma
+from pwfn.bayesian.posterior import quantized_tensors, set_sigma
 from pwfn.checkpoint import saved_config
 from pwfn.clustering.tolerance import Gradients
 from pwfn.curvature.squared_gradients import squared_gradients
@@ -90,7 +90,7 @@ def _gradients(settings: TrainSettings, network: nn.Module) -> Gradients | None:
         return None
     settings.data.check()
     data = ImageDataModule(settings.data, data_config(network), settings.seed)
-    means = [tensor.mu for tensor in quantised_tensors(network)]
+    means = [tensor.mu for tensor in quantized_tensors(network)]
     return lambda count: squared_gradients(network, means, data.batches_outside_fits(), count)
 
 
@@ -100,7 +100,7 @@ def _alarms(settings: TrainSettings, network: nn.Module) -> list[str]:
     if settings.model.random_weights:
         later = f", which the {pretraining} epochs of pretraining in a real run would change" if pretraining else ""
         return [
-            f"RANDOM WEIGHTS: no file of weights was given for {name}, so all figures are those of freshly initialised "
+            f"RANDOM WEIGHTS: no file of weights was given for {name}, so all figures are those of freshly initialized "
             f"weights{later}. Give it real ones with model.checkpoint=<file> or model.pretrained=true."
         ]
     of_weights = getattr(network, "pretrained_cfg", {}).get("num_classes")
@@ -108,7 +108,7 @@ def _alarms(settings: TrainSettings, network: nn.Module) -> list[str]:
     if of_weights != classes:
         return [
             f"RANDOM HEAD: the weights are for {of_weights} classes, {type(settings.data).__name__} has {classes}, so "
-            f"the classifier was initialised anew. With data=image_folder and no folder it keeps its own."
+            f"the classifier was initialized anew. With data=image_folder and no folder it keeps its own."
         ]
     return []
 

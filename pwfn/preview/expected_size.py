@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pwfn.artifact.receipt import index_bits, make_receipt, own_counts
-from pwfn.bayesian.posterior import GaussianWeight, is_lazy, quantised_tensors
+from pwfn.bayesian.posterior import GaussianWeight, is_lazy, quantized_tensors
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ def symbol_counts(assignment: Tensor, sizes: Sequence[int], entries: int) -> NDA
 
 
 def other_bytes(network: nn.Module) -> int:
-    """Bytes of everything in a Bayesian network's plain state dict that is not quantised; tied tensors count once."""
-    quantised = {id(tensor.mu) for tensor in quantised_tensors(network)}
-    rest = {id(tensor): tensor for tensor in _state(network) if id(tensor) not in quantised}
+    """Bytes of everything in a Bayesian network's plain state dict that is not quantized; tied tensors count once."""
+    quantized = {id(tensor.mu) for tensor in quantized_tensors(network)}
+    rest = {id(tensor): tensor for tensor in _state(network) if id(tensor) not in quantized}
     return sum(tensor.numel() * tensor.element_size() for tensor in rest.values())
 
 

@@ -1,4 +1,4 @@
-"""Which parameters of a model would be quantised, said before anything is trained: `python train.py inspect=true`."""
+"""Which parameters of a model would be quantized, said before anything is trained: `python train.py inspect=true`."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ COVERAGE_COLUMNS = by_key(
     Column("name", "the parameter, as in the plain model's state dict", "text", str),
     Column("size", "its elements", "parameters", int),
     Column("quantised", "1 if it shares the codebook, 0 if it stays in floating point", "flag", int),
-    Column("what", "the kind of a quantised parameter, or why another one is left out", "text", str),
+    Column("what", "the kind of a quantized parameter, or why another one is left out", "text", str),
 )
-LARGEST = 5  # tensors that are listed by name, of those that are quantised and of those that are not
-NAMED = 4  # tied parameters and normalising modules that are listed by name
+LARGEST = 5  # tensors that are listed by name, of those that are quantized and of those that are not
+NAMED = 4  # tied parameters and normalizing modules that are listed by name
 WARNING = "bold yellow"
 
 
@@ -77,14 +77,14 @@ def write_coverage(cover: Coverage, folder: Path) -> Path:
 
 
 def show_coverage(cover: Coverage, title: str, console: Console) -> None:
-    """Print the whole report: sums, largest tensors, ties, normalising layers, warnings."""
+    """Print the whole report: sums, largest tensors, ties, normalizing layers, warnings."""
     show(console, title, "bold")
     for table in (sums_table(cover), largest_table(cover)):
         show(console, "")
         show(console, table)
     show(console, "")
     show(console, _listed("tied parameters, counted once", cover.tied))
-    show(console, _listed("modules that normalise their weight in forward", cover.normalised))
+    show(console, _listed("modules that normalize their weight in forward", cover.normalized))
     for line in cover.warnings():
         show(console, f"warning: {line}", WARNING)
 
@@ -102,7 +102,7 @@ def sums_table(cover: Coverage) -> Table:
         table.add_row(label, f"{tensors:,}", f"{size:,}", _percent(size, cover.total), style="bold")
         for kind, tensors, size in kinds:
             table.add_row(f"  {kind}", f"{tensors:,}", f"{size:,}", _percent(size, cover.total))
-    every = len(cover.quantised) + len(cover.uncovered)
+    every = len(cover.quantized) + len(cover.uncovered)
     table.add_row("all", f"{every:,}", f"{cover.total:,}", _percent(cover.total, cover.total), style="bold")
     return table
 
@@ -110,7 +110,7 @@ def sums_table(cover: Coverage) -> Table:
 def largest_table(cover: Coverage) -> Table:
     """The largest tensors by name, those of the codebook first."""
     table = _table("largest tensors", "size", "share %")
-    covered = sorted(cover.quantised.items(), key=lambda item: -item[1])
+    covered = sorted(cover.quantized.items(), key=lambda item: -item[1])
     left_out = sorted(((one.name, one.size) for one in cover.uncovered), key=lambda item: -item[1])
     for label, tensors in (("share the codebook", covered), ("stay in floating point", left_out)):
         if tensors:
@@ -139,6 +139,6 @@ def _listed(what: str, names: list[str]) -> str:
 
 def coverage_rows(cover: Coverage) -> list[dict[str, int | str]]:
     """Return a row of coverage.csv for every parameter; the keys are those of `COVERAGE_COLUMNS`."""
-    quantised = [(name, size, 1, cover.kinds[name]) for name, size in cover.quantised.items()]
+    quantized = [(name, size, 1, cover.kinds[name]) for name, size in cover.quantized.items()]
     left_out = [(one.name, one.size, 0, one.reason) for one in cover.uncovered]
-    return [dict(zip(COVERAGE_COLUMNS, row, strict=True)) for row in [*quantised, *left_out]]
+    return [dict(zip(COVERAGE_COLUMNS, row, strict=True)) for row in [*quantized, *left_out]]

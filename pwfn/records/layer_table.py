@@ -1,4 +1,4 @@
-"""What became of each quantised tensor of a run: its values, its bits, its sigmas, and how far it has moved."""
+"""What became of each quantized tensor of a run: its values, its bits, its sigmas, and how far it has moved."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from pwfn.bayesian.posterior import quantised_tensors
+from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.clustering.chunking import in_one_thread
 from pwfn.clustering.statistics import entropy_bits, value_counts
 from pwfn.records.columns import Column, by_key
@@ -27,11 +27,11 @@ LAYER_COLUMNS = by_key(
 
 @in_one_thread()
 def layer_rows(network: nn.Module, before: Tensor, kinds: Mapping[str, str]) -> list[dict[str, str | int | float]]:
-    """A row for each quantised tensor, in the network's order; the keys are those of `LAYER_COLUMNS`.
+    """A row for each quantized tensor, in the network's order; the keys are those of `LAYER_COLUMNS`.
 
     `before` holds their means before the first round, flat, one tensor after the other.
     """
-    tensors = quantised_tensors(network)
+    tensors = quantized_tensors(network)
     rows = []
     for tensor, start in zip(tensors, before.split([t.mu.numel() for t in tensors]), strict=True):
         now = tensor.mu.detach().flatten().cpu()

@@ -31,9 +31,9 @@ VALIDATION = by_key(
 )
 
 ROUND_VIEW = by_key(
-    Column("codebook", "the shared values of the round: how many weights each has, coloured by order", "picture"),
+    Column("codebook", "the shared values of the round: how many weights each has, colored by order", "picture"),
     Column("clusters", "the rows of clusters.csv of the round", "table"),
-    Column("histogram/mu", "means of the quantised weights after the clustering", "weight units"),
+    Column("histogram/mu", "means of the quantized weights after the clustering", "weight units"),
     Column("histogram/sigma", "their sigmas, as powers of two: -10 stands for 2^-10", "log2 of weight units"),
     Column("histogram/displacement", "how far each weight is from where it was before the first round", "weight units"),
 )

@@ -165,7 +165,7 @@ def _data(rows: Sequence[Row], differing: Sequence[Heading]) -> str:
             texts[index] = text
     shared = {
         "charts": charts(),
-        "colours": COLOURS,
+        "colors": COLOURS,
         "shapes": SHAPES,
         "keys": [heading.key for heading in (*differing, *FIGURES)],
         "groups": [[i, heading.text] for i, heading in enumerate(differing) if _groups(rows, i)],
@@ -183,5 +183,5 @@ def _data(rows: Sequence[Row], differing: Sequence[Heading]) -> str:
 
 
 def _groups(rows: Sequence[Row], index: int) -> bool:
-    """Whether a key has few enough values for each to have a colour and a shape."""
+    """Whether a key has few enough values for each to have a color and a shape."""
     return 2 <= len({row.differences[index].text for row in rows}) <= len(SHAPES)

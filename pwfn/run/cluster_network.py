@@ -1,4 +1,4 @@
-"""The quantised weights of a whole network as one flat vector: clustered together, moved together."""
+"""The quantized weights of a whole network as one flat vector: clustered together, moved together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pwfn.bayesian.flat_weights import FlatWeights
-from pwfn.bayesian.posterior import QuantisedTensor
+from pwfn.bayesian.posterior import QuantizedTensor
 from pwfn.clustering.codebook import Codebook
 from pwfn.clustering.greedy_round import ClusterResult
 from pwfn.clustering.rules import Rule
@@ -17,7 +17,7 @@ from pwfn.training.distributed import agree, agree_on_tensors
 
 
 def cluster_network(
-    tensors: list[QuantisedTensor],
+    tensors: list[QuantizedTensor],
     before: FlatWeights | None,
     *,
     fraction: float,
@@ -68,13 +68,13 @@ def _from_rank_0(result: ClusterResult | None) -> ClusterResult:
     return ClusterResult(mu, sigma, assignment, codebook, threshold, values)
 
 
-def _pieces(tensors: list[QuantisedTensor], flat: Tensor) -> Iterator[tuple[QuantisedTensor, Tensor]]:
+def _pieces(tensors: list[QuantizedTensor], flat: Tensor) -> Iterator[tuple[QuantizedTensor, Tensor]]:
     sizes = [t.mu.numel() for t in tensors]
     for tensor, piece in zip(tensors, flat.split(sizes), strict=True):
         yield tensor, piece.view_as(tensor.mu)
 
 
-def _write(tensors: list[QuantisedTensor], result: ClusterResult, retrain: bool) -> None:
+def _write(tensors: list[QuantizedTensor], result: ClusterResult, retrain: bool) -> None:
     with torch.no_grad():
         for tensor, mu in _pieces(tensors, result.mu):
             tensor.mu.copy_(mu)

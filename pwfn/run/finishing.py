@@ -1,4 +1,4 @@
-"""What may follow the last clustering: what is not quantised trains on, and BatchNorm's statistics are gathered anew."""
+"""What may follow the last clustering: what is not quantized trains on, and BatchNorm's statistics are gathered anew."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from pwfn.bayesian.posterior import quantised_tensors
+from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.errors import RunError, require
 from pwfn.models.batchnorm import with_statistics
 from pwfn.training.optimizer import OptimizerSpec
@@ -14,8 +14,8 @@ from pwfn.training.optimizer import OptimizerSpec
 
 @dataclass(frozen=True)
 class Finishing:
-    """`epochs` in which only what is not quantised trains, at the mean weights, then new statistics over
-    `batchnorm_images` training images; either may be 0. No quantised weight changes by one bit.
+    """`epochs` in which only what is not quantized trains, at the mean weights, then new statistics over
+    `batchnorm_images` training images; either may be 0. No quantized weight changes by one bit.
     """
 
     epochs: int
@@ -32,10 +32,10 @@ class Finishing:
 
     def check(self, network: nn.Module) -> None:
         """Raise RunError for what a Bayesian network has no part for."""
-        quantised = {id(p) for t in quantised_tensors(network) for p in (t.mu, t.gaussian.sigma)}
-        if self.epochs and all(id(parameter) in quantised for parameter in network.parameters()):
+        quantized = {id(p) for t in quantized_tensors(network) for p in (t.mu, t.gaussian.sigma)}
+        if self.epochs and all(id(parameter) in quantized for parameter in network.parameters()):
             raise RunError(
-                f"finish.epochs = {self.epochs}: must be 0, because every parameter of this model is quantised: nothing "
+                f"finish.epochs = {self.epochs}: must be 0, because every parameter of this model is quantized: nothing "
                 "is left to train"
             )
         if self.batchnorm_images and not with_statistics(network):

@@ -11,7 +11,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
-from pwfn.bayesian.posterior import quantised_tensors
+from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.checkpoint.callback import Saver
 from pwfn.curvature.squared_gradients import squared_gradients
 from pwfn.data.module import ImageDataModule
@@ -60,9 +60,9 @@ class LightningRunner:
         return self.module.scores
 
     def squared_gradients(self, batches: int) -> Tensor:
-        """Those of each quantised weight over as many batches of this rank's training images, on the CPU."""
+        """Those of each quantized weight over as many batches of this rank's training images, on the CPU."""
         with self._placed():
-            means = [tensor.mu for tensor in quantised_tensors(self.module.network)]
+            means = [tensor.mu for tensor in quantized_tensors(self.module.network)]
             return squared_gradients(self.module.network, means, self.data.batches_outside_fits(), batches).cpu()
 
     def new_statistics(self, images: int) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from pwfn.bayesian.flat_weights import FlatWeights, check_fixed
-from pwfn.bayesian.posterior import FREE, QuantisedTensor, quantised_tensors
+from pwfn.bayesian.posterior import FREE, QuantizedTensor, quantized_tensors
 from pwfn.bayesian.prior import MIN_SIGMA
 from pwfn.checkpoint.run_state import Place
 from pwfn.clustering import statistics
@@ -67,7 +67,7 @@ class RoundLoop:
     on_trained: Callable[[int], None] = lambda index: None  # between the training of a round and its clustering
 
     def rounds(self) -> Iterator[RoundOutcome]:
-        """Run the rounds one by one, from `place` on; after the last, every quantised weight is a codebook entry.
+        """Run the rounds one by one, from `place` on; after the last, every quantized weight is a codebook entry.
 
         `place` moves along: when a round is handed over, it says that the next one is about to begin.
         """
@@ -122,7 +122,7 @@ class RoundLoop:
             place.train_seconds += time.perf_counter() - started
         trained = any(phase.epochs for phase in phases)
         if place.codebook is not None and trained:  # on every rank: each trains a copy of its own
-            check_fixed(quantised_tensors(self.network), place.codebook)
+            check_fixed(quantized_tensors(self.network), place.codebook)
 
     def phases(self, index: int) -> list[Phase]:
         """The fits of one round."""
@@ -142,7 +142,7 @@ class RoundLoop:
 
     def _cluster(self, index: int, *, epochs: float, train_seconds: float) -> RoundOutcome:
         """Test, cluster, test, describe. Every rank tests its share of the images; rank 0 alone does the rest."""
-        tensors = quantised_tensors(self.network)
+        tensors = quantized_tensors(self.network)
         self.on_status("testing")
         trained = self.runner.test()
         self.on_trained(index)
@@ -172,7 +172,7 @@ class RoundLoop:
             described = (record, rows)
         return RoundOutcome(*agree(described), result)
 
-    def _clustered(self, index: int, tensors: list[QuantisedTensor], before: FlatWeights | None) -> ClusterResult:
+    def _clustered(self, index: int, tensors: list[QuantizedTensor], before: FlatWeights | None) -> ClusterResult:
         """The clustering of one round, written into the network."""
         try:
             return cluster_network(

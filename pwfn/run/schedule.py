@@ -11,7 +11,7 @@ from pwfn.errors import require
 
 @dataclass(frozen=True)
 class Schedule:
-    """`fractions[t]` of all quantised weights are fixed after round t; the last is 1.
+    """`fractions[t]` of all quantized weights are fixed after round t; the last is 1.
 
     Round 0 trains `first_epochs` passes over `first_share` of the training images, every later round `rest_epochs` full
     passes. `training` is `joint` (mu and sigma together) or `alternate` (first mu with the noise off, then sigma only,

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from pwfn.bayesian.flat_weights import FlatWeights
-from pwfn.bayesian.posterior import quantised_tensors, set_sigma
+from pwfn.bayesian.posterior import quantized_tensors, set_sigma
 from pwfn.bayesian.state_dict import plain_state
 from pwfn.checkpoint import saved_networks
 from pwfn.checkpoint.callback import Saver
@@ -65,7 +65,7 @@ class Stages:
         self.progress.say(f"before compression: top1 {state.baseline.top1:.2f} %, loss {state.baseline.loss:.4f}")
         set_sigma(saver.network, settings.prior)
         if distributed.is_first():
-            state.before = FlatWeights.of(quantised_tensors(saver.network)).mu.cpu()
+            state.before = FlatWeights.of(quantized_tensors(saver.network)).mu.cpu()
             saved_networks.save_pretrained(saver.folder, saver.network)
         if self._learns_from_a_teacher:
             self._bring_in_the_teacher(plain_state(saver.network))

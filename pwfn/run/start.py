@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pwfn.artifact import describe
 from pwfn.bayesian.coverage import Coverage, coverage
 from pwfn.bayesian.flat_weights import FlatWeights
-from pwfn.bayesian.posterior import quantised_tensors
+from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.checkpoint import files, saved_config, saved_run
 from pwfn.checkpoint.callback import Saver, read_checkpoint
 from pwfn.checkpoint.identity import Identity
@@ -181,9 +181,9 @@ def build_network(settings: TrainSettings, *, load_weights: bool = True) -> nn.M
 
 def _refuse_single_images(settings: TrainSettings, network: nn.Module) -> None:
     """BatchNorm has no statistics of one value, which is what a single image leaves of a pooled feature."""
-    normalised = any(isinstance(module, _BatchNorm) for module in network.modules())
-    if settings.data.batch_size == 1 and normalised:
-        raise RunError("data.batch_size = 1: must be from 2, because this model normalises over the batch (BatchNorm)")
+    normalized = any(isinstance(module, _BatchNorm) for module in network.modules())
+    if settings.data.batch_size == 1 and normalized:
+        raise RunError("data.batch_size = 1: must be from 2, because this model normalizes over the batch (BatchNorm)")
 
 
 def _finish(
@@ -201,7 +201,7 @@ def _finish(
     baseline = _scores(state.baseline)
     assert state.before is not None
     draw_rounds(state.records, baseline, folder / "rounds.png")
-    spread = WeightHistogram.of(state.before, FlatWeights.of(quantised_tensors(network)).mu)
+    spread = WeightHistogram.of(state.before, FlatWeights.of(quantized_tensors(network)).mu)
     draw_weights(spread, folder / "weights.png")
     write_text(folder / HISTOGRAM, json.dumps(spread.as_dict()) + "\n")
     write_text(folder / LAYERS, csv_text(LAYER_COLUMNS, layer_rows(network, state.before, cover.kinds)))

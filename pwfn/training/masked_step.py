@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
-from pwfn.bayesian.posterior import quantised_tensors
+from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.training.optimizer import OptimizerSpec
 
 
@@ -57,7 +57,7 @@ def _leave_clipping_to(optimizer: Optimizer, clip_norm: float, norm: Tensor) -> 
 
 def _masked(network: nn.Module) -> Iterator[tuple[nn.Parameter, Tensor]]:
     """The means and sigmas of which some must not move, with a boolean mask of those that may."""
-    for tensor in quantised_tensors(network):
+    for tensor in quantized_tensors(network):
         for parameter, free in zip((tensor.mu, tensor.gaussian.sigma), tensor.gaussian.masks, strict=True):
             if free is not None:
                 yield parameter, free

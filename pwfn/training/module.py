@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from pwfn.bayesian.nonfinite import describe
-from pwfn.bayesian.posterior import at_mean, quantised_tensors, sampled
+from pwfn.bayesian.posterior import at_mean, quantized_tensors, sampled
 from pwfn.bayesian.regularizer import Regularizer
 from pwfn.models.accuracy import RunningScores
 from pwfn.records.rounds import Scores
@@ -59,7 +59,7 @@ class BayesianClassifier(LightningModule):
         """Choose what the next fit trains; to be called before the fit, since DDP looks at requires_grad when it wraps."""
         self.phase, self.grad_norm = phase, None
         trains = {}
-        for tensor in quantised_tensors(self.network):
+        for tensor in quantized_tensors(self.network):
             trains[id(tensor.mu)], trains[id(tensor.gaussian.sigma)] = phase.train_mu, phase.train_sigma
         for parameter in self.network.parameters():
             parameter.requires_grad_(trains.get(id(parameter), phase.train_others))

@@ -14,7 +14,7 @@ class TrainingDiverged(RunError):
 
 @dataclass(frozen=True)
 class Phase:
-    """What one fit trains: under noise or at the mean, mu, sigma and the others, which are not quantised, or some of them."""
+    """What one fit trains: under noise or at the mean, mu, sigma and the others, which are not quantized, or some of them."""
 
     label: str
     epochs: int

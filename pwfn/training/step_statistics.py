@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import nn
 from torch.optim import Optimizer
 
-from pwfn.bayesian.posterior import quantised_tensors
+from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.training.module import BayesianClassifier
 
 _PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes that getrusage counts the peak in
@@ -71,7 +71,7 @@ class StepStatistics(Callback):
 def sigma_statistics(network: nn.Module) -> dict[str, float]:
     """Mean, smallest and largest of the sigmas that are not fixed; nothing where all are."""
     parts = []
-    for tensor in quantised_tensors(network):
+    for tensor in quantized_tensors(network):
         sigma, free = tensor.gaussian.effective_sigma, tensor.gaussian.masks.sigma
         if free is None:
             free = torch.ones_like(sigma, dtype=torch.bool)

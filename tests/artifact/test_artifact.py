@@ -17,18 +17,18 @@ from torch import nn
 
 import pwfn
 from pwfn.artifact.container import MAGIC
-from pwfn.bayesian.posterior import FREE, quantised_tensors, sampled, to_bayesian
+from pwfn.bayesian.posterior import FREE, quantized_tensors, sampled, to_bayesian
 from pwfn.clustering.sigma_join import SigmaJoin, divide_by_2, std_mu
 from tests.support import artifact_reader
 from tests.support.clustered import assert_same_model, clustered, same_bits
 
-# name, side of the images, arguments for timm, what is quantised
+# name, side of the images, arguments for timm, what is quantized
 CASES: list[tuple[str, int, dict[str, Any], dict[str, tuple[str, ...]]]] = [
     ("test_resnet", 32, {}, {}),
-    ("test_nfnet", 32, {}, {}),  # scaled standardised convolutions
+    ("test_nfnet", 32, {}, {}),  # scaled standardized convolutions
     ("mobilenetv3_small_050", 32, {}, {}),  # depthwise
     ("coat_lite_tiny", 32, {"img_size": 32}, {}),  # tied position encodings
-    ("coat_lite_tiny", 32, {"img_size": 32}, {"exclude": ("*crpe*",)}),  # tied, and not quantised
+    ("coat_lite_tiny", 32, {"img_size": 32}, {"exclude": ("*crpe*",)}),  # tied, and not quantized
     ("deit_tiny_patch16_224", 32, {"img_size": 32, "depth": 2}, {"include": ("pos_embed", "*norm*"), "exclude": ("head.*",)}),
 ]  # fmt: skip
 
@@ -49,9 +49,9 @@ def test_what_is_loaded_is_the_runs_final_network(
     model = pwfn.load(path)
     assert torch.equal(torch.get_rng_state(), state)
     said = pwfn.describe(path)
-    free = sum(int((t.gaussian.assignment == FREE).sum()) for t in quantised_tensors(network))
+    free = sum(int((t.gaussian.assignment == FREE).sum()) for t in quantized_tensors(network))
     assert said["free"] == free and (free > 0) == (fraction < 1)
-    assert said["weights"] == sum(t.mu.numel() for t in quantised_tensors(network))
+    assert said["weights"] == sum(t.mu.numel() for t in quantized_tensors(network))
     assert_same_model(model, network, side)
     assert said["model"]["name"] == name and list(tmp_path.iterdir()) == [path]
 
@@ -89,7 +89,7 @@ def test_the_posterior_comes_back_whole(
     pwfn.save(tmp_path / "without", network, args=args)
     pwfn.save(tmp_path / "with", network, args=args, sigma=True)
     model = pwfn.load(tmp_path / "with", posterior=True)
-    for one, other in zip(quantised_tensors(model), quantised_tensors(network), strict=True):
+    for one, other in zip(quantized_tensors(model), quantized_tensors(network), strict=True):
         assert one.name == other.name
         assert same_bits(one.mu, other.mu) and same_bits(one.gaussian.sigma, other.gaussian.sigma)
         assert same_bits(one.gaussian.assignment, other.gaussian.assignment)
@@ -181,7 +181,7 @@ def test_a_recipe_that_does_not_build_the_network_is_refused(tmp_path: Path) -> 
 
 def test_weights_that_left_their_entry_are_refused(tmp_path: Path) -> None:
     network = clustered("test_resnet")
-    tensor = quantised_tensors(network)[3]
+    tensor = quantized_tensors(network)[3]
     tensor.mu.data.flatten()[5] += 1e-6
     with pytest.raises(pwfn.ArtifactError, match=f"{tensor.name} has fixed weights that are not their codebook entry"):
         pwfn.save(tmp_path / "model", network)

@@ -13,7 +13,7 @@ from scipy.stats import entropy
 import pwfn
 from pwfn.artifact.parts import take_apart
 from pwfn.artifact.write import write
-from pwfn.bayesian.posterior import quantised_tensors, to_deterministic
+from pwfn.bayesian.posterior import quantized_tensors, to_deterministic
 from tests.support.clustered import assert_same_model, clustered
 
 
@@ -22,9 +22,9 @@ def test_the_file_keeps_to_the_bound(name: str, tmp_path: Path) -> None:
     network = clustered(name)
     receipt = pwfn.save(tmp_path / "model", network)
     size = (tmp_path / "model").stat().st_size
-    weights = np.concatenate([t.mu.detach().numpy().ravel() for t in quantised_tensors(network)])
+    weights = np.concatenate([t.mu.detach().numpy().ravel() for t in quantized_tensors(network)])
     bits = entropy(np.unique(weights, return_counts=True)[1], base=2)
-    coded = {t.name for t in quantised_tensors(network)}
+    coded = {t.name for t in quantized_tensors(network)}
     state = to_deterministic(network).state_dict()
     rest = sum(v.numel() * v.element_size() for key, v in state.items() if key not in coded)
     assert size <= 1.01 * bits * weights.size / 8 + rest + 20_000

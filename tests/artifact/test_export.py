@@ -44,7 +44,7 @@ def test_timm_reads_the_state_dict(name: str, args: dict[str, Any], tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "channels", "args"),
     [("test_resnet", 1, {}), ("test_nfnet", 3, {}), ("test_vit", 3, {"img_size": 32})],
-    ids=["resnet", "standardised", "transformer"],
+    ids=["resnet", "standardized", "transformer"],
 )
 def test_onnx_runtime_computes_the_same(name: str, channels: int, args: dict[str, Any], tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")

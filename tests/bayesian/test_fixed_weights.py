@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pwfn.bayesian.flat_weights import FlatWeights, check_fixed
-from pwfn.bayesian.posterior import quantised_tensors, set_sigma, to_bayesian
+from pwfn.bayesian.posterior import quantized_tensors, set_sigma, to_bayesian
 from pwfn.bayesian.prior import Pow2Distance
 from pwfn.bayesian.regularizer import Exponential, Linear, LinearOnGrad, Regularizer
 from pwfn.clustering import sigma_join
@@ -40,7 +40,7 @@ class Snapshot:
 
     @classmethod
     def of(cls, model: nn.Module) -> Snapshot:
-        tensors = quantised_tensors(model)
+        tensors = quantized_tensors(model)
         sigma = torch.cat([t.gaussian.sigma.detach().flatten() for t in tensors])
         return cls(FlatWeights.of(tensors).mu.clone(), sigma, model.get_parameter("1.weight").detach().clone())
 
@@ -115,7 +115,7 @@ def test_fixed_weights_keep_every_bit_and_free_ones_move(spec: OptimizerSpec, tm
     assert moved(before.mu[free], after.mu[free]) == 1
     assert moved(before.sigma[free], after.sigma[free]) > 0.99
     assert moved(before.norm, after.norm) == 1
-    check_fixed(quantised_tensors(run.module.network), run.codebook)
+    check_fixed(quantized_tensors(run.module.network), run.codebook)
     again = run.train(Phase("next", 1, spec))[1]  # a second fit, with a fresh optimizer
     assert torch.equal(again.mu[fixed], before.mu[fixed]) and torch.equal(again.sigma[fixed], before.sigma[fixed])
 

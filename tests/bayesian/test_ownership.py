@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pwfn.bayesian import ownership
-from pwfn.bayesian.posterior import quantised_tensors, sampled, to_bayesian
+from pwfn.bayesian.posterior import quantized_tensors, sampled, to_bayesian
 from pwfn.bayesian.regularizer import NoRegularizer
 from pwfn.bayesian.sampling import Noise, Source, draw
 
@@ -106,7 +106,7 @@ def test_a_gradient_without_memory_of_its_own_is_copied() -> None:
 @pytest.mark.parametrize("layer", [nn.Linear(40, 50), nn.Conv2d(40, 50, 3)], ids=["linear", "convolution"])
 def test_the_gradient_of_a_layer_is_masked_where_it_is(layer: nn.Module) -> None:
     to_bayesian(layer)
-    tensor = quantised_tensors(layer)[0]
+    tensor = quantized_tensors(layer)[0]
     tensor.gaussian.assignment.view(-1)[::2] = 0
     handed: list[int] = []
     with sampled(layer):
@@ -131,7 +131,7 @@ def test_losses_of_a_draw_may_be_differentiated_one_after_the_other() -> None:
     with sampled(network):
         for layer in network:
             layer(images).square().sum().backward()
-    grads = [tensor.mu.grad for tensor in quantised_tensors(network)]
+    grads = [tensor.mu.grad for tensor in quantized_tensors(network)]
     assert all(grad is not None and (grad != 0).all() for grad in grads)
 
 
@@ -141,6 +141,6 @@ def test_a_sigma_that_changes_before_its_backward_pass_is_refused() -> None:
     with sampled(network):
         loss = network(torch.randn(5, 3)).square().sum()
     with torch.no_grad():
-        quantised_tensors(network)[0].gaussian.sigma.add_(1)
+        quantized_tensors(network)[0].gaussian.sigma.add_(1)
     with pytest.raises(RuntimeError, match="a sigma has been changed in place between a draw and its backward pass"):
         loss.backward()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pwfn.bayesian import posterior
-from pwfn.bayesian.posterior import FREE, at_mean, quantised_tensors, sampled, set_sigma, to_bayesian, to_deterministic
+from pwfn.bayesian.posterior import FREE, at_mean, quantized_tensors, sampled, set_sigma, to_bayesian, to_deterministic
 from pwfn.bayesian.prior import MIN_SIGMA, Constant, Pow2Distance
 from pwfn.bayesian.regularizer import Linear
 from pwfn.training.masked_step import before_step, build_optimizer
@@ -59,7 +59,7 @@ def test_every_linear_and_convolution_weight_is_converted_once() -> None:
         assert t.mu is parameters[t.name]
         assert torch.equal(t.gaussian.sigma, torch.full_like(t.mu, MIN_SIGMA))
         assert torch.equal(t.gaussian.assignment, torch.full_like(t.mu, FREE, dtype=torch.int32))
-    assert quantised_tensors(model) == tensors
+    assert quantized_tensors(model) == tensors
     assert isinstance(model.norm.weight, nn.Parameter) and isinstance(model.scale, nn.Parameter)
 
 
@@ -81,7 +81,7 @@ def test_mean_is_bit_identical_and_the_way_back() -> None:
     assert [t.name for t in to_bayesian(model)] == NAMES  # and forth again
 
 
-def set_sigma_of(model: nn.Module, sigma: float) -> list[posterior.QuantisedTensor]:
+def set_sigma_of(model: nn.Module, sigma: float) -> list[posterior.QuantizedTensor]:
     tensors = to_bayesian(model)
     set_sigma(model, Constant(sigma))
     return tensors
@@ -111,7 +111,7 @@ def test_the_draw_ends_with_the_block_even_after_an_error() -> None:
         with pytest.raises(KeyError), block(model):
             raise KeyError
         assert torch.equal(model(X), plain)
-        assert model.conv.weight is quantised_tensors(model)[0].mu
+        assert model.conv.weight is quantized_tensors(model)[0].mu
 
 
 def test_the_seed_decides_the_draw() -> None:
@@ -171,7 +171,7 @@ def test_weights_in_channels_last_are_drawn_and_trained_like_contiguous_ones(spe
         torch.manual_seed(0)
         model = nn.Conv2d(3, 5, 3).to(memory_format=memory_format)  # type: ignore[call-overload]
         to_bayesian(model)
-        weight = quantised_tensors(model)[0]
+        weight = quantized_tensors(model)[0]
         before = weight.mu.detach().clone()
         with torch.no_grad():
             weight.gaussian.sigma.copy_(sigma)
@@ -192,13 +192,13 @@ def test_deepcopy_is_independent_and_keeps_ties() -> None:
     model = zoo()
     set_sigma_of(model, 0.1)
     twin = copy.deepcopy(model)
-    theirs = quantised_tensors(twin)
+    theirs = quantized_tensors(twin)
     assert [t.name for t in theirs] == NAMES
     with torch.no_grad():
         theirs[0].gaussian.assignment[0] = 5
         theirs[0].gaussian.sigma.add_(1)
         theirs[0].mu.add_(1)
-    mine = quantised_tensors(model)[0]
+    mine = quantized_tensors(model)[0]
     assert int(mine.gaussian.assignment.max()) == FREE and mine.gaussian.effective_sigma.max().item() == pytest.approx(
         0.1
     )
@@ -218,12 +218,12 @@ def test_state_dict_carries_sigma_assignment_and_retraining() -> None:
     other = Zoo().eval()
     to_bayesian(other)
     other.load_state_dict(model.state_dict())
-    for a, b in zip(quantised_tensors(model), quantised_tensors(other), strict=True):
+    for a, b in zip(quantized_tensors(model), quantized_tensors(other), strict=True):
         for mine, theirs in zip(
             (a.mu, *a.gaussian.state_dict().values()), (b.mu, *b.gaussian.state_dict().values()), strict=True
         ):
             assert torch.equal(mine, theirs) and mine.dtype == theirs.dtype
-    assert any(bool(t.gaussian.retrain_sigma) for t in quantised_tensors(other))
+    assert any(bool(t.gaussian.retrain_sigma) for t in quantized_tensors(other))
     assert torch.equal(model(X), other(X))
     keys = {key.rsplit(".", 1)[1] for key in model.state_dict() if ".conv." not in key and "parametrizations" in key}
     assert keys == {"original", "sigma", "assignment", "retrain_sigma"}
@@ -247,10 +247,10 @@ def test_a_pattern_that_matches_nothing_is_refused_and_nothing_changes(option: s
     model = zoo()
     with pytest.raises(ValueError, match=r"^the pattern 'layer9\.\*' matches no parameter of the model$"):
         to_bayesian(model, **{option: ("one.*", "layer9.*")})
-    assert quantised_tensors(model) == []
+    assert quantized_tensors(model) == []
 
 
-def test_twice_and_nothing_to_quantise_are_refused() -> None:
+def test_twice_and_nothing_to_quantize_are_refused() -> None:
     model = zoo()
     to_bayesian(model)
     with pytest.raises(ValueError, match=r"^the model is Bayesian already$"):

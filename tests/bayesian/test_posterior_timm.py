@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pwfn.bayesian.coverage import coverage
 from pwfn.bayesian.posterior import (
     QUANTISED_TYPES,
-    quantised_tensors,
+    quantized_tensors,
     sampled,
     set_sigma,
     to_bayesian,
@@ -24,7 +24,7 @@ from pwfn.bayesian.prior import Constant
 # name, side of the images, what makes it smaller
 FAST: list[tuple[str, int, dict[str, Any]]] = [
     ("test_resnet", 32, {}),
-    ("test_nfnet", 32, {}),  # scaled standardised convolutions
+    ("test_nfnet", 32, {}),  # scaled standardized convolutions
     ("mobilenetv3_small_050", 32, {}),  # depthwise
     ("tf_mobilenetv3_small_minimal_100", 32, {}),  # Conv2dSame
     ("convnext_atto", 32, {}),
@@ -99,11 +99,11 @@ def test_mean_is_bit_identical_and_the_way_back_restores_everything(
 
     assert {id(t.mu): t.mu.numel() for t in tensors} == in_layers
     report = coverage(model)
-    assert (report.total, sum(report.quantised.values())) == (parameters, sum(in_layers.values()))
-    assert set(report.quantised) <= set(state)
+    assert (report.total, sum(report.quantized.values())) == (parameters, sum(in_layers.values()))
+    assert set(report.quantized) <= set(state)
 
     assert to_deterministic(model) is model
-    assert quantised_tensors(model) == []
+    assert quantized_tensors(model) == []
     assert {module_name: type(module) for module_name, module in model.named_modules()} == types
     again = {parameter_name: id(p) for parameter_name, p in model.named_parameters(remove_duplicate=False)}
     assert again == identities

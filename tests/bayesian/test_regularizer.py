@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pwfn.bayesian.posterior import quantised_tensors, sampled, to_bayesian
+from pwfn.bayesian.posterior import quantized_tensors, sampled, to_bayesian
 from pwfn.bayesian.regularizer import Exponential, Linear, LinearOnGrad, NoRegularizer, Regularizer
 from pwfn.errors import InvalidValueError
 
@@ -113,7 +113,7 @@ LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
 
 def gradients(model: nn.Module, rule: Regularizer, scales: list[float], retrain: bool = False) -> dict[str, Tensor]:
     """Gradients of mu and sigma after one backward per entry of `scales`, each over its part of the images."""
-    for tensor in quantised_tensors(model):
+    for tensor in quantized_tensors(model):
         tensor.gaussian.retrain_sigma.fill_(retrain)
     for images, labels, scale in zip(IMAGES.chunk(len(scales)), LABELS.chunk(len(scales)), scales, strict=True):
         with sampled(model, rule) as penalty:
@@ -124,7 +124,7 @@ def gradients(model: nn.Module, rule: Regularizer, scales: list[float], retrain:
 
 def naive_gradients(model: nn.Module, rule: Regularizer, parts: int = 1, retrain: bool = False) -> dict[str, Tensor]:
     """The same with w = mu + max(sigma, 2^-30) * eps written out, the same eps drawn, and masks put on afterwards."""
-    tensors = quantised_tensors(model)
+    tensors = quantized_tensors(model)
     leaves = {name: p.detach().clone().requires_grad_() for name, p in model.named_parameters()}
     mu = {t.name: leaves[_key(t.name, "original")] for t in tensors}
     sigma = {t.name: leaves[_key(t.name, "0.sigma")] for t in tensors}
@@ -192,7 +192,7 @@ def test_the_penalty_counts_free_weights_and_no_biases() -> None:
         pass
     torch.manual_seed(13)
     expected = torch.zeros((), dtype=torch.float64)
-    for t in quantised_tensors(model):
+    for t in quantized_tensors(model):
         eps = torch.randn_like(t.mu)
         if t.name.endswith("weight"):
             terms = naive_penalty(rule, t.gaussian.sigma.detach(), eps)
@@ -208,7 +208,7 @@ def test_without_the_penalty_in_the_loss_the_data_gradient_is_alone() -> None:
         torch.manual_seed(14)
         with sampled(model, rule):
             F.cross_entropy(model(IMAGES), LABELS).backward()
-        made[type(rule)] = [t.gaussian.sigma.grad for t in quantised_tensors(model)]
+        made[type(rule)] = [t.gaussian.sigma.grad for t in quantized_tensors(model)]
     for first, second in zip(made[NoRegularizer], made[Linear], strict=True):
         assert first is not None and second is not None and first.abs().sum() > 0
         assert torch.equal(first, second)

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from benchmarks import kill_and_resume as kills
 from benchmarks.kill_and_resume import differences
-from pwfn.bayesian.posterior import quantised_tensors
+from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.checkpoint import files
 from pwfn.config import build
 from pwfn.errors import Stopped
@@ -206,7 +206,7 @@ def test_a_nan_stops_the_run_and_leaves_the_good_checkpoint(start: Start, whole:
     poisoned: list[str] = []
 
     def poison(progress: RunProgress, trainer: Any, module: BayesianClassifier, *_: Any) -> None:
-        tensor = quantised_tensors(module.network)[3]
+        tensor = quantized_tensors(module.network)[3]
         poisoned.append(tensor.name)
         with torch.no_grad():
             tensor.mu.view(-1)[0] = math.nan

@@ -237,7 +237,7 @@ def test_a_folder_with_a_run_is_not_used_again(smoke: Path, program: Program) ->
         ("optimizer.lr=1e12", "in round 1/2"),
         (
             "data.batch_size=1",
-            "pwfn: data.batch_size = 1: must be from 2, because this model normalises over the batch",
+            "pwfn: data.batch_size = 1: must be from 2, because this model normalizes over the batch",
         ),
     ],
 )

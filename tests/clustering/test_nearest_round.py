@@ -55,9 +55,9 @@ def test_the_largest_weight_goes_up_where_that_is_nearer() -> None:
 def test_kmeans_at_once_is_each_weight_at_the_nearest_centre_of_the_optimum() -> None:
     mu, sigma = weights(150)
     found, counts = np.unique(mu.double().numpy(), return_counts=True)
-    centres = np.array(oracles.kmeans(found.tolist(), counts.tolist(), 16))
+    centers = np.array(oracles.kmeans(found.tolist(), counts.tolist(), 16))
     result = nearest_round(mu, sigma, fraction=1.0, codebook=KMeans(16))
-    expected = [naive_nearest(x, centres.tolist()) for x in mu.double().tolist()]
+    expected = [naive_nearest(x, centers.tolist()) for x in mu.double().tolist()]
     assert result.mu.tolist() == pytest.approx(expected, rel=1e-6, abs=1e-9)
     assert result.codebook.numel() == 16 and not (result.assignment < 0).any()
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pwfn.bayesian.posterior import quantised_tensors
+from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.greedy_round import ClusterResult, cluster_round
 from pwfn.clustering.rules import Greedy
@@ -276,7 +276,7 @@ def test_one_shot_trains_nothing_at_all(
     assert (record.steps, record.epochs, record.fraction) == (0, 0.0, 1.0)
     assert record.trained == done.baseline
     assert record.unique_weights == record.codebook_size < 200
-    tensors = quantised_tensors(done.network)
+    tensors = quantized_tensors(done.network)
     assert all((t.gaussian.assignment >= 0).all() for t in tensors)
     evaluated = measured(run=str(tmp_path), samples=2)
     assert evaluated.at_mean["clustered"] == record.clustered

@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pwfn.bayesian.posterior import FREE, quantised_tensors, set_sigma, to_bayesian
+from pwfn.bayesian.posterior import FREE, quantized_tensors, set_sigma, to_bayesian
 from pwfn.bayesian.prior import Pow2Distance
 from pwfn.curvature.squared_gradients import squared_gradients
 
 
 def of_means(network: nn.Module, data: list[tuple[Tensor, Tensor]], count: int) -> Tensor:
-    return squared_gradients(network, [tensor.mu for tensor in quantised_tensors(network)], data, count)
+    return squared_gradients(network, [tensor.mu for tensor in quantized_tensors(network)], data, count)
 
 
 def plain() -> nn.Sequential:
@@ -49,7 +49,7 @@ def naive(data: list[tuple[Tensor, Tensor]]) -> Tensor:
 
 def test_they_are_those_of_backward_at_the_mean_fixed_weights_included() -> None:
     made, data = network(), batches(5)
-    for tensor in quantised_tensors(made):
+    for tensor in quantized_tensors(made):
         tensor.gaussian.assignment.view(-1)[::2] = 0
         assert FREE in tensor.gaussian.assignment
     torch.testing.assert_close(of_means(made, data, 3), naive(data[:3]))

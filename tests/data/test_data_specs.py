@@ -131,6 +131,6 @@ def test_too_few_images_are_one_clear_error() -> None:
 
 def test_synthetic_classes_share_a_pattern_over_both_splits() -> None:
     train, test = Synthetic(num_classes=5, channels=3).load()
-    centres = np.stack([train.pixels[train.labels == label].mean(0) for label in range(5)])  # type: ignore[attr-defined]
-    distances = ((test.pixels[:, None] - centres) ** 2).sum((2, 3, 4))  # type: ignore[attr-defined]
+    centers = np.stack([train.pixels[train.labels == label].mean(0) for label in range(5)])  # type: ignore[attr-defined]
+    distances = ((test.pixels[:, None] - centers) ** 2).sum((2, 3, 4))  # type: ignore[attr-defined]
     assert (distances.argmin(1) == test.labels).all()

@@ -19,7 +19,7 @@ from tests.support.streamed import png, value_of
 
 
 def write_shards(folder: Path, sizes: tuple[int, ...] = (5, 5, 4), label: str = "cls") -> list[str]:
-    """Grey images 0, 1, 2, ... in order, shard after shard; the label is the value modulo 3."""
+    """Gray images 0, 1, 2, ... in order, shard after shard; the label is the value modulo 3."""
     folder.mkdir(exist_ok=True)
     value, names = 0, []
     for shard, size in enumerate(sizes):

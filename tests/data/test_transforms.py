@@ -38,13 +38,13 @@ def test_a_chosen_size_replaces_the_models_and_crops_nothing() -> None:
 
 
 def test_images_are_converted_to_the_networks_channels() -> None:
-    grey = Image.new("L", (16, 16), 100)
-    _, colour = build_transforms(TINY, CONFIG, 3)
+    gray = Image.new("L", (16, 16), 100)
+    _, color = build_transforms(TINY, CONFIG, 3)
     expected = (torch.full((3,), 100 / 255) - torch.tensor([0.4, 0.5, 0.6])) / torch.tensor([0.2, 0.25, 0.3])
-    torch.testing.assert_close(colour(grey)[:, 5, 5], expected)
+    torch.testing.assert_close(color(gray)[:, 5, 5], expected)
     _, single = build_transforms(TINY, CONFIG, 1)
-    assert torch.equal(single(Image.merge("RGB", [grey] * 3)), single(grey))
-    assert colour(Image.new("RGBA", (16, 16))).shape == (3, 16, 16)
+    assert torch.equal(single(Image.merge("RGB", [gray] * 3)), single(gray))
+    assert color(Image.new("RGBA", (16, 16))).shape == (3, 16, 16)
 
 
 @pytest.mark.parametrize("augment", AUGMENTS, ids=lambda augment: type(augment).__name__)
@@ -88,7 +88,7 @@ TAGS = [
 
 
 def photograph(width: int, height: int, mode: str = "RGB") -> Image.Image:
-    """Smooth colours under noise: edges and gradients, so that resampling and rounding show."""
+    """Smooth colors under noise: edges and gradients, so that resampling and rounding show."""
     rng = np.random.default_rng([width, height])
     coarse = Image.fromarray(rng.integers(0, 256, (9, 7, 3), dtype=np.uint8)).resize((width, height))
     noisy = np.asarray(coarse).astype(int) + rng.integers(-40, 41, (height, width, 3))

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from torch import nn
 
 import pwfn
-from pwfn.bayesian.posterior import quantised_tensors
+from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.checkpoint import saved_networks
 from pwfn.checkpoint.run_state import Place, RunState
 from pwfn.clustering.fitted_codebook import KMeans, Table
@@ -43,7 +43,7 @@ def per_tensor(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def tensors(folder: Path, file: str) -> dict[str, np.ndarray]:
-    """The quantised weights of a network file, by name."""
+    """The quantized weights of a network file, by name."""
     found = load_file(folder / file)
     return {name: value for name, value in found.items() if name.endswith(".original")}
 
@@ -52,9 +52,9 @@ def tensors(folder: Path, file: str) -> dict[str, np.ndarray]:
 def test_every_tensor_ends_on_its_own_values_of_the_first_clustering(per_tensor: Finished) -> None:
     made = json.loads((per_tensor.folder / "codebook.json").read_text())
     found = tensors(per_tensor.folder, "network.safetensors")
-    sizes = [t.mu.numel() for t in quantised_tensors(per_tensor.network)]
+    sizes = [t.mu.numel() for t in quantized_tensors(per_tensor.network)]
     assert made["sizes"] == sizes and all(len(values) <= 6 for values in made["values"])
-    for tensor, values in zip(quantised_tensors(per_tensor.network), made["values"], strict=True):
+    for tensor, values in zip(quantized_tensors(per_tensor.network), made["values"], strict=True):
         assert set(tensor.mu.detach().flatten().tolist()) <= set(values)
     last, distinct = per_tensor.records[-1], [len(np.unique(value)) for value in found.values()]
     assert last.tensor_values == max(distinct) <= 6 < last.codebook_size == last.unique_weights
@@ -78,7 +78,7 @@ def test_the_artifact_has_the_values_bit_for_bit_and_its_sizes_are_those_of_list
     per_tensor: Finished,
 ) -> None:
     loaded = pwfn.load(per_tensor.folder / "model.pwfn", posterior=True)
-    pairs = zip(quantised_tensors(loaded), quantised_tensors(per_tensor.network), strict=True)
+    pairs = zip(quantized_tensors(loaded), quantized_tensors(per_tensor.network), strict=True)
     assert all(torch.equal(a.mu, b.mu) for a, b in pairs)
     receipt = pwfn.describe(per_tensor.folder / "model.pwfn")["receipt"]
     found = tensors(per_tensor.folder, "network.safetensors").values()
@@ -100,7 +100,7 @@ def test_evaluation_bills_multiplications_and_clusters_earlier_rounds_to_the_sam
 
     def watched(network: nn.Module, *rest: Any) -> None:
         cluster_to_the_end(network, *rest)
-        ended.update(value for tensor in quantised_tensors(network) for value in tensor.mu.flatten().tolist())
+        ended.update(value for tensor in quantized_tensors(network) for value in tensor.mu.flatten().tolist())
 
     monkeypatch.setattr(stop_after_round, "cluster_to_the_end", watched)
     measured(run=str(per_tensor.folder), frontier=True, bill=True, output=str(tmp_path))

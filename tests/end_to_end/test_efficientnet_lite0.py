@@ -50,7 +50,7 @@ def test_logits_are_those_of_the_files_own_architecture(monkeypatch: pytest.Monk
     assert min(lite0.largest_differences().values()) > 1e-2
 
 
-def test_photographs_are_recognised() -> None:
+def test_photographs_are_recognized() -> None:
     with torch.no_grad():
         logits = lite0.in_timm()(lite0.photographs())
     assert logits.argmax(1).tolist() == [PALACE, DAISY]
@@ -59,8 +59,8 @@ def test_photographs_are_recognised() -> None:
 def test_noise_with_a_natural_spectrum_is_smooth() -> None:
     noise = torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     smooth = lite0.natural(noise)
-    neighbours = [(x[..., 1:] * x[..., :-1]).mean().item() for x in (noise, smooth)]
-    assert abs(neighbours[0]) < 0.05 and neighbours[1] > 0.7
+    neighbors = [(x[..., 1:] * x[..., :-1]).mean().item() for x in (noise, smooth)]
+    assert abs(neighbors[0]) < 0.05 and neighbors[1] > 0.7
     torch.testing.assert_close(smooth.std(dim=(-2, -1)), torch.ones(8, 3), rtol=1e-4, atol=1e-4)
 
 

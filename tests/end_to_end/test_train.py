@@ -46,8 +46,8 @@ FILES = [
 MU = ".original"  # how torch's parametrize calls the plain parameter of a parametrized weight
 
 
-def quantised(folder: Path) -> np.ndarray:
-    """All quantised weights of a saved network, without a line of pwfn."""
+def quantized(folder: Path) -> np.ndarray:
+    """All quantized weights of a saved network, without a line of pwfn."""
     tensors = load_file(folder / "network.safetensors")
     return np.concatenate([value.ravel() for name, value in tensors.items() if name.endswith(MU)])
 
@@ -83,7 +83,7 @@ def test_smoke_leaves_what_is_promised(smoke: Path) -> None:
 
 @pytest.mark.slow
 def test_smoke_fixes_every_weight_to_a_codebook_entry(smoke: Path) -> None:
-    last, weights = records(smoke / "run")[-1], quantised(smoke / "run")
+    last, weights = records(smoke / "run")[-1], quantized(smoke / "run")
     assert last["fraction"] == 1.0
     assert (saved(smoke / "run", ".assignment") >= 0).all()
     values, counts = np.unique(weights, return_counts=True)
@@ -119,7 +119,7 @@ def test_smoke_reports_the_same_numbers_everywhere(smoke: Path) -> None:
 @pytest.mark.slow
 def test_smoke_clusters_add_up(smoke: Path) -> None:
     rows, by_round = clusters(smoke / "run"), Counter[int]()
-    weights = quantised(smoke / "run")
+    weights = quantized(smoke / "run")
     for row in rows:
         by_round[int(row["round"])] += int(row["count"])
     for record in records(smoke / "run"):
@@ -149,7 +149,7 @@ def test_a_warning_about_the_coverage_is_shown_even_when_quiet(
 ) -> None:
     small_run(tmp_path, "model.quantize.exclude=['fc.*','layer4.*']", "schedule=one_shot")
     out = capsys.readouterr().out
-    assert "warning:" in out and "% of the parameters are not quantised; the largest: layer4" in out.replace("\n", " ")
+    assert "warning:" in out and "% of the parameters are not quantized; the largest: layer4" in out.replace("\n", " ")
     rest = json.loads((tmp_path / "summary.json").read_text())["run"]["in_floating_point"]
     assert "excluded by configuration" in rest
 
@@ -184,7 +184,7 @@ def test_same_seed_same_bits(small_run: SmallRun, tmp_path: Path) -> None:
 def test_variants_finish_with_a_codebook(small_run: SmallRun, tmp_path: Path, overrides: tuple[str, ...]) -> None:
     finished = small_run(tmp_path, *overrides)
     last = finished.records[-1]
-    values = np.unique(quantised(tmp_path))
+    values = np.unique(quantized(tmp_path))
     assert last.fraction == 1.0 and last.unique_weights == last.codebook_size == len(values)
     assert (saved(tmp_path, ".retrain_sigma").any()) == ("sigma_join=allow_retraining" in overrides)
     if "logger=csv" in overrides:  # two fits a round: mu, then sigma
@@ -248,7 +248,7 @@ def test_vision_transformer(small_run: SmallRun, tmp_path: Path) -> None:
         tmp_path, "model=deit_tiny", "+model.args.depth=2", "data.train_size=32", "data.test_size=20",
         "schedule.fractions=[1.0]",
     )  # fmt: skip
-    assert finished.records[-1].unique_weights == len(np.unique(quantised(tmp_path)))
+    assert finished.records[-1].unique_weights == len(np.unique(quantized(tmp_path)))
     with safe_open(tmp_path / "network.safetensors", framework="np") as file:
         names = set(file.keys())
         assert file.metadata() == {"round": "0"}

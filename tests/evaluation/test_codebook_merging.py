@@ -14,7 +14,7 @@ from matplotlib.image import imread
 from torch import nn
 
 import pwfn
-from pwfn.bayesian.posterior import quantised_tensors, to_bayesian
+from pwfn.bayesian.posterior import quantized_tensors, to_bayesian
 from pwfn.data import Synthetic
 from pwfn.errors import RunError
 from pwfn.evaluation.analyses.codebook_merging import apply_merges, merges_down_to, usage
@@ -35,7 +35,7 @@ def shared(seed: int = 0) -> nn.Module:
     values = torch.cat([torch.arange(-4, 5) / 8, torch.tensor([1.0, 1.75])])
     to_bayesian(network)
     with torch.no_grad():
-        for tensor in quantised_tensors(network):
+        for tensor in quantized_tensors(network):
             index = (11 * torch.rand(tensor.mu.shape, generator=generator) ** 1.5).long()
             tensor.mu.copy_(values[index])
             tensor.gaussian.sigma.copy_(10 ** (-4 * torch.rand(tensor.mu.shape, generator=generator)))
@@ -48,15 +48,15 @@ def naive_merges(network: nn.Module, max_size: int, in_sigmas: bool) -> list[tup
     """Weight by weight: (entry, goal, weights, cost) until `max_size` entries are left."""
     weights = [
         (mu, max(sigma, 2.0**-20) if in_sigmas else 1.0)
-        for tensor in quantised_tensors(network)
+        for tensor in quantized_tensors(network)
         for mu, sigma in zip(tensor.mu.flatten().tolist(), tensor.gaussian.sigma.flatten().tolist(), strict=True)
     ]
     done = []
     while len(entries := sorted({mu for mu, _ in weights})) > max_size:
         best = None
         for place, entry in enumerate(entries):
-            neighbours = entries[max(place - 1, 0) : place] + entries[place + 1 : place + 2]
-            goal = min(neighbours, key=lambda value: abs(value - entry))
+            neighbors = entries[max(place - 1, 0) : place] + entries[place + 1 : place + 2]
+            goal = min(neighbors, key=lambda value: abs(value - entry))
             members = [sigma for mu, sigma in weights if mu == entry]
             cost = sum(abs(goal - entry) / sigma for sigma in members)
             if best is None or cost < best[3]:
@@ -83,7 +83,7 @@ def test_usage_is_counted_tensor_by_tensor() -> None:
     network = shared()
     used = usage(network, in_sigmas=False)
     assert used.layers == ["0.weight", "0.bias", "2.weight", "2.bias"]
-    for row, tensor in zip(used.counts, quantised_tensors(network), strict=True):
+    for row, tensor in zip(used.counts, quantized_tensors(network), strict=True):
         values = tensor.mu.flatten().tolist()
         assert row.tolist() == [values.count(value) for value in used.values.tolist()]
     assert used.totals.sum() == 9 * 7 + 7 + 7 * 3 + 3
@@ -91,7 +91,7 @@ def test_usage_is_counted_tensor_by_tensor() -> None:
 
 def test_the_merged_network_has_the_entries_that_are_left() -> None:
     network = shared()
-    before = [tensor.mu.detach().clone() for tensor in quantised_tensors(network)]
+    before = [tensor.mu.detach().clone() for tensor in quantized_tensors(network)]
     used = usage(network, in_sigmas=True)
     merges = merges_down_to(used, 4)
     apply_merges(network, used, merges)
@@ -100,7 +100,7 @@ def test_the_merged_network_has_the_entries_that_are_left() -> None:
     goal = {value: value for value in used.values.tolist()}
     for merge in merges:
         goal = {value: merge.into if present == merge.value else present for value, present in goal.items()}
-    for tensor, old in zip(quantised_tensors(network), before, strict=True):
+    for tensor, old in zip(quantized_tensors(network), before, strict=True):
         assert tensor.mu.flatten().tolist() == [goal[value] for value in old.flatten().tolist()]
         entries = torch.tensor(left)[tensor.gaussian.assignment.long()]
         assert torch.equal(entries, tensor.mu)
@@ -148,7 +148,7 @@ def test_a_pruned_run_is_measured_and_written(finished: Finished, tmp_path: Path
 
 
 def all_weights(path: Path) -> np.ndarray:
-    """All quantised weights of an artifact."""
+    """All quantized weights of an artifact."""
     state = pwfn.load(path).state_dict()
     coded = [names for one in pwfn.describe(path)["coded"] for names in one["names"][:1]]
     return np.concatenate([state[name].numpy().ravel() for name in coded])

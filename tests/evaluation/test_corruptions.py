@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter, rotate
 from pwfn.evaluation.analyses.corruptions import CORRUPTIONS, CorruptedImages, blur, contrast, noise, rotation
 from pwfn.evaluation.analyses.corruptions_report import corruptions_section
 from pwfn.evaluation.measure import Setup, measure
-from pwfn.evaluation.predict import LabelledImages
+from pwfn.evaluation.predict import LabeledImages
 from pwfn.evaluation.settings import Corruptions
 from pwfn.evaluation.subject import subject_of
 from pwfn.randomness import mixed_seed
@@ -27,13 +27,13 @@ SEEDS = [1, 2, 3]
 
 
 def test_noise_is_gaussian_and_of_each_image_alone() -> None:
-    grey = torch.full((2, 3, 200, 200), 0.5)
-    made = noise(grey, 0.05, [1, 2])
-    deviation = (made - grey).double()
+    gray = torch.full((2, 3, 200, 200), 0.5)
+    made = noise(gray, 0.05, [1, 2])
+    deviation = (made - gray).double()
     assert abs(deviation.std() - 0.05) < 0.0005 and abs(deviation.mean()) < 0.001
-    assert torch.equal(noise(grey[1:], 0.05, [2]), made[1:])
-    strong = noise(grey, 0.1, [1, 2]) - grey
-    torch.testing.assert_close(strong, 2 * (made - grey), rtol=1e-3, atol=1e-5)
+    assert torch.equal(noise(gray[1:], 0.05, [2]), made[1:])
+    strong = noise(gray, 0.1, [1, 2]) - gray
+    torch.testing.assert_close(strong, 2 * (made - gray), rtol=1e-3, atol=1e-5)
     assert noise(torch.ones(1, 1, 4, 4), 0.2, [0]).max() == 1.0
 
 
@@ -60,14 +60,14 @@ def test_rotation_is_counter_clockwise() -> None:
     np.testing.assert_allclose(rotation(PIXELS, 20.0, SEEDS)[0, 0].numpy()[inside], slow[inside], atol=1e-4)
 
 
-def test_images_are_corrupted_before_they_are_normalised_whatever_the_batches() -> None:
+def test_images_are_corrupted_before_they_are_normalized_whatever_the_batches() -> None:
     mean, std = torch.tensor([0.3, 0.4, 0.5]), torch.tensor([0.2, 0.2, 0.3])
     normal = (PIXELS - mean[:, None, None]) / std[:, None, None]
     labels = torch.tensor([0, 1, 2])
     for kind, corrupt in CORRUPTIONS.items():
         expected = corrupt(PIXELS, 0.1, [mixed_seed(4, i) for i in range(3)])
         for size in (3, 2):
-            batches = LabelledImages(list(zip(normal.split(size), labels.split(size), strict=True)))
+            batches = LabeledImages(list(zip(normal.split(size), labels.split(size), strict=True)))
             made = torch.cat(list(CorruptedImages(batches, corrupt, 0.1, mean=mean, std=std, seed=4)))
             pixels = made * std[:, None, None] + mean[:, None, None]
             torch.testing.assert_close(pixels, expected, rtol=1e-4, atol=1e-5, msg=kind)

@@ -19,12 +19,12 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch import nn
 
-from pwfn.bayesian.posterior import quantised_tensors, sampled
+from pwfn.bayesian.posterior import quantized_tensors, sampled
 from pwfn.bayesian.prior import Pow2Distance
 from pwfn.checkpoint.saved_run import NotAFinishedRun
 from pwfn.cli.evaluate import run
 from pwfn.data import DataError
-from pwfn.evaluation.predict import LabelledImages, drawn, predict, predict_draws
+from pwfn.evaluation.predict import LabeledImages, drawn, predict, predict_draws
 from pwfn.evaluation.subject import subject_of
 from pwfn.models.precision import Computing
 from pwfn.monitoring.loggers import Csv, Wandb
@@ -91,7 +91,7 @@ def test_an_ensemble_averages_probabilities_and_never_sees_a_label(finished: Fin
     images = torch.randn(30, 1, 32, 32, generator=torch.Generator().manual_seed(1))
     labels = torch.arange(30) % 10
     network = finished.network.eval()
-    first, together = predict_draws(network, LabelledImages([(images, labels)]), ON, samples=4, seed=3)
+    first, together = predict_draws(network, LabeledImages([(images, labels)]), ON, samples=4, seed=3)
     members = []
     for draw in range(4):
         with torch.no_grad(), drawn(network, 3, draw):
@@ -100,13 +100,13 @@ def test_an_ensemble_averages_probabilities_and_never_sees_a_label(finished: Fin
     torch.testing.assert_close(first.log_probabilities.exp(), members[0], rtol=1e-12, atol=1e-15)
     assert torch.equal(together.member_choice, torch.stack(members).argmax(2))
     other = [(images[i : i + 7], labels[i : i + 7].flip(0)) for i in range(0, 30, 7)]
-    again = predict_draws(network, LabelledImages(other), ON, samples=4, seed=3)[1]
+    again = predict_draws(network, LabeledImages(other), ON, samples=4, seed=3)[1]
     torch.testing.assert_close(again.log_probabilities, together.log_probabilities, rtol=1e-4, atol=1e-5)
 
 
 def test_draws_are_gaussian_around_the_mean_and_leave_the_random_state(finished: Finished) -> None:
     before = torch.get_rng_state()
-    tensor = max(quantised_tensors(finished.network), key=lambda one: one.mu.numel())
+    tensor = max(quantized_tensors(finished.network), key=lambda one: one.mu.numel())
     with drawn(finished.network, 0, 0):
         one = tensor.gaussian(tensor.mu).clone()
     with drawn(finished.network, 0, 1):
@@ -130,7 +130,7 @@ def test_labels_that_come_in_another_order_are_noticed() -> None:
             self.passes += 1
             yield torch.zeros(2, 1), torch.tensor([0, 1] if self.passes == 1 else [1, 0])
 
-    images = LabelledImages(Restless())
+    images = LabeledImages(Restless())
     predict(nn.Linear(1, 2), images, ON)
     with pytest.raises(DataError, match="another order"):
         predict(nn.Linear(1, 2), images, ON)
@@ -145,7 +145,7 @@ def test_the_pretrained_network_is_kept_as_timm_reads_it(finished: Finished) -> 
     images = torch.randn(4, 1, 32, 32)
     with torch.no_grad():
         assert torch.equal(network.eval()(images), plain.eval()(images))
-    for tensor in quantised_tensors(network):
+    for tensor in quantized_tensors(network):
         assert torch.equal(tensor.gaussian.sigma, Pow2Distance()(tensor.mu))
 
 

@@ -15,7 +15,7 @@ import torch
 from matplotlib.image import imread
 from torch import nn
 
-from pwfn.bayesian.posterior import quantised_tensors, to_bayesian
+from pwfn.bayesian.posterior import quantized_tensors, to_bayesian
 from pwfn.evaluation.analyses.shift_add_cost import bill, signed_digits, weight_uses
 from pwfn.evaluation.analyses.shift_add_report import bill_csv, bill_sentence
 from pwfn.run.start import Finished
@@ -72,7 +72,7 @@ def test_a_whole_resnet_has_its_known_number_of_multiplications() -> None:
     network = timm.create_model("resnet18")
     to_bayesian(network)
     uses = weight_uses(network, torch.zeros(1, 3, 224, 224))
-    total = sum(uses.get(id(t.gaussian), 0) * t.mu.numel() for t in quantised_tensors(network))
+    total = sum(uses.get(id(t.gaussian), 0) * t.mu.numel() for t in quantized_tensors(network))
     assert total == 118_013_952 + 4 * 115_605_504 + 3 * (57_802_752 + 3 * 115_605_504 + 6_422_528) + 512_000
 
 
@@ -96,7 +96,7 @@ def test_every_product_is_where_it_belongs() -> None:
     assert total.macs == sum(tally.values()) and total.accumulations == total.macs - tally[0]
     assert total.shifts == sum(n * tally[n] for n in range(1, 5))
     assert total.adds == sum((n - 1) * tally[n] for n in range(1, 5))
-    weights = torch.cat([t.mu.detach().flatten() for t in quantised_tensors(network)]).tolist()
+    weights = torch.cat([t.mu.detach().flatten() for t in quantized_tensors(network)]).tolist()
     bits = -sum(math.log2(weights.count(w) / len(weights)) for w in weights)
     assert total.bits_float32 == 32 * len(weights) and total.bits_index == 3 * len(weights)
     assert total.bits_entropy == pytest.approx(bits, rel=1e-12)

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import update_bn
 
 import pwfn
 from pwfn.bayesian.flat_weights import FlatWeights
-from pwfn.bayesian.posterior import quantised_tensors
+from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.clustering.greedy_round import cluster_round
 from pwfn.errors import RunError
 from pwfn.evaluation.analyses.stop_after_round import saved_rounds
@@ -41,7 +41,7 @@ def test_every_round_is_clustered_to_the_end_and_measured(finished: Finished, tm
     with (tmp_path / "frontier.csv").open() as file:
         first, last = ({key: float(value) for key, value in row.items()} for row in csv.DictReader(file))
     network = pwfn.load(finished.folder / "round_1.pwfn", posterior=True)
-    tensors = quantised_tensors(network)
+    tensors = quantized_tensors(network)
     flat = FlatWeights.of(tensors)
     assert 0 < (flat.assignment < 0).sum() < flat.mu.numel()
     saved, _ = rebuilt_settings(finished.folder)

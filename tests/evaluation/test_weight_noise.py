@@ -10,7 +10,7 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from pwfn.bayesian.posterior import quantised_tensors
+from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.checkpoint.saved_run import NotAFinishedRun
 from pwfn.evaluation.analyses.weight_noise import NoisePoint, noisy, scales
 from pwfn.evaluation.analyses.weight_noise_report import noise_section
@@ -37,7 +37,7 @@ def naive_top1(setup: Setup, name: str, kind: str, level: float, draw: int) -> f
     """Accuracy of a network whose means were replaced, tensor by tensor."""
     network, clustered = setup.network(name), setup.network("clustered")
     torch.manual_seed(mixed_seed(0, draw))
-    for tensor, other in zip(quantised_tensors(network), quantised_tensors(clustered), strict=True):
+    for tensor, other in zip(quantized_tensors(network), quantized_tensors(clustered), strict=True):
         deviation = {"absolute": 1.0, "relative": tensor.mu.detach().abs(), "sigma": other.gaussian.effective_sigma}
         tensor.mu.data = tensor.mu.data + level * deviation[kind] * torch.randn(tensor.mu.shape)
     right = total = 0
@@ -79,7 +79,7 @@ def test_the_curves_are_those_of_networks_changed_by_hand(setup: Setup) -> None:
 
 def test_noise_is_gaussian_in_each_unit_and_goes_away(setup: Setup) -> None:
     network = setup.network("clustered")
-    tensor = max(quantised_tensors(network), key=lambda one: one.mu.numel())
+    tensor = max(quantized_tensors(network), key=lambda one: one.mu.numel())
     mu, sigma = tensor.mu.detach().double(), tensor.gaussian.effective_sigma.double()
     expected = {"absolute": torch.full_like(mu, 0.5), "relative": 0.5 * mu.abs(), "sigma": 0.5 * sigma}
     draws = {}

@@ -10,16 +10,16 @@ import torch
 from timm.layers import Conv2dSame, ScaledStdConv2d, StdConv2d, StdConv2dSame
 from torch import Tensor, nn
 
-from pwfn.bayesian.posterior import quantised_tensors, to_bayesian
+from pwfn.bayesian.posterior import quantized_tensors, to_bayesian
 from pwfn.models.padding import idle_weights, padding_warnings
 
 
 def naive(network: nn.Module, images: Tensor) -> dict[str, int]:
     """Which weights change nothing in any output when each gets noise of its own: those whose gradient is always zero."""
-    met = {tensor.name: torch.zeros_like(tensor.mu) for tensor in quantised_tensors(network)}
+    met = {tensor.name: torch.zeros_like(tensor.mu) for tensor in quantized_tensors(network)}
     for _ in range(3):
         output = network(torch.rand_like(images))
-        for tensor in quantised_tensors(network):
+        for tensor in quantized_tensors(network):
             (grad,) = torch.autograd.grad((output * torch.randn_like(output)).sum(), tensor.mu, retain_graph=True)
             met[tensor.name] += grad.abs()
     return {name: int((total == 0).sum()) for name, total in met.items() if (total == 0).any()}
@@ -92,8 +92,8 @@ def test_a_tied_weight_is_idle_only_where_both_layers_are() -> None:
 
 
 @pytest.mark.parametrize("kind", [StdConv2d, ScaledStdConv2d, StdConv2dSame])
-def test_weights_that_a_layer_standardises_are_idle_only_for_padding(kind: type[nn.Module]) -> None:
-    """Where all places count alike, standardisation makes their gradients zero."""
+def test_weights_that_a_layer_standardizes_are_idle_only_for_padding(kind: type[nn.Module]) -> None:
+    """Where all places count alike, standardization makes their gradients zero."""
     network = nn.Sequential(kind(4, 8, kernel_size=3, stride=2))
     to_bayesian(network)
     assert idle_weights(network, torch.rand(1, 4, 3, 3)) == {}
@@ -147,7 +147,7 @@ def test_small_images_are_warned_of_and_large_ones_not() -> None:
     to_bayesian(network)
     (line,) = padding_warnings(network, (3, 28, 28))
     assert line.startswith(
-        "at least 62 % of the quantised weights meet nothing but padding at 28 x 28 pixels, most of them in layer4."
+        "at least 62 % of the quantized weights meet nothing but padding at 28 x 28 pixels, most of them in layer4."
     )
     assert padding_warnings(network, (3, 224, 224)) == []
 
@@ -155,19 +155,19 @@ def test_small_images_are_warned_of_and_large_ones_not() -> None:
 def test_a_share_below_the_limit_is_not_worth_a_warning() -> None:
     network = timm.create_model("mobilenetv3_small_050", num_classes=10)
     to_bayesian(network)
-    weights = sum(tensor.mu.numel() for tensor in quantised_tensors(network))
+    weights = sum(tensor.mu.numel() for tensor in quantized_tensors(network))
     assert 0 < sum(idle_weights(network, torch.zeros(1, 3, 32, 32)).values()) < 0.05 * weights
     assert padding_warnings(network, (3, 32, 32)) == []
 
 
 def test_a_run_says_so(smoke: Path) -> None:
     """The smoke run's small ResNet sees 32 x 32 pixels."""
-    assert "of the quantised weights meet nothing but padding at 32 x 32 pixels" in (smoke / "console.txt").read_text()
+    assert "of the quantized weights meet nothing but padding at 32 x 32 pixels" in (smoke / "console.txt").read_text()
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3_small_050", "nf_resnet26", "vit_tiny_patch16_224"])
 def test_other_models_are_looked_at_without_a_fault(name: str) -> None:
-    """Convolutions that pad by themselves or normalise their weights, and a model without any but its patches."""
+    """Convolutions that pad by themselves or normalize their weights, and a model without any but its patches."""
     network = timm.create_model(name, num_classes=10)
     to_bayesian(network)
     side = 224 if name.startswith("vit") else 32

@@ -21,7 +21,7 @@ NAME = "test_resnet.r160_in1k"
 
 @pytest.fixture(scope="module")
 def source() -> nn.Module:
-    """A network of 10 classes and colour images with weights of its own."""
+    """A network of 10 classes and color images with weights of its own."""
     torch.manual_seed(5)
     return timm.create_model(NAME, num_classes=10, in_chans=3).eval()
 
@@ -54,7 +54,7 @@ def test_a_head_for_other_classes_is_made_anew(source: nn.Module, tmp_path: Path
         assert name.startswith("fc.") or torch.equal(built[name], value), name
 
 
-def test_colour_weights_are_adapted_to_grey_images(source: nn.Module, tmp_path: Path) -> None:
+def test_color_weights_are_adapted_to_grey_images(source: nn.Module, tmp_path: Path) -> None:
     built = build(write(tmp_path / "w.pth", source.state_dict()), in_chans=1)
     (first,) = [name for name, value in source.state_dict().items() if value.ndim == 4 and value.shape[1] == 3]
     torch.testing.assert_close(built[first], source.state_dict()[first].sum(1, keepdim=True))

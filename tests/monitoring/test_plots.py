@@ -36,9 +36,9 @@ def pixels(path: Path) -> np.ndarray:
     return np.asarray(imread(path))[..., :3]
 
 
-def drawn(image: np.ndarray, colour: str) -> int:
-    """How many pixels have this very colour."""
-    return int((np.abs(image - np.array(to_rgb(colour))).max(axis=-1) < 0.02).sum())
+def drawn(image: np.ndarray, color: str) -> int:
+    """How many pixels have this very color."""
+    return int((np.abs(image - np.array(to_rgb(color))).max(axis=-1) < 0.02).sum())
 
 
 def test_rounds_picture_is_a_png_with_every_line_in_it(tmp_path: Path) -> None:
@@ -46,8 +46,8 @@ def test_rounds_picture_is_a_png_with_every_line_in_it(tmp_path: Path) -> None:
     draw_rounds(records(), BASELINE, path)
     image = pixels(path)
     assert image.shape == (900, 1200, 3)
-    for colour in ("#0072B2", "#D55E00", "#007A5A", "#8A8A8A"):
-        assert drawn(image, colour) > 300, colour
+    for color in ("#0072B2", "#D55E00", "#007A5A", "#8A8A8A"):
+        assert drawn(image, color) > 300, color
 
 
 def test_what_followed_the_last_clustering_is_a_mark_and_no_part_of_the_lines() -> None:

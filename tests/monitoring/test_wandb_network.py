@@ -1,7 +1,7 @@
 """An offline run calls nobody.
 
 What this sees: every connection and look-up of the Python process (by an audit hook), and every HTTP or HTTPS request of W&B's
-helper process, a Go program that honours the proxy variables (a listener here stands in for the proxy). What it cannot see: a
+helper process, a Go program that honors the proxy variables (a listener here stands in for the proxy). What it cannot see: a
 helper that looked names up or connected around the proxy; that would take a tracer.
 """
 

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 import pwfn
 from pwfn.bayesian.flat_weights import FlatWeights
-from pwfn.bayesian.posterior import quantised_tensors, set_sigma
+from pwfn.bayesian.posterior import quantized_tensors, set_sigma
 from pwfn.config import build
 from pwfn.errors import RunError
 from pwfn.models.timm_model import ModelError, build_bayesian
@@ -76,7 +76,7 @@ def naive_rounds(made: TrainSettings) -> tuple[FlatWeights, list[FlatWeights], l
     """Start and every round by calling the clustering itself."""
     network = build_bayesian(made.model, num_classes=None, in_chans=3)
     set_sigma(network, made.prior)
-    tensors = quantised_tensors(network)
+    tensors = quantized_tensors(network)
     start, after, limits = FlatWeights.of(tensors), [], []
     for fraction in made.schedule.fractions:
         options = {"fraction": fraction, "threshold": 1.0, "rule": made.clustering}
@@ -134,7 +134,7 @@ def test_rounds_without_training_are_those_of_a_real_run_that_trains_nothing(com
         else:
             parts = (made.schedule, made.clustering, made.codebook, made.sigma_join, made.optimizer)
             list(RoundLoop(Untrained(), network, *parts).rounds())
-        codebooks.append(FlatWeights.of(quantised_tensors(network)))
+        codebooks.append(FlatWeights.of(quantized_tensors(network)))
     assert torch.equal(codebooks[0].mu, codebooks[1].mu)
     assert torch.equal(codebooks[0].assignment, codebooks[1].assignment)
     assert torch.equal(codebooks[0].sigma, codebooks[1].sigma)

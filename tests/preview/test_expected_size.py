@@ -69,7 +69,7 @@ class Model(nn.Module):
         self.register_buffer("scratch", torch.zeros(1000), persistent=False)
 
 
-def test_other_bytes_are_what_is_not_quantised_once() -> None:
+def test_other_bytes_are_what_is_not_quantized_once() -> None:
     model = Model()
     to_bayesian(model, exclude=("first.bias",))
     assert other_bytes(model) == 4 * 4 + 8 * 4 + (8 * 4 + 8) + 3 * 8

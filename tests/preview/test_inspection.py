@@ -72,7 +72,7 @@ def test_every_family_is_reported_without_weights(module: str) -> None:
     assert sum(size for _, _, size in cover.covered_by_kind()) == cover.covered
     assert sum(size for _, _, size in cover.left_out_by_reason()) == cover.total - cover.covered
     poor = cover.share < 0.95
-    assert any("not quantised" in line for line in cover.warnings()) == poor
+    assert any("not quantized" in line for line in cover.warnings()) == poor
     assert cover.share > 0.9 or module == "sequencer"  # whose layers are LSTMs
     assert f"{cover.total:,}" in report(cover)
 
@@ -104,7 +104,7 @@ def test_odd_modules_are_named(tmp_path: Path) -> None:
     model = Odd()
     to_bayesian(model)
     cover = coverage(model)
-    assert cover.quantised == {"new_style.bias": 4, "spectral.bias": 2, "plain.weight": 30, "plain.bias": 5}
+    assert cover.quantized == {"new_style.bias": 4, "spectral.bias": 2, "plain.weight": 30, "plain.bias": 5}
     reasons = {one.name: one.reason for one in cover.uncovered}
     assert reasons["lazy.weight"] == reasons["lazy.bias"] == "without a shape before the first forward pass"
     computed = "from which a layer computes its weight in forward"
@@ -123,21 +123,21 @@ def test_odd_modules_are_named(tmp_path: Path) -> None:
     assert "warning: 2 parameters have no shape" in shown
 
 
-def test_the_report_names_the_largest_the_tied_and_the_normalised() -> None:
+def test_the_report_names_the_largest_the_tied_and_the_normalized() -> None:
     model = timm.create_model("test_nfnet")
     to_bayesian(model)
     cover = coverage(model)
     lines = report(cover, "test_nfnet").splitlines()
     assert lines[0] == "test_nfnet"
     words = [line.split() for line in lines]
-    largest = max(cover.quantised, key=lambda name: cover.quantised[name])
-    assert [largest, f"{cover.quantised[largest]:,}", f"{100 * cover.quantised[largest] / cover.total:.2f}"] in words
-    assert ["all", str(len(cover.quantised) + len(cover.uncovered)), f"{cover.total:,}", "100.00"] in words
+    largest = max(cover.quantized, key=lambda name: cover.quantized[name])
+    assert [largest, f"{cover.quantized[largest]:,}", f"{100 * cover.quantized[largest] / cover.total:.2f}"] in words
+    assert ["all", str(len(cover.quantized) + len(cover.uncovered)), f"{cover.total:,}", "100.00"] in words
     assert any(
-        line.startswith(f"modules that normalise their weight in forward: {len(cover.normalised)} (") for line in lines
+        line.startswith(f"modules that normalize their weight in forward: {len(cover.normalized)} (") for line in lines
     )
     assert "tied parameters, counted once: none" in lines
-    assert any(line.startswith("warning: ") and "normalise" in line for line in lines)
+    assert any(line.startswith("warning: ") and "normalize" in line for line in lines)
 
 
 def test_inspect_leaves_the_whole_list(composed: Compose, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_model_that_cannot_be_built_is_one_line(composed: Compose, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_with_nothing_to_quantise_is_one_line(
+def test_a_model_with_nothing_to_quantize_is_one_line(
     composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timm, "create_model", lambda *_, **__: nn.Sequential(nn.LayerNorm(3)))

@@ -257,19 +257,19 @@ def test_a_run_ends_well_without_its_report(tmp_path: Path, finished_run: Finish
     assert f"python evaluate.py report={copy}" in said[1]
 
 
-def _luminance(colour: str) -> float:
-    channels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+def _luminance(color: str) -> float:
+    channels = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
 @pytest.mark.parametrize(("scheme", "paper"), [("light", "#ffffff"), ("dark", "#14171b")])
-def test_every_colour_is_seen_on_its_paper_and_has_a_shape_of_its_own(scheme: str, paper: str) -> None:
+def test_every_color_is_seen_on_its_paper_and_has_a_shape_of_its_own(scheme: str, paper: str) -> None:
     style = (Path(report.__file__).parent / "assets/page.css").read_text()
     assert f"--paper: {paper}" in style
-    for colour in COLOURS[scheme]:
-        low, high = sorted((_luminance(colour), _luminance(paper)))
-        assert (high + 0.05) / (low + 0.05) >= 3, colour  # WCAG 2.1, 1.4.11
+    for color in COLOURS[scheme]:
+        low, high = sorted((_luminance(color), _luminance(paper)))
+        assert (high + 0.05) / (low + 0.05) >= 3, color  # WCAG 2.1, 1.4.11
     assert len(set(COLOURS[scheme])) == len(COLOURS[scheme]) == len(set(SHAPES)) == len(SHAPES)
 
 

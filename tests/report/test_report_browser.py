@@ -185,7 +185,7 @@ def test_every_control_has_a_name(reader: Reader, page: Path) -> None:
     reader.read(page)
     nameless = reader.run(
         "return [...document.querySelectorAll('input, select, button, [role]')].filter(one => !(one.labels && one.labels.length) "
-        "&& !one.textContent.trim() && !one.ariaLabel && !one.getAttribute('aria-labelledby') && one.id !== 'count').map(one => one.outerHTML)"
+        "&& !one.textContent.trim() && !one.ariaLabel && !one.getAttribute('aria-labeledby') && one.id !== 'count').map(one => one.outerHTML)"
     )
     assert nameless == []
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pwfn.bayesian.flat_weights import FlatWeights, check_fixed
-from pwfn.bayesian.posterior import QuantisedTensor, quantised_tensors, set_sigma, to_bayesian
+from pwfn.bayesian.posterior import QuantizedTensor, quantized_tensors, set_sigma, to_bayesian
 from pwfn.bayesian.prior import Pow2Distance
 from pwfn.clustering import sigma_join
 from pwfn.clustering.codebook import AdditivePow2
@@ -30,7 +30,7 @@ def network() -> nn.Module:
     return model
 
 
-def cluster(tensors: list[QuantisedTensor], before: FlatWeights, rule: str = "std_mu", **changes: Any) -> Any:
+def cluster(tensors: list[QuantizedTensor], before: FlatWeights, rule: str = "std_mu", **changes: Any) -> Any:
     codebook = AdditivePow2(b=6, max_order=3)
     options = {"rule": RULE, **OPTIONS, **changes}
     return cluster_network(tensors, before, codebook=codebook, sigma_join=getattr(sigma_join, rule), **options)
@@ -38,7 +38,7 @@ def cluster(tensors: list[QuantisedTensor], before: FlatWeights, rule: str = "st
 
 def test_flat_weights_are_the_tensors_one_after_the_other_tied_ones_once() -> None:
     model = network()
-    tensors = quantised_tensors(model)
+    tensors = quantized_tensors(model)
     with torch.no_grad():
         tensors[1].gaussian.sigma.copy_(torch.linspace(-1, 1, 8))
         tensors[0].gaussian.assignment[1, 2] = 4
@@ -59,7 +59,7 @@ def test_flat_weights_are_the_tensors_one_after_the_other_tied_ones_once() -> No
 @pytest.mark.parametrize("rule", ["std_mu", "divide_by_10", "allow_retraining"])
 def test_the_network_holds_what_is_returned(rule: str) -> None:
     model = network()
-    tensors = quantised_tensors(model)
+    tensors = quantized_tensors(model)
     before = FlatWeights.of(tensors)
     copies = [x.clone() for x in (before.mu, before.sigma, before.assignment)]
     parameters = [(id(t.mu), id(t.gaussian.sigma)) for t in tensors]
@@ -70,7 +70,7 @@ def test_the_network_holds_what_is_returned(rule: str) -> None:
         assert torch.equal(getattr(result, name), getattr(expected, name))
     assert result.threshold == expected.threshold
     assert not torch.equal(result.mu, copies[0])
-    after = FlatWeights.of(quantised_tensors(model))
+    after = FlatWeights.of(quantized_tensors(model))
     assert torch.equal(after.mu, result.mu) and torch.equal(after.assignment, result.assignment)
     assert torch.equal(torch.cat([t.gaussian.sigma.detach().flatten() for t in tensors]), result.sigma)
     for kept, copy in zip((before.mu, before.sigma, before.assignment), copies, strict=True):
@@ -82,7 +82,7 @@ def test_the_network_holds_what_is_returned(rule: str) -> None:
 
 
 def test_the_next_clustering_decides_anew_about_assignments_and_retraining() -> None:
-    tensors = quantised_tensors(network())
+    tensors = quantized_tensors(network())
     cluster(tensors, FlatWeights.of(tensors), "allow_retraining", fraction=0.9)
     result = cluster(tensors, FlatWeights.of(tensors), "std_mu", fraction=0.3)
     after = FlatWeights.of(tensors)
@@ -92,7 +92,7 @@ def test_the_next_clustering_decides_anew_about_assignments_and_retraining() -> 
 
 
 def test_check_fixed_finds_a_weight_that_moved_by_one_bit() -> None:
-    tensors = quantised_tensors(network())
+    tensors = quantized_tensors(network())
     codebook = cluster(tensors, FlatWeights.of(tensors)).codebook
     check_fixed(tensors, codebook)
     weight = tensors[2]

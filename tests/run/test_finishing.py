@@ -1,4 +1,4 @@
-"""After the last clustering: only what is not quantised changes, and a run that is broken off there goes on."""
+"""After the last clustering: only what is not quantized changes, and a run that is broken off there goes on."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def whole(start: Start, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 
 @pytest.mark.slow
-def test_no_quantised_weight_changes_by_one_bit_and_the_rest_does(whole: tuple[Path, dict[str, Tensor]]) -> None:
+def test_no_quantized_weight_changes_by_one_bit_and_the_rest_does(whole: tuple[Path, dict[str, Tensor]]) -> None:
     folder, before = whole
     after = load_file(folder / files.NETWORK)
-    quantised = {name for name in after if any(part in name for part in QUANTISED)}
-    assert len(quantised) > 20
-    assert all(torch.equal(before[name], after[name]) for name in quantised)
-    rest = {name for name in after.keys() - quantised if after[name].is_floating_point()}
+    quantized = {name for name in after if any(part in name for part in QUANTISED)}
+    assert len(quantized) > 20
+    assert all(torch.equal(before[name], after[name]) for name in quantized)
+    rest = {name for name in after.keys() - quantized if after[name].is_floating_point()}
     assert any(name.endswith("running_var") for name in rest) and any("bn1.weight" in name for name in rest)
     assert all(not torch.equal(before[name], after[name]) for name in rest)
 

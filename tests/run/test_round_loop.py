@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pwfn.bayesian.flat_weights import FlatWeights
-from pwfn.bayesian.posterior import quantised_tensors, set_sigma, to_bayesian
+from pwfn.bayesian.posterior import quantized_tensors, set_sigma, to_bayesian
 from pwfn.bayesian.prior import Pow2Distance
 from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.rules import Greedy
@@ -44,7 +44,7 @@ class FakeRunner:
         self.steps += 10 * phase.epochs
         time.sleep(0.01)
         with torch.no_grad():
-            for t in quantised_tensors(self.network):
+            for t in quantized_tensors(self.network):
                 free = t.gaussian.assignment == -1
                 t.mu.add_(self.shake * torch.randn_like(t.mu) * (free | self.shake_fixed))
 
@@ -52,10 +52,10 @@ class FakeRunner:
         return 0, images
 
     def squared_gradients(self, batches: int) -> Tensor:
-        return torch.cat([t.mu.detach().flatten() for t in quantised_tensors(self.network)]).square() / batches
+        return torch.cat([t.mu.detach().flatten() for t in quantized_tensors(self.network)]).square() / batches
 
     def test(self) -> Scores:
-        self.seen.append(FlatWeights.of(quantised_tensors(self.network)))
+        self.seen.append(FlatWeights.of(quantized_tensors(self.network)))
         number = len(self.seen)
         return Scores(top1=number, top5=number + 0.5, loss=1 / number)
 
@@ -199,5 +199,5 @@ def test_a_fixed_weight_that_training_moved_stops_the_run() -> None:
 
 def test_the_last_round_leaves_only_codebook_values(finished: Finished) -> None:
     outcomes, runner, _ = finished
-    final: Tensor = quantised_tensors(runner.network)[0].mu
+    final: Tensor = quantized_tensors(runner.network)[0].mu
     assert set(final.flatten().tolist()) <= set(outcomes[-1].result.codebook.tolist())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pwfn.bayesian.flat_weights import FlatWeights
-from pwfn.bayesian.posterior import quantised_tensors, set_sigma, to_bayesian, to_deterministic
+from pwfn.bayesian.posterior import quantized_tensors, set_sigma, to_bayesian, to_deterministic
 from pwfn.bayesian.prior import Pow2Distance
 from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.rules import Greedy
@@ -38,7 +38,7 @@ def clustered(
                 buffer.fill_(77)
     to_bayesian(network, include=include, exclude=exclude)
     set_sigma(network, Pow2Distance())
-    tensors = quantised_tensors(network)
+    tensors = quantized_tensors(network)
     cluster_network(
         tensors,
         FlatWeights.of(tensors),

@@ -166,7 +166,7 @@ def _nearest(mu: Array, sigma: Array, members: Array, c: float, n: int, tiny: fl
 
 
 def kmeans(values: list[float], counts: list[float], k: int) -> list[float]:
-    """The centres of the best k groups of neighbours among ascending values: dynamic programming over all borders."""
+    """The centers of the best k groups of neighbors among ascending values: dynamic programming over all borders."""
     x, w = np.array(values), np.array(counts)
 
     def cost(first: int, end: int) -> float:
@@ -179,12 +179,12 @@ def kmeans(values: list[float], counts: list[float], k: int) -> list[float]:
         for end in range(groups, len(x) + 1):
             starts = [start for start in range(groups - 1, end) if (groups - 1, start) in best]
             best[groups, end] = min((best[groups - 1, start][0] + costs[start, end], start) for start in starts)
-    centres, end = [], len(x)
+    centers, end = [], len(x)
     for groups in range(k, 0, -1):
         start = best[groups, end][1]
-        centres.append(float(np.average(x[start:end], weights=w[start:end])))
+        centers.append(float(np.average(x[start:end], weights=w[start:end])))
         end = start
-    return centres[::-1]
+    return centers[::-1]
 
 
 def pow2_distance(mu: Array, scale: float = 0.0025, quantile: float = 0.75, ceiling: float = 0.05) -> Array:

@@ -1,4 +1,4 @@
-"""Grey images that are known again by their value, and what a loader of streamed images gave."""
+"""Gray images that are known again by their value, and what a loader of streamed images gave."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pwfn.data.transforms import Steps
 
 
 def png(value: int) -> bytes:
-    """A picture of one grey value, by which it is known again."""
+    """A picture of one gray value, by which it is known again."""
     content = io.BytesIO()
     Image.new("L", (2, 2), value).save(content, "PNG")
     return content.getvalue()

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from pwfn.bayesian.flat_weights import FlatWeights
-from pwfn.bayesian.posterior import quantised_tensors, set_sigma, to_bayesian
+from pwfn.bayesian.posterior import quantized_tensors, set_sigma, to_bayesian
 from pwfn.bayesian.prior import Pow2Distance
 from pwfn.clustering import rules, statistics
 from pwfn.clustering.codebook import AdditivePow2, Codebook
@@ -92,10 +92,10 @@ def watched(done: dict[str, int]) -> Iterator[None]:
         yield
 
 
-def quantised_state(network: nn.Module) -> list[dict[str, Tensor]]:
+def quantized_state(network: nn.Module) -> list[dict[str, Tensor]]:
     return [
         {"mu": t.mu.detach(), "sigma": t.gaussian.sigma.detach(), "assignment": t.gaussian.assignment}
-        for t in quantised_tensors(network)
+        for t in quantized_tensors(network)
     ]
 
 
@@ -105,7 +105,7 @@ def whole_run(rank: int, codebook: Codebook) -> dict[str, Any]:
     made, rounds = loop(network, codebook), []
     with watched(done):
         for outcome in made.rounds():
-            state = [{name: t.clone() for name, t in one.items()} for one in quantised_state(network)]
+            state = [{name: t.clone() for name, t in one.items()} for one in quantized_state(network)]
             result = [getattr(outcome.result, name) for name in ("mu", "sigma", "assignment", "codebook")]
             rounds.append((outcome.record, outcome.clusters, outcome.result.threshold, result, state))
     distributed.share_statistics(network)
@@ -123,7 +123,7 @@ def refusal(rank: int) -> str:
     network = bayesian(rank)
     if rank == 0:
         with torch.no_grad():
-            quantised_tensors(network)[0].mu.fill_(float("nan"))
+            quantized_tensors(network)[0].mu.fill_(float("nan"))
     with pytest.raises(TrainingDiverged) as error:
         list(loop(network, AdditivePow2()).rounds())
     return str(error.value)

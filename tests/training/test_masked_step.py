@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pwfn.bayesian.posterior import quantised_tensors, to_bayesian
+from pwfn.bayesian.posterior import quantized_tensors, to_bayesian
 from pwfn.training.masked_step import before_step, build_optimizer
 from pwfn.training.optimizer import SGD, Adam, AdamW, OptimizerSpec
 
@@ -23,7 +23,7 @@ CLIP_NORMS = [None, 0.7, 1e6]  # off, always at work, never
 
 
 def network(fixed: float) -> nn.Module:
-    """One Bayesian layer and a norm, in float64; a share `fixed` of every quantised tensor is fixed."""
+    """One Bayesian layer and a norm, in float64; a share `fixed` of every quantized tensor is fixed."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5)).double()
     for tensor in to_bayesian(model):
@@ -35,7 +35,7 @@ def network(fixed: float) -> nn.Module:
 def masks(model: nn.Module) -> dict[int, Tensor]:
     """For every parameter, 1 where it may move."""
     free = {id(p): torch.ones_like(p) for p in model.parameters()}
-    for tensor in quantised_tensors(model):
+    for tensor in quantized_tensors(model):
         of_tensor = (tensor.gaussian.assignment == -1).double()
         free[id(tensor.mu)] = of_tensor
         free[id(tensor.gaussian.sigma)] = torch.ones_like(of_tensor) if tensor.gaussian.retrain_sigma else of_tensor
@@ -75,7 +75,7 @@ def test_steps_are_those_of_torch_on_what_may_move(
 ) -> None:
     monkeypatch.setattr("pwfn.training.optimizer._fused", lambda groups: fused)
     model = network(fixed)
-    for tensor in quantised_tensors(model):
+    for tensor in quantized_tensors(model):
         tensor.gaussian.retrain_sigma.fill_(retrain)
     start = [p.detach().clone() for p in model.parameters()]
     expected = naive_steps(model, kind, clip_norm, 5)
@@ -115,7 +115,7 @@ def test_clipping_ends_when_gradients_are_small_again() -> None:
 
 def test_only_what_is_trained_is_given_to_the_optimizer() -> None:
     model = network(0.5)
-    for tensor in quantised_tensors(model):
+    for tensor in quantized_tensors(model):
         tensor.gaussian.sigma.requires_grad_(False)
     given = {id(p) for group in build_optimizer(model, SGD()).param_groups for p in group["params"]}
     assert given == {id(p) for p in model.parameters() if p.requires_grad}

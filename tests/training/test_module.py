@@ -12,7 +12,7 @@ from pytorch_lightning import Callback, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from pwfn.bayesian.posterior import quantised_tensors, sampled, set_sigma, to_bayesian
+from pwfn.bayesian.posterior import quantized_tensors, sampled, set_sigma, to_bayesian
 from pwfn.bayesian.prior import Constant
 from pwfn.bayesian.regularizer import Linear
 from pwfn.training.module import BayesianClassifier
@@ -62,7 +62,7 @@ def sigma_after_one_step(folder: Path, images: Tensor, labels: Tensor, batch_siz
     trainer_.fit_loop.max_epochs = 1
     trainer_.fit(module, DataLoader(TensorDataset(images, labels), batch_size=batch_size))
     assert trainer_.global_step == 1
-    return quantised_tensors(module.network)[0].gaussian.sigma.detach().clone()
+    return quantized_tensors(module.network)[0].gaussian.sigma.detach().clone()
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -79,7 +79,7 @@ def test_accumulated_batches_count_the_regularizer_once_a_step(tmp_path: Path) -
     images, labels = torch.randn(8, 1, 3, 3), torch.randint(3, (8,))
     together = sigma_after_one_step(tmp_path, images, labels, 2, accumulate_grad_batches=4)
     module = classifier(strength=1.0)
-    (weight, *_) = quantised_tensors(module.network)
+    (weight, *_) = quantized_tensors(module.network)
     torch.manual_seed(5)
     gradients = []
     for part, its in zip(images.split(2), labels.split(2), strict=True):
@@ -153,6 +153,6 @@ def test_a_phase_that_trains_sigma_alone_leaves_the_means_where_they_are(tmp_pat
         assert all(parameter.grad is None for parameter in module.network.parameters())
         fits.fit_loop.max_epochs = number
         fits.fit(module, DataLoader(TensorDataset(images, labels), batch_size=8))
-        weight = quantised_tensors(module.network)[0]
+        weight = quantized_tensors(module.network)[0]
         seen.append((weight.mu.detach().clone(), weight.gaussian.sigma.detach().clone()))
     assert torch.equal(seen[0][0], seen[1][0]) and not torch.equal(seen[0][1], seen[1][1])

@@ -12,7 +12,7 @@ from pytorch_lightning import Callback
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from pwfn.bayesian.posterior import quantised_tensors
+from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.monitoring.loggers import Csv
 from pwfn.training.module import BayesianClassifier
 from pwfn.training.optimizer import SGD
@@ -88,7 +88,7 @@ def test_training_is_the_same_to_the_last_bit_without_statistics(tmp_path: Path)
 
 def test_sigma_statistics_are_of_the_sigmas_that_train() -> None:
     network = classifier().network
-    tensors = quantised_tensors(network)
+    tensors = quantized_tensors(network)
     generator = torch.Generator().manual_seed(1)
     seen = []
     with torch.no_grad():

@@ -62,7 +62,7 @@ def rotate(a, b, by):  # type: ignore[no-untyped-def]
 
 @_inner
 def threefry(a, b, k0, k1):  # type: ignore[no-untyped-def]
-    """Two random uint32 from a counter of two and a key of two; 20 rounds, written out so that they are vectorised."""
+    """Two random uint32 from a counter of two and a key of two; 20 rounds, written out so that they are vectorized."""
     k2 = uint32(k0 ^ k1 ^ uint32(0x1BD11BDA))
     a, b = uint32(a + k0), uint32(b + k1)
     a, b = rotate(a, b, 13)

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: 50,000 and 10,000 colour photographs of 32 x 32 pixels."""
+"""CIFAR-10 and CIFAR-100: 50,000 and 10,000 color photographs of 32 x 32 pixels."""
 
 from __future__ import annotations
 

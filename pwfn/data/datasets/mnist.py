@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: 60,000 and 10,000 grey images of 28 x 28 pixels, ten classes."""
+"""MNIST and Fashion-MNIST: 60,000 and 10,000 gray images of 28 x 28 pixels, ten classes."""
 
 from __future__ import annotations
 

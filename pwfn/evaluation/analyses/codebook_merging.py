@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pwfn.bayesian.posterior import FREE, quantised_tensors
+from pwfn.bayesian.posterior import FREE, quantized_tensors
 from pwfn.clustering.candidates import MIN_UNIT
 from pwfn.clustering.statistics import value_counts
 from pwfn.errors import RunError
@@ -53,7 +53,7 @@ def usage(network: nn.Module, *, in_sigmas: bool) -> Usage:
 
     Raises RunError for a network whose weights do not share values.
     """
-    tensors = quantised_tensors(network)
+    tensors = quantized_tensors(network)
     values, _ = value_counts(torch.cat([tensor.mu.detach().flatten() for tensor in tensors]))
     if values.numel() > MOST_ENTRIES:
         raise RunError(f"codebook: the network has {values.numel():,} distinct values: it is not clustered to the end")
@@ -73,9 +73,9 @@ def places(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def cheapest_merge(values: Numbers, stiffness: Numbers, totals: Whole, index: int) -> Merge:
-    """The entry `index` into the nearer of its two neighbours (of equally near ones the smaller)."""
-    neighbours = [n for n in (index - 1, index + 1) if 0 <= n < len(values)]
-    into = min(neighbours, key=lambda n: abs(values[n] - values[index]))
+    """The entry `index` into the nearer of its two neighbors (of equally near ones the smaller)."""
+    neighbors = [n for n in (index - 1, index + 1) if 0 <= n < len(values)]
+    into = min(neighbors, key=lambda n: abs(values[n] - values[index]))
     cost = abs(values[into] - values[index]) * stiffness[index]
     return Merge(float(values[index]), float(values[into]), int(totals[index]), float(cost))
 
@@ -109,7 +109,7 @@ def apply_merges(network: nn.Module, used: Usage, merges: list[Merge]) -> None:
     new = torch.tensor([target[float(value)] for value in used.values], dtype=torch.float32)
     left = torch.unique(new)
     with torch.no_grad():
-        for tensor in quantised_tensors(network):
+        for tensor in quantized_tensors(network):
             device = tensor.mu.device
             moved = new.to(device)[places(values.to(device), tensor.mu)]
             tensor.mu.copy_(moved.view_as(tensor.mu))

@@ -61,7 +61,7 @@ def _entries_csv(used: Usage, merges: list[Merge]) -> str:
     headings = ["value", "digits", "weights", "tensors", "into", "cost"]
     digits, tensors = signed_digits(used.values).tolist(), (used.counts > 0).sum(0).tolist()
     goals: list[tuple[Any, Any]] = [(merge.into, merge.cost) for merge in merges]
-    goals = goals or [("", "")]  # the only entry has no neighbour
+    goals = goals or [("", "")]  # the only entry has no neighbor
     rows = zip(map(float, used.values), digits, used.totals.tolist(), tensors, goals, strict=True)
     return _csv(headings, ([*row, *goal] for *row, goal in rows))
 
@@ -75,7 +75,7 @@ def _csv(headings: list[Any], rows: Iterable[Iterable[Any]]) -> str:
 
 
 def merges_table(used: Usage, merges: list[Merge], unit: str) -> Table:
-    """The entries that are cheapest to merge into a neighbour."""
+    """The entries that are cheapest to merge into a neighbor."""
     shown = sorted(range(len(merges)), key=lambda index: merges[index].cost)[:MOST_SHOWN]
     title = f"cheapest merges ({len(shown)} of {len(merges)})"
     table = plain_table(

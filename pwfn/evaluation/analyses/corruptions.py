@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional
 
 from pwfn.evaluation.measure import ENSEMBLE, MEAN, Setup
 from pwfn.evaluation.metrics import Answers, judge, summary
-from pwfn.evaluation.predict import LabelledImages, predict, predict_draws
+from pwfn.evaluation.predict import LabeledImages, predict, predict_draws
 from pwfn.evaluation.subject import CLUSTERED, PRETRAINED
 from pwfn.randomness import mixed_seed
 
@@ -40,7 +40,7 @@ def blur(pixels: Tensor, strength: float, seeds: list[int]) -> Tensor:
 
 
 def contrast(pixels: Tensor, strength: float, seeds: list[int]) -> Tensor:
-    """So much of every pixel's distance to the image's mean grey is left."""
+    """So much of every pixel's distance to the image's mean gray is left."""
     if pixels.shape[1] == 1:
         mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
         return mean + strength * (pixels - mean)
@@ -58,10 +58,10 @@ CORRUPTIONS: dict[str, Corrupt] = {"noise": noise, "blur": blur, "contrast": con
 
 
 class CorruptedImages:
-    """The images of a split, corrupted after they were cropped and resized, and normalised as before."""
+    """The images of a split, corrupted after they were cropped and resized, and normalized as before."""
 
     def __init__(
-        self, images: LabelledImages, corrupt: Corrupt, strength: float, *, mean: Tensor, std: Tensor, seed: int
+        self, images: LabeledImages, corrupt: Corrupt, strength: float, *, mean: Tensor, std: Tensor, seed: int
     ) -> None:
         self.images, self.corrupt, self.strength, self.seed = images, corrupt, strength, seed
         self.mean, self.std = mean[:, None, None], std[:, None, None]

@@ -68,10 +68,10 @@ def draw_corruptions(scores: Sequence[CorruptedScore], clean: dict[Key, Corrupte
     for axes, kind in zip(panels, kinds, strict=True):
         for key, start in clean.items():
             here = [start, *(one for one in scores if (one.network, one.mode, one.kind) == (*key, kind))]
-            steps, colour = [one.step for one in here], "#007A5A" if key[1] == "ensemble" else COLOURS[key[0]]
+            steps, color = [one.step for one in here], "#007A5A" if key[1] == "ensemble" else COLOURS[key[0]]
             top1, sure = [one.figures["top1"] for one in here], [one.confidence for one in here]
-            axes.plot(steps, top1, color=colour, linewidth=1.7, label=", ".join(key))
-            axes.plot(steps, sure, color=colour, linestyle="", marker="o", markersize=4, markerfacecolor="none")
+            axes.plot(steps, top1, color=color, linewidth=1.7, label=", ".join(key))
+            axes.plot(steps, sure, color=color, linestyle="", marker="o", markersize=4, markerfacecolor="none")
         axes.set_title(kind, loc="left", fontsize=10, color=INK)
         axes.set_xticks(range(max(one.step for one in scores if one.kind == kind) + 1))
         axes.set_ylim(0, 102)

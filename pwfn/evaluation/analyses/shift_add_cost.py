@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from pwfn.bayesian.coverage import standardizes_weight
-from pwfn.bayesian.posterior import QUANTISED_TYPES, GaussianWeight, quantised_tensors
+from pwfn.bayesian.posterior import QUANTISED_TYPES, GaussianWeight, quantized_tensors
 from pwfn.clustering.statistics import value_counts
 
 MOST_DIGITS = 4  # of a codebook entry; a value with more stays a multiplication
@@ -85,7 +85,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Bill:
-    """All layers that could be counted; `uncounted` names quantised tensors that no counted layer multiplies by."""
+    """All layers that could be counted; `uncounted` names quantized tensors that no counted layer multiplies by."""
 
     layers: list[Layer]
     uncounted: list[str]
@@ -98,7 +98,7 @@ class Bill:
 def bill(network: nn.Module, image: Tensor) -> Bill:
     """The bill of a Bayesian network at its mean weights, from one forward pass of `image` [1, C, H, W]."""
     uses = weight_uses(network, image)
-    tensors = quantised_tensors(network)
+    tensors = quantized_tensors(network)
     counts = {id(tensor.gaussian): value_counts(tensor.mu) for tensor in tensors}
     bits = _code_lengths(list(counts.values()))
     width = max(len(bits) - 1, 0).bit_length()
@@ -142,7 +142,7 @@ def weight_uses(network: nn.Module, image: Tensor) -> dict[int, int]:
 
     Every weight of such a layer is used equally often: at each place of the output of a convolution (positions of padding
     included, as is usual), at each place of the input of a transposed one, for each row that a linear layer is given.
-    Layers that compute with other weights than they hold (weight standardisation) are left out.
+    Layers that compute with other weights than they hold (weight standardization) are left out.
     """
     uses: dict[int, int] = {}
     network.eval()

@@ -95,12 +95,12 @@ def draw_bill(counted: Bill, path: Path) -> None:
     figure = Figure(figsize=(10, 5), dpi=150, layout="constrained")
     axes = figure.subplots()
     bottom = np.zeros(len(layers))
-    for part, (label, colour) in PARTS.items():
+    for part, (label, color) in PARTS.items():
         height = np.array([getattr(layer.cost, part) for layer in layers]) / 1e6
         share = 100 * getattr(counted.total, part) / max(counted.total.macs, 1)
         if share:
             axes.bar(
-                range(len(layers)), height, bottom=bottom, width=0.85, color=colour, label=f"{label}, {share:.1f} %"
+                range(len(layers)), height, bottom=bottom, width=0.85, color=color, label=f"{label}, {share:.1f} %"
             )
         bottom += height
     if named:

@@ -18,7 +18,7 @@ from pwfn.artifact import ArtifactError, describe, load
 from pwfn.artifact.parts import take_apart
 from pwfn.artifact.write import write
 from pwfn.bayesian.flat_weights import FlatWeights
-from pwfn.bayesian.posterior import FREE, quantised_tensors
+from pwfn.bayesian.posterior import FREE, quantized_tensors
 from pwfn.checkpoint.saved_networks import read_values
 from pwfn.clustering.tolerance import Gradients
 from pwfn.curvature.squared_gradients import squared_gradients
@@ -104,13 +104,13 @@ def frontier(setup: Setup) -> list[Stop]:
 def _gradients(setup: Setup, network: nn.Module) -> Gradients:
     """What a tolerance that is made of gradients asks for."""
     data, device = setup.subject.data, setup.on.device
-    means = [tensor.mu for tensor in quantised_tensors(network)]
+    means = [tensor.mu for tensor in quantized_tensors(network)]
     return lambda count: squared_gradients(network.to(device), means, data.batches_outside_fits(), count)
 
 
 def cluster_to_the_end(network: nn.Module, saved: TrainSettings, round_index: int, gradients: Gradients) -> None:
     """One clustering of all weights, in place, with the settings of the run and the reach of that round."""
-    tensors = quantised_tensors(network)
+    tensors = quantized_tensors(network)
     with torch.no_grad():
         cluster_network(
             tensors,

@@ -11,7 +11,7 @@ import torch
 from scipy.stats import t as student
 from torch import Tensor, nn
 
-from pwfn.bayesian.posterior import QuantisedTensor, quantised_tensors, replaced
+from pwfn.bayesian.posterior import QuantizedTensor, quantized_tensors, replaced
 from pwfn.evaluation.bootstrap import LEVEL
 from pwfn.evaluation.measure import Setup, scores_of
 from pwfn.evaluation.settings import NOISE_KINDS, EvaluateSettings
@@ -19,7 +19,7 @@ from pwfn.evaluation.subject import CLUSTERED, PRETRAINED, Subject, subject_of
 from pwfn.randomness import mixed_seed
 from pwfn.records.rounds import Scores
 
-Scale = Callable[[QuantisedTensor], Tensor]
+Scale = Callable[[QuantizedTensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class NoisePoint:
 
 @contextmanager
 def noisy(network: nn.Module, scale: Scale, seed: int, draw: int) -> Iterator[None]:
-    """Inside the block every quantised weight is mu + scale · eps; eps is a function of (seed, draw) and its place.
+    """Inside the block every quantized weight is mu + scale · eps; eps is a function of (seed, draw) and its place.
 
     So every level, unit and network of one architecture is given the same eps.
     """
-    tensors = quantised_tensors(network)
+    tensors = quantized_tensors(network)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(mixed_seed(seed, draw))
         noise = {id(t.gaussian): torch.randn_like(t.mu, memory_format=torch.contiguous_format) for t in tensors}
@@ -64,7 +64,7 @@ def scales(network: nn.Module, kind: str, level: float, sigma_of: nn.Module) -> 
         return lambda tensor: torch.full_like(tensor.mu, level)
     if kind == "relative":
         return lambda tensor: level * tensor.mu.abs()
-    sigmas = {tensor.name: tensor.gaussian.effective_sigma for tensor in quantised_tensors(sigma_of)}
+    sigmas = {tensor.name: tensor.gaussian.effective_sigma for tensor in quantized_tensors(sigma_of)}
     return lambda tensor: level * sigmas[tensor.name]
 
 

@@ -63,13 +63,13 @@ def draw_noise(points: Sequence[NoisePoint], at_mean: dict[str, float], path: Pa
     for axes, kind in zip(panels, kinds, strict=True):
         for name in names:
             here = [point for point in points if (point.network, point.kind) == (name, kind)]
-            colour = {**COLOURS, **others}[name]
+            color = {**COLOURS, **others}[name]
             level = [point.level for point in here]
             top1, half = np.array([point.top1 for point in here]), np.array([point.half_width for point in here])
-            axes.fill_between(level, top1 - half, np.minimum(top1 + half, 100), color=colour, alpha=0.2, linewidth=0)
-            axes.plot(level, top1, color=colour, marker="o", markersize=4, linewidth=1.6, label=_short(name))
+            axes.fill_between(level, top1 - half, np.minimum(top1 + half, 100), color=color, alpha=0.2, linewidth=0)
+            axes.plot(level, top1, color=color, marker="o", markersize=4, linewidth=1.6, label=_short(name))
             if name in at_mean:
-                axes.axhline(at_mean[name], color=colour, linewidth=0.9, linestyle=(0, (1, 2)))
+                axes.axhline(at_mean[name], color=color, linewidth=0.9, linestyle=(0, (1, 2)))
         axes.set_xscale("log")
         shown = sorted({point.level for point in points if point.kind == kind})
         axes.xaxis.set_major_locator(FixedLocator(shown))
