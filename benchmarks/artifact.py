@@ -35,12 +35,12 @@ def network() -> Any:
     import torch
 
     from pwfn.bayesian.posterior import set_sigma, to_bayesian
-    from pwfn.bayesian.prior import Pow2Distance
+    from pwfn.bayesian.prior import Pow2DistancePrior
 
     torch.manual_seed(0)
     model = timm.create_model(NAME)
     to_bayesian(model)
-    set_sigma(model, Pow2Distance())
+    set_sigma(model, Pow2DistancePrior())
     return model.eval()
 
 

@@ -32,7 +32,7 @@ from torch import Tensor
 from benchmarks import efficientnet_lite0 as lite0
 from benchmarks.memory import can_be_measured, peak
 from benchmarks.rows import Row, markdown
-from pwfn.bayesian.prior import Pow2Distance
+from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.greedy_round import cluster_round
 from tests.support import oracles
@@ -70,13 +70,13 @@ def normal_weights(n: int) -> tuple[Tensor, Tensor]:
     mu, sigma = torch.empty(n), torch.empty(n)
     for layer, its_sigma in zip(mu.split(LAYER), sigma.split(LAYER), strict=True):
         layer.normal_(0, 0.03, generator=numbers)
-        its_sigma.copy_(Pow2Distance()(layer))
+        its_sigma.copy_(Pow2DistancePrior()(layer))
     return mu, sigma
 
 
 def heavy_tailed_weights(n: int, scale: float) -> tuple[Tensor, Tensor]:
     mu = torch.from_numpy(scale * np.random.default_rng(0).standard_t(3, n)).float()
-    return mu, Pow2Distance()(mu)
+    return mu, Pow2DistancePrior()(mu)
 
 
 def timed(work: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[float, Any]:
@@ -149,7 +149,7 @@ def real_weights() -> tuple[Tensor, Tensor]:
 
     network = lite0.in_timm()
     tensors = to_bayesian(network)
-    set_sigma(network, Pow2Distance())
+    set_sigma(network, Pow2DistancePrior())
     flat = FlatWeights.of(tensors)
     return flat.mu, flat.sigma
 

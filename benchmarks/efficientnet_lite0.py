@@ -99,8 +99,8 @@ def photographs() -> Tensor:
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
-    build = timm.data.resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(NAME).to_dict())
-    transform = timm.data.create_transform(**build, is_training=False)
+    config = timm.data.resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(NAME).to_dict())
+    transform = timm.data.create_transform(**config, is_training=False)
     return torch.stack([transform(Image.fromarray(image)) for image in load_sample_images().images])
 
 

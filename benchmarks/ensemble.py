@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pwfn.bayesian.posterior import set_sigma, to_bayesian
-from pwfn.bayesian.prior import Pow2Distance
+from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.evaluation.predict import predict, predict_draws
 from pwfn.models.precision import Computing
 
@@ -59,7 +59,7 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
     torch.manual_seed(0)
     network = timm.create_model(case.model, num_classes=1000)
     to_bayesian(network)
-    set_sigma(network, Pow2Distance())
+    set_sigma(network, Pow2DistancePrior())
     images = torch.randn(case.images, 3, case.pixels, case.pixels).split(case.batch)
     on = Computing(torch.device("cpu"), "32-true")
     actions: dict[str, Callable[[], object]] = {

@@ -38,8 +38,8 @@ from torch import Tensor, nn
 
 from benchmarks.memory import peak
 from pwfn.bayesian.posterior import quantized_tensors, sampled, set_sigma, to_bayesian
-from pwfn.bayesian.prior import Pow2Distance
-from pwfn.bayesian.regularizer import Linear
+from pwfn.bayesian.prior import Pow2DistancePrior
+from pwfn.bayesian.regularizer import LinearRegularizer
 from pwfn.training.masked_step import before_step, build_optimizer
 from pwfn.training.optimizer import SGD
 
@@ -89,7 +89,7 @@ def ordinary_step(model: nn.Module, images: Tensor, labels: Tensor, *, fused: bo
 def bayesian_step(model: nn.Module, images: Tensor, labels: Tensor, *, fixed: float) -> Step:
     """`model` becomes Bayesian; a share `fixed` of each tensor's weights is fixed."""
     to_bayesian(model)
-    set_sigma(model, Pow2Distance())
+    set_sigma(model, Pow2DistancePrior())
     for tensor in quantized_tensors(model):
         chosen = torch.rand(tensor.mu.shape) < fixed
         tensor.gaussian.assignment.masked_fill_(chosen, 0)
@@ -98,7 +98,7 @@ def bayesian_step(model: nn.Module, images: Tensor, labels: Tensor, *, fixed: fl
 
     def step() -> None:
         optimizer.zero_grad()
-        with sampled(model, Linear()) as penalty:
+        with sampled(model, LinearRegularizer()) as penalty:
             loss = F.cross_entropy(model(images), labels) + penalty
         loss.backward()
         before_step(model, OPTIMIZER, optimizer)

@@ -1,1 +1,46 @@
-"""Placeholder."""
+"""Gaussian weights: a mean and a learned standard deviation for each, and how they are drawn."""
+
+from pwfn.bayesian.coverage import Coverage, coverage
+from pwfn.bayesian.flat_weights import FlatWeights
+from pwfn.bayesian.posterior import (
+    FREE,
+    QuantizedTensor,
+    at_mean,
+    quantized_tensors,
+    sampled,
+    set_sigma,
+    to_bayesian,
+    to_deterministic,
+)
+from pwfn.bayesian.prior import ConstantPrior, Pow2DistancePrior, Prior
+from pwfn.bayesian.regularizer import (
+    ExponentialRegularizer,
+    LinearOnGradRegularizer,
+    LinearRegularizer,
+    NoRegularizer,
+    Regularizer,
+)
+from pwfn.bayesian.state_dict import plain_state
+
+__all__ = [
+    "FREE",
+    "ConstantPrior",
+    "Coverage",
+    "ExponentialRegularizer",
+    "FlatWeights",
+    "LinearOnGradRegularizer",
+    "LinearRegularizer",
+    "NoRegularizer",
+    "Pow2DistancePrior",
+    "Prior",
+    "QuantizedTensor",
+    "Regularizer",
+    "at_mean",
+    "coverage",
+    "plain_state",
+    "quantized_tensors",
+    "sampled",
+    "set_sigma",
+    "to_bayesian",
+    "to_deterministic",
+]

@@ -23,7 +23,7 @@ class Prior(ABC):
 
 
 @dataclass(frozen=True)
-class Pow2Distance(Prior):
+class Pow2DistancePrior(Prior):
     """The further a weight is from both neighboring powers of two, the larger its sigma (the paper's prior).
 
     With `down <= |mu| <= up` the neighboring powers of two, `d = |(|mu|-up)/mu| * |(|mu|-down)/mu|` and q the `quantile`
@@ -51,7 +51,7 @@ class Pow2Distance(Prior):
 
 
 @dataclass(frozen=True)
-class Constant(Prior):
+class ConstantPrior(Prior):
     """The same sigma everywhere."""
 
     sigma: float = 1e-4

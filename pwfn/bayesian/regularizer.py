@@ -68,7 +68,7 @@ class _Pull(Regularizer):
         return torch.rsub(sigma, self.ceiling).clamp_(min=0)
 
 
-class Linear(_Pull):
+class LinearRegularizer(_Pull):
     """`lambda/2 * relu(S - sigma)^2 * |eps|`: a pull that grows linearly with the distance to S (the paper's)."""
 
     @property
@@ -82,7 +82,7 @@ class Linear(_Pull):
         return _only_free(self._gap(sigma).mul_(eps.abs()).mul_(-self.strength), free)
 
 
-class Exponential(_Pull):
+class ExponentialRegularizer(_Pull):
     """`lambda * (exp(gap) - gap - 1) * |eps|` with `gap = relu(S - sigma)`: a pull of `lambda * (exp(gap) - 1) * |eps|`."""
 
     def penalty(self, sigma: Tensor, eps: Tensor, free: Tensor | None) -> Tensor:
@@ -94,7 +94,7 @@ class Exponential(_Pull):
 
 
 @dataclass(frozen=True)
-class LinearOnGrad(_Pull):
+class LinearOnGradRegularizer(_Pull):
     """Pulls hardest where the data gradient g is small: adds `|g| - lambda * softmin((1 - |eps|) * |g| / temperature)`.
 
     The softmin runs over the free sigmas of one tensor that are below S; no other sigma is touched. It is a gradient

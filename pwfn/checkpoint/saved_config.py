@@ -15,10 +15,10 @@ from pwfn.renamed import with_present_names
 
 EARLIER: dict[str, Any] = {  # what versions without these keys did, so that their runs can still be evaluated
     "report": False,
-    "clustering._target_": "pwfn.clustering.rules.Greedy",
+    "clustering._target_": "pwfn.clustering.Greedy",
     "noise": True,
-    "tolerance": {"_target_": "pwfn.clustering.tolerance.Sigma"},
-    "finish": {"epochs": 0, "batchnorm_images": 0, "optimizer": {"_target_": "pwfn.training.optimizer.SGD"}},
+    "tolerance": {"_target_": "pwfn.clustering.SigmaTolerance"},
+    "finish": {"epochs": 0, "batchnorm_images": 0, "optimizer": {"_target_": "pwfn.training.SGD"}},
     "distillation": {"weight": 0.0, "temperature": 1.0},
     "costly_round": {"points": None, "against": "previous", "stop": False},
 }

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""What the programs call: train, evaluate, resume; exit codes."""

@@ -1,1 +1,38 @@
-"""Placeholder."""
+"""Move weights onto a codebook that the whole network shares, round by round."""
+
+from pwfn.clustering.codebook import AdditivePow2, Codebook, Pow2, Values
+from pwfn.clustering.fitted_codebook import KMeans, Uniform
+from pwfn.clustering.greedy_round import ClusterResult, cluster_round
+from pwfn.clustering.nearest_round import nearest_round
+from pwfn.clustering.rules import Greedy, GreedyBits, Nearest, Rule
+from pwfn.clustering.sigma_join import AllowRetraining, DivideBy2, DivideBy10, MeanSigma, SigmaJoin, StdMu
+from pwfn.clustering.statistics import entropy_bits
+from pwfn.clustering.tolerance import ConstantTolerance, FisherTolerance, RelativeTolerance, SigmaTolerance, Tolerance
+
+__all__ = [
+    "AdditivePow2",
+    "AllowRetraining",
+    "ClusterResult",
+    "Codebook",
+    "ConstantTolerance",
+    "DivideBy2",
+    "DivideBy10",
+    "FisherTolerance",
+    "Greedy",
+    "GreedyBits",
+    "KMeans",
+    "MeanSigma",
+    "Nearest",
+    "Pow2",
+    "RelativeTolerance",
+    "Rule",
+    "SigmaJoin",
+    "SigmaTolerance",
+    "StdMu",
+    "Tolerance",
+    "Uniform",
+    "Values",
+    "cluster_round",
+    "entropy_bits",
+    "nearest_round",
+]

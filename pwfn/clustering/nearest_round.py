@@ -32,7 +32,7 @@ def nearest_round(
 
     Those with the smallest `|mu - c| / max(tolerance, 2^-20)` are taken (the tolerance is sigma if none is given), compared
     as numbers of the dtype of mu, at least float32; ties go to the smaller value and to the smaller index. With a fraction
-    of 1 it decides nothing. All else is as in `pwfn.clustering.greedy_round.cluster_round`; the result's `threshold` is how far the
+    of 1 it decides nothing. All else is as in `pwfn.clustering.cluster_round`; the result's `threshold` is how far the
     last weight taken had to go.
     """
     if not 0 < fraction <= 1:

@@ -22,7 +22,7 @@ MOST_BITS = 32  # above log2 e + log2 of the number of weights, which no weight 
 
 
 class Round(Protocol):
-    """One clustering of flat tensors, as `pwfn.clustering.greedy_round.cluster_round`."""
+    """One clustering of flat tensors, as `pwfn.clustering.cluster_round`."""
 
     def __call__(
         self,

@@ -36,7 +36,7 @@ class Tolerance(ABC):
         """The tolerance of every weight [N], finite and not negative, in the dtype of `mu`."""
 
 
-class Sigma(Tolerance):
+class SigmaTolerance(Tolerance):
     """Each weight's own sigma (the method's): learned, if there is noise in training, and joined by clusters."""
 
     unit: ClassVar[str] = "sigmas"
@@ -50,7 +50,7 @@ class Sigma(Tolerance):
 
 
 @dataclass(frozen=True)
-class Constant(Tolerance):
+class ConstantTolerance(Tolerance):
     """The same for every weight, in units of the weights."""
 
     value: float
@@ -63,7 +63,7 @@ class Constant(Tolerance):
 
 
 @dataclass(frozen=True)
-class Relative(Tolerance):
+class RelativeTolerance(Tolerance):
     """A share of the weight's own magnitude: `share * |mu|`. A weight at exactly 0 has next to none."""
 
     share: float
@@ -76,7 +76,7 @@ class Relative(Tolerance):
 
 
 @dataclass(frozen=True)
-class Fisher(Tolerance):
+class FisherTolerance(Tolerance):
     """The more the loss feels a weight, the less it may move: an inverse square root of squared gradients.
 
     With F the mean squared gradient of the loss over `batches` batches (a diagonal Fisher information) and m the median

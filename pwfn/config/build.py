@@ -257,7 +257,10 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
 
 
 def _name(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
+    """The name to write in YAML: that of the package which exports the class, where one does."""
+    package = ".".join(cls.__module__.split(".")[:2])
+    exported = getattr(sys.modules.get(package), cls.__qualname__, None) is cls
+    return f"{package if exported else cls.__module__}.{cls.__qualname__}"
 
 
 def _dotted(path: str, key: Any) -> str:

@@ -138,7 +138,7 @@ def rebuilt_settings(folder: Path, data_root: str | None = None) -> tuple[TrainS
         OmegaConf.update(cfg, "model.checkpoint", None)
         OmegaConf.update(cfg, "compile", False)
         OmegaConf.update(cfg, "distillation.weight", 0.0)
-        OmegaConf.update(cfg, "logger", {"_target_": "pwfn.monitoring.loggers.NoLogger"}, merge=False)
+        OmegaConf.update(cfg, "logger", {"_target_": "pwfn.monitoring.NoLogger"}, merge=False)
         OmegaConf.update(cfg, "trainer", {}, merge=False)
         OmegaConf.update(cfg, "artifact", {"every_round": False, "sigma": False}, merge=False)
         OmegaConf.update(cfg, "checkpoint", {"every_minutes": None, "every_steps": None, "keep": 1}, merge=False)
@@ -195,7 +195,7 @@ def _part(whole: Any, key: str) -> Mapping[str, Any]:
 
 def _precision(config: Any) -> str:
     """What a run's config, read from a file that may be a stranger's, says it computed in; 32-true if it says nothing."""
-    precision = _part(build, "trainer").get("precision")
+    precision = _part(config, "trainer").get("precision")
     return precision if isinstance(precision, str) and precision in AUTOCAST else "32-true"
 
 

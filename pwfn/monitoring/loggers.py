@@ -149,7 +149,7 @@ class TensorBoard(LoggerSpec):
     def __post_init__(self) -> None:
         if find_spec("tensorboard") is None:
             there = "csv, none or wandb: TensorBoard is not installed (pip install 'pwfn[tensorboard]')"
-            raise InvalidValueError([Fault("_target_", "pwfn.monitoring.loggers.TensorBoard", there)])
+            raise InvalidValueError([Fault("_target_", "pwfn.monitoring.TensorBoard", there)])
 
     def build(
         self, *, config: dict[str, Any], name: str, folder: Path, group: str | None, run_id: str | None = None

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Answers before training: what would be quantized, what a codebook would cost."""

@@ -18,7 +18,7 @@ from pwfn.clustering.codebook import Codebook
 from pwfn.clustering.greedy_round import ClusterResult
 from pwfn.clustering.rules import Rule
 from pwfn.clustering.sigma_join import SigmaJoin
-from pwfn.clustering.tolerance import Sigma, Tolerance
+from pwfn.clustering.tolerance import SigmaTolerance, Tolerance
 from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.run.cluster_network import cluster_network
 from pwfn.run.finishing import Finishing
@@ -59,7 +59,7 @@ class RoundLoop:
     codebook: Codebook
     sigma_join: SigmaJoin
     optimizer: OptimizerSpec
-    tolerance: Tolerance = field(default_factory=Sigma)
+    tolerance: Tolerance = field(default_factory=SigmaTolerance)
     noise: bool = True  # while training; without it sigma is not trained either
     place: Place = field(default_factory=lambda: Place(round=0))
     on_phase: Callable[[Phase], None] = lambda phase: None

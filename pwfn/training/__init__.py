@@ -1,1 +1,8 @@
-"""Placeholder."""
+"""One fit: what is trained, by which optimizer, on which devices."""
+
+from pwfn.training.distillation import Distillation
+from pwfn.training.optimizer import SGD, Adam, AdamW, OptimizerSpec
+from pwfn.training.phase import Phase, TrainingDiverged
+from pwfn.training.trainer import TrainerSpec
+
+__all__ = ["SGD", "Adam", "AdamW", "Distillation", "OptimizerSpec", "Phase", "TrainerSpec", "TrainingDiverged"]

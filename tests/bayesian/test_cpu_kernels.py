@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pwfn.bayesian.kernels import calls, numba_cpu, threads
 from pwfn.bayesian.prior import MIN_SIGMA
-from pwfn.bayesian.regularizer import Linear, NoRegularizer, Regularizer
+from pwfn.bayesian.regularizer import LinearRegularizer, NoRegularizer, Regularizer
 from pwfn.bayesian.sampling import Draw, Noise, Source, draw
 
 SIZES = [1, 511, 1025, 300_001]  # within a span, over its end, and enough for several threads
@@ -133,7 +133,9 @@ def results(rule: Regularizer, size: int, masked: bool, retrained: bool, *, by_k
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("retrained", [False, True])
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("rule", [NoRegularizer(), Linear(0.3, 0.05), Linear(0.3, 1.0)], ids=["none", "some", "all"])
+@pytest.mark.parametrize(
+    "rule", [NoRegularizer(), LinearRegularizer(0.3, 0.05), LinearRegularizer(0.3, 1.0)], ids=["none", "some", "all"]
+)
 def test_a_fused_draw_is_that_of_torchs_operations(rule: Regularizer, size: int, retrained: bool, masked: bool) -> None:
     made_by = [results(rule, size, masked, retrained, by_kernels=kernels) for kernels in (True, False)]
     for made, expected in zip(*made_by, strict=True):
@@ -149,7 +151,7 @@ def test_the_number_of_threads_changes_no_bit(team: bool, monkeypatch: pytest.Mo
     made = []
     for count in (1, 2, 3):
         torch.set_num_threads(count)
-        made.append(results(Linear(0.3, 0.05), SIZES[-1], True, False, by_kernels=True))
+        made.append(results(LinearRegularizer(0.3, 0.05), SIZES[-1], True, False, by_kernels=True))
     for other in made[1:]:
         assert all(torch.equal(a, b) for a, b in zip(made[0], other, strict=True))
 
@@ -190,7 +192,13 @@ def test_tensors_drawn_together_are_those_drawn_one_by_one() -> None:
     """Some masked, some without sigmas to train, one that no loss reaches, one of several spans."""
     sizes, rules = (
         (3, 1500, 0, 70_000, 9),
-        (Linear(0.3, 0.05), Linear(0.3, 1.0), NoRegularizer(), Linear(2, 0.05), Linear()),
+        (
+            LinearRegularizer(0.3, 0.05),
+            LinearRegularizer(0.3, 1.0),
+            NoRegularizer(),
+            LinearRegularizer(2, 0.05),
+            LinearRegularizer(),
+        ),
     )
 
     def gradients(groups: list[list[int]]) -> list[Tensor | None]:

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from pwfn.bayesian.flat_weights import FlatWeights, check_fixed
 from pwfn.bayesian.posterior import quantized_tensors, set_sigma, to_bayesian
-from pwfn.bayesian.prior import Pow2Distance
-from pwfn.bayesian.regularizer import Exponential, Linear, LinearOnGrad, Regularizer
+from pwfn.bayesian.prior import Pow2DistancePrior
+from pwfn.bayesian.regularizer import ExponentialRegularizer, LinearOnGradRegularizer, LinearRegularizer, Regularizer
 from pwfn.clustering import sigma_join
 from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.rules import Greedy
@@ -84,7 +84,7 @@ def prepare(folder: Path, rule: str = "std_mu", regularizer: Regularizer | None 
         nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 6, 3, groups=2), nn.Flatten(), nn.Linear(24, 4)
     )
     tensors = to_bayesian(model)
-    set_sigma(model, Pow2Distance())
+    set_sigma(model, Pow2DistancePrior())
     result = cluster_network(
         tensors,
         FlatWeights.of(tensors),
@@ -96,7 +96,7 @@ def prepare(folder: Path, rule: str = "std_mu", regularizer: Regularizer | None 
     )
     fixed = result.assignment >= 0
     assert 0.6 <= fixed.double().mean() < 0.61
-    module = BayesianClassifier(model, regularizer or Linear(0.1))
+    module = BayesianClassifier(model, regularizer or LinearRegularizer(0.1))
     return Run(module, fixed, result.codebook, folder)
 
 
@@ -120,7 +120,9 @@ def test_fixed_weights_keep_every_bit_and_free_ones_move(spec: OptimizerSpec, tm
     assert torch.equal(again.mu[fixed], before.mu[fixed]) and torch.equal(again.sigma[fixed], before.sigma[fixed])
 
 
-@pytest.mark.parametrize("regularizer", [Exponential(0.1), LinearOnGrad(0.1)], ids=lambda r: type(r).__name__)
+@pytest.mark.parametrize(
+    "regularizer", [ExponentialRegularizer(0.1), LinearOnGradRegularizer(0.1)], ids=lambda r: type(r).__name__
+)
 def test_other_regularizers_leave_fixed_weights_alone(regularizer: Regularizer, tmp_path: Path) -> None:
     run = prepare(tmp_path, regularizer=regularizer)
     before, after = run.train(Phase("test", 2, HARD[2]))

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from pwfn.bayesian import posterior
 from pwfn.bayesian.posterior import FREE, at_mean, quantized_tensors, sampled, set_sigma, to_bayesian, to_deterministic
-from pwfn.bayesian.prior import MIN_SIGMA, Constant, Pow2Distance
-from pwfn.bayesian.regularizer import Linear
+from pwfn.bayesian.prior import MIN_SIGMA, ConstantPrior, Pow2DistancePrior
+from pwfn.bayesian.regularizer import LinearRegularizer
 from pwfn.training.masked_step import before_step, build_optimizer
 from pwfn.training.optimizer import SGD, Adam, AdamW, OptimizerSpec
 
@@ -83,7 +83,7 @@ def test_mean_is_bit_identical_and_the_way_back() -> None:
 
 def set_sigma_of(model: nn.Module, sigma: float) -> list[posterior.QuantizedTensor]:
     tensors = to_bayesian(model)
-    set_sigma(model, Constant(sigma))
+    set_sigma(model, ConstantPrior(sigma))
     return tensors
 
 
@@ -178,7 +178,7 @@ def test_weights_in_channels_last_are_drawn_and_trained_like_contiguous_ones(spe
             weight.gaussian.assignment[fixed] = 0
         optimizer = build_optimizer(model, spec)
         torch.manual_seed(1)
-        with sampled(model, Linear(0.1, 0.05)) as penalty:
+        with sampled(model, LinearRegularizer(0.1, 0.05)) as penalty:
             (model(X[:, :3]).square().sum() + penalty).backward()
         before_step(model, spec, optimizer)
         optimizer.step()
@@ -236,7 +236,7 @@ def test_patterns_add_and_take_away() -> None:
     assert names == {"scale", "norm.weight", "up.weight", "row.weight", "one.weight", "shared.weight"}
     plain = zoo()(X)
     assert torch.equal(model(X), plain)
-    set_sigma(model, Constant(0.3))
+    set_sigma(model, ConstantPrior(0.3))
     with sampled(model):
         assert not torch.equal(model.scale, plain_scale := zoo().scale)
     assert torch.equal(to_deterministic(model).scale, plain_scale)
@@ -263,9 +263,9 @@ def test_twice_and_nothing_to_quantize_are_refused() -> None:
 def test_set_sigma_takes_the_prior_tensor_by_tensor() -> None:
     model = zoo()
     tensors = to_bayesian(model)
-    set_sigma(model, Pow2Distance())
+    set_sigma(model, Pow2DistancePrior())
     for t in tensors:
-        assert torch.equal(t.gaussian.sigma.detach(), Pow2Distance()(t.mu.detach()))
+        assert torch.equal(t.gaussian.sigma.detach(), Pow2DistancePrior()(t.mu.detach()))
         assert t.gaussian.sigma.requires_grad and t.gaussian.sigma.is_leaf
 
 

@@ -19,7 +19,7 @@ from pwfn.bayesian.posterior import (
     to_bayesian,
     to_deterministic,
 )
-from pwfn.bayesian.prior import Constant
+from pwfn.bayesian.prior import ConstantPrior
 
 # name, side of the images, what makes it smaller
 FAST: list[tuple[str, int, dict[str, Any]]] = [
@@ -91,7 +91,7 @@ def test_mean_is_bit_identical_and_the_way_back_restores_everything(
         plain = model(images)
         tensors = to_bayesian(model)
         assert torch.equal(model(images), plain)
-        set_sigma(model, Constant(0.1))
+        set_sigma(model, ConstantPrior(0.1))
         assert torch.equal(model(images), plain)
         with sampled(model):
             assert not torch.equal(model(images), plain)

@@ -13,10 +13,22 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pwfn.bayesian.posterior import quantized_tensors, sampled, to_bayesian
-from pwfn.bayesian.regularizer import Exponential, Linear, LinearOnGrad, NoRegularizer, Regularizer
+from pwfn.bayesian.regularizer import (
+    ExponentialRegularizer,
+    LinearOnGradRegularizer,
+    LinearRegularizer,
+    NoRegularizer,
+    Regularizer,
+)
 from pwfn.errors import InvalidValueError
 
-PENALTIES = [NoRegularizer(), Linear(0.7, 0.05), Exponential(0.7, 0.05), Linear(0.3, 2.0), Exponential(0.3, 2.0)]
+PENALTIES = [
+    NoRegularizer(),
+    LinearRegularizer(0.7, 0.05),
+    ExponentialRegularizer(0.7, 0.05),
+    LinearRegularizer(0.3, 2.0),
+    ExponentialRegularizer(0.3, 2.0),
+]
 
 
 def naive_penalty(rule: Any, sigma: Tensor, eps: Tensor) -> Tensor:
@@ -24,7 +36,7 @@ def naive_penalty(rule: Any, sigma: Tensor, eps: Tensor) -> Tensor:
     if isinstance(rule, NoRegularizer):
         return 0 * sigma
     gap = F.relu(rule.ceiling - sigma)
-    if isinstance(rule, Linear):
+    if isinstance(rule, LinearRegularizer):
         return rule.strength / 2 * gap**2 * eps.abs()
     return rule.strength * (torch.exp(gap) - gap - 1) * eps.abs()
 
@@ -61,7 +73,7 @@ def test_penalty_and_gradient_are_those_of_the_table(rule: Any, masked: bool) ->
     before = sigma.clone(), eps.clone(), mask.clone()
     torch.testing.assert_close(rule.penalty(sigma, eps, free), (naive_penalty(rule, sigma, eps) * kept).sum())
     gap = F.relu(getattr(rule, "ceiling", 0.0) - sigma)
-    pull = gap if isinstance(rule, Linear) else torch.exp(gap) - 1
+    pull = gap if isinstance(rule, LinearRegularizer) else torch.exp(gap) - 1
     expected = 0 * sigma if isinstance(rule, NoRegularizer) else -rule.strength * pull * eps.abs() * kept
     made = rule.gradient(sigma, eps, free, torch.ones_like(sigma))
     torch.testing.assert_close(made, expected, rtol=1e-12, atol=1e-16)
@@ -72,7 +84,7 @@ def test_penalty_and_gradient_are_those_of_the_table(rule: Any, masked: bool) ->
 def test_linear_on_grad_is_the_formula_of_one_tensor(masked: bool) -> None:
     sigma, eps, mask = values()
     g = torch.linspace(-0.3, 0.4, 30, dtype=torch.float64)
-    rule = LinearOnGrad(strength=0.7, ceiling=0.05, temperature=0.1)
+    rule = LinearOnGradRegularizer(strength=0.7, ceiling=0.05, temperature=0.1)
     active = [i for i in range(30) if sigma[i] < 0.05 and (bool(mask[i]) or not masked)]
     weights = {i: math.exp(-(1 - abs(eps[i].item())) * abs(g[i].item()) / 0.1) for i in active}
     total = sum(weights.values())
@@ -85,8 +97,10 @@ def test_linear_on_grad_is_the_formula_of_one_tensor(masked: bool) -> None:
 
 def test_linear_on_grad_with_nothing_below_the_ceiling_adds_nothing() -> None:
     one = torch.ones(3)
-    assert torch.equal(LinearOnGrad().gradient(one, one, None, one), torch.zeros(3))
-    assert torch.equal(LinearOnGrad().gradient(0 * one, one, torch.zeros(3, dtype=torch.bool), one), torch.zeros(3))
+    assert torch.equal(LinearOnGradRegularizer().gradient(one, one, None, one), torch.zeros(3))
+    assert torch.equal(
+        LinearOnGradRegularizer().gradient(0 * one, one, torch.zeros(3, dtype=torch.bool), one), torch.zeros(3)
+    )
 
 
 def plain_network() -> nn.Module:
@@ -139,7 +153,7 @@ def naive_gradients(model: nn.Module, rule: Regularizer, parts: int = 1, retrain
             free = t.gaussian.assignment == -1
             key = _key(t.name, "0.sigma")
             added = torch.zeros_like(t.mu)
-            if not t.gaussian.is_bias and isinstance(rule, LinearOnGrad):
+            if not t.gaussian.is_bias and isinstance(rule, LinearOnGradRegularizer):
                 added = rule.gradient(sigma[t.name].detach(), eps[t.name], free, data[key])
             elif not t.gaussian.is_bias:
                 leaf = sigma[t.name].detach().requires_grad_()
@@ -155,7 +169,12 @@ def _key(name: str, what: str) -> str:
     return f"{module}.parametrizations.{tensor}.{what}"
 
 
-RULES = [NoRegularizer(), Linear(0.3, 0.05), Exponential(0.3, 0.05), LinearOnGrad(0.3, 0.05)]
+RULES = [
+    NoRegularizer(),
+    LinearRegularizer(0.3, 0.05),
+    ExponentialRegularizer(0.3, 0.05),
+    LinearOnGradRegularizer(0.3, 0.05),
+]
 
 
 @pytest.mark.parametrize("retrain", [False, True])
@@ -186,7 +205,7 @@ def test_accumulation_and_loss_scaling_do_not_change_the_balance(rule: Regulariz
 
 
 def test_the_penalty_counts_free_weights_and_no_biases() -> None:
-    model, rule = network(), Linear(0.3, 0.05)
+    model, rule = network(), LinearRegularizer(0.3, 0.05)
     torch.manual_seed(13)
     with sampled(model, rule) as penalty:
         pass
@@ -203,21 +222,21 @@ def test_the_penalty_counts_free_weights_and_no_biases() -> None:
 
 def test_without_the_penalty_in_the_loss_the_data_gradient_is_alone() -> None:
     made = {}
-    for rule in (NoRegularizer(), Linear(0.3, 0.05)):
+    for rule in (NoRegularizer(), LinearRegularizer(0.3, 0.05)):
         model = network()
         torch.manual_seed(14)
         with sampled(model, rule):
             F.cross_entropy(model(IMAGES), LABELS).backward()
         made[type(rule)] = [t.gaussian.sigma.grad for t in quantized_tensors(model)]
-    for first, second in zip(made[NoRegularizer], made[Linear], strict=True):
+    for first, second in zip(made[NoRegularizer], made[LinearRegularizer], strict=True):
         assert first is not None and second is not None and first.abs().sum() > 0
         assert torch.equal(first, second)
 
 
-@pytest.mark.parametrize("kind", [Linear, Exponential, LinearOnGrad])
-def test_settings_out_of_range_are_named_at_once(kind: type[Linear]) -> None:
+@pytest.mark.parametrize("kind", [LinearRegularizer, ExponentialRegularizer, LinearOnGradRegularizer])
+def test_settings_out_of_range_are_named_at_once(kind: type[LinearRegularizer]) -> None:
     with pytest.raises(InvalidValueError) as caught:
         kind(strength=-1.0, ceiling=0.0)
     assert [fault.name for fault in caught.value.faults] == ["strength", "ceiling"]
     with pytest.raises(InvalidValueError, match="temperature = 0: must be a number above 0"):
-        LinearOnGrad(temperature=0)
+        LinearOnGradRegularizer(temperature=0)

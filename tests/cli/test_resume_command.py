@@ -52,7 +52,7 @@ def test_what_cannot_change_a_result_may_change(folder: Path) -> None:
         folder, "trainer=ddp_cpu", "logger=csv", "data.num_workers=2", "quiet=false", "checkpoint.every_steps=7"
     )
     assert (cfg["trainer"]["devices"], cfg["trainer"]["strategy"]) == (2, "ddp")
-    assert cfg["logger"] == {"_target_": "pwfn.monitoring.loggers.Csv"}
+    assert cfg["logger"] == {"_target_": "pwfn.monitoring.Csv"}
     assert (cfg["data"]["num_workers"], cfg["quiet"], cfg["checkpoint"]["every_steps"]) == (2, False, 7)
     assert cfg["data"]["train_size"] == 64 and cfg["schedule"]["fractions"] == [0.6, 1.0]
 
@@ -62,7 +62,7 @@ def test_every_difference_is_refused_with_its_key_at_once(folder: Path, capsys: 
     said = "\n".join(lines)
     assert "seed = 1: must be 0, as in the run that is resumed" in lines
     assert "schedule.fractions = [1.0]: must be [0.6, 1.0], as in the run that is resumed" in lines
-    assert "optimizer._target_ = 'pwfn.training.optimizer.Adam': must be 'pwfn.training.optimizer.SGD'" in said
+    assert "optimizer._target_ = 'pwfn.training.Adam': must be 'pwfn.training.SGD'" in said
     assert "optimizer.momentum is left out" in said and "num_workers" not in said
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pwfn.bayesian.prior import Pow2Distance
+from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.clustering import chunking, intervals, sigma_join
 from pwfn.clustering.chunking import MOST_PIECES
 from pwfn.clustering.greedy_round import ClusterResult, cluster_round
@@ -20,7 +20,7 @@ CHUNK = 1 << 8  # so few weights make a chunk here that small inputs are cut int
 
 def normal(n: int) -> tuple[Tensor, Tensor]:
     mu = 0.03 * torch.randn(n, generator=torch.Generator().manual_seed(2))
-    return mu, Pow2Distance()(mu)
+    return mu, Pow2DistancePrior()(mu)
 
 
 @pytest.mark.parametrize("rule", sorted(oracles.SIGMA_JOINS))

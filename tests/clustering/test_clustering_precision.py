@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pwfn.bayesian.prior import Pow2Distance
+from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.clustering.candidates import Grid
 from pwfn.clustering.greedy_round import ClusterResult, cluster_round
 from tests.support import oracles
@@ -21,12 +21,12 @@ WEIGHTS, SEEDS = 1_000_000, 8
 def normal(seed: int, n: int = WEIGHTS) -> tuple[Tensor, Tensor]:
     """Mu and sigma in float64, whose digits float32 cannot hold."""
     mu = 0.03 * torch.randn(n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    return mu, Pow2Distance()(mu)
+    return mu, Pow2DistancePrior()(mu)
 
 
 def heavy_tailed(seed: int, n: int = WEIGHTS) -> tuple[Tensor, Tensor]:
     mu = torch.from_numpy(0.1 * np.random.default_rng(seed).standard_t(3, n))
-    return mu, Pow2Distance()(mu)
+    return mu, Pow2DistancePrior()(mu)
 
 
 def on_the_border(seed: int, n: int = WEIGHTS) -> tuple[Tensor, Tensor]:

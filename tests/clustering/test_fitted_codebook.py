@@ -52,7 +52,7 @@ def test_the_range_of_uniform_has_the_least_square_error_of_those_tried() -> Non
     (made,) = Uniform(4).made_for(mu, ()).values
 
     def error(reach: float) -> float:
-        return sum(min((v - j * intervals / 7) ** 2 for j in range(-7, 8)) for v in x.tolist())
+        return sum(min((v - j * reach / 7) ** 2 for j in range(-7, 8)) for v in x.tolist())
 
     errors = {share: error(share * np.abs(x).max()) for share in RANGES[::4].tolist()}
     best = min(errors.values())

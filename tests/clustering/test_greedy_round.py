@@ -12,7 +12,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pwfn.bayesian.prior import Pow2Distance
+from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.clustering import chunking, intervals, sigma_join
 from pwfn.clustering.candidates import Grid
 from pwfn.clustering.codebook import MAX_LIMIT_BITS, AdditivePow2
@@ -136,7 +136,7 @@ def test_the_largest_weights_a_grid_allows(b: int) -> None:
 
 def float32_case(n: int = 4000) -> tuple[Tensor, Tensor]:
     mu = 0.03 * torch.randn(n, generator=torch.Generator().manual_seed(1))
-    return mu, Pow2Distance()(mu)
+    return mu, Pow2DistancePrior()(mu)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

@@ -19,7 +19,7 @@ from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.greedy_round import ClusterResult, cluster_round
 from pwfn.clustering.rules import Greedy
 from pwfn.clustering.sigma_join import divide_by_10
-from pwfn.clustering.tolerance import Constant, Fisher, Relative, Sigma, Tolerance
+from pwfn.clustering.tolerance import ConstantTolerance, FisherTolerance, RelativeTolerance, SigmaTolerance, Tolerance
 from pwfn.config import build
 from pwfn.config.build import ConfigError
 from pwfn.errors import InvalidValueError
@@ -31,7 +31,12 @@ from tests.support import oracles
 from tests.support.evaluation import measured
 from tests.support.project import RECORDED, Compose
 
-RULES: list[Tolerance] = [Sigma(), Constant(0.004), Relative(0.03), Fisher(0.004, batches=3, floor=0.01)]
+RULES: list[Tolerance] = [
+    SigmaTolerance(),
+    ConstantTolerance(0.004),
+    RelativeTolerance(0.03),
+    FisherTolerance(0.004, batches=3, floor=0.01),
+]
 BOOK = [1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 16, 17, 18, 20, 24]
 ROUND: dict[str, Any] = {"threshold": 1.5, "inc": 2.0, "zero_fix": True, "codebook": AdditivePow2(b=7, max_order=3)}
 ORACLE: dict[str, Any] = {"threshold": 1.5, "inc": 2.0, "zero_fix": True, "b": 7, "max_order": 3}
@@ -55,9 +60,9 @@ def no_gradients(count: int) -> Tensor:
 def test_sigma_constant_and_relative_are_what_they_say() -> None:
     mu, sigma, _ = weights(50)
     mu[3] = 0
-    assert Sigma()(mu, sigma, no_gradients) is sigma
-    assert Constant(0.25)(mu, sigma, no_gradients).tolist() == [0.25] * 50
-    assert Relative(0.5)(mu, sigma, no_gradients).tolist() == [0.5 * abs(m) for m in mu.tolist()]
+    assert SigmaTolerance()(mu, sigma, no_gradients) is sigma
+    assert ConstantTolerance(0.25)(mu, sigma, no_gradients).tolist() == [0.25] * 50
+    assert RelativeTolerance(0.5)(mu, sigma, no_gradients).tolist() == [0.5 * abs(m) for m in mu.tolist()]
     assert mu[4] < 0 or mu[5] < 0 or (mu < 0).any()  # mu itself is as it was
     assert [rule.gradient_batches for rule in RULES] == [0, 0, 0, 3]
 
@@ -74,7 +79,7 @@ def test_fisher_is_an_inverse_square_root_scaled_at_the_median(floor: float) -> 
         asked.append(count)
         return squared.clone()
 
-    made = Fisher(0.002, batches=5, floor=floor)(mu, mu, gradients)
+    made = FisherTolerance(0.002, batches=5, floor=floor)(mu, mu, gradients)
     felt = sorted(value for value in squared.tolist() if value > 0)
     median = felt[(len(felt) - 1) // 2]
     expected = [0.002 * math.sqrt(median / max(value, floor * median)) for value in squared.tolist()]
@@ -86,7 +91,7 @@ def test_fisher_is_an_inverse_square_root_scaled_at_the_median(floor: float) -> 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])
 def test_fisher_refuses_gradients_that_say_nothing(wrong: float) -> None:
-    mu, rule = torch.ones(4), Fisher(0.002, batches=1, floor=0.01)
+    mu, rule = torch.ones(4), FisherTolerance(0.002, batches=1, floor=0.01)
     with pytest.raises(ValueError, match="must be finite"):
         rule(mu, mu, lambda count: torch.tensor([1.0, wrong, 2.0, 0.0]))
     with pytest.raises(ValueError, match="other than 0"):
@@ -96,10 +101,10 @@ def test_fisher_refuses_gradients_that_say_nothing(wrong: float) -> None:
 @pytest.mark.parametrize(
     "build",
     [
-        lambda: Constant(0.0),
-        lambda: Constant(math.nan),
-        lambda: Relative(math.inf),
-        lambda: Fisher(-1.0, batches=0, floor=1.5),
+        lambda: ConstantTolerance(0.0),
+        lambda: ConstantTolerance(math.nan),
+        lambda: RelativeTolerance(math.inf),
+        lambda: FisherTolerance(-1.0, batches=0, floor=1.5),
     ],
 )
 def test_values_out_of_range_are_refused(build: Callable[[], Tolerance]) -> None:
@@ -192,7 +197,7 @@ def test_no_weight_moves_further_than_the_threshold_in_tolerances(rule: Toleranc
 
 def test_the_loop_gives_the_same_bits_with_sigma_named_as_without() -> None:
     codebooks = []
-    for rule in (None, Sigma(), Constant(0.004)):
+    for rule in (None, SigmaTolerance(), ConstantTolerance(0.004)):
         made, runner, _ = loop()
         list((made if rule is None else replace(made, tolerance=rule)).rounds())
         codebooks.append(runner.seen[-1])
@@ -237,9 +242,9 @@ def test_a_tolerance_that_cannot_be_made_ends_the_round_in_one_line() -> None:
 def test_noise_and_tolerance_are_chosen_apart(composed: Compose) -> None:
     for rule, noise in (("sigma", False), ("constant", True), ("relative", False), ("fisher", True)):
         made = build.load(TrainSettings, composed(f"tolerance={rule}", f"noise={noise}"))
-        assert type(made.tolerance).__name__.lower() == rule and made.noise is noise
+        assert type(made.tolerance).__name__ == f"{rule.capitalize()}Tolerance" and made.noise is noise
     default = build.load(TrainSettings, composed())
-    assert isinstance(default.tolerance, Sigma) and default.noise is True
+    assert isinstance(default.tolerance, SigmaTolerance) and default.noise is True
 
 
 def test_sigma_as_the_tolerance_of_a_run_without_noise_is_remarked_upon(composed: Compose) -> None:
@@ -251,7 +256,7 @@ def test_sigma_as_the_tolerance_of_a_run_without_noise_is_remarked_upon(composed
 def test_a_run_of_an_earlier_version_is_read_as_what_it_was() -> None:
     """Whoever adds a key to a run's configuration has to say what runs did before there was one."""
     made, _ = rebuilt_settings(RECORDED / "earlier_run")
-    assert isinstance(made.tolerance, Sigma) and made.noise and not made.finish.wanted
+    assert isinstance(made.tolerance, SigmaTolerance) and made.noise and not made.finish.wanted
     assert isinstance(made.clustering, Greedy) and made.distillation.weight == 0 and made.costly_round.points is None
 
 

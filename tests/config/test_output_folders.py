@@ -63,7 +63,7 @@ CONFIG = """
 hydra:
   run: {dir: outputs/same}
   sweep: {dir: multirun/same, subdir: "${job_folder:${hydra.job.num},${hydra.job.override_dirname}}"}
-  callbacks: {folders: {_target_: pwfn.config.output_folders.OwnFolder}}
+  callbacks: {folders: {_target_: pwfn.config.OwnFolder}}
 a: 1
 b: 2
 name: x
@@ -71,7 +71,7 @@ name: x
 PROGRAM = """
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from pwfn import resolvers
+from pwfn.config import resolvers
 
 @hydra.main(version_base="1.3", config_path=".", config_name="toy")
 def main(cfg):

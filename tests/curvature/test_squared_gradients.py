@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pwfn.bayesian.posterior import FREE, quantized_tensors, set_sigma, to_bayesian
-from pwfn.bayesian.prior import Pow2Distance
+from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.curvature.squared_gradients import squared_gradients
 
 
@@ -26,7 +26,7 @@ def plain() -> nn.Sequential:
 def network() -> nn.Module:
     made = plain()
     to_bayesian(made)
-    set_sigma(made, Pow2Distance())
+    set_sigma(made, Pow2DistancePrior())
     return made
 
 

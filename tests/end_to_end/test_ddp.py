@@ -45,9 +45,10 @@ import hashlib, json, os, sys
 from pathlib import Path
 sys.path.insert(0, {str(PROJECT)!r})
 import hydra, torch
-from pwfn import resolvers, task
-import pwfn.run as runs
-from pwfn.module import BayesianClassifier
+from pwfn.cli import train
+from pwfn.config import resolvers
+from pwfn.run import start as runs
+from pwfn.training.module import BayesianClassifier
 
 drawn, sent, plain_step, plain_run = [], set(), BayesianClassifier.training_step, runs.run
 
@@ -72,7 +73,7 @@ BayesianClassifier.training_step, runs.run = step, run
 
 @hydra.main(version_base="1.3", config_path={str(PROJECT / "conf")!r}, config_name="train")
 def main(cfg):
-    task.train(cfg)
+    train.train(cfg)
 
 resolvers.register()
 main()
@@ -84,8 +85,9 @@ BROKEN = f"""
 import os, sys
 sys.path.insert(0, {str(PROJECT)!r})
 import hydra, torch
-from pwfn import resolvers, task
-from pwfn.module import BayesianClassifier
+from pwfn.cli import train
+from pwfn.config import resolvers
+from pwfn.training.module import BayesianClassifier
 
 plain_step, steps = BayesianClassifier.training_step, []
 
@@ -99,7 +101,7 @@ BayesianClassifier.training_step = step
 
 @hydra.main(version_base="1.3", config_path={str(PROJECT / "conf")!r}, config_name="train")
 def main(cfg):
-    task.train(cfg)
+    train.train(cfg)
 
 resolvers.register()
 main()

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from pwfn.bayesian.posterior import quantized_tensors, sampled
-from pwfn.bayesian.prior import Pow2Distance
+from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.checkpoint.saved_run import NotAFinishedRun
 from pwfn.cli.evaluate import run
 from pwfn.data import DataError
@@ -146,7 +146,7 @@ def test_the_pretrained_network_is_kept_as_timm_reads_it(finished: Finished) -> 
     with torch.no_grad():
         assert torch.equal(network.eval()(images), plain.eval()(images))
     for tensor in quantized_tensors(network):
-        assert torch.equal(tensor.gaussian.sigma, Pow2Distance()(tensor.mu))
+        assert torch.equal(tensor.gaussian.sigma, Pow2DistancePrior()(tensor.mu))
 
 
 def test_the_pictures_and_tables_are_there(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,7 +242,7 @@ def _other_network(folder: Path) -> None:
 
 def _hostile(folder: Path) -> None:
     path = folder / "config.yaml"
-    path.write_text(path.read_text().replace("pwfn.bayesian.prior.Pow2Distance", "os.system"))
+    path.write_text(path.read_text().replace("pwfn.bayesian.Pow2DistancePrior", "os.system"))
 
 
 def _garbage(folder: Path) -> None:

@@ -33,8 +33,8 @@ sys.addaudithook(watch)
 OFFLINE_RUN = """
 from pathlib import Path
 import numpy as np
-from pwfn.logger import Wandb, run_logger
-from pwfn.round_view import Histogram, RoundView
+from pwfn.monitoring.loggers import Wandb, run_logger
+from pwfn.monitoring.round_media import Histogram, RoundView
 folder = Path(sys.argv[1])
 spec = Wandb(save_dir=str(folder))
 logger = spec.build(config={"seed": 0}, name="n", folder=folder, group="g")

@@ -10,7 +10,7 @@ from torch import nn
 
 from pwfn.bayesian.flat_weights import FlatWeights, check_fixed
 from pwfn.bayesian.posterior import QuantizedTensor, quantized_tensors, set_sigma, to_bayesian
-from pwfn.bayesian.prior import Pow2Distance
+from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.clustering import sigma_join
 from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.greedy_round import cluster_round
@@ -26,7 +26,7 @@ def network() -> nn.Module:
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(32, 10), nn.Linear(10, 10), nn.Linear(10, 10))
     model[4].weight = model[3].weight
     to_bayesian(model)
-    set_sigma(model, Pow2Distance())
+    set_sigma(model, Pow2DistancePrior())
     return model
 
 

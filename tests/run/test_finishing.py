@@ -51,7 +51,7 @@ Start = Callable[..., Finished]
 def start(composed: Compose) -> Start:
     def begin(folder: Path, *overrides: str, resume: bool = False) -> Finished:
         cfg = composed(*OVERRIDES, *overrides)
-        adamw = {"_target_": "pwfn.training.optimizer.AdamW", "lr": 0.05, "weight_decay": 0.1, "clip_norm": 1.0}
+        adamw = {"_target_": "pwfn.training.AdamW", "lr": 0.05, "weight_decay": 0.1, "clip_norm": 1.0}
         OmegaConf.update(cfg, "finish.optimizer", adamw, merge=False)
         plain = OmegaConf.to_container(cfg, resolve=True)
         return run(build.load(TrainSettings, cfg), plain, folder, name="test", resume=resume)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.posterior import quantized_tensors, set_sigma, to_bayesian
-from pwfn.bayesian.prior import Pow2Distance
+from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.rules import Greedy
 from pwfn.clustering.sigma_join import std_mu
@@ -66,7 +66,7 @@ def loop(
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(30, 20), nn.LayerNorm(20), nn.Linear(20, 10))
     to_bayesian(network)
-    set_sigma(network, Pow2Distance())
+    set_sigma(network, Pow2DistancePrior())
     runner = FakeRunner(network, **runner_options)
     said: list[str] = []
     made = RoundLoop(

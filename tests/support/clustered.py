@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.posterior import quantized_tensors, set_sigma, to_bayesian, to_deterministic
-from pwfn.bayesian.prior import Pow2Distance
+from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.rules import Greedy
 from pwfn.clustering.sigma_join import SigmaJoin, std_mu
@@ -37,7 +37,7 @@ def clustered(
             elif key.endswith("num_batches_tracked"):
                 buffer.fill_(77)
     to_bayesian(network, include=include, exclude=exclude)
-    set_sigma(network, Pow2Distance())
+    set_sigma(network, Pow2DistancePrior())
     tensors = quantized_tensors(network)
     cluster_network(
         tensors,

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pwfn.bayesian.posterior import set_sigma, to_bayesian
-from pwfn.bayesian.prior import Constant
+from pwfn.bayesian.prior import ConstantPrior
 from pwfn.bayesian.regularizer import NoRegularizer
 from pwfn.config import build
 from pwfn.config.build import ConfigError
@@ -91,7 +91,7 @@ def module(weight: float | None) -> BayesianClassifier:
     network = plain()
     state = {name: 2 * value for name, value in network.state_dict().items()}
     to_bayesian(network)
-    set_sigma(network, Constant(1e-3))
+    set_sigma(network, ConstantPrior(1e-3))
     spec = None if weight is None else Distillation(weight, 2.0)
     made = BayesianClassifier(network, NoRegularizer(), distillation=spec)
     if weight is not None:

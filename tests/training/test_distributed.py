@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.posterior import quantized_tensors, set_sigma, to_bayesian
-from pwfn.bayesian.prior import Pow2Distance
+from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.clustering import rules, statistics
 from pwfn.clustering.codebook import AdditivePow2, Codebook
 from pwfn.clustering.fitted_codebook import KMeans
@@ -61,7 +61,7 @@ def bayesian(rank: int) -> nn.Module:
     network[0].to(memory_format=torch.channels_last)
     network[1].running_mean.normal_()
     to_bayesian(network)
-    set_sigma(network, Pow2Distance())
+    set_sigma(network, Pow2DistancePrior())
     return network
 
 

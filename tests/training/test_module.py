@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pwfn.bayesian.posterior import quantized_tensors, sampled, set_sigma, to_bayesian
-from pwfn.bayesian.prior import Constant
-from pwfn.bayesian.regularizer import Linear
+from pwfn.bayesian.prior import ConstantPrior
+from pwfn.bayesian.regularizer import LinearRegularizer
 from pwfn.training.module import BayesianClassifier
 from pwfn.training.optimizer import SGD, AdamW
 from pwfn.training.phase import Phase
@@ -42,8 +42,8 @@ def classifier(strength: float = 2.0**-11) -> BayesianClassifier:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(9, 3))
     to_bayesian(network)
-    set_sigma(network, Constant(1e-3))
-    return BayesianClassifier(network, Linear(strength=strength))
+    set_sigma(network, ConstantPrior(1e-3))
+    return BayesianClassifier(network, LinearRegularizer(strength=strength))
 
 
 def trainer(folder: Path, *callbacks: Callback, **options: Any) -> Trainer:
@@ -71,7 +71,7 @@ def test_gradient_checkpointing_is_refused() -> None:
     to_bayesian(network)
     network.set_grad_checkpointing()
     with pytest.raises(ValueError, match="gradient checkpointing would repeat the forward pass"):
-        BayesianClassifier(network, Linear())
+        BayesianClassifier(network, LinearRegularizer())
 
 
 def test_accumulated_batches_count_the_regularizer_once_a_step(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Ways to compute a draw of weights and its gradients."""

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Sources of images, one a file."""

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Optional analyses of an evaluation, one a file."""
