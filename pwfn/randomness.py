@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from pytorch_lightning import seed_everything
 
 if TYPE_CHECKING:
     pass
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
 
 def seed_run(seed: int) -> None:
     """The same random state on every rank, for a network that is the same on every rank."""
+    from pytorch_lightning import seed_everything  # takes seconds, and only runs need it
+
     seed_everything(seed, workers=True, verbose=False)
     # With it, Lightning's DDP would go back to this state, the same on all ranks, at the start of every fit and test.
     os.environ.pop("PL_GLOBAL_SEED", None)
