@@ -22,7 +22,7 @@ from pwfn.evaluation.analyses.shift_add_report import bill_section
 from pwfn.evaluation.analyses.stop_after_round import frontier_section, saved_rounds
 from pwfn.evaluation.analyses.weight_noise import compared
 from pwfn.evaluation.analyses.weight_noise_report import noise_section
-from pwfn.evaluation.log import log_evaluation
+from pwfn.evaluation.logged_figures import log_evaluation
 from pwfn.evaluation.measure import MEAN, Measured, Setup, measure
 from pwfn.evaluation.metrics import by_class
 from pwfn.evaluation.plots import draw_confusion, draw_reliability, draw_risk_coverage

@@ -22,7 +22,7 @@ from pwfn.clustering.tolerance import SigmaTolerance, Tolerance
 from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.run.cluster_network import cluster_network
 from pwfn.run.finishing import Finishing
-from pwfn.run.schedule import Schedule
+from pwfn.run.schedule import Fit, Schedule
 from pwfn.training.distributed import agree, is_first
 from pwfn.training.optimizer import OptimizerSpec
 from pwfn.training.phase import Phase, TrainingDiverged
@@ -125,16 +125,21 @@ class RoundLoop:
             check_fixed(quantized_tensors(self.network), place.codebook)
 
     def phases(self, index: int) -> list[Phase]:
-        """The fits of one round."""
-        label = f"round {index + 1}/{self.schedule.rounds}"
-        share = self.schedule.share(index)
-        epochs = self.schedule.epochs(index)
-        if self.schedule.training == "joint":
-            return [Phase(label, epochs, self.optimizer, share, noise=self.noise, train_sigma=self.noise)]
-        return [
-            Phase(f"{label} mu", epochs, self.optimizer, share, noise=False, train_sigma=False),
-            Phase(f"{label} sigma", epochs, self.optimizer, share, train_mu=False, train_others=False),
-        ]
+        """Return the phases of one round, one for each of its fits."""
+        return [self._phase(f"round {index + 1}/{self.schedule.rounds}", fit) for fit in self.schedule.fits(index)]
+
+    def _phase(self, label: str, fit: Fit) -> Phase:
+        noise, sigma_alone = self.noise and fit.trains != "mu", fit.trains == "sigma"
+        return Phase(
+            label if fit.trains == "joint" else f"{label} {fit.trains}",
+            fit.epochs,
+            self.optimizer,
+            fit.share,
+            noise=noise,
+            train_sigma=noise,
+            train_mu=not sigma_alone,
+            train_others=not sigma_alone,
+        )
 
     def tolerance_of(self, weights: FlatWeights) -> Tensor:
         """The unit in which a clustering of the network, whose weights these are, would count moves now."""
@@ -186,7 +191,8 @@ class RoundLoop:
                 tolerance=self.tolerance_of,
             )
         except ValueError as error:
-            advice = "; try a smaller optimizer.lr" if self.schedule.epochs(index) else ""
+            trained = any(phase.epochs for phase in self.phases(index))
+            advice = "; try a smaller optimizer.lr" if trained else ""
             raise TrainingDiverged(
                 f"the weights cannot be clustered in round {index + 1}/{self.schedule.rounds}: {error}{advice}"
             ) from error

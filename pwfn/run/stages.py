@@ -19,10 +19,10 @@ from pwfn.monitoring.round_media import RoundView, round_view
 from pwfn.monitoring.run_reporter import RunReporter
 from pwfn.records import files
 from pwfn.records.rounds import RoundRecord, Scores
-from pwfn.run.artifact import write_for_run
 from pwfn.run.lightning_runner import LightningRunner
 from pwfn.run.round_loop import RoundLoop
 from pwfn.run.settings import TrainSettings
+from pwfn.run.write_artifact import write_run_artifact
 from pwfn.training import distributed
 from pwfn.training.distillation import Teacher
 from pwfn.training.phase import Phase
@@ -74,9 +74,8 @@ class Stages:
 
     @property
     def _learns_from_a_teacher(self) -> bool:
-        schedule, weight = self.settings.schedule, self.settings.distillation.weight
-        trains = self.settings.finish.epochs > 0 or any(schedule.epochs(index) for index in range(schedule.rounds))
-        return weight > 0 and trains
+        trains = self.settings.schedule.trains or self.settings.finish.epochs > 0
+        return self.settings.distillation.weight > 0 and trains
 
     def _bring_in_the_teacher(self, weights: Mapping[str, Tensor]) -> None:
         model, data = self.settings.model, self.settings.data
@@ -146,7 +145,7 @@ class Stages:
             saved_networks.save(saver.folder, saver.network, record.round)
             if settings.artifact.every_round and record.fraction < 1:
                 file = f"round_{record.round + 1}.pwfn"
-                write_for_run(
+                write_run_artifact(
                     saver.folder, saver.network, settings, self.plain, self._baseline, record, file=file, last=False
                 )
             self.progress.results(self._baseline, state.records)

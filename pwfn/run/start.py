@@ -40,10 +40,10 @@ from pwfn.records.provenance import Provenance
 from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.records.weight_histogram import WeightHistogram
 from pwfn.report import report_at_end
-from pwfn.run.artifact import ARTIFACT_FACTS, recipe_warnings, write_for_run
 from pwfn.run.lightning_runner import LightningRunner
 from pwfn.run.settings import TrainSettings
 from pwfn.run.stages import Stages
+from pwfn.run.write_artifact import ARTIFACT_FACTS, recipe_warnings, write_run_artifact
 from pwfn.training.module import BayesianClassifier
 from pwfn.training.phase import TrainingDiverged
 from pwfn.training.signals import StopRequest
@@ -205,7 +205,7 @@ def _finish(
     draw_weights(spread, folder / "weights.png")
     write_text(folder / HISTOGRAM, json.dumps(spread.as_dict()) + "\n")
     write_text(folder / LAYERS, csv_text(LAYER_COLUMNS, layer_rows(network, state.before, cover.kinds)))
-    receipt = write_for_run(folder, network, settings, plain, baseline, state.records[-1])
+    receipt = write_run_artifact(folder, network, settings, plain, baseline, state.records[-1])
     facts = _facts(settings, cover, provenance, saver.seconds) | {"artifact": receipt.as_dict()}
     facts["identity"] = asdict(replace(identity, group=settings.logger.group_of(identity.group)))
     said = describe(folder / ARTIFACT)

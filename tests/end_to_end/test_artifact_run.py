@@ -19,8 +19,8 @@ from pwfn.config.preflight import preflight
 from pwfn.data import DataError, Digits, ImageData, Synthetic
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import rebuilt_settings, subject_of
-from pwfn.run.artifact import write_for_run
 from pwfn.run.start import Finished
+from pwfn.run.write_artifact import write_run_artifact
 from tests.support.documents import commands_of
 from tests.support.evaluation import measured, settings
 from tests.support.project import PROJECT, Compose, Program
@@ -96,7 +96,7 @@ def test_other_classes_are_refused_and_another_size_is_said(finished: Finished, 
     run, _ = rebuilt_settings(finished.folder)
     digits = Digits(image_size=32, test_images=50)
     run = replace(run, data=digits)
-    receipt = write_for_run(
+    receipt = write_run_artifact(
         tmp_path,
         finished.network,
         run,

@@ -36,7 +36,7 @@ def recipe_warnings(settings: TrainSettings, network: nn.Module) -> list[str]:
     return []
 
 
-def write_for_run(
+def write_run_artifact(
     folder: Path,
     network: nn.Module,
     settings: TrainSettings,
