@@ -1,4 +1,4 @@
-"""The stages of a run in their order: pretraining, rounds, and what may follow the last clustering."""
+"""Go through the stages of a run: pretraining, rounds, and what may follow the last clustering."""
 
 from __future__ import annotations
 
@@ -30,40 +30,35 @@ from pwfn.training.phase import Phase
 
 @dataclass(frozen=True)
 class Stages:
-    """Each stage does what is left of it, so that a resumed run goes through all of them. Every rank takes part."""
+    """Train a run stage by stage, on every rank.
+
+    Each stage does what is left of it, so that a resumed run goes through all of them. `config` is the resolved
+    configuration, which artifacts keep.
+    """
 
     settings: TrainSettings
-    plain: Any
+    config: dict[str, Any]
     runner: LightningRunner
     saver: Saver
     progress: RunProgress
 
     def pretrain(self) -> None:
-        """The ordinary training, if any; then the scores everything is compared with, and the starting sigmas."""
-        settings, saver = self.settings, self.saver
+        """Train as an ordinary network, if asked to; then measure the baseline and set the starting sigmas."""
+        saver = self.saver
         state, place = saver.state, saver.state.place
-        self.progress.start_run(settings.epochs_of_rounds, rounds_done=len(state.records))
+        self.progress.start_run(self.settings.epochs_of_rounds, rounds_done=len(state.records))
         if place.round != PRETRAINING:
             if self._learns_from_a_teacher:
                 self._bring_in_the_teacher(saved_networks.read_pretrained(saver.folder))
             return
         if place.phase == 0:
-            pretraining = Phase(
-                "pretraining",
-                settings.pretrain.epochs,
-                settings.pretrain.optimizer,
-                noise=False,
-                train_sigma=False,
-                lr_key="pretrain.optimizer.lr",
-            )
-            self.progress.start_phase("pretraining", pretraining.epochs)
-            self.runner.fit(pretraining)
+            self._fit_pretraining()
             place.phase = 1
         self.progress.status("testing")
         state.baseline = self.runner.test()
         saver.between_fits()
         self.progress.say(f"before compression: top1 {state.baseline.top1:.2f} %, loss {state.baseline.loss:.4f}")
-        set_sigma(saver.network, settings.prior)
+        set_sigma(saver.network, self.settings.prior)
         if distributed.is_first():
             state.before = FlatWeights.of(quantized_tensors(saver.network)).mu.cpu()
             saved_networks.save_pretrained(saver.folder, saver.network)
@@ -71,6 +66,14 @@ class Stages:
             self._bring_in_the_teacher(plain_state(saver.network))
         place.next_round(None)
         saver.between_fits(always=True)
+
+    def _fit_pretraining(self) -> None:
+        spec = self.settings.pretrain
+        self.progress.start_phase("pretraining", spec.epochs)
+        means_alone = {"noise": False, "train_sigma": False}
+        self.runner.fit(
+            Phase("pretraining", spec.epochs, spec.optimizer, lr_key="pretrain.optimizer.lr", **means_alone)
+        )
 
     @property
     def _learns_from_a_teacher(self) -> bool:
@@ -88,11 +91,13 @@ class Stages:
         )
 
     def rounds(self, reporter: RunReporter | None) -> None:
-        """The rounds, and what follows the last of them. A round's files are written before its checkpoint, which has all
-        that they say.
+        """Train and cluster all rounds, then finish what is not quantized, if asked to.
+
+        The files of a round are written before its checkpoint, which has all that they say. `reporter` is given on rank
+        0 alone.
         """
         loop, state = self._loop(reporter), self.saver.state
-        self.progress.results(self._baseline, state.records)
+        self.progress.results(self.baseline, state.records)
         for outcome in loop.rounds():
             record = outcome.record
             distributed.check_same(self.saver.network, f"after the clustering of round {record.round + 1}")
@@ -138,7 +143,7 @@ class Stages:
         reporter: RunReporter | None,
         view: RoundView | None = None,
     ) -> None:
-        """Write down what a round or the finishing has come to; raises Stopped where the run is to end for it."""
+        """Write the record of a round or of the finishing everywhere; raises Stopped where the run is to end for it."""
         settings, saver, state = self.settings, self.saver, self.saver.state
         state.add(record, clusters)
         if reporter:
@@ -146,17 +151,17 @@ class Stages:
             if settings.artifact.every_round and record.fraction < 1:
                 file = f"round_{record.round + 1}.pwfn"
                 write_run_artifact(
-                    saver.folder, saver.network, settings, self.plain, self._baseline, record, file=file, last=False
+                    saver.folder, saver.network, settings, self.config, self.baseline, record, file=file, last=False
                 )
-            self.progress.results(self._baseline, state.records)
+            self.progress.results(self.baseline, state.records)
             self.progress.finish_round(reporter.add(record, clusters, view))
         saver.between_fits(always=True)
-        self._judge()
+        self._guard_accuracy()
 
-    def _judge(self) -> None:
-        """Say what the last round cost, quiet or not, if that is much."""
+    def _guard_accuracy(self) -> None:
+        """Warn of a last round that lost much accuracy, quiet or not, and stop the run if it should."""
         guard, records = self.settings.costly_round, self.saver.state.records
-        complaint = guard.complaint(records, self._baseline)
+        complaint = guard.complaint(records, self.baseline)
         if complaint is None:
             return
         if distributed.is_first():
@@ -165,7 +170,8 @@ class Stages:
             raise guard.stopped(complaint)
 
     @property
-    def _baseline(self) -> Scores:
+    def baseline(self) -> Scores:
+        """The scores of the pretrained network."""
         baseline = self.saver.state.baseline
         assert baseline is not None  # known from the end of the pretraining on
         return baseline
