@@ -19,6 +19,7 @@ from pwfn.config import build
 from pwfn.data import DataError, ImageData
 from pwfn.data.module import ImageDataModule
 from pwfn.evaluation.settings import EvaluateSettings
+from pwfn.models.meta_build import build_without_weights
 from pwfn.models.precision import AUTOCAST
 from pwfn.models.timm_model import build_bayesian, data_config
 from pwfn.records import files
@@ -82,7 +83,7 @@ def _of_run(settings: EvaluateSettings) -> Subject:
         title=str(folder),
         of="the run's last record",
         folder=Path(settings.output or folder / FOLDER),
-        data=ImageDataModule(saved.data, data_config(_network(saved, "meta")), saved.seed),
+        data=ImageDataModule(saved.data, _data_config(saved), saved.seed),
         networks=networks,
         learned=() if not_learned else tuple(name for name in (TRAINED, CLUSTERED) if name in networks),
         recorded=recorded,
@@ -105,11 +106,15 @@ def _summary(folder: Path) -> tuple[Scores | None, dict[str, Any]]:
         raise saved_run.NotAFinishedRun(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
 
 
-def _network(saved: TrainSettings, device: str = "cpu") -> nn.Module:
+def _network(saved: TrainSettings) -> nn.Module:
     data = saved.data
-    return build_bayesian(
-        saved.model, num_classes=data.num_classes, in_chans=data.channels, load_weights=False, device=device
-    )
+    return build_bayesian(saved.model, num_classes=data.num_classes, in_chans=data.channels, load_weights=False)
+
+
+def _data_config(saved: TrainSettings) -> dict[str, Any]:
+    data = saved.data
+    network, _ = build_without_weights(saved.model, num_classes=data.num_classes, in_chans=data.channels)
+    return data_config(network)
 
 
 def _saved(folder: Path, saved: TrainSettings, round_index: int, file: str) -> nn.Module:

@@ -1,4 +1,4 @@
-"""What a dry run says and leaves: `python train.py dry_run=true`."""
+"""Print and write what a dry run finds (`dry_run=true`)."""
 
 from __future__ import annotations
 
@@ -43,15 +43,17 @@ LAYER_COLUMNS = by_key(
 )
 
 
-def dry_run(settings: TrainSettings, plain: Any, folder: Path, console: Console | None = None) -> list[DryRunRecord]:
-    """Cluster a network through all rounds without training; print what comes of it and leave it in `folder`."""
+def dry_run(
+    settings: TrainSettings, config: dict[str, Any], folder: Path, console: Console | None = None
+) -> list[DryRunRecord]:
+    """Cluster a network through all rounds without training; print the figures and write them to `folder`."""
     console = console or Console()
     seed_run(settings.seed)
     data = settings.data
     network = build_bayesian(settings.model, num_classes=data.classes_if_known, in_chans=data.channels)
     alarms = _alarms(settings, network)
     cover = coverage(network)
-    saved_config.write_config(folder, plain)
+    saved_config.write_config(folder, config)
     write_coverage(cover, folder)
     if not settings.quiet:
         for alarm in alarms:
@@ -59,29 +61,40 @@ def dry_run(settings: TrainSettings, plain: Any, folder: Path, console: Console 
         show_coverage(cover, headline(settings, network), console)
     set_sigma(network, settings.prior)
     run = DryRun(network, settings, _gradients(settings, network))
-    unit = settings.tolerance.unit
-    records: list[DryRunRecord] = []
-    for record in run.rounds():
-        records.append(record)
-        write_rounds(records, folder)
-        if not settings.quiet:
-            show(console, round_line(record))
+    records = _rounds(run, folder, None if settings.quiet else console)
     layers = run.layers()
     write_text(folder / "layers.csv", csv_text(LAYER_COLUMNS, map(asdict, layers)))
     last = records[-1].flat()
     write_result(folder, records[-1].size.entropy_mb, {key: last[key] for key in FIGURES})
-    for part in (
+    _show_result(console, run, records, layers, settings.tolerance.unit)
+    for alarm in alarms:
+        show(console, alarm, ALARM)
+    show(console, f"Files in {folder}: {', '.join(sorted(p.name for p in folder.iterdir() if p.is_file()))}")
+    return records
+
+
+def _rounds(run: DryRun, folder: Path, console: Console | None) -> list[DryRunRecord]:
+    """Go through the rounds and write each when it ends, with a line on the console if there is one."""
+    records: list[DryRunRecord] = []
+    for record in run.rounds():
+        records.append(record)
+        write_rounds(records, folder)
+        if console is not None:
+            show(console, round_line(record))
+    return records
+
+
+def _show_result(
+    console: Console, run: DryRun, records: Sequence[DryRunRecord], layers: Sequence[TensorMove], unit: str
+) -> None:
+    for table in (
         size_table(records, run.per_tensor),
         distance_table(records, unit),
         layers_table(layers[:DISPLACED], unit),
     ):
         show(console, "")
-        show(console, part)
-    show(console, "\n" + conclusion(records[-1], cover.covered, run.zeros, unit, run.per_tensor))
-    for alarm in alarms:
-        show(console, alarm, ALARM)
-    show(console, f"Files in {folder}: {', '.join(sorted(p.name for p in folder.iterdir() if p.is_file()))}")
-    return records
+        show(console, table)
+    show(console, "\n" + conclusion(records[-1], run.start.mu.numel(), run.zeros, unit, run.per_tensor))
 
 
 def _gradients(settings: TrainSettings, network: nn.Module) -> Gradients | None:

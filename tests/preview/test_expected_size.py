@@ -13,6 +13,7 @@ from scipy.stats import entropy
 from torch import nn
 
 from pwfn.bayesian.posterior import to_bayesian
+from pwfn.errors import RunError
 from pwfn.preview.expected_size import expected_size, other_bytes, symbol_counts
 
 
@@ -93,3 +94,24 @@ def test_other_bytes_count_the_dtype() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3).to(torch.bfloat16))
     to_bayesian(model)
     assert other_bytes(model) == 6 * 2
+
+
+class Extra(nn.Linear):
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": 1}
+
+    def set_extra_state(self, state: object) -> None:
+        del state
+
+
+def test_a_state_that_is_no_tensor_is_refused_in_one_line() -> None:
+    model = nn.Sequential(Extra(3, 3))
+    to_bayesian(model)
+    with pytest.raises(RunError, match=r"'0._extra_state' of the state dict is no tensor"):
+        other_bytes(model)
+
+
+def test_parameters_without_a_shape_count_nothing() -> None:
+    model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.LazyLinear(4))
+    to_bayesian(model)
+    assert other_bytes(model) == 0
