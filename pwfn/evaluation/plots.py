@@ -13,7 +13,7 @@ from pwfn.evaluation.measure import SAMPLE, Measured, Row
 from pwfn.evaluation.metrics import bin_of, confusion, risk_coverage
 from pwfn.monitoring.plots import BLUE, GREEN, GREY, INK, ORANGE, save, tidy
 
-COLOURS = {"pretrained": GREY, "trained": BLUE, "clustered": ORANGE}
+COLORS = {"pretrained": GREY, "trained": BLUE, "clustered": ORANGE}
 SETTLED = 0.1  # from this coverage on, the whole curve of risk is in the picture
 MOST_NAMED = 30  # classes whose names and counts a confusion matrix has room for
 
@@ -40,7 +40,7 @@ def _reliability(top: Axes, bottom: Axes, row: Row, bins: int) -> None:
         100 * np.bincount(place, weights=x, minlength=bins)[used] / count[used] for x in (one.hit1, one.confidence)
     )
     left, width = 100 * np.arange(bins)[used] / bins, 100 / bins
-    top.bar(left, right, width, align="edge", color=COLOURS.get(row.network, GREEN), alpha=0.75, edgecolor="white")
+    top.bar(left, right, width, align="edge", color=COLORS.get(row.network, GREEN), alpha=0.75, edgecolor="white")
     top.plot(sure, right, ".", color=INK, markersize=5)
     top.plot([0, 100], [0, 100], color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     bottom.bar(left, 100 * count[used] / len(one), width, align="edge", color=GREY, edgecolor="white")
@@ -64,7 +64,7 @@ def draw_risk_coverage(measured: Measured, path: Path) -> None:
             100 * coverage,
             100 * risk,
             where="post",
-            color=COLOURS.get(row.network, GREEN),
+            color=COLORS.get(row.network, GREEN),
             linestyle="-" if row.answers.member_top1 is None else (0, (4, 2)),
             linewidth=1.6,
             label=f"{row.network}, {row.mode} (area {100 * (row.figures['aurc'] or 0):.3f} %)",

@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 
 # Told apart by color-blind readers (after Okabe and Ito, darkened to 3:1 against white, lightened against black) and,
 # as color alone is never enough, by the shape that goes with each.
-COLOURS = {
+COLORS = {
     "light": ["#0072B2", "#D55E00", "#007A5A", "#A3518A", "#7A6200", "#3F7FA6", "#5B4B9A", "#555555"],
     "dark": ["#56B4E9", "#F0883E", "#2FBF8F", "#DE9AC4", "#E3CC3C", "#9AD0F5", "#B3A5F0", "#BBBBBB"],
 }

@@ -21,7 +21,7 @@ from pwfn.records.rounds import COLUMNS
 from pwfn.report.collect import FAILED, FINISHED, UNFINISHED, WITHOUT_TRAINING, Job, Run, find_runs, read_run
 from pwfn.report.compare import FIGURES, Cell, Heading, difference_cells, differences, figure_cells
 from pwfn.report.details import as_json, details
-from pwfn.report.figures import COLOURS, SHAPES, charts, plotly_js
+from pwfn.report.figures import COLORS, SHAPES, charts, plotly_js
 
 MOST_BYTES = 3_000_000  # of the details of all runs together, so that the page stays below 6 MB
 X_AXIS = ("round", "fraction")  # of the curves
@@ -165,7 +165,7 @@ def _data(rows: Sequence[Row], differing: Sequence[Heading]) -> str:
             texts[index] = text
     shared = {
         "charts": charts(),
-        "colors": COLOURS,
+        "colors": COLORS,
         "shapes": SHAPES,
         "keys": [heading.key for heading in (*differing, *FIGURES)],
         "groups": [[i, heading.text] for i, heading in enumerate(differing) if _groups(rows, i)],

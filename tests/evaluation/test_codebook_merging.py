@@ -17,7 +17,7 @@ import pwfn
 from pwfn.bayesian.posterior import quantized_tensors, to_bayesian
 from pwfn.data import Synthetic
 from pwfn.errors import RunError
-from pwfn.evaluation.analyses.codebook_merging import apply_merges, merges_down_to, usage
+from pwfn.evaluation.analyses.codebook.merging import apply_merges, merges_down_to, usage
 from pwfn.evaluation.settings import CodebookSpec, NoiseLevels, PruneCodebook
 from pwfn.run.start import Finished
 from tests.support.clustered import clustered

@@ -12,8 +12,15 @@ import torch
 from matplotlib.image import imread
 from scipy.ndimage import gaussian_filter, rotate
 
-from pwfn.evaluation.analyses.corruptions import CORRUPTIONS, CorruptedImages, blur, contrast, noise, rotation
-from pwfn.evaluation.analyses.corruptions_report import corruptions_section
+from pwfn.evaluation.analyses.corruptions import (
+    CORRUPTIONS,
+    CorruptedImages,
+    CorruptedTestImages,
+    blur,
+    contrast,
+    noise,
+    rotation,
+)
 from pwfn.evaluation.measure import Setup, measure
 from pwfn.evaluation.predict import LabeledImages
 from pwfn.evaluation.settings import Corruptions
@@ -79,7 +86,7 @@ def test_the_table_is_that_of_a_loop(finished_run: Finished, tmp_path: Path) -> 
     one = settings(run=str(finished_run.folder), corruptions=chosen, samples=2, output=str(tmp_path))
     setup = Setup.of(one, subject_of(one))
     measured = measure(setup)
-    section = corruptions_section(setup, measured)
+    section = CorruptedTestImages(one).run(setup, measured)
     with (tmp_path / "corruptions.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 3 * 3 == len(section.content) and json.dumps(section.content)

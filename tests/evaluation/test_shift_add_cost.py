@@ -16,8 +16,8 @@ from matplotlib.image import imread
 from torch import nn
 
 from pwfn.bayesian.posterior import quantized_tensors, to_bayesian
-from pwfn.evaluation.analyses.shift_add_cost import bill, signed_digits, weight_uses
-from pwfn.evaluation.analyses.shift_add_report import bill_csv, bill_sentence
+from pwfn.evaluation.analyses.shift_add.cost import count_operations, signed_digits, weight_uses
+from pwfn.evaluation.analyses.shift_add.report import bill_csv, bill_sentence
 from pwfn.run.start import Finished
 from tests.support import oracles
 from tests.support.clustered import clustered
@@ -57,7 +57,7 @@ def test_uses_of_hand_computed_layers() -> None:
 
     network = Network()
     to_bayesian(network)
-    counted = bill(network, torch.zeros(1, 4, 9, 7))
+    counted = count_operations(network, torch.zeros(1, 4, 9, 7))
     macs = {layer.name: layer.cost.macs for layer in counted.layers}
     assert macs == {
         "layers.conv": 6 * 4 * 3 * 3 * 5 * 4,
@@ -91,7 +91,7 @@ def test_every_product_is_where_it_belongs() -> None:
         tally[min(5, naive_digits(network[0].weight[o, i, y, x].item()))] += 1
     for o, i in product(range(5), range(48)):
         tally[min(5, naive_digits(network[2].weight[o, i].item()))] += 1
-    total = bill(network, torch.zeros(1, 2, 4, 4)).total
+    total = count_operations(network, torch.zeros(1, 2, 4, 4)).total
     assert [total.skipped, total.one, total.two, total.three, total.four, total.left] == list(tally.values())
     assert total.macs == sum(tally.values()) and total.accumulations == total.macs - tally[0]
     assert total.shifts == sum(n * tally[n] for n in range(1, 5))
@@ -105,7 +105,7 @@ def test_every_product_is_where_it_belongs() -> None:
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_efficientnet"])
 def test_clustered_networks_of_three_families(name: str) -> None:
     network = clustered(name)
-    total = (counted := bill(network, torch.zeros(1, 3, 160, 160))).total
+    total = (counted := count_operations(network, torch.zeros(1, 3, 160, 160))).total
     assert total.left == 0 and counted.uncounted == []
     assert total.macs == total.skipped + total.one + total.two + total.three + total.four
     rows = list(csv.DictReader(bill_csv(counted).splitlines()))
@@ -116,7 +116,7 @@ def test_clustered_networks_of_three_families(name: str) -> None:
 
 def test_layers_that_compute_with_other_weights_are_said() -> None:
     network = clustered("test_nfnet")
-    names = bill(network, torch.zeros(1, 3, 160, 160)).uncounted
+    names = count_operations(network, torch.zeros(1, 3, 160, 160)).uncounted
     assert names and all("conv" in name or "downsample" in name for name in names)
 
 

@@ -12,9 +12,8 @@ from matplotlib.image import imread
 
 from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.checkpoint.saved_run import NotAFinishedRun
-from pwfn.evaluation.analyses.weight_noise import NoisePoint, noisy, scales
-from pwfn.evaluation.analyses.weight_noise_report import noise_section
-from pwfn.evaluation.measure import Setup
+from pwfn.evaluation.analyses.weight_noise import NoisePoint, WeightNoise, noisy, scales
+from pwfn.evaluation.measure import Measured, Setup
 from pwfn.evaluation.settings import NoiseLevels
 from pwfn.evaluation.subject import subject_of
 from pwfn.randomness import mixed_seed
@@ -50,7 +49,9 @@ def naive_top1(setup: Setup, name: str, kind: str, level: float, draw: int) -> f
 
 @pytest.mark.slow
 def test_the_curves_are_those_of_networks_changed_by_hand(setup: Setup) -> None:
-    section = noise_section(setup, {"pretrained": 50.0, "clustered": 50.0})
+    half = Scores(50.0, 100.0, 1.0)
+    without_noise = Measured([], [], {"pretrained": half, "clustered": half}, images=0)
+    section = WeightNoise(setup.settings).run(setup, without_noise)
     folder = setup.subject.folder
     with (folder / "noise.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -19,8 +19,8 @@ from pwfn.bayesian.coverage import Coverage, coverage
 from pwfn.bayesian.posterior import QUANTISED_TYPES, to_bayesian
 from pwfn.config import build
 from pwfn.data import ImageFolder, Synthetic
+from pwfn.models import meta_build
 from pwfn.models.timm_model import ModelError, ModelSpec, build_bayesian
-from pwfn.preview import inspection
 from pwfn.preview.inspection import COVERAGE_COLUMNS, coverage_rows, inspect, show_coverage
 from pwfn.run.settings import TrainSettings
 from tests.support.project import Compose, Program
@@ -218,7 +218,7 @@ def test_no_weights_are_read(composed: Compose, tmp_path: Path, monkeypatch: pyt
         seen.append(options)
         return build_bayesian(spec, **options)
 
-    monkeypatch.setattr(inspection, "build_bayesian", building)
+    monkeypatch.setattr(meta_build, "build_bayesian", building)
     assert inspect(made, {}, tmp_path / "run", Console(quiet=True)).share > 0.99
     assert [(options["device"], options["load_weights"]) for options in seen] == [("meta", False)]
 

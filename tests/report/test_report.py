@@ -21,7 +21,7 @@ from pwfn.report import REPORT, report_at_end
 from pwfn.report.collect import find_runs, read_run
 from pwfn.report.compare import FIGURES, differences, figures
 from pwfn.report.details import as_json, details, repeat
-from pwfn.report.figures import COLOURS, SHAPES
+from pwfn.report.figures import COLORS, SHAPES
 from pwfn.report.page import NoReport, read_runs, short_paths, write_report
 from pwfn.run.start import Finished
 from tests.support.report_runs import EVIL, Page, copy_run, make_sweep
@@ -267,10 +267,10 @@ def _luminance(color: str) -> float:
 def test_every_color_is_seen_on_its_paper_and_has_a_shape_of_its_own(scheme: str, paper: str) -> None:
     style = (Path(report.__file__).parent / "assets/page.css").read_text()
     assert f"--paper: {paper}" in style
-    for color in COLOURS[scheme]:
+    for color in COLORS[scheme]:
         low, high = sorted((_luminance(color), _luminance(paper)))
         assert (high + 0.05) / (low + 0.05) >= 3, color  # WCAG 2.1, 1.4.11
-    assert len(set(COLOURS[scheme])) == len(COLOURS[scheme]) == len(set(SHAPES)) == len(SHAPES)
+    assert len(set(COLORS[scheme])) == len(COLORS[scheme]) == len(set(SHAPES)) == len(SHAPES)
 
 
 def test_configs_are_flattened_with_their_lists_whole() -> None:

@@ -1,4 +1,4 @@
-"""What one image costs: the multiplications by weights of a float network, and the shifts and adds that take their place.
+"""Count the multiplications by weights for one image, and the shifts and adds that replace them.
 
 A value that is ±2^i ± 2^j ... with d terms (its canonical signed digits, the fewest there are) turns a multiplication into
 d shifts and d - 1 adds; zero turns it into nothing at all. docs/evaluation.md states what is assumed.
@@ -26,7 +26,7 @@ MOST_DIGITS = 4  # of a codebook entry; a value with more stays a multiplication
 
 
 def signed_digits(values: NDArray[np.float32]) -> NDArray[np.int64]:
-    """How many powers of two, added or subtracted, each float32 value needs at least; 0 for zero (Reitwiesner 1960)."""
+    """Count the powers of two, added or subtracted, that each float32 value needs at least (Reitwiesner 1960)."""
     mantissa, _ = np.frexp(values.astype(np.float64))
     number = np.abs(np.ldexp(mantissa, 24)).astype(np.int64)  # the significand as a whole number
     digits: NDArray[np.int64] = np.bitwise_count(number ^ (3 * number)).astype(np.int64)
@@ -35,10 +35,10 @@ def signed_digits(values: NDArray[np.float32]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Cost:
-    """Operations with the weights of one layer, or of all, for one image. Bits are those of the layer's weights and bias.
+    """Count the operations with the weights of one layer, or of all, for one image.
 
     Of the `macs` (multiply and accumulate) of the float network, `skipped` have weight zero, `one` to `four` are that many
-    shifts, and `left` stay multiplications.
+    shifts, and `left` stay multiplications. The bits are those of the layer's weights and bias.
     """
 
     macs: int = 0
@@ -54,28 +54,31 @@ class Cost:
 
     @property
     def shifts(self) -> int:
+        """Shifts by a power of two."""
         return self.one + 2 * self.two + 3 * self.three + 4 * self.four
 
     @property
     def adds(self) -> int:
-        """Within products; each product that is not skipped is then accumulated by one add more, as in the float network."""
+        """Adds within products; each product that is not skipped is then accumulated by one add more."""
         return self.two + 2 * self.three + 3 * self.four
 
     @property
     def accumulations(self) -> int:
+        """Products that are added up."""
         return self.macs - self.skipped
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
 
     def flat(self) -> dict[str, float]:
+        """Return a row of bill.csv."""
         own = {one.name: getattr(self, one.name) for one in fields(self)}
         return {**own, "shifts": self.shifts, "adds": self.adds, "accumulations": self.accumulations}
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer; `uses` is how often each of its weights is multiplied for one image."""
+    """Hold the cost of one layer; `uses` is how often each of its weights is multiplied for one image."""
 
     name: str
     weights: int
@@ -84,19 +87,20 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Bill:
-    """All layers that could be counted; `uncounted` names quantized tensors that no counted layer multiplies by."""
+class OperationCounts:
+    """Hold all layers that could be counted; `uncounted` names quantized tensors that none of them multiplies by."""
 
     layers: list[Layer]
     uncounted: list[str]
 
     @property
     def total(self) -> Cost:
+        """The cost of all layers together."""
         return sum((layer.cost for layer in self.layers), Cost())
 
 
-def bill(network: nn.Module, image: Tensor) -> Bill:
-    """The bill of a Bayesian network at its mean weights, from one forward pass of `image` [1, C, H, W]."""
+def count_operations(network: nn.Module, image: Tensor) -> OperationCounts:
+    """Count the operations of a Bayesian network at its mean weights, in one forward pass of `image` [1, C, H, W]."""
     uses = weight_uses(network, image)
     tensors = quantized_tensors(network)
     counts = {id(tensor.gaussian): value_counts(tensor.mu) for tensor in tensors}
@@ -114,7 +118,7 @@ def bill(network: nn.Module, image: Tensor) -> Bill:
         costs.setdefault(layer, [0, 0, Cost()])
         before = costs[layer]
         costs[layer] = [before[0] + int(occur.sum()), max(before[1], times or 0), before[2] + cost]
-    return Bill([Layer(name, *one) for name, one in costs.items()], uncounted)
+    return OperationCounts([Layer(name, *one) for name, one in costs.items()], uncounted)
 
 
 def _cost(values: Any, occur: Any, times: int, width: int, bits: dict[float, float]) -> Cost:
@@ -127,7 +131,7 @@ def _cost(values: Any, occur: Any, times: int, width: int, bits: dict[float, flo
 
 
 def _code_lengths(counts: list[tuple[Tensor, Tensor]]) -> dict[float, float]:
-    """-log2 of each value's share of all weights: the bits that an ideal code of the whole network gives it."""
+    """Return -log2 of each value's share of all weights: the bits that an ideal code of the whole network gives it."""
     totals: dict[float, int] = {}
     for values, occur in counts:
         for value, count in zip(values.tolist(), occur.tolist(), strict=True):
@@ -138,7 +142,9 @@ def _code_lengths(counts: list[tuple[Tensor, Tensor]]) -> dict[float, float]:
 
 @torch.no_grad()
 def weight_uses(network: nn.Module, image: Tensor) -> dict[int, int]:
-    """How often each weight of a linear or convolution layer is multiplied for one image, by the id of its Gaussian.
+    """Count how often each weight of a linear or convolution layer is multiplied for one image.
+
+    The keys are the ids of the Gaussians.
 
     Every weight of such a layer is used equally often: at each place of the output of a convolution (positions of padding
     included, as is usual), at each place of the input of a transposed one, for each row that a linear layer is given.

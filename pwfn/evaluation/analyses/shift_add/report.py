@@ -1,9 +1,7 @@
-"""The shift-add bill for the console, as bill.csv and as one picture."""
+"""Report what one image costs in shifts and adds: a table, bill.csv and a picture."""
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +9,11 @@ import torch
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from pwfn.evaluation.analyses.shift_add_cost import Bill, Cost, Layer, bill
-from pwfn.evaluation.measure import Setup
+from pwfn.evaluation.analyses.analysis import Analysis
+from pwfn.evaluation.analyses.shift_add.cost import Cost, Layer, OperationCounts, count_operations
+from pwfn.evaluation.measure import Measured, Setup
 from pwfn.evaluation.subject import CLUSTERED
-from pwfn.evaluation.tables import Section, plain_table
+from pwfn.evaluation.tables import Section, csv_of, new_table
 from pwfn.monitoring.plots import INK, save, tidy
 from pwfn.records.files import write_text
 
@@ -30,42 +29,42 @@ PARTS = {
 }
 
 
-def bill_section(setup: Setup) -> Section:
-    """Count, draw and write, for the clustered network and one image."""
-    size = setup.subject.data.config["input_size"]
-    network = setup.network(CLUSTERED)
-    counted = bill(network, torch.zeros(1, *size, device=setup.on.device))
-    folder = setup.subject.folder
-    write_text(folder / "bill.csv", bill_csv(counted))
-    draw_bill(counted, folder / "bill.png")
-    if counted.uncounted:
-        names = ", ".join(counted.uncounted[:4]) + (" ..." if len(counted.uncounted) > 4 else "")
-        setup.subject.notes.append(f"Not in the bill, for no layer that can be counted multiplies by them: {names}.")
-    content = {"total": counted.total.flat(), "uncounted": counted.uncounted}
-    return Section("bill", content, (bill_table(counted), bill_sentence(counted.total)))
+class ShiftAddCost(Analysis):
+    """Count for the clustered network what one image costs in shifts and adds, layer by layer."""
+
+    @property
+    def wanted(self) -> bool:
+        return self.settings.bill
+
+    def run(self, setup: Setup, measured: Measured) -> Section:
+        del measured  # one image of zeros is enough to count
+        size, subject = setup.subject.data.config["input_size"], setup.subject
+        counted = count_operations(setup.network(CLUSTERED), torch.zeros(1, *size, device=setup.on.device))
+        write_text(subject.folder / "bill.csv", bill_csv(counted))
+        draw_bill(counted, subject.folder / "bill.png")
+        if counted.uncounted:
+            names = ", ".join(counted.uncounted[:4]) + (" ..." if len(counted.uncounted) > 4 else "")
+            subject.notes.append(f"Not in the bill, for no layer that can be counted multiplies by them: {names}.")
+        content = {"total": counted.total.flat(), "uncounted": counted.uncounted}
+        return Section("bill", content, (bill_table(counted), bill_sentence(counted.total)))
 
 
-def bill_csv(counted: Bill) -> str:
-    """A row for each layer, and one for all."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+def bill_csv(counted: OperationCounts) -> str:
+    """Return the text of bill.csv: a row for each layer, and one for all."""
     everything = Layer("total", sum(layer.weights for layer in counted.layers), 0, counted.total)
-    for number, layer in enumerate((*counted.layers, everything)):
-        flat = layer.cost.flat()
-        if number == 0:
-            writer.writerow(["layer", "weights", "uses", *flat])
-        writer.writerow([layer.name, layer.weights, layer.uses or "", *flat.values()])
-    return text.getvalue()
+    layers = (*counted.layers, everything)
+    rows = ([layer.name, layer.weights, layer.uses or "", *layer.cost.flat().values()] for layer in layers)
+    return csv_of(["layer", "weights", "uses", *counted.total.flat()], rows)
 
 
-def bill_table(counted: Bill) -> Table:
-    """The most expensive layers, and all of them together."""
+def bill_table(counted: OperationCounts) -> Table:
+    """Return a table of the most expensive layers, and of all of them together."""
     title = "shift-add bill of one image"
     shown = sorted(counted.layers, key=lambda layer: -layer.cost.macs)[:MOST_LAYERS]
     if len(shown) < len(counted.layers):
         title += f" ({len(shown)} largest of {len(counted.layers)} layers)"
     shares = ("zero\n%", "1 shift\n%", "2\n%", "3, 4\n%", "mult.\n%")
-    table = plain_table("layer", "mult.\n10³", *shares, "float\nkbit", "entropy\nkbit", title=title)
+    table = new_table("layer", "mult.\n10³", *shares, "float\nkbit", "entropy\nkbit", title=title)
     for name, cost in (*((layer.name[-24:], layer.cost) for layer in shown), ("total", counted.total)):
         parts = (cost.skipped, cost.one, cost.two, cost.three + cost.four, cost.left)
         table.add_row(
@@ -79,6 +78,7 @@ def bill_table(counted: Bill) -> Table:
 
 
 def bill_sentence(total: Cost) -> str:
+    """Say what one image costs."""
     left = f", {total.left:,} multiplications stay" if total.left else ""
     return (
         f"One image: instead of {total.macs:,} multiplications by weights {total.shifts:,} shifts and {total.adds:,} adds "
@@ -88,8 +88,8 @@ def bill_sentence(total: Cost) -> str:
     )
 
 
-def draw_bill(counted: Bill, path: Path) -> None:
-    """What became of the multiplications of each layer, in the order of the network, as a PNG."""
+def draw_bill(counted: OperationCounts, path: Path) -> None:
+    """Draw what replaces the multiplications of each layer, in the order of the network, as a PNG."""
     layers = [layer for layer in counted.layers if layer.cost.macs]
     named = len(layers) <= NAMED
     figure = Figure(figsize=(10, 5), dpi=150, layout="constrained")

@@ -1,4 +1,4 @@
-"""Codebook surgery: who uses which entry, what it costs to merge entries, and a network with fewer of them."""
+"""Count the weights at each entry of a codebook, price merges of entries, and apply them to a network."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ MOST_ENTRIES = 1 << 16  # more distinct values are no codebook
 
 @dataclass(frozen=True)
 class Usage:
-    """The codebook of a network and who uses it.
+    """Hold the codebook of a network and the weights at its entries.
 
-    `values` [K] ascending; `layers`, the names of the tensors; `counts` [layers, K] weights; `stiffness` [K], times a
-    distance, is what it costs to move all weights of an entry so far: in sigmas the sum of 1/sigma over them (sigma at
-    least 2^-20, as in clustering), in weight units their number.
+    Attributes:
+        values: the entries [K], ascending.
+        layers: the names of the tensors.
+        counts: weights at each entry [layers, K].
+        stiffness: what it costs to move all weights of an entry by a distance of 1 [K]: in sigmas the sum of 1/sigma
+            over them (sigma at least 2^-20, as in clustering), in weight units their number.
     """
 
     values: NDArray[np.float32]
@@ -34,13 +37,14 @@ class Usage:
 
     @property
     def totals(self) -> Whole:
+        """The weights at each entry [K]."""
         totals: Whole = self.counts.sum(0)
         return totals
 
 
 @dataclass(frozen=True)
 class Merge:
-    """All weights of the entry `value` go to the entry `into`; `cost` is the sum of their moves."""
+    """Move all weights of the entry `value` to the entry `into`; `cost` is the sum of their moves."""
 
     value: float
     into: float
@@ -68,12 +72,19 @@ def usage(network: nn.Module, *, in_sigmas: bool) -> Usage:
 
 
 def places(values: Tensor, weights: Tensor) -> Tensor:
-    """The index of each weight, flat, in the sorted values; each must be one of them."""
+    """Return the index of each weight, flat, in the sorted values; each must be one of them."""
     return torch.searchsorted(values, weights.detach().flatten() + 0.0)
 
 
 def cheapest_merge(values: Numbers, stiffness: Numbers, totals: Whole, index: int) -> Merge:
-    """The entry `index` into the nearer of its two neighbors (of equally near ones the smaller)."""
+    """Price the merge of the entry `index` into the nearer of its two neighbors (of equally near ones the smaller).
+
+    Args:
+        values: the entries [K], ascending, at least two.
+        stiffness: the cost of moving all weights of an entry by a distance of 1 [K].
+        totals: the weights at each entry [K].
+        index: the entry that is merged.
+    """
     neighbors = [n for n in (index - 1, index + 1) if 0 <= n < len(values)]
     into = min(neighbors, key=lambda n: abs(values[n] - values[index]))
     cost = abs(values[into] - values[index]) * stiffness[index]
@@ -81,9 +92,9 @@ def cheapest_merge(values: Numbers, stiffness: Numbers, totals: Whole, index: in
 
 
 def merges_down_to(used: Usage, max_size: int) -> list[Merge]:
-    """The cheapest merge first, then the cheapest of what remains, until `max_size` entries are left.
+    """Choose the cheapest merge, then the cheapest of what remains, until `max_size` entries are left.
 
-    Whoever was merged moves on with the entry it is in. Of equally cheap merges the one of the smaller value comes first.
+    A merged weight moves on with the entry it is in. Of equally cheap merges the one of the smaller value comes first.
     """
     values, stiffness, totals = used.values.astype(np.float64), used.stiffness.copy(), used.totals.copy()
     done = []
@@ -99,7 +110,13 @@ def merges_down_to(used: Usage, max_size: int) -> list[Merge]:
 
 
 def apply_merges(network: nn.Module, used: Usage, merges: list[Merge]) -> None:
-    """Move the weights, in place, and let the assignments count the entries that are left; sigmas stay as they are."""
+    """Move the weights, in place, and renumber their assignments by the entries that are left; sigmas do not change.
+
+    Args:
+        network: the Bayesian network that `used` was counted in.
+        used: its entries and the weights at them.
+        merges: the merges, in their order.
+    """
     target = {float(value): float(value) for value in used.values}
     for merge in merges:
         for value, present in target.items():

@@ -1,0 +1,1 @@
+"""Count who uses which entry of the codebook, and merge entries."""
