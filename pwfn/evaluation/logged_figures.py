@@ -1,4 +1,4 @@
-"""The figures and pictures of an evaluation, sent to a logger."""
+"""Send the figures and pictures of an evaluation to its logger."""
 
 from __future__ import annotations
 
@@ -17,7 +17,17 @@ from pwfn.monitoring.loggers import Wandb, run_logger
 def log_evaluation(
     settings: EvaluateSettings, subject: Subject, measured: Measured, sections: Sequence[Section], pictures: list[Path]
 ) -> None:
-    """Log every figure as `<network>/<weights>/<metric>` and `<part>/<figure>`, and the pictures where a logger can."""
+    """Log every figure, and the pictures where the logger can.
+
+    The keys are `<network>/<weights>/<metric>` and `<analysis>/<figure>`.
+
+    Args:
+        settings: of the evaluation; their logger is built here, and closed in any case.
+        subject: what was evaluated.
+        measured: the figures of all networks.
+        sections: what the optional analyses found.
+        pictures: PNG files.
+    """
     spec = settings.logger
     if isinstance(spec, Wandb) and spec.job_type == "train":  # conf/logger/wandb.yaml speaks of training
         spec = replace(spec, job_type="evaluate")
@@ -46,7 +56,7 @@ def log_evaluation(
 
 
 def _numbers(key: str, content: Any) -> Iterator[tuple[str, float]]:
-    """The single numbers in nested mappings; the rows of lists are in the files."""
+    """Yield the single numbers in nested mappings; the rows of lists are in the files."""
     if isinstance(content, Mapping):
         for name, value in content.items():
             yield from _numbers(f"{key}/{name}", value)

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: calibration, selective prediction, confusions."""
+"""Draw calibration, selective prediction and confusions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_NAMED = 30  # classes whose names and counts a confusion matrix has room fo
 
 
 def draw_reliability(measured: Measured, bins: int, path: Path) -> None:
-    """One panel for each network at the mean and as an ensemble, as a PNG."""
+    """Draw a reliability diagram for each network, at the mean and as an ensemble, as a PNG."""
     rows = [row for row in measured.rows if row.mode != SAMPLE]
     figure = Figure(figsize=(2.6 * len(rows) + 0.8, 4.4), dpi=150, layout="constrained")
     grid = figure.subplots(2, len(rows), sharex=True, sharey="row", height_ratios=(3, 1), squeeze=False)
@@ -51,7 +51,10 @@ def _reliability(top: Axes, bottom: Axes, row: Row, bins: int) -> None:
 
 
 def draw_risk_coverage(measured: Measured, path: Path) -> None:
-    """The share of errors among the images a network is surest of, over how many these are, as a PNG."""
+    """Draw the share of errors among the images a network is surest of, as a PNG.
+
+    The axis is how many images these are.
+    """
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
     axes = figure.subplots()
     highest = 0.0
@@ -79,7 +82,7 @@ def draw_risk_coverage(measured: Measured, path: Path) -> None:
 
 
 def draw_confusion(row: Row, names: Sequence[str], path: Path) -> None:
-    """How often each class was taken for each other, in percent of the images of the class, as a PNG."""
+    """Draw how often each class was taken for each other, in percent of its images, as a PNG."""
     table = confusion(row.answers, len(names))
     share = 100 * table / np.maximum(table.sum(1, keepdims=True), 1)
     named = len(names) <= MOST_NAMED

@@ -1,4 +1,4 @@
-"""What is evaluated: the networks of a finished run, or the one of an artifact, with images and recorded scores."""
+"""Find what is evaluated: the networks of a run or of an artifact, with images and recorded scores."""
 
 from __future__ import annotations
 
@@ -34,9 +34,19 @@ PRETRAINED, TRAINED, CLUSTERED = "pretrained", "trained", "clustered"
 
 @dataclass(frozen=True)
 class Subject:
-    """`networks` are built when they are called for, `learned` are those whose sigmas were learned, so that draws mean
-    something; where there are none, `not_learned` says why. `recorded` are scores at the mean weights, `precision` is
-    the one they were computed in."""
+    """Hold the networks, images and recorded scores of what is evaluated.
+
+    Attributes:
+        title: the folder or the file.
+        of: where the recorded scores come from, in words.
+        folder: where the evaluation writes.
+        networks: builds each network when it is called for.
+        learned: the networks whose sigmas were learned, so that draws mean something.
+        recorded: scores at the mean weights.
+        precision: what the recorded scores were computed in.
+        not_learned: why no sigma was learned, where that is so.
+        identity: name, group and W&B id of the run.
+    """
 
     title: str
     of: str
@@ -52,7 +62,14 @@ class Subject:
 
 
 def subject_of(settings: EvaluateSettings) -> Subject:
-    """Raises NotAFinishedRun, ConfigError, ArtifactError or DataError."""
+    """Return the subject that the settings name.
+
+    Raises:
+        NotAFinishedRun: the folder holds no finished run.
+        ConfigError: its configuration cannot be used.
+        ArtifactError: the artifact cannot be used.
+        DataError: the data does not fit.
+    """
     return _of_run(settings) if settings.run is not None else _of_artifact(settings)
 
 
@@ -95,7 +112,7 @@ def _of_run(settings: EvaluateSettings) -> Subject:
 
 
 def _summary(folder: Path) -> tuple[Scores | None, dict[str, Any]]:
-    """The scores before any round and the run's identity, as far as its summary has them."""
+    """Read the scores before any round and the run's identity, as far as its summary has them."""
     path = folder / SUMMARY_FILE
     if not path.is_file():
         return None, {}
@@ -124,7 +141,7 @@ def _saved(folder: Path, saved: TrainSettings, round_index: int, file: str) -> n
 
 
 def _pretrained(folder: Path, saved: TrainSettings) -> nn.Module:
-    """The network before any round, with the sigmas that the prior gave it."""
+    """Build the network before any round, with the sigmas that the prior gave it."""
     network = _network(saved)
     saved_networks.load_pretrained(folder, network)
     set_sigma(network, saved.prior)
@@ -132,8 +149,17 @@ def _pretrained(folder: Path, saved: TrainSettings) -> nn.Module:
 
 
 def rebuilt_settings(folder: Path, data_root: str | None = None) -> tuple[TrainSettings, str]:
-    """A run's settings from its saved config, without what only training needs (starting weights, logger, trainer), and
-    the precision it computed in. `data_root` takes the place of `data.root`, for images that have moved."""
+    """Rebuild a run's settings from its saved config, without what only training needs.
+
+    Starting weights, logger, trainer and compilation are left out.
+
+    Args:
+        folder: the folder of the run.
+        data_root: takes the place of `data.root`, for images that have moved.
+
+    Returns:
+        The settings, and the precision the run computed in.
+    """
     cfg = saved_config.read_config(folder)
     try:
         precision = str(OmegaConf.select(cfg, "trainer.precision", default="32-true"))
@@ -160,7 +186,8 @@ def _move_data(cfg: DictConfig, root: str) -> None:
 
 def _of_artifact(settings: EvaluateSettings) -> Subject:
     path, data = settings.artifact, settings.data
-    assert path is not None and data is not None
+    assert path is not None
+    assert data is not None
     said = describe(path)
     images, notes = artifact_data(path, said, data)
     not_learned = _not_learned(said)
@@ -193,19 +220,19 @@ def _not_learned(said: Mapping[str, Any]) -> str:
 
 
 def _part(whole: Any, key: str) -> Mapping[str, Any]:
-    """A group of a config that may be a stranger's; empty where it has none."""
+    """Return a group of a config that may be a stranger's; empty where it has none."""
     part = whole.get(key) if isinstance(whole, Mapping) else None
     return part if isinstance(part, Mapping) else {}
 
 
 def _precision(config: Any) -> str:
-    """What a run's config, read from a file that may be a stranger's, says it computed in; 32-true if it says nothing."""
+    """Read the precision from a config that may be a stranger's; 32-true where it has none."""
     precision = _part(config, "trainer").get("precision")
     return precision if isinstance(precision, str) and precision in AUTOCAST else "32-true"
 
 
 def _artifact_network(path: str, said: Mapping[str, Any]) -> nn.Module:
-    """A Bayesian network in any case; without sigmas in the file it has only means."""
+    """Load a Bayesian network in any case; without sigmas in the file it has only means."""
     if said["sigma"] is not None:
         return load(path, posterior=True)
     network = load(path)
@@ -216,9 +243,19 @@ def _artifact_network(path: str, said: Mapping[str, Any]) -> nn.Module:
 
 
 def artifact_data(path: str, said: Mapping[str, Any], data: ImageData) -> tuple[ImageDataModule, list[str]]:
-    """The images of `data`, prepared as the artifact says, and what the user should know about that.
+    """Prepare the images of `data` as an artifact says.
 
-    `said` is what `pwfn.describe` says of `path`. Raises DataError for images the network was not made for.
+    Args:
+        path: the artifact.
+        said: its description, from `pwfn.describe`.
+        data: the images to measure on.
+
+    Returns:
+        The images, and what the user should know about them.
+
+    Raises:
+        ArtifactError: the artifact does not say how to prepare images.
+        DataError: the network was not made for such images.
     """
     recipe, preprocessing, names = said["model"], said["data"], said["class_names"]
     if recipe is None or preprocessing is None:
@@ -239,7 +276,7 @@ def artifact_data(path: str, said: Mapping[str, Any], data: ImageData) -> tuple[
 
 
 def recorded_scores(path: str, said: Mapping[str, Any]) -> Scores | None:
-    """The scores after the clustering that the artifact was written after; None where it was not written by a run."""
+    """Return the scores that an artifact was written with; None where no run wrote it."""
     row = (said["metrics"] or {}).get("final")
     if row is None:
         return None

@@ -26,7 +26,10 @@ WITH_INTERVAL = ("top1", "nll", "brier", "ece")
 
 @dataclass(frozen=True)
 class Section:
-    """Hold what an analysis found: its key and content in evaluation.json, and the tables and lines for the console."""
+    """Hold what an analysis found.
+
+    `name` is its key and `content` its value in evaluation.json; `shown` are tables and lines for the console.
+    """
 
     name: str
     content: Any
@@ -122,7 +125,7 @@ def classes_table(row: Row, names: Sequence[str], classes: Sequence[Mapping[str,
 
 
 def _percent(value: float) -> str:
-    """Nothing where a class has no images, or was never the answer."""
+    """Return nothing where a class has no images, or was never the answer."""
     return "" if math.isnan(value) else f"{value:.2f}"
 
 

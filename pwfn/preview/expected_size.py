@@ -1,4 +1,4 @@
-"""Predict how large a network would be on disk before it is trained, by the receipt that a finished one gets."""
+"""Predict how large a network would be on disk, by the receipt that a finished one gets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from pwfn.errors import RunError
 
 @dataclass(frozen=True)
 class ExpectedSize:
-    """Hold the megabytes (10^6 bytes) of one network: in float32, with indices at their entropy, with `index_bits` each."""
+    """Hold the megabytes (10^6 bytes) of one network.
+
+    They are those in float32, with indices at their entropy, and with indices of `index_bits` each.
+    """
 
     fp32_mb: float
     entropy_mb: float
@@ -31,15 +34,16 @@ def expected_size(counts: NDArray[np.int64], other_bytes: int, *, per_tensor: bo
     """Predict the size of a network from how often each of its tensors uses each entry of the codebook.
 
     Args:
-        counts: weights at each entry [tensors, entries + 1]; the last column counts weights that are still floats. Every
-            weight is stored as the index of its entry; a free one as one more index, and its 32 bits besides.
+        counts: weights at each entry [tensors, entries + 1]; the last column counts weights that are still floats.
+            Every weight is stored as the index of its entry; a free one as one more index, and its 32 bits besides.
         other_bytes: bytes of everything else, which is stored unchanged.
-        per_tensor: each tensor has a codebook and an entropy of its own, and `index_bits` is that of the largest.
+        per_tensor: each tensor has a codebook and an entropy of its own; `index_bits` is that of the largest.
     """
     receipt = make_receipt(counts, rest=other_bytes, coded=0, zipped=None)
     entropy, fixed, bits = receipt.entropy_bound, receipt.fixed_width, index_bits(counts.sum(0))
     if per_tensor:
-        assert receipt.tensor_entropy_bound is not None and receipt.tensor_fixed_width is not None
+        assert receipt.tensor_entropy_bound is not None
+        assert receipt.tensor_fixed_width is not None
         entropy, fixed = receipt.tensor_entropy_bound, receipt.tensor_fixed_width
         bits = max(index_bits(own_counts(row)) for row in counts)
     return ExpectedSize(receipt.float32 / 1e6, entropy / 1e6, fixed / 1e6, bits)
@@ -61,7 +65,9 @@ def symbol_counts(assignment: Tensor, sizes: Sequence[int], entries: int) -> NDA
 
 
 def other_bytes(network: nn.Module) -> int:
-    """Sum the bytes of everything that a Bayesian network stores beside its quantized weights; tied tensors count once.
+    """Sum the bytes of everything that a network stores beside its quantized weights.
+
+    Tied tensors count once.
 
     Raises:
         RunError: the state dict of the model holds something that is no tensor.

@@ -31,7 +31,9 @@ WARNING = "bold yellow"
 
 
 def inspect(settings: TrainSettings, config: dict[str, Any], folder: Path, console: Console | None = None) -> Coverage:
-    """Print the coverage report of a model and write it to `folder`; no weights are loaded, no images looked for.
+    """Print the coverage report of a model and write it to `folder`.
+
+    No weights are loaded, no images looked for.
 
     Args:
         settings: the settings of the run that is asked about.

@@ -1,4 +1,4 @@
-"""report.html: any number of runs in one file that opens anywhere. Collected from their folders, drawn, and laid out."""
+"""Report any number of runs in report.html, one file that opens anywhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ REPORT = "report.html"
 
 
 def report_at_end(folder: Path, say: Callable[[str], None]) -> None:
-    """Write the report of a run or a sweep that has just ended. Its results are safe: nothing is raised, but said."""
+    """Write the report of a run or a sweep that has just ended.
+
+    Its results are safe: a report that fails is told to `say`, and nothing is raised.
+    """
     path = folder / REPORT
     try:
         from pwfn.report.page import write_report  # plotly and the template engine are wanted only now

@@ -1,6 +1,7 @@
-"""The charts of the page, without their data: which runs are seen and which one is selected is the reader's choice.
+"""Lay out the charts of the page, without their data.
 
-Built from plotly's own classes, which refuse a mistyped property; charts.js fills in the data.
+Which runs are seen and which one is selected is the reader's choice. The layout is built from plotly's own classes,
+which refuse a mistyped property; charts.js fills in the data.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ ACCURACY = "top-1 accuracy, %"
 
 
 def charts() -> dict[str, dict[str, Any]]:
-    """The layout of every chart, by the id of its place in the page."""
+    """Return the layout of every chart, by the id of its place in the page."""
     return {
         "pareto-bits": _chart("entropy of the weights, bits per weight", ACCURACY),
         "pareto-file": _chart("model.pwfn, MB", ACCURACY),
@@ -34,7 +35,7 @@ def charts() -> dict[str, dict[str, Any]]:
 
 
 def plotly_js() -> str:
-    """The whole of plotly.js, as its Python package has it."""
+    """Return the whole of plotly.js, as its Python package has it."""
     return str(get_plotlyjs())
 
 

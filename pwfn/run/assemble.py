@@ -119,7 +119,7 @@ def assemble(
 
 
 def build_network(settings: TrainSettings, *, load_weights: bool = True) -> nn.Module:
-    """Build the Bayesian network of a run, with its starting weights or, for a checkpoint to fill, random ones."""
+    """Build the Bayesian network of a run, with its starting weights or for a checkpoint to fill."""
     data = settings.data
     if load_weights:
         warn_if_random(settings.model, settings.pretrain.epochs)
@@ -132,9 +132,12 @@ def build_network(settings: TrainSettings, *, load_weights: bool = True) -> nn.M
 
 
 def connect_trainer(assembly: Assembly, stop: StopRequest) -> Stages:
-    """Build the trainer of a run, restore its counters and random streams, and return the stages that it will go through.
+    """Build the trainer of a run and restore its counters and random streams.
 
     `stop` is asked after every step whether a signal wants the run to end.
+
+    Returns:
+        The stages that the run will go through.
     """
     settings, network = assembly.settings, assembly.network
     saver = Saver(

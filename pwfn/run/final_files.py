@@ -57,7 +57,7 @@ def _write_pictures(assembly: Assembly, stages: Stages) -> None:
 
 
 def _facts(assembly: Assembly, stages: Stages, receipt: Receipt) -> dict[str, Any]:
-    """What has to be known to repeat a run, and how much of the network its figures speak of."""
+    """Collect what is needed to repeat a run, and how much of the network its figures speak of."""
     settings, cover, identity = assembly.settings, assembly.coverage, assembly.identity
     return {
         "weights": cover.covered,

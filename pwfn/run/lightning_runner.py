@@ -1,4 +1,4 @@
-"""What trains and tests the network of a run: Lightning's Trainer, one for the whole run."""
+"""Train and test the network of a run with one Lightning Trainer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pwfn.training.phase import Phase
 
 
 class LightningRunner:
-    """One Trainer, one fit per phase: a fresh optimizer each time, epochs and steps that count on."""
+    """Train each phase with a fresh optimizer, while the epochs and steps of one Trainer count on."""
 
     def __init__(
         self, trainer: Trainer, module: BayesianClassifier, data: ImageDataModule, saver: Saver | None = None
@@ -34,9 +34,11 @@ class LightningRunner:
 
     @property
     def steps(self) -> int:
+        """Optimizer steps since the beginning of the run."""
         return self.trainer.global_step
 
     def fit(self, phase: Phase) -> None:
+        """Train one phase, or what is left of it in a resumed run."""
         if phase.epochs == 0:
             return
         first = self.trainer.current_epoch if self.saver is None else self.saver.begin_fit()
@@ -60,15 +62,21 @@ class LightningRunner:
         return self.module.scores
 
     def squared_gradients(self, batches: int) -> Tensor:
-        """Those of each quantized weight over as many batches of this rank's training images, on the CPU."""
+        """Average the squared gradients of each quantized weight over batches of training images.
+
+        The images are those of this rank; the result is on the CPU.
+        """
         with self._placed():
             means = [tensor.mu for tensor in quantized_tensors(self.module.network)]
             return squared_gradients(self.module.network, means, self.data.batches_outside_fits(), batches).cpu()
 
     def new_statistics(self, images: int) -> tuple[int, int]:
-        """Gather BatchNorm's statistics anew over so many training images; how many layers there are, and images used.
+        """Gather BatchNorm's statistics anew over so many training images.
 
         Every rank looks at its own share of the images; all end with the statistics of rank 0.
+
+        Returns:
+            How many layers there are, and how many images were used.
         """
         with self._placed() as device:
             on = Computing(device, str(self.trainer.precision))
@@ -78,7 +86,7 @@ class LightningRunner:
 
     @contextmanager
     def _placed(self) -> Iterator[torch.device]:
-        """The network where it is trained: Lightning ends each fit and each test by moving it to the CPU."""
+        """Move the network to where it is trained; Lightning ends each fit and test by moving it back."""
         network, device = self.module.network, self.trainer.strategy.root_device
         before = next(network.parameters()).device
         network.to(device)

@@ -11,9 +11,11 @@ from pwfn.errors import require
 
 @dataclass(frozen=True)
 class Fit:
-    """Describe one training within a run: `epochs` passes over a `share` (above 0, at most 1) of the training images.
+    """Describe one training within a run: `epochs` passes over a share of the training images.
 
-    `trains` names what changes: mu and sigma together (`joint`), mu and what is not quantized (`mu`), or sigma alone.
+    Attributes:
+        share: above 0, at most 1.
+        trains: mu and sigma together (`joint`), mu and what is not quantized (`mu`), or `sigma` alone.
     """
 
     epochs: int
@@ -35,8 +37,8 @@ class Schedule:
         first_epochs: passes of round 0 over its share of the training images, from 0.
         first_share: the share of the training images that round 0 sees, above 0 and at most 1.
         rest_epochs: passes of every later round over all training images, from 0.
-        training: `joint` (mu and sigma together) or `alternate` (first mu with the noise off, then sigma alone, each for
-            the epochs of the round).
+        training: `joint` (mu and sigma together) or `alternate` (first mu with the noise off, then sigma alone, each
+            for the epochs of the round).
     """
 
     fractions: tuple[float, ...] = (0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99, 1.0)

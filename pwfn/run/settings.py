@@ -38,7 +38,10 @@ def _can_compile() -> bool:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Hold the settings of one run of `train.py`, each checked; `conf/train.yaml` says what each of them means."""
+    """Hold the settings of one run of `train.py`, each checked.
+
+    The fields are the config groups, in the order of `conf/train.yaml`, which says what each of them means.
+    """
 
     seed: int
     name: str | None
@@ -121,7 +124,7 @@ class TrainSettings:
             raise InvalidValueError(faults)
 
     def _contradictions(self) -> list[tuple[str, Any, bool, str]]:
-        """Return the rules between settings: the key to change, its value, whether the rule holds, what is allowed."""
+        """Return the rules between settings: key, value, whether it holds, what is allowed."""
         batch, images = self.data.batch_size, self.data.train_images
         ceiling = getattr(self.regularizer, "ceiling", None)
         start = getattr(self.prior, "ceiling", getattr(self.prior, "sigma", 0.0))

@@ -143,7 +143,7 @@ class Stages:
         reporter: RunReporter | None,
         view: RoundView | None = None,
     ) -> None:
-        """Write the record of a round or of the finishing everywhere; raises Stopped where the run is to end for it."""
+        """Write the record of a round or of the finishing everywhere; raises Stopped if the run is to end."""
         settings, saver, state = self.settings, self.saver, self.saver.state
         state.add(record, clusters)
         if reporter:

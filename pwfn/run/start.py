@@ -69,7 +69,7 @@ def run(
 
 
 def announce(assembly: Assembly, stages: Stages) -> None:
-    """Write identity, provenance and configuration to the folder, and print what to know before a long run."""
+    """Write identity, provenance and configuration, and print what to know before a long run."""
     settings, folder, console = assembly.settings, assembly.folder, assembly.console
     trainer, progress = stages.runner.trainer, assembly.progress
     if trainer.is_global_zero:

@@ -1,4 +1,7 @@
-"""The artifact of a run: everything that a machine which never saw the run needs to use and to check its network."""
+"""Write the artifact of a run.
+
+It holds everything that a machine which never saw the run needs to use and to check its network.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ ARTIFACT_FACTS = ("format_version", "file", "weights", "free", "model", "receipt
 
 
 def recipe_warnings(settings: TrainSettings, network: nn.Module) -> list[str]:
-    """What to know before a long run: that its artifact will be loaded only into a model that the user builds."""
+    """Warn before a long run that its artifact will be loaded only into a model that the user builds."""
     try:
         _recipe(settings, storable_state(network))
     except ArtifactError as error:
@@ -47,9 +50,18 @@ def write_run_artifact(
     file: str = ARTIFACT,
     last: bool = True,
 ) -> Receipt:
-    """Write the network as it is after the round of `record` to `folder`; `config` is the run's as plain values.
+    """Write the network of a run, as it is after the round of `record`.
 
-    After the `last` round the receipt also says what zip makes of the float network, which takes a few seconds.
+    Args:
+        folder: the folder of the run.
+        network: the Bayesian network.
+        settings: the settings of the run.
+        config: the resolved configuration that they were built from; its secrets are left out.
+        baseline: the scores before any round.
+        record: the record of the round that has just ended.
+        file: the name of the file.
+        last: whether this is the last round; then the receipt also says what zip makes of the float network, which
+            takes a few seconds.
     """
     parts = take_apart(network)
     try:

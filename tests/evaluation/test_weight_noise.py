@@ -85,7 +85,7 @@ def test_noise_is_gaussian_in_each_unit_and_goes_away(setup: Setup) -> None:
     expected = {"absolute": torch.full_like(mu, 0.5), "relative": 0.5 * mu.abs(), "sigma": 0.5 * sigma}
     draws = {}
     for kind, deviation in expected.items():
-        with noisy(network, scales(network, kind, 0.5, network), 7, 1):
+        with noisy(network, scales(kind, 0.5, network), 7, 1):
             change = tensor.gaussian(tensor.mu).detach().double() - mu
         wide = deviation > 1e-3 * mu.abs().max()
         draws[kind] = torch.where(wide, change / deviation, torch.nan)

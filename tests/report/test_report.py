@@ -22,7 +22,7 @@ from pwfn.report.collect import find_runs, read_run
 from pwfn.report.compare import FIGURES, differences, figures
 from pwfn.report.details import as_json, details, repeat
 from pwfn.report.figures import COLORS, SHAPES
-from pwfn.report.page import NoReport, read_runs, short_paths, write_report
+from pwfn.report.page import ReportError, read_runs, short_paths, write_report
 from pwfn.run.start import Finished
 from tests.support.report_runs import EVIL, Page, copy_run, make_sweep
 
@@ -219,13 +219,13 @@ def test_a_hundred_large_runs_stay_below_6_mb_and_the_best_keep_their_details(
 
 
 def test_one_line_for_what_cannot_be_reported_on(tmp_path: Path, finished_run: Finished) -> None:
-    with pytest.raises(NoReport, match="must be a folder that exists"):
+    with pytest.raises(ReportError, match="must be a folder that exists"):
         write_report([tmp_path / "missing"], tmp_path / REPORT)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(NoReport, match="must hold a run, and none is in or below it"):
+    with pytest.raises(ReportError, match="must hold a run, and none is in or below it"):
         write_report([tmp_path / "empty"], tmp_path / REPORT)
     (tmp_path / "file").write_text("")
-    with pytest.raises(NoReport, match="cannot be written"):
+    with pytest.raises(ReportError, match="cannot be written"):
         write_report([finished_run.folder], tmp_path / "file" / REPORT)
 
 

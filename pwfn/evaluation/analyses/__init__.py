@@ -1,1 +1,1 @@
-"""Analyse a finished network further, on request: one analysis a file, chosen by its name in conf/evaluate.yaml."""
+"""Analyse a finished network further: one analysis a file, chosen by name in conf/evaluate.yaml."""

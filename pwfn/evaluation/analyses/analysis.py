@@ -17,13 +17,13 @@ class Analysis(ABC):
     """
 
     def __init__(self, settings: EvaluateSettings) -> None:
-        """Take the settings of the evaluation; most analyses read the block of conf/evaluate.yaml with their name."""
+        """Take the settings of the evaluation."""
         self.settings = settings
 
     @property
     @abstractmethod
     def wanted(self) -> bool:
-        """Whether the settings ask for it."""
+        """Whether the settings ask for this analysis."""
 
     def check(self) -> None:  # noqa: B027  (most analyses need nothing)
         """Raise RunError or NotAFinishedRun for what the analysis needs and cannot find."""

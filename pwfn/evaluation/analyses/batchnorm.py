@@ -1,4 +1,4 @@
-"""Measure the clustered network with BatchNorm statistics that were estimated again at the mean weights."""
+"""Measure the clustered network with BatchNorm statistics estimated again at the mean weights."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class NewStatistics(Analysis):
             network = setup.network(CLUSTERED)
             layers, seen = reestimate(network, subject.data.train_dataloader(), setup.on, count)
             subject.notes.append(
-                f"{NAME} is the clustered network with the statistics of its {layers} BatchNorm layers gathered anew, at "
-                f"the mean weights, over {seen:,} training images."
+                f"{NAME} is the clustered network with the statistics of its {layers} BatchNorm layers gathered anew, "
+                f"at the mean weights, over {seen:,} training images."
                 if layers
                 else f"{NAME} is the clustered network: it has no BatchNorm layers."
             )

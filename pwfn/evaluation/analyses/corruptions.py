@@ -1,4 +1,4 @@
-"""Measure accuracy, confidence and uncertainty on corrupted test images: a table, corruptions.csv and a picture."""
+"""Measure accuracy, confidence and uncertainty on corrupted test images."""
 
 from __future__ import annotations
 
@@ -66,15 +66,18 @@ def noise(pixels: Tensor, strength: float, seeds: list[int]) -> Tensor:
     return torch.stack(made)
 
 
-def blur(pixels: Tensor, strength: float, seeds: list[int]) -> Tensor:
-    """Blur by a Gaussian whose standard deviation is `strength` of the image's height, cut off at three of them."""
+def blur(pixels: Tensor, strength: float, _: list[int]) -> Tensor:
+    """Blur by a Gaussian whose standard deviation is `strength` of the image's height.
+
+    The kernel is cut off at three standard deviations.
+    """
     sigma = strength * pixels.shape[-2]
     reach = min(math.ceil(3 * sigma), min(pixels.shape[-2:]) - 1)  # torch mirrors no more than the image has
     blurred: Tensor = functional.gaussian_blur(pixels, kernel_size=[2 * reach + 1] * 2, sigma=[sigma] * 2)
     return blurred
 
 
-def contrast(pixels: Tensor, strength: float, seeds: list[int]) -> Tensor:
+def contrast(pixels: Tensor, strength: float, _: list[int]) -> Tensor:
     """Leave the share `strength` of every pixel's distance to the image's mean gray."""
     if pixels.shape[1] == 1:
         mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
@@ -83,7 +86,7 @@ def contrast(pixels: Tensor, strength: float, seeds: list[int]) -> Tensor:
     return result
 
 
-def rotation(pixels: Tensor, strength: float, seeds: list[int]) -> Tensor:
+def rotation(pixels: Tensor, strength: float, _: list[int]) -> Tensor:
     """Turn counter-clockwise by `strength` degrees, on black."""
     turned: Tensor = functional.rotate(pixels, angle=strength, interpolation=InterpolationMode.BILINEAR, fill=0.0)
     return turned
@@ -112,7 +115,10 @@ class CorruptedImages:
 
 @dataclass(frozen=True)
 class CorruptedScore:
-    """Hold the figures of one network at one strength of one corruption; `strength` 0 are the images unchanged."""
+    """Hold the figures of one network at one strength of one corruption.
+
+    `strength` 0 stands for the images without a corruption.
+    """
 
     network: str
     mode: str
@@ -124,7 +130,10 @@ class CorruptedScore:
 
 
 def corrupted_scores(setup: Setup) -> list[CorruptedScore]:
-    """Measure every strength of every kind, for the pretrained and the clustered network, the latter as an ensemble too."""
+    """Measure every strength of every kind, for the pretrained and the clustered network.
+
+    The clustered one is measured as an ensemble too, where its sigmas were learned.
+    """
     config, seed = setup.subject.data.config, setup.settings.seed
     mean, std = torch.tensor(config["mean"]), torch.tensor(config["std"])
     found = []
@@ -166,7 +175,10 @@ def _csv_row(one: CorruptedScore) -> list[object]:
 
 
 def corruptions_table(scores: Sequence[CorruptedScore], clean: dict[Key, CorruptedScore]) -> Table:
-    """Return a row for each strength: top1 and mean confidence of each network, mutual information of the ensemble."""
+    """Return a table with a row for each strength.
+
+    The cells are top1 and mean confidence of each network, and the mutual information of the ensemble.
+    """
     headings = [f"{network}\n{mode}" for network, mode in clean]
     table = new_table("corruption", "", *headings, "mutual\nnats", left=1, title="top1 % (confidence %)")
     places = list(dict.fromkeys((one.kind, one.step, one.strength) for one in scores))
@@ -183,7 +195,15 @@ def corruptions_table(scores: Sequence[CorruptedScore], clean: dict[Key, Corrupt
 
 
 def draw_corruptions(scores: Sequence[CorruptedScore], clean: dict[Key, CorruptedScore], path: Path) -> None:
-    """Draw accuracy (lines) and mean confidence (dots) over the strength; dots above their line: overconfident."""
+    """Draw accuracy (lines) and mean confidence (circles) over the strength, as a PNG.
+
+    A network is overconfident where its circles are above its line.
+
+    Args:
+        scores: every network at every strength.
+        clean: the same networks on the images without a corruption.
+        path: the file to write.
+    """
     kinds = list(dict.fromkeys(one.kind for one in scores))
     figure = Figure(figsize=(2.9 * len(kinds) + 1.0, 4.2), dpi=150, layout="constrained")
     panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]

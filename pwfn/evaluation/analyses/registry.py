@@ -1,7 +1,8 @@
-"""Choose analyses by name: the keys are those of conf/evaluate.yaml, in the order of their tables on the console.
+"""Choose analyses by name.
 
-A new analysis is a file beside this one with a subclass of `Analysis`, a line here, and a block in conf/evaluate.yaml
-with its field in `EvaluateSettings`.
+The names are keys of conf/evaluate.yaml, in the order of their tables on the console. A new analysis is a file beside
+this one with a subclass of `Analysis`, a line here, and a block in conf/evaluate.yaml with its field in
+`EvaluateSettings`.
 """
 
 from __future__ import annotations

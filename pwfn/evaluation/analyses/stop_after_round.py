@@ -33,7 +33,10 @@ from pwfn.run.settings import TrainSettings
 
 
 class StopAfterRound(Analysis):
-    """Cluster a copy of every round's network to the end; needs the networks of all rounds, with their sigmas."""
+    """Cluster a copy of every round's network to the end, and measure it.
+
+    The run must have kept the networks of all rounds, with their sigmas.
+    """
 
     @property
     def wanted(self) -> bool:
@@ -129,7 +132,7 @@ def _gradients(setup: Setup, network: nn.Module) -> Gradients:
 
 
 def cluster_to_the_end(network: nn.Module, saved: TrainSettings, round_index: int, gradients: Gradients) -> None:
-    """Cluster all weights of a network, in place, with the settings of its run and the threshold of one round.
+    """Cluster all weights of a network, in place, as its run would have in one round.
 
     Args:
         network: a Bayesian network, some of whose weights are still free.

@@ -1,4 +1,4 @@
-"""Measure accuracy under Gaussian noise on the weights, in three units: a table, noise.csv and a picture."""
+"""Measure accuracy under Gaussian noise on the weights, in three units."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OTHERS = ("#007A5A", "#CC79A7", "#56B4E9", "#E69F00")  # for runs given for comp
 
 
 class WeightNoise(Analysis):
-    """Put the pretrained and the clustered network, and those of runs to compare, under noise of rising strength."""
+    """Put the networks of a subject, and of runs to compare, under noise of rising strength."""
 
     @property
     def wanted(self) -> bool:
@@ -101,14 +101,13 @@ def noisy(network: nn.Module, scale: Scale, seed: int, draw: int) -> Iterator[No
         yield
 
 
-def scales(network: nn.Module, kind: str, level: float, sigma_of: nn.Module) -> Scale:
+def scales(kind: str, level: float, sigma_of: nn.Module) -> Scale:
     """Return the standard deviation of the noise on every weight.
 
     Args:
-        network: the network that is put under noise.
         kind: the unit of `level`: `absolute`, `relative` to the size of the weight, or learned `sigma`.
         level: how many of these units, above 0.
-        sigma_of: the network whose learned sigmas count, of the same tensors as `network`.
+        sigma_of: the network whose learned sigmas count, of the same tensors as the one under noise.
     """
     if kind == "absolute":
         return lambda tensor: torch.full_like(tensor.mu, level)
@@ -125,7 +124,7 @@ def compared(settings: EvaluateSettings) -> list[tuple[EvaluateSettings, Subject
 
 
 def noise_curves(setup: Setup) -> list[NoisePoint]:
-    """Measure every level of every unit: first pretrained and clustered network, then those of the runs to compare.
+    """Measure every level of every unit, for pretrained and clustered network and the runs to compare.
 
     In units of sigma the pretrained network is given the very noise that the clustered one is given.
     """
@@ -151,7 +150,7 @@ def _curves(setup: Setup, name: str, network: nn.Module, sigma_of: nn.Module) ->
             continue
         for level in getattr(levels, kind):
             setup.say(f"{name}: {kind} noise, level {level:g}")
-            scale = scales(network, kind, level, sigma_of)
+            scale = scales(kind, level, sigma_of)
             draws = []
             for draw in range(levels.draws):
                 with noisy(network, scale, setup.settings.seed, draw):
@@ -223,5 +222,5 @@ def _draw_curve(axes: Axes, points: Sequence[NoisePoint], color: str) -> None:
 
 
 def _short(name: str) -> str:
-    """The end of a long path, which tells one run from another."""
+    """Keep the end of a long path, which tells one run from another."""
     return name if len(name) <= 20 else "…" + name[-19:]

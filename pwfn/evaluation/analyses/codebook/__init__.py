@@ -1,1 +1,1 @@
-"""Count who uses which entry of the codebook, and merge entries."""
+"""Count which tensors use which entry of the codebook, and merge entries."""

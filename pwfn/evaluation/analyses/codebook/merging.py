@@ -77,7 +77,7 @@ def places(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def cheapest_merge(values: Numbers, stiffness: Numbers, totals: Whole, index: int) -> Merge:
-    """Price the merge of the entry `index` into the nearer of its two neighbors (of equally near ones the smaller).
+    """Price the merge of one entry into the nearer of its two neighbors, of equally near ones the smaller.
 
     Args:
         values: the entries [K], ascending, at least two.
@@ -110,7 +110,9 @@ def merges_down_to(used: Usage, max_size: int) -> list[Merge]:
 
 
 def apply_merges(network: nn.Module, used: Usage, merges: list[Merge]) -> None:
-    """Move the weights, in place, and renumber their assignments by the entries that are left; sigmas do not change.
+    """Move the weights, in place, and renumber their assignments by the entries that are left.
+
+    Sigmas do not change.
 
     Args:
         network: the Bayesian network that `used` was counted in.

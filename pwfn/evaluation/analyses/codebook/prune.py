@@ -29,7 +29,10 @@ FILE = "pruned.pwfn"
 
 @dataclass(frozen=True)
 class Pruned:
-    """Hold what was merged, and the receipts of the artifacts before and after; `unit` is that of the costs."""
+    """Hold what was merged, and the receipts of the artifacts before and after.
+
+    `unit` is that of the costs of the merges.
+    """
 
     before: Usage
     merges: list[Merge]
@@ -58,7 +61,7 @@ def in_sigmas(setup: Setup) -> bool:
 
 
 class PrunedCodebook(Analysis):
-    """Merge the entries of the clustered network down to `max_size`, measure it again and write its artifact."""
+    """Merge the codebook down to `max_size` entries, measure again and write the artifact."""
 
     def __init__(self, settings: EvaluateSettings) -> None:
         super().__init__(settings)
@@ -104,10 +107,13 @@ def _section(pruned: Pruned, measured: Measured, path: Path) -> Section:
     merges, entries, old, new = pruned.merges, len(pruned.before.values), pruned.old, pruned.receipt
     moved, cost = sum(merge.weights for merge in merges), sum(merge.cost for merge in merges)
     before, after = (measured.row(name, "mean").figures["top1"] for name in (CLUSTERED, NAME))
-    assert before is not None and after is not None and new.file is not None and old.file is not None
+    assert before is not None
+    assert after is not None
+    assert new.file is not None
+    assert old.file is not None
     line = (
-        f"Pruned from {entries} to {entries - len(merges)} entries: {len(merges)} merges with {moved:,} moves of weights "
-        f"by {cost / max(moved, 1):.4g} {pruned.unit} in the mean; top1 {before:.2f} to {after:.2f} %, entropy "
+        f"Pruned from {entries} to {entries - len(merges)} entries: {len(merges)} merges with {moved:,} moves of "
+        f"weights by {cost / max(moved, 1):.4g} {pruned.unit} in the mean; top1 {before:.2f} to {after:.2f} %, entropy "
         f"{old.entropy_bits:.3f} to {new.entropy_bits:.3f} bits per weight, file "
         f"{old.file / 1e6:.3f} to {new.file / 1e6:.3f} MB: {path}"
     )

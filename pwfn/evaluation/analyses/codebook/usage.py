@@ -25,7 +25,7 @@ NAMED = 60  # tensors whose names the heat map has room for
 
 
 class CodebookUsage(Analysis):
-    """Count for the clustered network who uses which entry, which are rare, and what merging neighbors would cost."""
+    """Count the weights of each tensor at each entry, and price merges of neighbors."""
 
     @property
     def wanted(self) -> bool:

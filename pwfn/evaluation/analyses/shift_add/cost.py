@@ -1,7 +1,7 @@
 """Count the multiplications by weights for one image, and the shifts and adds that replace them.
 
-A value that is ±2^i ± 2^j ... with d terms (its canonical signed digits, the fewest there are) turns a multiplication into
-d shifts and d - 1 adds; zero turns it into nothing at all. docs/evaluation.md states what is assumed.
+A value that is ±2^i ± 2^j ... with d terms (its canonical signed digits, the fewest there are) turns a multiplication
+into d shifts and d - 1 adds; zero turns it into nothing at all. docs/evaluation.md states what is assumed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ MOST_DIGITS = 4  # of a codebook entry; a value with more stays a multiplication
 
 
 def signed_digits(values: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Count the powers of two, added or subtracted, that each float32 value needs at least (Reitwiesner 1960)."""
+    """Count the powers of two, added or subtracted, that each float32 value needs at least.
+
+    The result is that of canonical signed digits (Reitwiesner 1960); 0 for zero.
+    """
     mantissa, _ = np.frexp(values.astype(np.float64))
     number = np.abs(np.ldexp(mantissa, 24)).astype(np.int64)  # the significand as a whole number
     digits: NDArray[np.int64] = np.bitwise_count(number ^ (3 * number)).astype(np.int64)
@@ -37,8 +40,8 @@ def signed_digits(values: NDArray[np.float32]) -> NDArray[np.int64]:
 class Cost:
     """Count the operations with the weights of one layer, or of all, for one image.
 
-    Of the `macs` (multiply and accumulate) of the float network, `skipped` have weight zero, `one` to `four` are that many
-    shifts, and `left` stay multiplications. The bits are those of the layer's weights and bias.
+    Of the `macs` (multiply and accumulate) of the float network, `skipped` have weight zero, `one` to `four` are that
+    many shifts, and `left` stay multiplications. The bits are those of the layer's weights and bias.
     """
 
     macs: int = 0
@@ -88,7 +91,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class OperationCounts:
-    """Hold all layers that could be counted; `uncounted` names quantized tensors that none of them multiplies by."""
+    """Hold all layers that could be counted.
+
+    `uncounted` names quantized tensors that no counted layer multiplies by.
+    """
 
     layers: list[Layer]
     uncounted: list[str]
@@ -100,7 +106,7 @@ class OperationCounts:
 
 
 def count_operations(network: nn.Module, image: Tensor) -> OperationCounts:
-    """Count the operations of a Bayesian network at its mean weights, in one forward pass of `image` [1, C, H, W]."""
+    """Count the operations at the mean weights, in one forward pass of `image` [1, C, H, W]."""
     uses = weight_uses(network, image)
     tensors = quantized_tensors(network)
     counts = {id(tensor.gaussian): value_counts(tensor.mu) for tensor in tensors}
@@ -131,7 +137,7 @@ def _cost(values: Any, occur: Any, times: int, width: int, bits: dict[float, flo
 
 
 def _code_lengths(counts: list[tuple[Tensor, Tensor]]) -> dict[float, float]:
-    """Return -log2 of each value's share of all weights: the bits that an ideal code of the whole network gives it."""
+    """Return -log2 of each value's share of all weights: its bits in an ideal code."""
     totals: dict[float, int] = {}
     for values, occur in counts:
         for value, count in zip(values.tolist(), occur.tolist(), strict=True):
@@ -144,11 +150,10 @@ def _code_lengths(counts: list[tuple[Tensor, Tensor]]) -> dict[float, float]:
 def weight_uses(network: nn.Module, image: Tensor) -> dict[int, int]:
     """Count how often each weight of a linear or convolution layer is multiplied for one image.
 
-    The keys are the ids of the Gaussians.
-
-    Every weight of such a layer is used equally often: at each place of the output of a convolution (positions of padding
-    included, as is usual), at each place of the input of a transposed one, for each row that a linear layer is given.
-    Layers that compute with other weights than they hold (weight standardization) are left out.
+    The keys are the ids of the Gaussians. Every weight of such a layer is used equally often: at each place of the
+    output of a convolution (positions of padding included, as is usual), at each place of the input of a transposed
+    one, for each row that a linear layer is given. Layers that compute with other weights than they hold (weight
+    standardization) are left out.
     """
     uses: dict[int, int] = {}
     network.eval()

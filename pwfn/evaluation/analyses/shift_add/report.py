@@ -81,9 +81,9 @@ def bill_sentence(total: Cost) -> str:
     """Say what one image costs."""
     left = f", {total.left:,} multiplications stay" if total.left else ""
     return (
-        f"One image: instead of {total.macs:,} multiplications by weights {total.shifts:,} shifts and {total.adds:,} adds "
-        f"({total.skipped:,} skipped{left}), and {total.accumulations:,} accumulations instead of {total.macs:,}. The "
-        f"weights are {total.bits_float32 / 1e6:.2f} Mbit as float32, {total.bits_index / 1e6:.2f} as indices, "
+        f"One image: instead of {total.macs:,} multiplications by weights {total.shifts:,} shifts and {total.adds:,} "
+        f"adds ({total.skipped:,} skipped{left}), and {total.accumulations:,} accumulations instead of {total.macs:,}. "
+        f"The weights are {total.bits_float32 / 1e6:.2f} Mbit as float32, {total.bits_index / 1e6:.2f} as indices, "
         f"{total.bits_entropy / 1e6:.2f} at their entropy."
     )
 
