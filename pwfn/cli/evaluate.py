@@ -15,12 +15,13 @@ from pwfn.config import build
 from pwfn.errors import RunError
 from pwfn.evaluation import tables
 from pwfn.evaluation.analyses.registry import chosen
+from pwfn.evaluation.find_subject import subject_of
 from pwfn.evaluation.logged_figures import log_evaluation
 from pwfn.evaluation.measure import MEAN, Measured, Setup, measure
 from pwfn.evaluation.metrics import by_class
 from pwfn.evaluation.plots import draw_confusion, draw_reliability, draw_risk_coverage
 from pwfn.evaluation.settings import EvaluateSettings
-from pwfn.evaluation.subject import CLUSTERED, Subject, subject_of
+from pwfn.evaluation.subject import CLUSTERED, Subject
 from pwfn.evaluation.tables import Section
 from pwfn.monitoring.console import show
 

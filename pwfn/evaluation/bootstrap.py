@@ -32,7 +32,8 @@ def bootstrap(rows: Mapping[str, Answers], *, resamples: int, seed: int, bins: i
         for name, answers in rows.items():
             found[name].append(_resampled(answers, times, bins))
     return {
-        name: {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} for name, parts in found.items()
+        name: {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}
+        for name, chunks in found.items()
     }
 
 

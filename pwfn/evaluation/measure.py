@@ -113,8 +113,8 @@ def measure(setup: Setup) -> Measured:
     for name in setup.subject.networks:
         network = setup.network(name)
         setup.say(f"{name}: at the mean weights")
-        said, at_mean[name] = at_the_mean(network, images, on)
-        answers[name, MEAN] = judge(said, torch.cat(images.labels))
+        prediction, at_mean[name] = at_the_mean(network, images, on)
+        answers[name, MEAN] = judge(prediction, torch.cat(images.labels))
         if name in setup.subject.learned and settings.samples:
             first, together = predict_draws(
                 network,
@@ -133,8 +133,8 @@ def measure(setup: Setup) -> Measured:
 def at_the_mean(network: nn.Module, images: LabeledImages, on: Computing) -> tuple[Prediction, Scores]:
     """Predict, and count the scores batch by batch as a run does: the same to the last bit."""
     labels, running = iter(images.labels), RunningScores().to(on.device)
-    said = predict(network, images, on, lambda batch: running.update(batch, next(labels).to(on.device)))
-    return said, running.scores()
+    prediction = predict(network, images, on, lambda batch: running.update(batch, next(labels).to(on.device)))
+    return prediction, running.scores()
 
 
 def scores_of(network: nn.Module, images: LabeledImages, on: Computing) -> Scores:

@@ -111,7 +111,7 @@ def bin_of(confidence: Numbers, bins: int) -> Whole:
 
 def equal_counts(count: int, bins: int) -> Whole:
     """Return the borders 0 ... count of at most `bins` groups of about equal size, larger ones first."""
-    sizes = [len(part) for part in np.array_split(np.arange(count), min(bins, count))]
+    sizes = [len(group) for group in np.array_split(np.arange(count), min(bins, count))]
     return np.concatenate([[0], np.cumsum(sizes)])
 
 

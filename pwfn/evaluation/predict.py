@@ -121,12 +121,12 @@ def predict_draws(
     for draw in range(samples):
         on_draw(draw)
         with drawn(network, seed, draw):
-            said = predict(network, images, on).log_probabilities
-        first = said if first is None else first
-        total = said if total is None else torch.logaddexp(total, said)
-        own = entropy(said)
+            found = predict(network, images, on).log_probabilities
+        first = found if first is None else first
+        total = found if total is None else torch.logaddexp(total, found)
+        own = entropy(found)
         member_entropy = own if member_entropy is None else member_entropy + own
-        choices.append(first_choice(said))
+        choices.append(first_choice(found))
     assert first is not None
     assert total is not None
     assert member_entropy is not None

@@ -51,19 +51,19 @@ class Moves:
     tolerance: Tensor
     now: Tensor
 
-    def relative(self, part: slice) -> Tensor:
+    def relative(self, chunk: slice) -> Tensor:
         """Compute `|now - start| / |start|`.
 
         Weights that start at exactly 0 have no such number and are left out.
         """
-        start = self.start[part]
-        moves = (self.now[part] - start).abs_().div_(start.abs())
+        start = self.start[chunk]
+        moves = (self.now[chunk] - start).abs_().div_(start.abs())
         nonzero = start != 0
         return moves if bool(nonzero.all()) else moves[nonzero]
 
-    def in_tolerances(self, part: slice) -> Tensor:
+    def in_tolerances(self, chunk: slice) -> Tensor:
         """Compute `|now - start| / max(tolerance, 2^-20)`: the floor is that of the clustering."""
-        return (self.now[part] - self.start[part]).abs_().div_(self.tolerance[part].clamp(min=MIN_UNIT))
+        return (self.now[chunk] - self.start[chunk]).abs_().div_(self.tolerance[chunk].clamp(min=MIN_UNIT))
 
     def split(self, sizes: list[int]) -> list[Moves]:
         """Split into the tensors that the flat ones are made of."""
@@ -80,8 +80,8 @@ def spread(moves: Callable[[slice], Tensor], n: int) -> Spread:
     """
     total, largest, count = 0.0, 0.0, 0
     histogram = torch.zeros(1 << (32 - _COARSE), dtype=torch.int64)
-    for part in chunks(n):
-        values = moves(part)
+    for chunk in chunks(n):
+        values = moves(chunk)
         if values.numel():
             total += values.sum(dtype=torch.float64).item()
             largest = max(largest, values.max().item())
@@ -104,8 +104,8 @@ def _coarse(values: Tensor) -> Tensor:
 def mean(moves: Callable[[slice], Tensor], n: int) -> float:
     """Average `moves(chunk)` over all chunks of n weights; 0 where there is none."""
     total, count = 0.0, 0
-    for part in chunks(n):
-        values = moves(part)
+    for chunk in chunks(n):
+        values = moves(chunk)
         total += values.sum(dtype=torch.float64).item()
         count += values.numel()
     return total / max(count, 1)

@@ -55,7 +55,7 @@ def figures(run: Run) -> dict[str, Number]:
     They are those of its last round, finished or not, or of its result.
     """
     last: Mapping[str, Number] = run.rounds[-1] if run.rounds else run.result
-    top1, file, plain = last.get("clustered/top1"), run.size.get("file"), run.size.get("float32")
+    top1, file, float32 = last.get("clustered/top1"), run.size.get("file"), run.size.get("float32")
     seconds = number(run.facts.get("seconds"))
     return {
         "top1": top1,
@@ -64,7 +64,7 @@ def figures(run: Run) -> dict[str, Number]:
         "codebook_size": last.get("codebook_size"),
         "unique_weights": last.get("unique_weights"),
         "file_mb": file / 1e6 if file else None,
-        "smaller": plain / file if plain and file else None,
+        "smaller": float32 / file if float32 and file else None,
         "minutes": seconds / 60 if seconds is not None else None,
     }
 

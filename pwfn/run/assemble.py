@@ -74,16 +74,8 @@ def assemble(
 ) -> Assembly:
     """Build the network, its data and its logger, and read the checkpoint of a run that resumes.
 
-    Args:
-        settings: the typed settings.
-        config: the resolved configuration that they were built from.
-        folder: where everything is written; without `resume` it holds no run yet.
-        name: the name of a new run; a resumed one keeps its own.
-        group: the sweep that a new run belongs to.
-        resume: go on from the newest checkpoint in `folder`.
-
-    Raises:
-        RunError: the folder is in use, or data, model or checkpoint cannot be used; the message is one line.
+    The arguments are those of `pwfn.run.start.run`. Raises RunError where the folder is in use, or data, model or
+    checkpoint cannot be used.
     """
     _quiet_lightning()
     if not resume:

@@ -95,10 +95,10 @@ class LightningRunner:
         finally:
             network.to(before)
 
-    def _call(self, part: Callable[..., Any], **options: Any) -> None:
+    def _call(self, stage: Callable[..., Any], **options: Any) -> None:
         """Lightning ends the program by itself after a signal, after SIGTERM even as if all had gone well."""
         try:
-            part(self.module, datamodule=self.data, **options)
+            stage(self.module, datamodule=self.data, **options)
         except SIGTERMException:
             raise Stopped("SIGTERM", 143) from None
         except SystemExit:

@@ -23,7 +23,7 @@ from pwfn.clustering.tolerance import ConstantTolerance, FisherTolerance, Relati
 from pwfn.config import build
 from pwfn.config.build import ConfigError
 from pwfn.errors import InvalidValueError
-from pwfn.evaluation.subject import rebuilt_settings
+from pwfn.evaluation.run_subject import rebuilt_settings
 from pwfn.run.settings import TrainSettings
 from pwfn.training.phase import TrainingDiverged
 from tests.run.test_round_loop import loop

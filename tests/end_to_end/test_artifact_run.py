@@ -17,8 +17,9 @@ from pwfn import export
 from pwfn.cli.evaluate import evaluate
 from pwfn.config.preflight import preflight
 from pwfn.data import DataError, Digits, ImageData, Synthetic
+from pwfn.evaluation.find_subject import subject_of
+from pwfn.evaluation.run_subject import rebuilt_settings
 from pwfn.evaluation.settings import EvaluateSettings
-from pwfn.evaluation.subject import rebuilt_settings, subject_of
 from pwfn.run.start import Finished
 from pwfn.run.write_artifact import write_run_artifact
 from tests.support.documents import commands_of

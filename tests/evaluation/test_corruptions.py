@@ -21,10 +21,10 @@ from pwfn.evaluation.analyses.corruptions import (
     noise,
     rotation,
 )
+from pwfn.evaluation.find_subject import subject_of
 from pwfn.evaluation.measure import Setup, measure
 from pwfn.evaluation.predict import LabeledImages
 from pwfn.evaluation.settings import Corruptions
-from pwfn.evaluation.subject import subject_of
 from pwfn.randomness import mixed_seed
 from pwfn.run.start import Finished
 from tests.support.evaluation import settings

@@ -24,8 +24,8 @@ from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.checkpoint.saved_run import NotAFinishedRun
 from pwfn.cli.evaluate import run
 from pwfn.data import DataError
+from pwfn.evaluation.find_subject import subject_of
 from pwfn.evaluation.predict import LabeledImages, drawn, predict, predict_draws
-from pwfn.evaluation.subject import subject_of
 from pwfn.models.precision import Computing
 from pwfn.monitoring.loggers import Csv, Wandb
 from pwfn.run.start import Finished

@@ -21,7 +21,8 @@ from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.clustering.greedy_round import cluster_round
 from pwfn.errors import RunError
 from pwfn.evaluation.analyses.stop_after_round import saved_rounds
-from pwfn.evaluation.subject import rebuilt_settings, subject_of
+from pwfn.evaluation.find_subject import subject_of
+from pwfn.evaluation.run_subject import rebuilt_settings
 from pwfn.models.batchnorm import reestimate
 from pwfn.models.precision import Computing
 from pwfn.run.start import Finished

@@ -6,7 +6,7 @@ import pytest
 import timm
 from torch import nn
 
-from pwfn.evaluation.subject import subject_of
+from pwfn.evaluation.find_subject import subject_of
 from pwfn.run.start import Finished
 from tests.support.evaluation import settings
 

@@ -13,9 +13,9 @@ from matplotlib.image import imread
 from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.checkpoint.saved_run import NotAFinishedRun
 from pwfn.evaluation.analyses.weight_noise import NoisePoint, WeightNoise, noisy, scales
+from pwfn.evaluation.find_subject import subject_of
 from pwfn.evaluation.measure import Measured, Setup
 from pwfn.evaluation.settings import NoiseLevels
-from pwfn.evaluation.subject import subject_of
 from pwfn.randomness import mixed_seed
 from pwfn.records.rounds import Scores
 from pwfn.run.start import Finished

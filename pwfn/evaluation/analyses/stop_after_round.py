@@ -23,7 +23,8 @@ from pwfn.curvature.squared_gradients import squared_gradients
 from pwfn.errors import RunError
 from pwfn.evaluation.analyses.analysis import Analysis
 from pwfn.evaluation.measure import Measured, Setup, scores_of
-from pwfn.evaluation.subject import CLUSTERED, rebuilt_settings
+from pwfn.evaluation.run_subject import rebuilt_settings
+from pwfn.evaluation.subject import CLUSTERED
 from pwfn.evaluation.tables import Section, csv_of, new_table
 from pwfn.monitoring.plots import GREEN, INK, ORANGE, save, tidy
 from pwfn.records.files import write_text

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from pwfn.bayesian.posterior import QuantizedTensor, quantized_tensors, replaced
 from pwfn.evaluation.analyses.analysis import Analysis
 from pwfn.evaluation.bootstrap import LEVEL
+from pwfn.evaluation.find_subject import subject_of
 from pwfn.evaluation.measure import Measured, Setup, scores_of
 from pwfn.evaluation.plots import COLORS
 from pwfn.evaluation.settings import NOISE_KINDS, EvaluateSettings
-from pwfn.evaluation.subject import CLUSTERED, PRETRAINED, Subject, subject_of
+from pwfn.evaluation.subject import CLUSTERED, PRETRAINED, Subject
 from pwfn.evaluation.tables import Section, csv_of, new_table
 from pwfn.monitoring.plots import INK, save, tidy
 from pwfn.randomness import mixed_seed

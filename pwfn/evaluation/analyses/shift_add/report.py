@@ -19,7 +19,7 @@ from pwfn.records.files import write_text
 
 MOST_LAYERS = 12  # that the console shows; bill.csv has all
 NAMED = 60  # layers whose names a picture has room for
-PARTS = {
+KINDS = {
     "skipped": ("zero: skipped", "#E3E3E3"),
     "one": ("1 shift", "#56B4E9"),
     "two": ("2 shifts, 1 add", "#0072B2"),
@@ -66,11 +66,11 @@ def bill_table(counted: OperationCounts) -> Table:
     shares = ("zero\n%", "1 shift\n%", "2\n%", "3, 4\n%", "mult.\n%")
     table = new_table("layer", "mult.\n10³", *shares, "float\nkbit", "entropy\nkbit", title=title)
     for name, cost in (*((layer.name[-24:], layer.cost) for layer in shown), ("total", counted.total)):
-        parts = (cost.skipped, cost.one, cost.two, cost.three + cost.four, cost.left)
+        kinds = (cost.skipped, cost.one, cost.two, cost.three + cost.four, cost.left)
         table.add_row(
             name,
             f"{cost.macs / 1e3:,.1f}",
-            *(f"{100 * part / max(cost.macs, 1):.1f}" for part in parts),
+            *(f"{100 * kind / max(cost.macs, 1):.1f}" for kind in kinds),
             f"{cost.bits_float32 / 1e3:,.0f}",
             f"{cost.bits_entropy / 1e3:,.0f}",
         )
@@ -95,9 +95,9 @@ def draw_bill(counted: OperationCounts, path: Path) -> None:
     figure = Figure(figsize=(10, 5), dpi=150, layout="constrained")
     axes = figure.subplots()
     bottom = np.zeros(len(layers))
-    for part, (label, color) in PARTS.items():
-        height = np.array([getattr(layer.cost, part) for layer in layers]) / 1e6
-        share = 100 * getattr(counted.total, part) / max(counted.total.macs, 1)
+    for kind, (label, color) in KINDS.items():
+        height = np.array([getattr(layer.cost, kind) for layer in layers]) / 1e6
+        share = 100 * getattr(counted.total, kind) / max(counted.total.macs, 1)
         if share:
             axes.bar(
                 range(len(layers)), height, bottom=bottom, width=0.85, color=color, label=f"{label}, {share:.1f} %"
