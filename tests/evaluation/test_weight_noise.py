@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -74,7 +75,8 @@ def test_the_curves_are_those_of_networks_changed_by_hand(setup: Setup) -> None:
     for key, value in found.items():
         if key[0] == runs:  # the same network, given for comparison
             assert value == found["clustered", *key[1:]]
-    assert json.dumps(section.content) and len(section.content) == 3 * 4
+    assert json.dumps(section.content)
+    assert len(section.content) == 3 * 4
     assert np.asarray(imread(folder / "noise.png")).shape[:2] == (660, 1620)
 
 
@@ -90,7 +92,8 @@ def test_noise_is_gaussian_in_each_unit_and_goes_away(setup: Setup) -> None:
         wide = deviation > 1e-3 * mu.abs().max()
         draws[kind] = torch.where(wide, change / deviation, torch.nan)
         standard = draws[kind][wide]
-        assert abs(standard.mean()) < 5 / standard.numel() ** 0.5 and abs(standard.std() - 1) < 0.03
+        assert abs(standard.mean()) < 5 / standard.numel() ** 0.5
+        assert abs(standard.std() - 1) < 0.03
     both = ~draws["absolute"].isnan() & ~draws["relative"].isnan()
     torch.testing.assert_close(draws["absolute"][both], draws["relative"][both], rtol=1e-2, atol=1e-3)  # the same eps
     assert torch.equal(tensor.gaussian(tensor.mu), tensor.mu)
@@ -112,9 +115,8 @@ def test_the_band_is_students() -> None:
     ],
 )
 def test_levels_out_of_range_are_refused(levels: tuple[object, ...], said: str) -> None:
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=re.escape(said)):
         NoiseLevels(*levels)  # type: ignore[arg-type]
-    assert said in str(error.value)
 
 
 def test_comparing_needs_noise_and_finished_runs(setup: Setup) -> None:

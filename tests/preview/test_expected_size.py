@@ -29,7 +29,8 @@ def test_sizes_are_sums_by_hand() -> None:
 
 def test_a_free_weight_costs_an_index_and_its_float() -> None:
     size = expected_size(np.array([[300, 100, 600]]), 0)
-    assert size.index_bits == 2 and size.fp32_mb == pytest.approx(4000 / 1e6)
+    assert size.index_bits == 2
+    assert size.fp32_mb == pytest.approx(4000 / 1e6)
     assert size.fixed_mb == pytest.approx((8 + 600 * 4 + 1000 * 2 / 8) / 1e6)
     bits = float(entropy([300, 100, 600], base=2))
     assert size.entropy_mb == (600 * 4 + math.ceil(1000 * bits / 8)) / 1e6

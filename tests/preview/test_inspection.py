@@ -67,7 +67,8 @@ def test_every_family_is_reported_without_weights(module: str) -> None:
     cover = coverage(plain)
     assert (cover.total, cover.covered) == (sum(sizes.values()), sum(inside.values()))
     rows = coverage_rows(cover)
-    assert {row["name"] for row in rows} == names and len(rows) == len(names)
+    assert {row["name"] for row in rows} == names
+    assert len(rows) == len(names)
     assert all(row["what"] for row in rows)
     assert sum(size for _, _, size in cover.covered_by_kind()) == cover.covered
     assert sum(size for _, _, size in cover.left_out_by_reason()) == cover.total - cover.covered
@@ -100,7 +101,7 @@ class Odd(nn.Module):
         self.same = self.plain
 
 
-def test_odd_modules_are_named(tmp_path: Path) -> None:
+def test_odd_modules_are_named() -> None:
     model = Odd()
     to_bayesian(model)
     cover = coverage(model)
@@ -227,6 +228,7 @@ def test_no_weights_are_read(composed: Compose, tmp_path: Path, monkeypatch: pyt
 def test_from_the_command_line(program: Program, tmp_path: Path) -> None:
     done = program(tmp_path, "train.py", "inspect=true", "model=deit_tiny", "data=image_folder", "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
-    assert "5,717,416" in done.stdout and "share the codebook" in done.stdout
+    assert "5,717,416" in done.stdout
+    assert "share the codebook" in done.stdout
     assert done.stderr == ""
     assert [path.name for path in tmp_path.iterdir()] == ["run"]  # no W&B run, no log

@@ -16,7 +16,8 @@ def test_the_papers_schedule() -> None:
     assert schedule.fractions == (0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99, 1.0)
     assert schedule.rounds == 10
     assert [schedule.fits(t) for t in range(10)] == [(Fit(1, 0.05, "joint"),)] + [(Fit(3, 1.0, "joint"),)] * 9
-    assert schedule.training == "joint" and schedule.trains
+    assert schedule.training == "joint"
+    assert schedule.trains
 
 
 def test_the_fits_of_alternate_training() -> None:

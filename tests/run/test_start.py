@@ -39,7 +39,7 @@ def test_a_used_folder_is_refused_before_weights_are_loaded(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built: list[object] = []
-    monkeypatch.setattr(ModelSpec, "build", lambda *args, **options: built.append(args))
+    monkeypatch.setattr(ModelSpec, "build", lambda *args, **_: built.append(args))
     (tmp_path / "rounds.json").write_text("[]")
     with pytest.raises(FolderInUse):
         start(tmp_path)
