@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from torch import nn
+from typing_extensions import override
 
 from pwfn.evaluation.analyses.analysis import Analysis
 from pwfn.evaluation.measure import Measured, Setup
@@ -22,9 +23,11 @@ class NewStatistics(Analysis):
     """
 
     @property
+    @override
     def wanted(self) -> bool:
         return self.settings.batchnorm_images > 0
 
+    @override
     def prepare(self, setup: Setup) -> Setup:
         subject, count = setup.subject, self.settings.batchnorm_images
 
@@ -41,6 +44,7 @@ class NewStatistics(Analysis):
 
         return replace(setup, subject=replace(subject, networks={**subject.networks, NAME: build}))
 
+    @override
     def run(self, setup: Setup, measured: Measured) -> Section | None:
         del setup, measured  # the row of the added network says it all
         return None

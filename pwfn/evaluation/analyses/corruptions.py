@@ -13,6 +13,7 @@ from rich.table import Table
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
+from typing_extensions import override
 
 from pwfn.evaluation.analyses.analysis import Analysis
 from pwfn.evaluation.measure import ENSEMBLE, MEAN, Measured, Setup
@@ -37,9 +38,11 @@ class CorruptedTestImages(Analysis):
     """Measure the pretrained and the clustered network on images that were made worse, weakest first."""
 
     @property
+    @override
     def wanted(self) -> bool:
         return bool(self.settings.corruptions.kinds)
 
+    @override
     def run(self, setup: Setup, measured: Measured) -> Section:
         scores, folder = corrupted_scores(setup), setup.subject.folder
         keys = list(dict.fromkeys((one.network, one.mode) for one in scores))

@@ -11,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from rich.table import Table
 from torch import nn
+from typing_extensions import override
 
 from pwfn.artifact import ArtifactError, describe, load
 from pwfn.artifact.parts import take_apart
@@ -40,12 +41,15 @@ class StopAfterRound(Analysis):
     """
 
     @property
+    @override
     def wanted(self) -> bool:
         return self.settings.frontier
 
+    @override
     def check(self) -> None:
         saved_rounds(Path(str(self.settings.run)))
 
+    @override
     def run(self, setup: Setup, measured: Measured) -> Section:
         del measured  # these networks are others
         stops, folder = frontier(setup), setup.subject.folder

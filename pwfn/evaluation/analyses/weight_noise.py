@@ -15,6 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from rich.table import Table
 from scipy.stats import t as student
 from torch import Tensor, nn
+from typing_extensions import override
 
 from pwfn.bayesian.posterior import QuantizedTensor, quantized_tensors, replaced
 from pwfn.evaluation.analyses.analysis import Analysis
@@ -39,12 +40,15 @@ class WeightNoise(Analysis):
     """Put the networks of a subject, and of runs to compare, under noise of rising strength."""
 
     @property
+    @override
     def wanted(self) -> bool:
         return self.settings.noise.draws > 0
 
+    @override
     def check(self) -> None:
         compared(self.settings)
 
+    @override
     def run(self, setup: Setup, measured: Measured) -> Section:
         points, folder = noise_curves(setup), setup.subject.folder
         headings = ("network", "unit", "level", "draw", "top1", "top5", "loss")

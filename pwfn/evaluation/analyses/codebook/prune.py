@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from typing_extensions import override
 
 from pwfn.artifact import describe
 from pwfn.artifact.header import Recipe
@@ -68,14 +69,17 @@ class PrunedCodebook(Analysis):
         self._pruned: Pruned | None = None
 
     @property
+    @override
     def wanted(self) -> bool:
         return self.settings.prune_codebook.max_size is not None
 
+    @override
     def prepare(self, setup: Setup) -> Setup:
         network, self._pruned = prune(setup)
         subject = replace(setup.subject, networks={**setup.subject.networks, NAME: lambda: network})
         return replace(setup, subject=subject)
 
+    @override
     def run(self, setup: Setup, measured: Measured) -> Section:
         assert self._pruned is not None  # by `prepare`
         return _section(self._pruned, measured, setup.subject.folder / FILE)

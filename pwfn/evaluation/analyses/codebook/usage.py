@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from rich.table import Table
+from typing_extensions import override
 
 from pwfn.evaluation.analyses.analysis import Analysis
 from pwfn.evaluation.analyses.codebook.merging import Merge, Usage, cheapest_merge, usage
@@ -28,9 +29,11 @@ class CodebookUsage(Analysis):
     """Count the weights of each tensor at each entry, and price merges of neighbors."""
 
     @property
+    @override
     def wanted(self) -> bool:
         return self.settings.codebook.show
 
+    @override
     def run(self, setup: Setup, measured: Measured) -> Section:
         del measured  # entries are counted, no image is looked at
         sigmas, folder = in_sigmas(setup), setup.subject.folder

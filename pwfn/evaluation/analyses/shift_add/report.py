@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from rich.table import Table
+from typing_extensions import override
 
 from pwfn.evaluation.analyses.analysis import Analysis
 from pwfn.evaluation.analyses.shift_add.cost import Cost, Layer, OperationCounts, count_operations
@@ -33,9 +34,11 @@ class ShiftAddCost(Analysis):
     """Count for the clustered network what one image costs in shifts and adds, layer by layer."""
 
     @property
+    @override
     def wanted(self) -> bool:
         return self.settings.bill
 
+    @override
     def run(self, setup: Setup, measured: Measured) -> Section:
         del measured  # one image of zeros is enough to count
         size, subject = setup.subject.data.config["input_size"], setup.subject
