@@ -164,6 +164,7 @@ def test_the_page_asks_for_nothing_from_outside(page: Page, sweep: Path) -> None
     assert (sweep / REPORT).stat().st_size < 2_500_000
 
 
+@pytest.mark.usefixtures("page")
 def test_every_region_is_named_by_a_heading_of_the_page(sweep: Path) -> None:
     markup = (sweep / REPORT).read_text()
     known = {"aria-describedby", "aria-label", "aria-labelledby", "aria-pressed", "aria-sort"}  # WAI-ARIA 1.2
@@ -173,9 +174,9 @@ def test_every_region_is_named_by_a_heading_of_the_page(sweep: Path) -> None:
     assert all(f'id="{name}"' in markup for name in names)
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_no_variable_of_a_script_hides_one_of_its_functions(name: str) -> None:
-    text = (Path(report.__file__).parent / "assets" / name).read_text()
+def test_no_variable_of_the_scripts_hides_one_of_their_functions() -> None:
+    assets = Path(report.__file__).parent / "assets"
+    text = "\n".join((assets / name).read_text() for name in SCRIPTS)
     functions = re.findall(r"^(?:async )?function (\w+)\(", text, re.MULTILINE)
     assert functions
     parameters = {word for found in re.findall(r"[\[(]([\w, ]+)[\])]+ =>", text) for word in found.split(", ")}

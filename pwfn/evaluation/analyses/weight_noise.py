@@ -99,9 +99,11 @@ def noisy(network: nn.Module, scale: Scale, seed: int, draw: int) -> Iterator[No
         draw: the number of the draw, from 0.
     """
     tensors = quantized_tensors(network)
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(mixed_seed(seed, draw))
-        noise = {id(t.gaussian): torch.randn_like(t.mu, memory_format=torch.contiguous_format) for t in tensors}
+    generator = torch.Generator(tensors[0].mu.device).manual_seed(mixed_seed(seed, draw))
+    noise = {
+        id(t.gaussian): torch.randn(t.mu.shape, generator=generator, dtype=t.mu.dtype, device=t.mu.device)
+        for t in tensors
+    }
     with torch.no_grad(), replaced(network, lambda t: t.mu + scale(t) * noise[id(t.gaussian)]):
         yield
 
