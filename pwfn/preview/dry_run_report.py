@@ -35,7 +35,7 @@ DISPLACED = 10  # tensors that are listed by name
 FIGURES = ("codebook_size", "entropy_bits", "entropy_mb", "relative_mean", "tolerances_mean", "threshold")
 
 LAYER_COLUMNS = by_key(
-    Column("name", "the tensor, as in the plain model's state dict", "text", str),
+    Column("name", "the tensor, as in the model's own state dict", "text", str),
     Column("weights", "its elements", "weights", int),
     Column("l2", "Euclidean norm of its move over that of its starting weights; nan if these are all 0", "share"),
     Column("relative", "mean of |move| / |starting weight| over its weights that do not start at 0", "share"),

@@ -20,7 +20,7 @@ from pwfn.records.rounds import write_result
 from pwfn.run.settings import TrainSettings
 
 COVERAGE_COLUMNS = by_key(
-    Column("name", "the parameter, as in the plain model's state dict", "text", str),
+    Column("name", "the parameter, as in the model's own state dict", "text", str),
     Column("size", "its elements", "parameters", int),
     Column("quantised", "1 if it shares the codebook, 0 if it stays in floating point", "flag", int),
     Column("what", "the kind of a quantized parameter, or why another one is left out", "text", str),

@@ -53,5 +53,5 @@ def _chart(x: str, y: str, xaxis: dict[str, Any] | None = None, yaxis: dict[str,
         modebar={"bgcolor": "rgba(0,0,0,0)"},
         legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
     )
-    found: dict[str, Any] = json.loads(json.dumps(layout.to_plotly_json()))  # plain values alone
+    found: dict[str, Any] = json.loads(json.dumps(layout.to_plotly_json()))  # as JSON has it
     return found
