@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pwfn.data.transforms import Config, Steps, ToMode
+from pwfn.data.transforms import Config, Steps, ToMode, evaluation_steps
 from pwfn.errors import require
 
 if TYPE_CHECKING:
@@ -21,6 +21,12 @@ class Augment(ABC):
     @abstractmethod
     def training(self, config: Config, evaluation: Steps) -> Steps:
         """`config` holds the arguments of `timm.data.create_transform` for this network and data set."""
+
+
+def build_transforms(augment: Augment, config: Config) -> tuple[Steps, Steps]:
+    """Build the (training, evaluation) transforms for a config of `pwfn.data.transforms.transform_config`."""
+    evaluation = evaluation_steps(config)
+    return augment.training(config, evaluation), evaluation
 
 
 @dataclass(frozen=True)

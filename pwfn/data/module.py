@@ -11,12 +11,13 @@ import torch.distributed
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
+from pwfn.data.augment import build_transforms
 from pwfn.data.feed import CACHE_BYTES, Batch, Cached, Transformed, as_is, feed
 from pwfn.data.samplers import EachOnce, NumberedShare, ends_in_one
 from pwfn.data.spec import ImageData, Partition, is_integer
 from pwfn.data.stream_loader import Streamed, StreamedEpoch, StreamLoader, stream_images_per_rank
 from pwfn.data.streams import ImageStream
-from pwfn.data.transforms import Config, build_transforms, transform_config
+from pwfn.data.transforms import Config, transform_config
 from pwfn.errors import require
 from pwfn.randomness import mixed_seed
 
@@ -39,8 +40,8 @@ class ImageDataModule(LightningDataModule):
         self.spec = spec
         self.seed = seed
         require(self, seed=(is_integer(seed, 0), "an integer from 0"))
-        self.train_steps, self.eval_steps = build_transforms(spec, data_config, spec.channels)
-        self.config = transform_config(spec, data_config, spec.channels)
+        self.config = transform_config(data_config, spec.channels, spec.image_size)
+        self.train_steps, self.eval_steps = build_transforms(spec.augment, self.config)
         self.partition = None
         self.train_share = 1.0
         self.batches_done = 0

@@ -1,4 +1,4 @@
-"""Images that can only be read one after another: WebDataset shards, streamed Hugging Face sets, TFDS records.
+"""Images that can only be read one after another: WebDataset shards and streamed Hugging Face sets.
 
 timm's own readers of these sets repeat and drop images in a test on several processes, and pass over damaged ones. So
 timm finds the set, and these classes read it: in one pass, every image is read by exactly one part (rank and worker).
@@ -175,34 +175,3 @@ class HubStream(ImageStream):
 
     def _samples(self) -> Any:
         return self.builder.as_streaming_dataset(self.split)
-
-
-@dataclass
-class RecordStream(ImageStream):
-    """A set of tensorflow_datasets, prepared on this machine. `builder` is a `tfds.core.DatasetBuilder`."""
-
-    builder: Any
-    split: str
-    image_key: str
-    label_key: str
-
-    def features(self) -> dict[str, Any]:
-        return dict(self.builder.info.features)
-
-    def raw(self, part: Part, seed: int | None) -> Iterator[Raw]:
-        import tensorflow_datasets as tfds
-
-        samples = self.builder.as_dataset(
-            split=tfds.even_splits(self.split, part.count)[part.index],
-            shuffle_files=seed is not None,
-            read_config=tfds.ReadConfig(shuffle_seed=seed),
-            decoders={self.image_key: tfds.decode.SkipDecoding()},
-        )
-        if seed is not None:
-            samples = samples.shuffle(self.shuffle_buffer, seed=mixed_seed(seed, part.index))
-        for index, sample in enumerate(tfds.as_numpy(samples)):
-            yield Raw(
-                io.BytesIO(sample[self.image_key]),
-                sample[self.label_key],
-                f"{self.title}: image {index} of part {part.index} of {part.count}",
-            )

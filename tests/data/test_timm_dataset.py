@@ -136,7 +136,6 @@ def test_missing_sets_and_splits_are_said(tmp_path: Path, monkeypatch: pytest.Mo
         ("hfds/cifar10", "datasets", "pip install 'pwfn[huggingface]'"),
         ("hfids/cifar10", "datasets", "pip install 'pwfn[huggingface]'"),
         ("wds/x", "webdataset", "pip install 'pwfn[shards]'"),
-        ("tfds/mnist", "tensorflow_datasets", "pip install tensorflow tensorflow-datasets"),
     ],
 )
 def test_a_package_that_is_not_installed_is_one_line(
@@ -154,7 +153,7 @@ def test_a_package_that_is_not_installed_is_one_line(
 @pytest.mark.parametrize(
     ("changed", "line"),
     [
-        ({"name": "imagenet"}, "name = 'imagenet': must be folder, hfds/<set>, hfids/<set>, wds/<word>, tfds/<set>, or torch/"),
+        ({"name": "imagenet"}, "name = 'imagenet': must be folder, hfds/<set>, hfids/<set>, wds/<word>, or torch/"),
         ({"name": "torch/imagenett"}, "name = 'torch/imagenett': must be folder"),
         ({"name": "folder/x"}, "name = 'folder/x': must be folder"),
         ({"name": "hfds/"}, "name = 'hfds/': must be folder"),
@@ -169,10 +168,11 @@ def test_a_package_that_is_not_installed_is_one_line(
         ({"train_length": 10}, "train_length = 10: must be null, or for a streamed set an integer from 1"),
         ({"name": "wds/x", "train_length": 0}, "train_length = 0: must be null, or for a streamed set"),
         ({"shuffle_buffer": 0}, "shuffle_buffer = 0: must be an integer from 1"),
-        ({"name": "hfds/x", "download": True}, "download = True: must be false: only torch/ and tfds/ ask"),
+        ({"name": "hfds/x", "download": True}, "download = True: must be false: only torch/ asks"),
         ({"name": "wds/x", "val_fraction": 0.1}, "val_fraction = 0.1: must be 0, because wds/ is streamed"),
         ({"name": "hfids/x", "train_images": 10}, "train_images = 10: must be null, because hfids/ is streamed"),
-        ({"name": "tfds/x", "test_images": 10}, "test_images = 10: must be null, because tfds/ is streamed"),
+        ({"name": "tfds/mnist"}, "name = 'tfds/mnist': must be folder, hfds/<set>, hfids/<set>, wds/<word>, or torch/"),
+        ({"name": "wds/x", "test_images": 10}, "test_images = 10: must be null, because wds/ is streamed"),
     ],
 )  # fmt: skip
 def test_wrong_descriptions_are_refused(tmp_path: Path, changed: dict[str, Any], line: str) -> None:

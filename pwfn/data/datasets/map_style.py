@@ -24,7 +24,7 @@ class MapStyle(ImageSet):
         """Of a whole set; raises `DataError` unless every label is a class."""
         labels = np.asarray(_labels(dataset))
         if labels.ndim != 1 or labels.dtype.kind not in "iu":
-            raise DataError(f"{title}: its labels are no whole numbers; data.target_key names those of hfds/ and tfds/")
+            raise DataError(f"{title}: its labels are no whole numbers; data.target_key names those of hfds/")
         if not len(labels):
             raise DataError(f"{title}: has no images")
         for label in (labels.min(), labels.max()):
