@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import pickle
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from pwfn.bayesian.posterior import to_bayesian
-from pwfn.errors import RunError, one_line, require
+from pwfn.errors import one_line, require
 from pwfn.hub import answering_at_once
-
-
-class ModelError(RunError):
-    """A network that cannot be built or whose weights cannot be loaded; the message is one line."""
-
+from pwfn.models.weights import ModelError, read_weights, unmatched_keys
 
 # what the constructors of timm's models raise for arguments that do not suit them, and its loading for a wrong file
 BUILD_ERRORS = (RuntimeError, OSError, TypeError, ValueError, LookupError, AttributeError, ImportError, AssertionError)
@@ -92,7 +86,7 @@ class ModelSpec:
         on = nullcontext() if device == "cpu" else torch.device(device)
         with answering_at_once(asked=load_weights and self.pretrained) as unreachable:
             try:
-                with _unmatched_keys() as (missing, unexpected), on:
+                with unmatched_keys() as (missing, unexpected), on:
                     network: nn.Module = timm.create_model(self.name, in_chans=in_chans, **args)
                 self._refuse_misfits(missing, unexpected)
                 return network
@@ -144,53 +138,6 @@ def build_bayesian(
     except ValueError as error:
         raise ModelError(f"model.quantize: {error}") from error
     return network
-
-
-@contextmanager
-def _unmatched_keys() -> Iterator[tuple[set[str], set[str]]]:
-    """What the state dicts that are loaded inside the block leave as it was, and what of them is left over.
-
-    timm only writes it to its log.
-    """
-    missing: set[str] = set()
-    unexpected: set[str] = set()
-    plain = nn.Module.load_state_dict
-
-    def load(self: nn.Module, *args: Any, **options: Any) -> Any:
-        result = plain(self, *args, **options)
-        missing.update(result.missing_keys)
-        unexpected.update(result.unexpected_keys)
-        return result
-
-    nn.Module.load_state_dict = load  # type: ignore[method-assign]
-    try:
-        yield missing, unexpected
-    finally:
-        nn.Module.load_state_dict = plain  # type: ignore[method-assign]
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors or torch file. Nothing is ever unpickled but tensors. Raises ModelError."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    content: Any
-    try:
-        if path.suffix == ".safetensors":
-            content = dict(load_file(path))
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        raise ModelError(f"{path} is not a readable file of weights: {one_line(error)}") from error
-    for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ModelError(f"{path} holds no state dict")
-    for name, value in content.items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise ModelError(f"{path} holds NaN or infinite weights, the first in {name}")
-    return {name.removeprefix("module."): value for name, value in content.items()}
 
 
 def warn_if_random(spec: ModelSpec, pretrain_epochs: int) -> None:

@@ -125,6 +125,16 @@ def test_weights_of_a_deeper_network_are_refused(tmp_path: Path, num_classes: in
     assert "layer1.2" in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("num_classes", [10, 7])
+def test_watching_what_is_loaded_leaves_nothing_behind(source: nn.Module, tmp_path: Path, num_classes: int) -> None:
+    """A hook that stays on a module could not be pickled."""
+    file = write(tmp_path / "w.safetensors", source.state_dict())
+    pickle.dumps(ModelSpec(NAME, checkpoint=str(file)).build(num_classes=num_classes, in_chans=3))
+    later = nn.Sequential(nn.Linear(2, 2))
+    later.load_state_dict({}, strict=False)
+    pickle.dumps(later)
+
+
 def test_a_new_head_is_said_aloud(source: nn.Module, tmp_path: Path) -> None:
     spec = ModelSpec(NAME, checkpoint=str(write(tmp_path / "w.pth", source.state_dict())))
     other, same = (spec.build(num_classes=classes, in_chans=3) for classes in (7, 10))
