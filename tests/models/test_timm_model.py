@@ -86,7 +86,9 @@ def test_code_inside_a_file_of_weights_is_not_run(tmp_path: Path) -> None:
 def one_line(file: Path, mentions: str = "") -> None:
     with pytest.raises(ModelError) as caught:
         build(file)
-    assert str(file) in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 600
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
     assert mentions in str(caught.value)
 
 
@@ -122,7 +124,8 @@ def test_weights_of_a_deeper_network_are_refused(tmp_path: Path, num_classes: in
     file = write(tmp_path / "w.safetensors", deeper.state_dict())
     with pytest.raises(ModelError) as error:
         ModelSpec("resnet18", checkpoint=str(file)).build(num_classes=num_classes, in_chans=3)
-    assert "layer1.2" in str(error.value) and "\n" not in str(error.value)
+    assert "layer1.2" in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("num_classes", [10, 7])
