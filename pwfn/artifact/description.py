@@ -1,4 +1,4 @@
-"""What an artifact says about itself, without touching a weight."""
+"""Describe an artifact by its header, without touching a weight."""
 
 from __future__ import annotations
 
@@ -7,20 +7,28 @@ from typing import Any
 
 from pwfn.artifact import container
 from pwfn.artifact.container import VERSION, ArtifactError
-from pwfn.artifact.header import parse
+from pwfn.artifact.header_checks import parse_header
+from pwfn.renamed import with_present_names
 
 
 def describe(path: str | Path) -> dict[str, Any]:
-    """The header of an artifact as plain values, read and verified without the rest of the file.
+    """Return the header of an artifact as JSON has it, read and verified without the rest of the file.
 
-    Beside the header's own keys (docs/artifact.md): `format_version`, `file` (bytes of the file), `weights`, `free`.
-    Raises ArtifactError.
+    Classes in `config` have the names of this version, also where an earlier one wrote the file.
+
+    Returns:
+        The header's own keys (docs/artifact.md) and `format_version`, `file` (bytes of the file), `weights` (how many
+        are coded) and `free` (how many of them are in no codebook entry).
+
+    Raises:
+        ArtifactError: the file cannot be read or is not a sound artifact.
     """
     path = Path(path)
     text, payload, size = container.read_header(path)
     try:
-        header = parse(text, payload)
+        header = parse_header(text, payload)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from error
-    extra = {"format_version": VERSION, "file": size, "weights": header.weights, "free": header.free}
-    return {**header.model_dump(mode="json"), **extra}
+    content = header.model_dump(mode="json")
+    content["config"] = with_present_names(content["config"])
+    return {**content, "format_version": VERSION, "file": size, "weights": header.weights, "free": header.free}
