@@ -1,4 +1,4 @@
-"""From a PIL image to the tensor a network is given, as the network's own timm data config says."""
+"""Transform a PIL image into the tensor a network is given, as the network's own timm data config says."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Config = dict[str, Any]
 
 @dataclass(frozen=True)
 class Steps:
-    """PIL image -> float32 [C, H, W]: a fixed part, whose tensor may be kept in memory, then a random part.
+    """Fixed steps, whose tensor may be kept in memory, then random ones: from a PIL image to float32 [C, H, W].
 
     `fixed` is None when the randomness begins with the PIL image, so that nothing can be kept.
     """
@@ -33,12 +33,13 @@ class Steps:
 
 @dataclass(frozen=True)
 class ToMode:
-    """Gray (`L`) or color (`RGB`), whatever the file holds. A class, because workers must be able to pickle it."""
+    """Converts to gray (`L`) or color (`RGB`). A class, because workers must be able to pickle it."""
 
     mode: str
 
     @classmethod
     def of(cls, config: Config) -> ToMode:
+        """Choose the mode for the number of channels of `config["input_size"]`."""
         return cls("L" if config["input_size"][0] == 1 else "RGB")
 
     def __call__(self, image: Image) -> Image:

@@ -51,7 +51,9 @@ def test_keeping_tensors_changes_no_bit(spec: ImageData, augment: Augment) -> No
     steps = steps_of(spec, CONFIG, 1)[0]
     images = spec.load().test
     kept, fresh = feed(images, steps, CACHE_BYTES), feed(images, steps, cache_bytes=0)
-    assert isinstance(kept, Cached) and isinstance(fresh, Transformed) and len(kept) == len(fresh)
+    assert isinstance(kept, Cached)
+    assert isinstance(fresh, Transformed)
+    assert len(kept) == len(fresh)
     order = list(range(len(images)))[::-1]
     tensors, labels = kept.__getitems__(order)
     singles = [fresh[index] for index in order]
@@ -101,7 +103,8 @@ def test_only_small_sets_with_a_fixed_part_are_kept() -> None:
 
 def test_loaders_yield_every_image_with_the_right_transform() -> None:
     data = module(replace(TINY, val_fraction=0.2, augment=Crop()))
-    assert data.partition is not None and data.partition.val is not None
+    assert data.partition is not None
+    assert data.partition.val is not None
     for loader, images in ((data.val_dataloader(), data.partition.val), (data.test_dataloader(), data.partition.test)):
         expected = [
             (data.eval_steps(image).numpy().tobytes(), label)
@@ -115,10 +118,11 @@ def test_loaders_yield_every_image_with_the_right_transform() -> None:
 def test_setup_loads_once(monkeypatch: pytest.MonkeyPatch) -> None:
     data = module(TINY)
     first = data.partition, rows(data.test_dataloader())
-    monkeypatch.setattr(Synthetic, "load", lambda self: pytest.fail("loaded again"))
+    monkeypatch.setattr(Synthetic, "load", lambda _: pytest.fail("loaded again"))
     for stage in ("fit", "test", None):
         data.setup(stage)
-    assert data.partition is first[0] and rows(data.test_dataloader()) == first[1]
+    assert data.partition is first[0]
+    assert rows(data.test_dataloader()) == first[1]
 
 
 @pytest.mark.parametrize("augment", [NoAugment(), TimmAugment()])

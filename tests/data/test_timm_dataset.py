@@ -39,8 +39,10 @@ def test_folders_and_tar_files_are_read_split_by_split(tmp_path: Path, name: str
     if packed:
         as_tars(tmp_path)
     train, test = spec(tmp_path, name=name).load()
-    assert isinstance(train, ImageSet) and isinstance(test, ImageSet)
-    assert train.labels.tolist() == [0, 0, 1, 1] and test.labels.tolist() == [0, 0, 1, 1, 1]
+    assert isinstance(train, ImageSet)
+    assert isinstance(test, ImageSet)
+    assert train.labels.tolist() == [0, 0, 1, 1]
+    assert test.labels.tolist() == [0, 0, 1, 1, 1]
     for index, (label, shade) in enumerate([(0, 0), (0, 100), (1, 0), (1, 100)]):
         image, found = train[index]
         assert (image.getpixel((0, 0)), found) == ((label * 100, shade, 7), label)
@@ -63,10 +65,12 @@ def test_workers_read_what_the_process_itself_reads(
         one = spec(tmp_path, num_classes=3, num_workers=workers, batch_size=1, image_size=8)
         data = ImageDataModule(one, CONFIG, 0)
         data.setup()
-        assert data.partition is not None and data.partition.train[0]  # type: ignore[index]
+        assert data.partition is not None
+        assert data.partition.train[0]
         return [images.numpy().tobytes() for images, _ in data.train_dataloader()]
 
-    assert pixels(0) == pixels(2) and len(set(pixels(0))) == 6
+    assert pixels(0) == pixels(2)
+    assert len(set(pixels(0))) == 6
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -97,11 +101,19 @@ def test_torchvisions_sets_are_read(tmp_path: Path) -> None:
             (raw / f"{prefix}-{name}-ubyte").write_bytes(header + content.tobytes())
             (raw / f"{prefix}-{name}-ubyte.gz").write_bytes(gzip.compress(header + content.tobytes()))
     train, _ = spec(tmp_path, name="torch/kmnist", num_classes=10, channels=1).load()
-    assert isinstance(train, ImageSet) and train.labels.tolist() == [*range(10), 0, 1]
+    assert isinstance(train, ImageSet)
+    assert train.labels.tolist() == [*range(10), 0, 1]
     assert np.array_equal(np.asarray(train[3][0]), pixels[3])
     with pytest.raises(DataError) as error:
         spec(tmp_path, name="torch/kmnist").load()
     assert message(error).startswith("torch/kmnist train: has the label 9, data.num_classes = 2 allows 0 to 1")
+
+
+def loaded(one: TimmData) -> None:
+    """As a run does it."""
+    one.check()
+    one.prepare()
+    one.load()
 
 
 def test_missing_sets_and_splits_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,9 +132,7 @@ def test_missing_sets_and_splits_are_said(tmp_path: Path, monkeypatch: pytest.Mo
     ):
         one = spec(tmp_path, **changed)
         with pytest.raises(DataError) as error:
-            one.check()
-            one.prepare()
-            one.load()
+            loaded(one)
         assert message(error).startswith(said)
     assert not list((tmp_path / "val" / "dog").glob("*.txt"))
     (tmp_path / "val" / "dog").rename(tmp_path / "val" / "fox")

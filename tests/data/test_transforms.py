@@ -111,7 +111,8 @@ def test_evaluation_is_timms_own_for_each_tag_bit_for_bit() -> None:
         for image in images:
             assert torch.equal(evaluate(image), expected(image)), (tag, image.size)
         assert torch.equal(evaluate(photograph(100, 70, "L")), expected(photograph(100, 70, "L").convert("RGB")))
-    assert {mode for mode, _, _ in modes} == {"center", "squash", "border"} and len(modes) >= 6
+    assert {mode for mode, _, _ in modes} == {"center", "squash", "border"}
+    assert len(modes) >= 6
 
 
 def test_the_data_config_of_a_built_network_is_that_of_its_tag() -> None:

@@ -38,7 +38,7 @@ WDS_IMAGES = "jpg;jpeg;png;webp"  # endings of the files that are images
 
 @dataclass(frozen=True, kw_only=True)
 class TimmData(ImageData):
-    """`timm.data.create_dataset(name, root, split)`, for two splits. `docs/data.md` says what was tried and what not.
+    """Two splits of `timm.data.create_dataset(name, root, split)`; `docs/data.md` says what was tried and what not.
 
     hfids/ and wds/ are streamed (`pwfn.data.streams`): no single image of theirs can be chosen, so there are no
     subsets and no validation images, and the number of training images has to be known.
@@ -60,10 +60,12 @@ class TimmData(ImageData):
 
     @property
     def kind(self) -> str:
+        """Beginning of `name`, a key of `KINDS`."""
         return self.name.partition("/")[0].lower()
 
     @property
     def rest(self) -> str:
+        """The set: what follows the kind in `name`."""
         return self.name.partition("/")[2]
 
     def __post_init__(self) -> None:
@@ -131,7 +133,7 @@ class TimmData(ImageData):
         return Splits(train.images, test.images)
 
     def _open(self, split: str, download: bool = False) -> Opened:
-        """What timm makes of the name; whatever goes wrong becomes one line."""
+        """Open a split by timm; any error of the libraries becomes a DataError of one line."""
         from timm.data import create_dataset
 
         logging.getLogger("timm.data.readers.reader_wds").setLevel(logging.ERROR)  # warns of a file nobody needs
@@ -169,7 +171,7 @@ class TimmData(ImageData):
         return options | {"input_key": self.input_key, "target_key": self.target_key}
 
     def _place(self, split: str) -> Path:
-        """Where the images of a split lie. timm would take the whole of `root` instead of a folder that is missing."""
+        """Find the images of a split. timm would take the whole of `root` instead of a folder that is missing."""
         assert self.root is not None
         folder, tar = Path(self.root) / split, Path(self.root) / f"{split}.tar"
         if folder.is_dir():
