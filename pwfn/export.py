@@ -227,9 +227,9 @@ def _same_bits(one: Tensor, other: Tensor) -> bool:
     return one.dtype == other.dtype and one.shape == other.shape and one.numpy().tobytes() == other.numpy().tobytes()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, program: str = "python -m pwfn.export") -> int:
     """Run the command line; return 0 if the file was written, 2 if not, with one line on why."""
-    parser = argparse.ArgumentParser(prog="python -m pwfn.export", description="A model.pwfn for other tools.")
+    parser = argparse.ArgumentParser(prog=program, description="A model.pwfn for other tools.")
     parser.add_argument("artifact", type=Path, help="the file model.pwfn")
     parser.add_argument("--to", choices=FORMS, required=True, help="the form")
     parser.add_argument("--out", type=Path, help="the file to write; default: the artifact's name with another ending")

@@ -17,7 +17,7 @@ from typing import Any
 
 
 class Ans:
-    """Decode as constriction's default ANS coder does: words of 32 bits, a state of 64, frequencies summing to 2^24."""
+    """Decode as constriction's default ANS coder: words of 32 bits, a state of 64, frequencies that sum to 2^24."""
 
     def __init__(self, content: bytes) -> None:
         self.words = [word for (word,) in struct.iter_unpack("<I", content)]

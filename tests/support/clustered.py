@@ -27,7 +27,7 @@ def clustered(
     sigma_join: SigmaJoin = std_mu,
     **args: Any,
 ) -> nn.Module:
-    """Build a Bayesian timm network of five classes, clustered once, in evaluation mode, with statistics in use."""
+    """Make a Bayesian timm network of five classes after one clustering, with BatchNorm statistics of its own."""
     torch.manual_seed(0)
     network = timm.create_model(name, num_classes=5, in_chans=channels, **args)
     with torch.no_grad():

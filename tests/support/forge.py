@@ -1,4 +1,4 @@
-"""Take an artifact apart and seal it again under right checksums, as an attacker would, and see how it is refused."""
+"""Take an artifact apart, change it, and seal it again with right checksums; how it is refused."""
 
 from __future__ import annotations
 
