@@ -70,7 +70,7 @@ def write_run_artifact(
         recipe = None
         warnings.warn(f"{file} does not say how to build the model: {error}", stacklevel=2)
     about = {
-        "data": transform_config(settings.data, data_config(network), settings.data.channels),
+        "data": transform_config(data_config(network), settings.data.channels, settings.data.image_size),
         "class_names": settings.data.class_names,
         "config": without_secrets(config),
         "metrics": {"pretrained": asdict(baseline), "final": record.flat()},
