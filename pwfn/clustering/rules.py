@@ -11,9 +11,10 @@ from typing import Protocol
 
 from torch import Tensor
 
+from pwfn.clustering.cluster_result import ClusterResult
 from pwfn.clustering.codebook import Codebook
 from pwfn.clustering.greedy_cover import most_bits
-from pwfn.clustering.greedy_round import ClusterResult, cluster_round
+from pwfn.clustering.greedy_round import cluster_round
 from pwfn.clustering.nearest_round import nearest_round
 from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.errors import require
@@ -101,7 +102,7 @@ class GreedyBits(Greedy):
             threshold=threshold,
             inc=self.inc,
             zero_fix=self.zero_fix,
-            worth=most_bits,
+            gain=most_bits,
             least=self.least,
         )
 

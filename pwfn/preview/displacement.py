@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pwfn.clustering.candidates import MIN_UNIT
+from pwfn.clustering.candidates import MIN_TOLERANCE
 from pwfn.clustering.chunking import chunks, in_one_thread
 
 PERCENT = 99  # of many moves, the one that so many do not exceed is told
@@ -57,7 +57,7 @@ class Moves:
 
     def in_tolerances(self, part: slice) -> Tensor:
         """`|now - start| / max(tolerance, 2^-20)`: the floor is that of the clustering."""
-        return (self.now[part] - self.start[part]).abs_().div_(self.tolerance[part].clamp(min=MIN_UNIT))
+        return (self.now[part] - self.start[part]).abs_().div_(self.tolerance[part].clamp(min=MIN_TOLERANCE))
 
     def split(self, sizes: list[int]) -> list[Moves]:
         """The same for each of the tensors that the flat ones are made of."""

@@ -59,7 +59,7 @@ def dry_run(settings: TrainSettings, plain: Any, folder: Path, console: Console 
         show_coverage(cover, headline(settings, network), console)
     set_sigma(network, settings.prior)
     run = DryRun(network, settings, _gradients(settings, network))
-    unit = settings.tolerance.unit
+    unit = settings.tolerance.label
     records: list[DryRunRecord] = []
     for record in run.rounds():
         records.append(record)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.posterior import QuantizedTensor
+from pwfn.clustering.cluster_result import ClusterResult
 from pwfn.clustering.codebook import Codebook
-from pwfn.clustering.greedy_round import ClusterResult
 from pwfn.clustering.rules import Rule
 from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.training.distributed import agree, agree_on_tensors

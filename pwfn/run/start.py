@@ -146,7 +146,7 @@ def run(
                 runner = LightningRunner(trainer, module, data, saver)
                 stages = Stages(settings, plain, runner, saver, progress)
                 stages.pretrain()
-                reporter = RunReporter(folder, trainer.logger, console, settings.tolerance.unit) if first else None
+                reporter = RunReporter(folder, trainer.logger, console, settings.tolerance.label) if first else None
                 if reporter:
                     reporter.start(_scores(state.baseline), state.records, state.clusters)
                 stages.rounds(reporter)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from pwfn.bayesian.prior import Pow2DistancePrior
-from pwfn.clustering.candidates import Grid
-from pwfn.clustering.greedy_round import ClusterResult, cluster_round
+from pwfn.clustering.candidates import GridCandidates
+from pwfn.clustering.cluster_result import ClusterResult
+from pwfn.clustering.greedy_round import cluster_round
 from tests.support import oracles
 
 EPSILON = 2.0**-24  # the relative rounding error of a float32
@@ -71,7 +72,7 @@ def test_float32_goes_where_the_dense_oracle_goes_in_float64(fraction: float) ->
 
 def reaching_elsewhere(mu: Tensor, sigma: Tensor, k: float) -> int:
     """How many weights reach other centroids once they are rounded to float32. Each must meet the threshold to rounding."""
-    grid, limit = Grid(2.0**-7, k, zero_fix=True), int(mu.abs().max() * 2**7)
+    grid, limit = GridCandidates(2.0**-7, k, zero_fix=True), int(mu.abs().max() * 2**7)
     (first, last), (rounded_first, rounded_last) = (
         grid.interval(x.double().clone(), y.double().clone(), limit)
         for x, y in ((mu, sigma), (mu.float(), sigma.float()))

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.clustering import chunking, intervals, sigma_join
-from pwfn.clustering.candidates import Grid
+from pwfn.clustering.candidates import GridCandidates
+from pwfn.clustering.cluster_result import ClusterResult
 from pwfn.clustering.codebook import MAX_LIMIT_BITS, AdditivePow2
-from pwfn.clustering.greedy_round import ClusterResult, cluster_round
-from pwfn.clustering.unassigned import FreeWeights
+from pwfn.clustering.greedy_round import cluster_round
+from pwfn.clustering.unassigned import UnassignedWeights
 from tests.support import oracles
 
 EXACT = settings(deadline=None, derandomize=True, max_examples=500)
@@ -93,15 +94,15 @@ def test_round_equals_the_dense_oracle(case: tuple[list[float], list[float]], op
 @given(weights(huge, most=15), rounds)
 def test_outliers_take_the_sorted_codes(case: tuple[list[float], list[float]], options: dict[str, Any]) -> None:
     mu, sigma = (torch.tensor(x, dtype=torch.float64) for x in case)
-    grid = Grid(2.0 ** -options["b"], options["threshold"], options["zero_fix"])
-    first = intervals.Reach(FreeWeights(mu, sigma), grid, float(sigma.max()))
-    event(f"codes counted into a table: {first._dense}")
+    grid = GridCandidates(2.0 ** -options["b"], options["threshold"], options["zero_fix"])
+    first = intervals.Intervals(UnassignedWeights(mu, sigma), grid, float(sigma.max()))
+    event(f"codes counted into a table: {first._counted}")
     compare(case, options)
 
 
-@pytest.mark.parametrize(("dense_codes", "chunk"), [(0, 1), (0, 7), (0, 1 << 15), (1 << 20, 1), (1 << 20, 3), (200, 5)])
-def test_chunk_borders_and_both_kinds_of_code(dense_codes: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intervals, "DENSE_CODES", dense_codes)
+@pytest.mark.parametrize(("counted_codes", "chunk"), [(0, 1), (0, 7), (0, 1 << 15), (1 << 20, 1), (1 << 20, 3), (200, 5)])
+def test_chunk_borders_and_both_kinds_of_code(counted_codes: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intervals, "MOST_COUNTED_CODES", counted_codes)
     monkeypatch.setattr(chunking, "CHUNK", chunk)
 
     @settings(EXACT, max_examples=100)

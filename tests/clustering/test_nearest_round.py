@@ -31,7 +31,7 @@ def test_nearest_takes_the_shortest_ways_first(codebook: Codebook, fraction: flo
     if isinstance(codebook, AdditivePow2 | Pow2):  # their values go on above the largest weight
         tables = [list(oracles.candidates(codebook.max_order, codebook.b, 2 * largest))]
     else:
-        tables = [table.tolist() for table in codebook.made_for(mu, sizes).listed(largest)]
+        tables = [table.tolist() for table in codebook.fit(mu, sizes).tables(largest)]
     of = np.repeat(np.arange(3), sizes) if len(tables) > 1 else np.zeros(400, dtype=int)
     goals = [naive_nearest(x, tables[t]) for x, t in zip(mu.tolist(), of, strict=True)]
     ways = [abs(x - g) / max(s, 2.0**-20) for x, g, s in zip(mu.tolist(), goals, sigma.tolist(), strict=True)]

@@ -13,8 +13,9 @@ from scipy.stats import entropy
 from torch import Tensor
 
 from pwfn.clustering import statistics
+from pwfn.clustering.cluster_result import ClusterResult
 from pwfn.clustering.codebook import order_of
-from pwfn.clustering.greedy_round import ClusterResult, cluster_round
+from pwfn.clustering.greedy_round import cluster_round
 from tests.support import oracles
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=150)

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from pwfn.bayesian.posterior import quantized_tensors
+from pwfn.clustering.cluster_result import ClusterResult
 from pwfn.clustering.codebook import AdditivePow2
-from pwfn.clustering.greedy_round import ClusterResult, cluster_round
+from pwfn.clustering.greedy_round import cluster_round
 from pwfn.clustering.rules import Greedy
 from pwfn.clustering.sigma_join import divide_by_10
 from pwfn.clustering.tolerance import ConstantTolerance, FisherTolerance, RelativeTolerance, SigmaTolerance, Tolerance
