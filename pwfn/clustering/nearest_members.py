@@ -38,8 +38,7 @@ def nearest_members(intervals: Intervals, is_member: Tensor, candidate: int, n: 
         Positions among all N weights [n], in no particular order.
     """
     weights, candidates = intervals.weights, intervals.candidates
-    belongs = intervals.per_weight(is_member)
-    position = torch.cat([weights.positions(part)[belongs(part)] for part in weights.slices])
+    position = weights.select(intervals.per_weight(is_member), int(intervals.cover.counts[is_member].sum()))
     at_zero = weights.mu.index_select(0, position).abs_() < candidates.zero_radius(candidate)
     first = int(at_zero.sum())
     if n <= first:

@@ -57,11 +57,15 @@ class UnassignedWeights:
         mu, tolerance = self.of(self.mu, part), self.of(self.tolerance, part)
         return mu.to(torch.float64, copy=True), tolerance.to(torch.float64, copy=True)
 
-    def keep(self, is_kept: Callable[[slice], Tensor], n: int) -> None:
-        """Go on with the n weights for which `is_kept` (bool, for a slice of the M) is true."""
-        index, end = torch.empty(n, dtype=self._dtype), 0
+    def select(self, is_selected: Callable[[slice], Tensor], n: int) -> Tensor:
+        """Return the positions, among the N, of the n weights for which `is_selected` (bool, for a slice) is true."""
+        selected, end = torch.empty(n, dtype=self._dtype), 0
         for part in self.slices:
-            kept = self.positions(part)[is_kept(part)]
-            index[end : (end := end + kept.numel())] = kept
-        self.index = index
-        self._cut(torch.searchsorted(index, torch.tensor(self._borders, dtype=index.dtype)).tolist())
+            positions = self.positions(part)[is_selected(part)]
+            selected[end : (end := end + positions.numel())] = positions
+        return selected
+
+    def keep(self, is_kept: Callable[[slice], Tensor], n: int) -> None:
+        """Go on with the n weights for which `is_kept` (bool, for a slice) is true."""
+        self.index = self.select(is_kept, n)
+        self._cut(torch.searchsorted(self.index, torch.tensor(self._borders, dtype=self._dtype)).tolist())
