@@ -1,8 +1,8 @@
-"""Number the values that weights may move to, so that the candidates a weight reaches are an interval of integers.
+"""Number the candidates, so that those a weight reaches are an interval of integers.
 
-Candidate indices ascend with their values and keep their meaning through all thresholds and orders of a round, so that one
-pass over the weights serves every choice made at the same threshold. Intervals are computed in float64 whatever the dtype
-of the weights, so that the same numbers give the same clusters in every dtype.
+Candidate indices ascend with their values and keep their meaning through all thresholds and orders of a round, so that
+one pass over the weights serves every choice made at the same threshold. Intervals are computed in float64 whatever the
+dtype of the weights, so that the same numbers give the same clusters in every dtype.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MIN_TOLERANCE = 2.0**-20  # in units of the weights: no weight is held tighter t
 
 @dataclass(frozen=True)
 class IndexRange:
-    """The candidate indices in use: `count` of them from `first` on; `longest` is above the length of any interval."""
+    """`count` candidate indices from `first` on; `longest` is above the length of any interval."""
 
     first: int
     count: int
@@ -28,9 +28,10 @@ class IndexRange:
 
 
 class Candidates(ABC):
-    """The candidates at one threshold: weight i reaches c where `|mu_i - c| <= k * max(tolerance_i, 2^-20)`.
+    """The candidates at one threshold.
 
-    With `zero_fix` tiny weights always reach zero.
+    Weight i reaches candidate c where `|mu_i - c| <= k * max(tolerance_i, 2^-20)`. With `zero_fix` tiny weights
+    always reach zero.
     """
 
     k: float
@@ -42,7 +43,7 @@ class Candidates(ABC):
 
     @abstractmethod
     def limit(self, largest: float) -> int:
-        """Return the largest index that weights of magnitude at most `largest` may use; 0 where they may use all."""
+        """Return the largest index on offer to weights up to a magnitude; 0 where they may use all."""
 
     @abstractmethod
     def interval(self, mu: Tensor, tolerance: Tensor, limit: int, segment: int = 0) -> tuple[Tensor, Tensor]:
@@ -61,7 +62,7 @@ class Candidates(ABC):
 
     @abstractmethod
     def zero_radius(self, index: int) -> float:
-        """Return the magnitude below which weights always reach the candidate: 0 unless it is zero under `zero_fix`."""
+        """Return the magnitude below which weights always reach the candidate; 0 for none."""
 
 
 @dataclass(frozen=True)

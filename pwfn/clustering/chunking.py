@@ -20,7 +20,8 @@ def in_one_thread() -> Iterator[None]:
     """Keep torch's operations on the CPU in the calling thread.
 
     A chunk takes dozens of operations of a few microseconds. Shared out to several threads, each would end with all of
-    them waiting for the slowest: little is gained on an idle machine, and on a busy one a round takes many times longer.
+    them waiting for the slowest: little is gained on an idle machine, and on a busy one a round takes many times
+    longer.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,8 +1,8 @@
 """Specify which values a weight may take.
 
-`Codebook` is what a configuration names, `Values` are those that are ready for clustering. Sums of powers of two (Subia-Waud
-and Dasmahapatra 2023, arXiv:2309.13575, section 3) are the same for all weights, and both at once. Codebooks that are made
-from the weights are in `pwfn.clustering.fitted_codebook`.
+`Codebook` is what a configuration names, `Values` are those that are ready for clustering. Sums of powers of two
+(Subia-Waud and Dasmahapatra 2023, arXiv:2309.13575, section 3) are the same for all weights, and both at once.
+Codebooks that are made from the weights are in `pwfn.clustering.fitted_codebook`.
 """
 
 from __future__ import annotations
@@ -47,11 +47,15 @@ class Codebook(ABC):
 
 
 class Values(Codebook):
-    """Values that are known; `sizes` are the weights of each segment that has its own (none: all share them)."""
+    """Values that are known.
+
+    Attributes:
+        sizes: Weights of each segment that has values of its own; none: all weights share them.
+    """
 
     sizes: tuple[int, ...]
 
-    def fit(self, mu: Tensor, sizes: Sequence[int]) -> Values:
+    def fit(self, mu: Tensor, sizes: Sequence[int]) -> Values:  # noqa: ARG002
         return self
 
     @abstractmethod
@@ -64,7 +68,7 @@ class Values(Codebook):
 
     @abstractmethod
     def indices(self, order: int, limit: int) -> Tensor:
-        """Return the candidates on offer: sorted int64 indices of at most `order` terms, at most `limit` from 0."""
+        """Return the sorted int64 indices of candidates of at most `order` terms, at most `limit` from 0."""
 
     @abstractmethod
     def tables(self, largest: float) -> list[Tensor]:
@@ -72,7 +76,7 @@ class Values(Codebook):
 
     @abstractmethod
     def orders(self, values: Tensor) -> Tensor | None:
-        """Return how many terms each of these values adds up (int64, same shape), None where that means nothing."""
+        """Return how many terms each of these values adds up (int64), None where that means nothing."""
 
     @abstractmethod
     def as_dict(self) -> dict[str, Any] | None:
@@ -165,7 +169,7 @@ def _numerators(order: int, limit: int) -> Tensor:
 
 
 def order_of(values: Tensor, b: int) -> Tensor:
-    """Return how many powers of two each value adds up (0 for zero): the number of ones in its binary numerator.
+    """Return how many powers of two each value adds up: the ones in its binary numerator, 0 for zero.
 
     Args:
         values: Multiples of 2^-b below 2^(31-b) in magnitude, of any shape.

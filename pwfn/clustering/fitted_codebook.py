@@ -1,8 +1,8 @@
 """Make the values of a codebook from the weights: evenly spaced ones, and those of k-means.
 
 They are made once, from the weights as they are when they are first clustered, and stay the same through all later
-rounds: a fixed weight keeps its value, and the free ones train towards goals that do not move. (Values made anew in each
-round would move every fixed weight with them.)
+rounds: a fixed weight keeps its value, and the free ones train towards goals that do not move. (Values made anew in
+each round would move every fixed weight with them.)
 """
 
 from __future__ import annotations
@@ -67,18 +67,18 @@ class FittedValues(Values):
         ]
         return ListedCandidates(segments, k, zero_fix)
 
-    def indices(self, order: int, limit: int) -> Tensor:
+    def indices(self, order: int, limit: int) -> Tensor:  # noqa: ARG002
         return torch.arange(sum(map(len, self.values)))
 
-    def tables(self, largest: float) -> list[Tensor]:
+    def tables(self, largest: float) -> list[Tensor]:  # noqa: ARG002
         return [torch.tensor(values, dtype=torch.float64) for values in self.values]
 
-    def orders(self, values: Tensor) -> None:
+    def orders(self, values: Tensor) -> None:  # noqa: ARG002
         return None
 
 
 class FittedCodebook(Codebook):
-    """A codebook made of the weights of the whole network (`scope` network) or of each of its tensors (tensor)."""
+    """A codebook made of the weights of the whole network or of each of its tensors, by `scope`."""
 
     scope: Scope
     max_order = 1
@@ -111,8 +111,8 @@ class Uniform(FittedCodebook):
     Attributes:
         bits: 2 to 8.
         within: The share of the weights with a magnitude of at most the range r; 1 is the largest magnitude. Without it
-            (None) r is that of `RANGES` with the least sum of squared distances to the nearest value: a few large weights
-            among many small ones would otherwise leave most of them at zero.
+            (None) r is that of `RANGES` with the least sum of squared distances to the nearest value: a few large
+            weights among many small ones would otherwise leave most of them at zero.
         scope: network or tensor.
     """
 

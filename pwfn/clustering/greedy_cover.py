@@ -1,7 +1,7 @@
-"""Choose greedily on a histogram of intervals: the candidate of the largest gain first, then the best of the rest.
+"""Choose candidates greedily, that of the largest gain first, on a histogram of intervals.
 
-The weights themselves never appear here: intervals of candidate indices with the number of weights that share each of them.
-There are some dozens to thousands of them, too few for tensors to pay: the choice runs on Python's integers.
+The weights themselves never appear here: intervals of candidate indices with the number of weights that share each of
+them. There are some dozens to thousands of them, too few for tensors to pay: the choice runs on Python's integers.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Gain = Callable[
 ]  # of a candidate: its coverage, and the weights that it has taken before in the round
 
 
-def most_weights(coverage: int, taken: int) -> float:
+def most_weights(coverage: int, taken: int) -> float:  # noqa: ARG001
     """Return the gain of the method: the weights that a candidate covers now."""
     return coverage
 
 
 def most_bits(coverage: int, taken: int) -> float:
-    """Return the bits that a candidate saves: `(n + m) log2(n + m) - n log2 n` for m = `coverage`, n = `taken`.
+    """Return the bits that a candidate saves by its coverage.
 
-    N weights of which n_c share the value c, while each free one has a value of its own, cost N times their entropy:
-    `N log2 N - sum_c n_c log2 n_c` bits. This is by how much that sum of bits falls if m free weights join the n. Two
+    With m = `coverage` and n = `taken` these are `(n + m) log2(n + m) - n log2 n`. N weights of which n_c share the
+    value c, while each free one has a value of its own, cost N times their entropy: `N log2 N - sum_c n_c log2 n_c` bits. This is by how much that sum of bits falls if m free weights join the n. Two
     candidates that have taken nothing compare as their coverages do; one that was taken before, at a smaller threshold
     or a lower order, gains more than its coverage says, as to be joined by few is cheaper than to be another value.
     """
@@ -80,9 +80,10 @@ class GreedyCover:
         self.passed_over = False
 
     def take(self, indices: Tensor, todo: int, next_cluster: int, rule: GainRule) -> tuple[list[int], int]:
-        """Let candidates take the intervals that hold them, that of the largest gain first; ties to the smaller index.
+        """Let candidates take the intervals that hold them, that of the largest gain first.
 
-        Each candidate is taken once. A cluster that would hold more weights than are left to assign is marked CUT_SHORT.
+        Ties go to the smaller index. Each candidate is taken once. A cluster that would hold more weights than are left
+        to assign is marked CUT_SHORT.
 
         Args:
             indices: The candidates on offer, sorted int64.
@@ -91,8 +92,8 @@ class GreedyCover:
             rule: What a candidate gains.
 
         Returns:
-            The candidates in the order in which they were taken, and how many weights are left to assign (with a cluster
-            cut short: how many of its members to take).
+            The candidates in the order in which they were taken, and how many weights are left to assign (with a
+            cluster cut short: how many of its members to take).
         """
         one_pass, names = _Pass(self, indices), indices.tolist()
         # The largest gain on top, of equals the smaller index. Coverages only fall, and gains with them, so what is out

@@ -2,9 +2,9 @@
 
 A weight reaches the candidates with `|mu - c| <= k * max(sigma, 2^-20)`, and the candidate that most free weights reach
 (or, by choice, the one that saves most bits) is taken first. No candidates x weights matrix is built: the weights are
-passed over once per threshold to make a histogram (`pwfn.clustering.intervals`), the greedy choice runs on the histogram
-(`pwfn.clustering.greedy_cover`), and one look-up assigns the weights. Only those still free are looked at again.
-`docs/clustering.md` has the figures.
+passed over once per threshold to make a histogram (`pwfn.clustering.intervals`), the greedy choice runs on the
+histogram (`pwfn.clustering.greedy_cover`), and one look-up assigns the weights. Only those still free are looked at
+again. `docs/clustering.md` has the figures.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def cluster_round(
     sigma_join: SigmaJoin = std_mu,
     tolerance: Tensor | None = None,
 ) -> ClusterResult:
-    """Move exactly `ceil(fraction * N)` of N weights onto values of the codebook; ties go to the smaller value or index.
+    """Move exactly `ceil(fraction * N)` of N weights onto codebook values; ties: the smaller value, index.
 
     Args:
         mu: Means, floating [N], on any device; not changed. Intervals are computed in float64.
@@ -103,7 +103,7 @@ def _cluster(
 
 @dataclass
 class _Progress:
-    """Where a round is: `todo` weights are left to assign, `taken` are the candidates of the clusters so far."""
+    """How far a round is: `todo` weights are left to assign, `taken` are the clusters' candidates."""
 
     todo: int
     order: int = 1
@@ -114,7 +114,7 @@ class _Progress:
 def _assign(
     weights: UnassignedWeights, largest_tolerance: float, settings: _Settings, values: Values
 ) -> tuple[Tensor, Tensor, float]:
-    """Make the greedy passes: the cluster of every weight [N] int32, the clusters' values (float64), the final k."""
+    """Return the cluster of every weight (int32 [N]), the clusters' values (float64), and the final k."""
     clusters = torch.full(weights.mu.shape, FREE, dtype=torch.int32)
     rule = GainRule(settings.gain, settings.least)
     progress = _Progress(math.ceil(settings.fraction * len(weights)))
@@ -134,7 +134,7 @@ def _assign(
 
 
 def _cover(intervals: Intervals, values: Values, rule: GainRule, progress: _Progress) -> bool:
-    """Make the passes at one threshold, at most two orders of which share it; return whether the round is done."""
+    """Make the passes at one threshold, of at most two orders; return whether the round is done."""
     cover, limit = intervals.cover, intervals.limit
     while True:
         on_offer = values.indices(progress.order, limit)
@@ -150,7 +150,7 @@ def _cover(intervals: Intervals, values: Values, rule: GainRule, progress: _Prog
 
 
 def _write(clusters: Tensor, intervals: Intervals, progress: _Progress) -> None:
-    """Carry the outcome at one threshold to `clusters`; of a cluster cut short only the `todo` nearest are taken."""
+    """Write the clusters of one threshold; of one cut short only the `todo` nearest are taken."""
     cluster = intervals.cover.cluster
     outcome = intervals.per_weight(cluster.clamp(min=FREE).to(torch.int32))
     weights = intervals.weights

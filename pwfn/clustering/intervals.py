@@ -1,7 +1,7 @@
-"""Encode what each weight reaches at one threshold as a small integer, and count how many weights share each code.
+"""Encode the candidates that each weight reaches at one threshold, and count the codes.
 
-What a weight reaches is an interval of candidate indices (`pwfn.clustering.candidates`), whichever of them are on offer:
-orders that are tried at the same threshold share one pass over the weights.
+What a weight reaches is an interval of candidate indices (`pwfn.clustering.candidates`), whichever of them are on
+offer: orders that are tried at the same threshold share one pass over the weights.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Intervals:
         return ranks, distinct, total
 
     def per_weight(self, per_interval: Tensor) -> Callable[[slice], Tensor]:
-        """Return a function that gives the weights of a slice the entries of their intervals in `per_interval` [P]."""
+        """Return a function that looks up, in `per_interval` [P], the intervals of a slice of weights."""
         table = per_interval
         if self._counted:
             table = per_interval.new_zeros(self._size)

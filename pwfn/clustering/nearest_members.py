@@ -10,7 +10,7 @@ from pwfn.clustering.intervals import Intervals
 
 
 def n_nearest(distance: Tensor, n: int) -> Tensor:
-    """Return which n of the elements have the smallest distance, of equals the first ones: bool, shape of `distance`.
+    """Return which n elements have the smallest distance, of equals the first ones: bool [m].
 
     Args:
         distance: Distances [m], floating, no NaN.
@@ -24,9 +24,10 @@ def n_nearest(distance: Tensor, n: int) -> Tensor:
 
 
 def nearest_members(intervals: Intervals, is_member: Tensor, candidate: int, n: int) -> Tensor:
-    """Return the n members of a cluster that are nearest to its candidate in `|mu - c| / max(tolerance, 2^-20)`.
+    """Return the n members of a cluster that are nearest to its candidate.
 
-    Weights that `zero_fix` lets reach zero from anywhere come before all others.
+    Distances are `|mu - c| / max(tolerance, 2^-20)`, of equal ones the first is nearer. Weights that `zero_fix`
+    lets reach zero from anywhere come before all others.
 
     Args:
         intervals: The intervals of the M unassigned weights.

@@ -1,4 +1,4 @@
-"""Run a round without any choice: every weight goes to its nearest value, those nearest to theirs first."""
+"""Run a round in which every weight goes to its nearest value, those nearest to theirs first."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def nearest_round(
     sigma_join: SigmaJoin = std_mu,
     tolerance: Tensor | None = None,
 ) -> ClusterResult:
-    """Move exactly `ceil(fraction * N)` of N weights, each onto the value c of the codebook with the smallest |mu - c|.
+    """Move exactly `ceil(fraction * N)` of N weights, each onto the value c with the smallest |mu - c|.
 
-    Those with the smallest `|mu - c| / max(tolerance, 2^-20)` are taken, compared as numbers of the dtype of mu, at least
-    float32; ties go to the smaller value and to the smaller index. With a fraction of 1 it decides nothing.
+    Those with the smallest `|mu - c| / max(tolerance, 2^-20)` are taken, compared as numbers of the dtype of mu, at
+    least float32; ties go to the smaller value and to the smaller index. With a fraction of 1 it decides nothing.
 
     Args:
         mu: Means, floating [N], on any device; not changed.
@@ -77,7 +77,7 @@ def _cluster(
 
 
 def _nearest_values(weights: UnassignedWeights, tables: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the place of each weight's nearest value among all tables [N] int32, and its distance in tolerances."""
+    """Return each weight's nearest value, as its place among all tables, and the distance in tolerances."""
     starts = [0]
     for table in tables:
         starts.append(starts[-1] + table.numel())
@@ -93,7 +93,7 @@ def _nearest_values(weights: UnassignedWeights, tables: list[Tensor]) -> tuple[T
 
 
 def _nearest(table: Tensor, mu: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the place of the nearest value of an ascending table, the smaller of equally near ones, and the distance."""
+    """Return the place of the nearest table value, the smaller of equally near ones, and the distance."""
     above = torch.searchsorted(table, mu).clamp_(max=table.numel() - 1)
     below = (above - 1).clamp_(min=0)
     up, down = (table[above] - mu).abs_(), (mu - table[below]).abs_()

@@ -1,4 +1,4 @@
-"""Who goes where: the rules by which a round chooses the weights to fix and the value of each."""
+"""Choose by which rule a round fixes weights and gives each its value."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_BITS = 32  # above log2 e + log2 of the number of weights, which no weight 
 
 
 class Round(Protocol):
-    """One clustering of flat tensors, as `pwfn.clustering.cluster_round`."""
+    """One clustering of flat tensors; arguments and result as in `pwfn.clustering.cluster_round`."""
 
     def __call__(
         self,
@@ -43,21 +43,25 @@ class Rule(ABC):
 
     @abstractmethod
     def threshold(self, round_index: int, rounds: int) -> float:
-        """The threshold with which round `round_index` of `rounds` starts, in tolerances."""
+        """Return the threshold with which round `round_index` of `rounds` starts, in tolerances."""
 
     @abstractmethod
     def at(self, threshold: float) -> Round:
-        """The round that starts with this threshold."""
+        """Return the round that starts with this threshold."""
 
 
 @dataclass(frozen=True)
 class Greedy(Rule):
-    """The value that most free weights reach is taken first (the method's rule).
+    """Take the value first that most free weights reach (the method's rule; arXiv:2309.13575, section 3).
 
-    The threshold, how far a weight reaches, goes linearly from `start` (first round) to `end` (last; None: it stays at
-    `start`). When nothing more can be reached it grows by the factor `inc` within the round. With `zero_fix`, tiny
-    weights always reach zero: those smaller than the smallest power of two in the codebook, or nearer to zero than to
-    any other of evenly spaced values.
+    The threshold, how many tolerances a weight may move, goes linearly from `start` to `end` over the rounds.
+
+    Attributes:
+        start: Threshold of the first round, above 0.
+        end: Threshold of the last round, above 0; None: it stays at `start`.
+        inc: Factor on the threshold, within a round, when nothing more can be reached; above 1.
+        zero_fix: Whether tiny weights always reach zero: those smaller than the smallest power of two in the codebook,
+            or nearer to zero than to any other of evenly spaced values.
     """
 
     start: float = 1.0
@@ -84,10 +88,13 @@ class Greedy(Rule):
 
 @dataclass(frozen=True)
 class GreedyBits(Greedy):
-    """The value that saves most bits is taken first (`pwfn.clustering.greedy_cover.most_bits`); all else as in `Greedy`.
+    """Take the value first that saves most bits; all else as in `Greedy`.
 
-    A value that saves less than `least` bits for each weight it would get is passed over, and its weights wait for a
-    larger threshold, at which they may reach one that more share.
+    The bits are those of `pwfn.clustering.greedy_cover.most_bits`.
+
+    Attributes:
+        least: A value that saves less than so many bits for each weight it would get is passed over, and its weights
+            wait for a larger threshold, at which they may reach one that more share; 0 to 32.
     """
 
     least: float = 0.0
@@ -109,10 +116,10 @@ class GreedyBits(Greedy):
 
 @dataclass(frozen=True)
 class Nearest(Rule):
-    """Every weight goes to the nearest value, those first that have the shortest way in their own tolerances."""
+    """Give every weight its nearest value, those first that are nearest to theirs in their own tolerances."""
 
-    def threshold(self, round_index: int, rounds: int) -> float:
+    def threshold(self, round_index: int, rounds: int) -> float:  # noqa: ARG002
         return math.inf
 
-    def at(self, threshold: float) -> Round:
+    def at(self, threshold: float) -> Round:  # noqa: ARG002
         return nearest_round

@@ -14,7 +14,7 @@ _INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
 def value_counts(weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the distinct values of a tensor, sorted, and how often each occurs (int64); no NaN, -0.0 counts as 0.0."""
+    """Return the distinct values of a tensor, sorted, and their counts (int64); -0.0 counts as 0.0."""
     weights = weights.detach().flatten() + 0.0
     integer = _INTEGERS.get(weights.dtype)
     if integer is None:
@@ -33,7 +33,7 @@ def _turn_negative(bits: Tensor) -> Tensor:
 
 
 def entropy_bits(counts: Tensor) -> float:
-    """Return the Shannon entropy `-sum p log2 p`, in bits per weight, of values that occur `counts` times (0 allowed)."""
+    """Return the entropy `-sum p log2 p`, in bits per weight, of values that occur `counts` times."""
     p = counts[counts > 0].double()
     p = p / p.sum()
     return max(0.0, float(-(p * p.log2()).sum()))
@@ -41,7 +41,7 @@ def entropy_bits(counts: Tensor) -> float:
 
 @in_one_thread()
 def network_values(mu: Tensor, assignment: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
-    """Return `value_counts(mu)` of a clustered network, its fixed weights counted by their assignment, not sorted.
+    """Return `value_counts(mu)` of a clustered network; fixed weights are counted by assignment.
 
     Args:
         mu: Means [N], on the CPU.
@@ -57,7 +57,7 @@ def network_values(mu: Tensor, assignment: Tensor, codebook: Tensor) -> tuple[Te
 
 @in_one_thread()
 def values_of_tensors(mu: Tensor, assignment: Tensor, codebook: Tensor, sizes: list[int]) -> tuple[int, float]:
-    """Return the most distinct values of any tensor, and the mean entropy of the tensors in bits per weight.
+    """Return the most distinct values of any tensor, and the tensors' mean entropy in bits per weight.
 
     Args:
         mu: Means [N], on the CPU.
@@ -74,7 +74,7 @@ def values_of_tensors(mu: Tensor, assignment: Tensor, codebook: Tensor, sizes: l
 
 
 def order_shares(rows: list[dict[str, Any]], weights: int) -> tuple[float, ...] | None:
-    """Return the shares of all quantized `weights` that are fixed on zero, on one, two, three and four powers of two.
+    """Return the shares of all quantized `weights` that are fixed on sums of 0 to 4 powers of two.
 
     `rows` are those of `cluster_rows`; None where the values are no such sums.
     """
@@ -90,7 +90,7 @@ def order_shares(rows: list[dict[str, Any]], weights: int) -> tuple[float, ...] 
 def cluster_rows(
     mu: Tensor, sigma: Tensor, assignment: Tensor, codebook: Tensor, orders: Tensor | None
 ) -> list[dict[str, Any]]:
-    """Return a row for every centroid: value, order, count, spread of its members' mu, and their sigmas before the move.
+    """Return a row for every codebook value: its order, members, and their mu and sigma before the move.
 
     Args:
         mu: Means before the clustering [N], on any device.

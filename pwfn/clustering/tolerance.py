@@ -54,7 +54,7 @@ class Tolerance(ABC):
 
 
 class SigmaTolerance(Tolerance):
-    """Each weight's own sigma (the method's): learned, if there is noise in training, and joined by clusters."""
+    """Each weight's own sigma (the method's), learned if training has noise, and joined by clusters."""
 
     label: ClassVar[str] = "sigmas"
     without_noise: ClassVar[str] = (
@@ -62,7 +62,7 @@ class SigmaTolerance(Tolerance):
         "sigma_join made of that"
     )
 
-    def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:
+    def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:  # noqa: ARG002
         return sigma
 
 
@@ -75,7 +75,7 @@ class ConstantTolerance(Tolerance):
     def __post_init__(self) -> None:
         require(self, value=(0 < self.value < math.inf, "a number above 0"))
 
-    def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:
+    def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:  # noqa: ARG002
         return torch.full_like(mu, self.value)
 
 
@@ -88,7 +88,7 @@ class RelativeTolerance(Tolerance):
     def __post_init__(self) -> None:
         require(self, share=(0 < self.share < math.inf, "a number above 0"))
 
-    def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:
+    def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:  # noqa: ARG002
         return mu.abs().mul_(self.share)
 
 
@@ -96,9 +96,9 @@ class RelativeTolerance(Tolerance):
 class FisherTolerance(Tolerance):
     """The larger the gradients of a weight, the less it may move: `value * sqrt(m / max(F, floor * m))`.
 
-    F is the mean squared gradient of the loss over `batches` batches (a diagonal Fisher information), m the median of the
-    F above 0. Near a minimum a move of one tolerance then changes the loss, to second order, by about as much whichever
-    weight makes it; the median weight's is `value`, and none exceeds `value / sqrt(floor)`.
+    F is the mean squared gradient of the loss over `batches` batches (a diagonal Fisher information), m the median of
+    the F above 0. Near a minimum a move of one tolerance then changes the loss, to second order, by about as much
+    whichever weight makes it; the median weight's is `value`, and none exceeds `value / sqrt(floor)`.
 
     Attributes:
         value: Tolerance of the median weight, in weight units, above 0.
@@ -122,7 +122,7 @@ class FisherTolerance(Tolerance):
     def gradient_batches(self) -> int:
         return self.batches
 
-    def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:
+    def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:  # noqa: ARG002
         squared = gradients(self.batches).to(mu)
         positive = squared[squared > 0]  # NaN is not
         if not torch.isfinite(squared).all():

@@ -1,4 +1,4 @@
-"""Keep track of the weights that a round has not assigned yet: an assigned one is never looked at again."""
+"""Keep track of the weights that a round has not assigned yet; no other is looked at again."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class UnassignedWeights:
         return mu.to(torch.float64, copy=True), tolerance.to(torch.float64, copy=True)
 
     def select(self, is_selected: Callable[[slice], Tensor], n: int) -> Tensor:
-        """Return the positions, among the N, of the n weights for which `is_selected` (bool, for a slice) is true."""
+        """Return the positions, among the N, of the n weights for which `is_selected` is true in a slice."""
         selected, end = torch.empty(n, dtype=self._dtype), 0
         for part in self.slices:
             positions = self.positions(part)[is_selected(part)]
@@ -66,6 +66,6 @@ class UnassignedWeights:
         return selected
 
     def keep(self, is_kept: Callable[[slice], Tensor], n: int) -> None:
-        """Go on with the n weights for which `is_kept` (bool, for a slice) is true."""
+        """Go on with the n weights for which `is_kept` is true in a slice."""
         self.index = self.select(is_kept, n)
         self._cut(torch.searchsorted(self.index, torch.tensor(self._borders, dtype=self._dtype)).tolist())

@@ -31,10 +31,10 @@ class WeightBins:
 
     @classmethod
     def of(cls, mu: Tensor, most: int = MOST_BINS) -> WeightBins:
-        """Return a bin for each distinct value of at most `most` weights; of more, as many bins of equal width.
+        """Return a bin for each distinct value of at most `most` weights; of more, `most` equal bins.
 
-        The outermost weights, a 64th of `most` on either side, have bins of their own: a few huge ones would otherwise
-        leave all others in one.
+        The bins are equally wide. The outermost weights, a 64th of `most` on either side, have bins of their own: a
+        few huge ones would otherwise leave all others in one.
         """
         mu = mu.detach() + 0.0
         if mu.numel() <= most:

@@ -29,7 +29,8 @@ SETTINGS = settings(deadline=None, derandomize=True, max_examples=150)
 def test_pow2_is_the_method_with_a_single_term() -> None:
     mu, sigma = weights(2000)
     one, other = (cluster_round(mu, sigma, fraction=0.8, codebook=book) for book in (Pow2(6), AdditivePow2(6, 1)))
-    assert torch.equal(one.mu, other.mu) and torch.equal(one.codebook, other.codebook)
+    assert torch.equal(one.mu, other.mu)
+    assert torch.equal(one.codebook, other.codebook)
     assert all(math.frexp(abs(value))[0] == 0.5 for value in one.codebook.tolist() if value)
 
 
@@ -56,7 +57,8 @@ def test_the_range_of_uniform_has_the_least_square_error_of_those_tried() -> Non
 
     errors = {share: error(share * np.abs(x).max()) for share in RANGES[::4].tolist()}
     best = min(errors.values())
-    assert error(made[-1]) <= best * (1 + 1e-6) and best < 0.7 * errors[1.0]
+    assert error(made[-1]) <= best * (1 + 1e-6)
+    assert best < 0.7 * errors[1.0]
 
 
 @SETTINGS
@@ -88,14 +90,19 @@ def test_a_tensor_of_zeros_has_zero_alone() -> None:
 def test_groups_keep_sums_and_are_the_distinct_weights_where_there_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     mu, _ = weights(5000)
     few = WeightBins.of(mu[:40])
-    assert few.means.tolist() == np.unique(mu[:40].double().numpy()).tolist() and few.counts.sum() == 40
+    assert few.means.tolist() == np.unique(mu[:40].double().numpy()).tolist()
+    assert few.counts.sum() == 40
     many = WeightBins.of(mu, 500)
-    assert len(many.means) <= 514 and many.counts.sum() == 5000 and (np.diff(many.means) > 0).all()
+    assert len(many.means) <= 514
+    assert many.counts.sum() == 5000
+    assert (np.diff(many.means) > 0).all()
     assert (many.means * many.counts).sum() == pytest.approx(mu.double().sum().item(), rel=1e-9)
     assert WeightBins.of(torch.full((9,), 0.5), 4).means.tolist() == [0.5]
     far = torch.cat([mu, torch.tensor([1e6, -3e5])])
     many = WeightBins.of(far, 500)
-    assert many.counts.sum() == 5002 and many.means[0] == -3e5 and many.means[-1] == 1e6
+    assert many.counts.sum() == 5002
+    assert many.means[0] == -3e5
+    assert many.means[-1] == 1e6
     assert len(many.means) > 200  # two huge weights have not put all others into one bin
     exact = KMeans(8).fit(mu, ()).values[0]
     monkeypatch.setattr(weight_bins.WeightBins.of.__func__, "__defaults__", (2000,))
@@ -144,8 +151,10 @@ def compare(mu: Tensor, sigma: Tensor, codebook: Codebook, bits: bool, zero_fix:
         mu.double().numpy(), sigma.double().numpy(), tables, list(values.sizes), tiny,
         gain=naive, rule="std_mu", **options,
     )  # fmt: skip
-    assert result.mu.tolist() == new_mu.tolist() and result.codebook.tolist() == in_use
-    assert result.assignment.tolist() == assignment and result.threshold == k
+    assert result.mu.tolist() == new_mu.tolist()
+    assert result.codebook.tolist() == in_use
+    assert result.assignment.tolist() == assignment
+    assert result.threshold == k
     torch.testing.assert_close(result.sigma, torch.from_numpy(new_sigma), rtol=1e-9, atol=1e-15)
 
 
@@ -185,5 +194,6 @@ def test_the_next_round_gives_fixed_weights_the_values_they_have(codebook: Codeb
     moved = torch.where(first.assignment < 0, first.mu + 0.003 * torch.randn(4000), first.mu)
     again = cluster_round(moved, first.sigma.clamp(max=1e-6), fraction=0.5, codebook=kept, sizes=sizes_of(4000))
     fixed = (first.assignment >= 0) & (again.assignment >= 0)
-    assert torch.equal(again.mu[fixed], first.mu[fixed]) and int(fixed.sum()) > 1500
+    assert torch.equal(again.mu[fixed], first.mu[fixed])
+    assert int(fixed.sum()) > 1500
     assert again.values == kept

@@ -38,8 +38,10 @@ def test_most_bits_equals_the_dense_oracle(
     new_mu, _, assignment, in_use, k = oracles.cluster_round(
         mu.numpy(), sigma.numpy(), b=7, max_order=order, rule="std_mu", gain=oracles.most_bits, **options
     )
-    assert result.mu.tolist() == new_mu.tolist() and result.codebook.tolist() == in_use
-    assert result.assignment.tolist() == assignment and result.threshold == k
+    assert result.mu.tolist() == new_mu.tolist()
+    assert result.codebook.tolist() == in_use
+    assert result.assignment.tolist() == assignment
+    assert result.threshold == k
 
 
 def test_a_value_taken_before_draws_more_weights_than_a_new_one_of_the_same_catch() -> None:
@@ -59,7 +61,8 @@ def test_values_that_save_too_little_are_passed_over_until_their_weights_reach_o
     every, few = (cluster_round(mu, sigma, least=least, **options) for least in (0.0, 8.0))
     counts = [torch.bincount(result.assignment) for result in (every, few)]
     assert few.codebook.numel() < 0.6 * every.codebook.numel()
-    assert counts[0].min() < 10 and (counts[1] >= 150).float().mean() > 0.8
+    assert counts[0].min() < 10
+    assert (counts[1] >= 150).float().mean() > 0.8
     alone = cluster_round(*weights(30), least=30.0, **options)  # never to be met: given up, not waited for
     assert not (alone.assignment < 0).any()
 

@@ -1,4 +1,4 @@
-"""What one unit of movement is: each rule against its formula, and a clustering that counts in it against the oracle."""
+"""Each tolerance rule against its formula, and a clustering that counts in tolerances against the oracle."""
 
 from __future__ import annotations
 
@@ -125,7 +125,8 @@ def test_a_clustering_counts_in_tolerances_and_joins_sigmas(fraction: float) -> 
         mu.numpy(), tolerance.numpy(), fraction=fraction, rule="divide_by_10", **ORACLE
     )
     assert result.mu.tolist() == new_mu.tolist()
-    assert result.assignment.tolist() == list(assignment) and result.codebook.tolist() == codebook
+    assert result.assignment.tolist() == list(assignment)
+    assert result.codebook.tolist() == codebook
     assert result.threshold == k
     expected = np.where(result.assignment.numpy() >= 0, sigma.numpy() / 10, sigma.numpy())
     assert result.sigma.tolist() == expected.tolist()
@@ -193,7 +194,8 @@ def test_no_weight_moves_further_than_the_threshold_in_tolerances(rule: Toleranc
         tiny = before.mu.abs() < 2.0**-7  # zero_fix
         assert (moved <= allowed * (1 + 1e-6))[~tiny].all()
         assert (moved > allowed / 4)[~tiny].any()  # and the rule is what held them
-    assert outcomes[-1].record.fraction == 1.0 and (runner.seen[-1].assignment >= 0).all()
+    assert outcomes[-1].record.fraction == 1.0
+    assert (runner.seen[-1].assignment >= 0).all()
 
 
 def test_the_loop_gives_the_same_bits_with_sigma_named_as_without() -> None:
@@ -203,7 +205,8 @@ def test_the_loop_gives_the_same_bits_with_sigma_named_as_without() -> None:
         list((made if rule is None else replace(made, tolerance=rule)).rounds())
         codebooks.append(runner.seen[-1])
     plain, named, other = codebooks
-    assert torch.equal(plain.mu, named.mu) and torch.equal(plain.sigma, named.sigma)
+    assert torch.equal(plain.mu, named.mu)
+    assert torch.equal(plain.sigma, named.sigma)
     assert not torch.equal(plain.mu, other.mu)
 
 
@@ -243,22 +246,29 @@ def test_a_tolerance_that_cannot_be_made_ends_the_round_in_one_line() -> None:
 def test_noise_and_tolerance_are_chosen_apart(composed: Compose) -> None:
     for rule, noise in (("sigma", False), ("constant", True), ("relative", False), ("fisher", True)):
         made = build.load(TrainSettings, composed(f"tolerance={rule}", f"noise={noise}"))
-        assert type(made.tolerance).__name__ == f"{rule.capitalize()}Tolerance" and made.noise is noise
+        assert type(made.tolerance).__name__ == f"{rule.capitalize()}Tolerance"
+        assert made.noise is noise
     default = build.load(TrainSettings, composed())
-    assert isinstance(default.tolerance, SigmaTolerance) and default.noise is True
+    assert isinstance(default.tolerance, SigmaTolerance)
+    assert default.noise is True
 
 
 def test_sigma_as_the_tolerance_of_a_run_without_noise_is_remarked_upon(composed: Compose) -> None:
     overrides = (("noise=true", "sigma"), ("noise=false", "constant"), ("noise=false", "sigma"))
     remarks = [build.load(TrainSettings, composed(noise, f"tolerance={rule}")).remarks for noise, rule in overrides]
-    assert remarks[:2] == [[], []] and "nothing trains sigma" in remarks[2][0]
+    assert remarks[:2] == [[], []]
+    assert "nothing trains sigma" in remarks[2][0]
 
 
 def test_a_run_of_an_earlier_version_is_read_as_what_it_was() -> None:
     """Whoever adds a key to a run's configuration has to say what runs did before there was one."""
     made, _ = rebuilt_settings(RECORDED / "earlier_run")
-    assert isinstance(made.tolerance, SigmaTolerance) and made.noise and not made.finish.wanted
-    assert isinstance(made.clustering, Greedy) and made.distillation.weight == 0 and made.costly_round.points is None
+    assert isinstance(made.tolerance, SigmaTolerance)
+    assert made.noise
+    assert not made.finish.wanted
+    assert isinstance(made.clustering, Greedy)
+    assert made.distillation.weight == 0
+    assert made.costly_round.points is None
 
 
 def test_sigma_alone_cannot_be_trained_without_noise(composed: Compose) -> None:
@@ -296,4 +306,5 @@ def test_linear_layers_of_one_weight_have_a_tolerance() -> None:
     mu = torch.tensor([0.3])
     for rule in RULES:
         made = rule(mu, mu, lambda count: torch.tensor([0.01]))
-        assert made.shape == (1,) and made.item() > 0
+        assert made.shape == (1,)
+        assert made.item() > 0

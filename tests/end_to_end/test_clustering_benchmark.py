@@ -27,7 +27,10 @@ def test_a_row_compares_the_median_with_its_bound() -> None:
     for value in (0.9, 5.0, 1.0):
         fast.add(value, round=value, sort=1.0)
         slow.add(99 * value)
-    assert fast.measured == 1.0 and fast.ok and slow.measured == 99 and not slow.ok
+    assert fast.measured == 1.0
+    assert fast.ok
+    assert slow.measured == 99
+    assert not slow.ok
     assert fast.seconds == {"round": [0.9, 5.0, 1.0], "sort": [1.0] * 3}
     record = slow.record()
     assert (record["must_reach"], record["ok"], record["measured"]) == ({"at_least": 100}, False, 99)
@@ -40,7 +43,8 @@ def test_full_numbers_of_weights() -> None:
     sizes = benchmark.Sizes()
     assert (sizes.sort, sizes.dense, sizes.heavy) == (25_500_000, 1_000_000, 1_000_000)
     assert (sizes.growth, sizes.memory) == ((10_000_000, 100_000_000), (25_500_000, 100_000_000))
-    assert benchmark.FRACTIONS == (0.2, 0.9, 1.0) and benchmark.THREADS == 2
+    assert benchmark.FRACTIONS == (0.2, 0.9, 1.0)
+    assert benchmark.THREADS == 2
 
 
 @pytest.mark.skipif(not memory.can_be_measured(), reason="memory is measured on Linux only")
@@ -61,10 +65,15 @@ def test_the_benchmark_leaves_every_row_as_json_and_markdown_and_a_round_keeps_t
     rows = {row["what"]: row for row in saved["rows"]}
     for what, bound in BOUNDS.items():
         row = rows.pop(what)
-        assert row["must_reach"] == bound and row["fraction"] == 0.9 and len(row["values"]) == 1
+        assert row["must_reach"] == bound
+        assert row["fraction"] == 0.9
+        assert len(row["values"]) == 1
         assert row["ok"] or what not in ("weights that differ from it", "peak extra memory over mu and sigma"), row
     heavy, *real = rows.values()
-    assert "student-t" in heavy["what"] and heavy["fraction"] == 1.0 and heavy["must_reach"] == {"at_most": 3.0}
+    assert "student-t" in heavy["what"]
+    assert heavy["fraction"] == 1.0
+    assert heavy["must_reach"] == {"at_most": 3.0}
     assert [row["must_reach"] for row in real] == [{"at_most": 1.0}] * benchmark.lite0.installed()
     table = (tmp_path / "b.md").read_text()
-    assert table in capsys.readouterr().out and len(table.splitlines()) == 2 + len(saved["rows"])
+    assert table in capsys.readouterr().out
+    assert len(table.splitlines()) == 2 + len(saved["rows"])
