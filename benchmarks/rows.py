@@ -1,4 +1,4 @@
-"""The rows of a benchmark: what was measured, what it must reach, and whether it does."""
+"""Hold the rows of a benchmark: what was measured, what it must reach, and whether it does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass
 class Row:
-    """One line of the table. The median of `values` is compared with `bound`; `seconds` are what they come from."""
+    """One row; the median of `values` is compared with `bound`, `seconds` are what the values come from."""
 
     what: str
     weights: str
@@ -47,7 +47,7 @@ class Row:
 
 
 def markdown(rows: list[Row]) -> str:
-    """A table that can be read as it is and pasted into a document."""
+    """Return a Markdown table of the rows."""
     headings = ("what", "weights", "fraction", "must reach", "measured", "spread", "seconds", "")
     cells = [headings, *(row.cells() for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

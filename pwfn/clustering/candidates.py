@@ -15,6 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+Interval = tuple[
+    Tensor, Tensor
+]  # the first and the last candidate index that each weight reaches; none if first > last
+
 MIN_TOLERANCE = 2.0**-20  # in units of the weights: no weight is held tighter than this when it looks for a centroid
 
 
@@ -46,7 +50,7 @@ class Candidates(ABC):
         """Return the largest index on offer to weights up to a magnitude; 0 where they may use all."""
 
     @abstractmethod
-    def interval(self, mu: Tensor, tolerance: Tensor, limit: int, segment: int = 0) -> tuple[Tensor, Tensor]:
+    def interval(self, mu: Tensor, tolerance: Tensor, limit: int, segment: int = 0) -> Interval:
         """Return the first and the last candidate index that each weight reaches; none if first > last.
 
         Args:
@@ -82,7 +86,7 @@ class GridCandidates(Candidates):
     def limit(self, largest: float) -> int:
         return int(largest / self.step)
 
-    def interval(self, mu: Tensor, tolerance: Tensor, limit: int, segment: int = 0) -> tuple[Tensor, Tensor]:
+    def interval(self, mu: Tensor, tolerance: Tensor, limit: int, segment: int = 0) -> Interval:  # noqa: ARG002
         scale = 1.0 / self.step
         mu.mul_(scale)
         distance = tolerance.clamp_(min=MIN_TOLERANCE).mul_(self.k * scale)
@@ -123,14 +127,14 @@ class ListedCandidates(Candidates):
     k: float
     zero_fix: bool
 
-    def index_range(self, largest: float, largest_tolerance: float) -> IndexRange:
+    def index_range(self, largest: float, largest_tolerance: float) -> IndexRange:  # noqa: ARG002
         sizes = [segment.values.numel() for segment in self.segments]
         return IndexRange(0, sum(sizes), max(sizes) + 1)
 
-    def limit(self, largest: float) -> int:
+    def limit(self, largest: float) -> int:  # noqa: ARG002
         return 0
 
-    def interval(self, mu: Tensor, tolerance: Tensor, limit: int, segment: int = 0) -> tuple[Tensor, Tensor]:
+    def interval(self, mu: Tensor, tolerance: Tensor, limit: int, segment: int = 0) -> Interval:  # noqa: ARG002
         own = self.segments[segment]
         distance = tolerance.clamp_(min=MIN_TOLERANCE).mul_(self.k)
         first = torch.searchsorted(own.values, mu - distance)
