@@ -86,7 +86,7 @@ class GridCandidates(Candidates):
     def limit(self, largest: float) -> int:
         return int(largest / self.step)
 
-    def interval(self, mu: Tensor, tolerance: Tensor, limit: int, segment: int = 0) -> Interval:  # noqa: ARG002
+    def interval(self, mu: Tensor, tolerance: Tensor, limit: int, segment: int = 0) -> Interval:
         scale = 1.0 / self.step
         mu.mul_(scale)
         distance = tolerance.clamp_(min=MIN_TOLERANCE).mul_(self.k * scale)
@@ -127,14 +127,14 @@ class ListedCandidates(Candidates):
     k: float
     zero_fix: bool
 
-    def index_range(self, largest: float, largest_tolerance: float) -> IndexRange:  # noqa: ARG002
+    def index_range(self, largest: float, largest_tolerance: float) -> IndexRange:
         sizes = [segment.values.numel() for segment in self.segments]
         return IndexRange(0, sum(sizes), max(sizes) + 1)
 
-    def limit(self, largest: float) -> int:  # noqa: ARG002
+    def limit(self, largest: float) -> int:
         return 0
 
-    def interval(self, mu: Tensor, tolerance: Tensor, limit: int, segment: int = 0) -> Interval:  # noqa: ARG002
+    def interval(self, mu: Tensor, tolerance: Tensor, limit: int, segment: int = 0) -> Interval:
         own = self.segments[segment]
         distance = tolerance.clamp_(min=MIN_TOLERANCE).mul_(self.k)
         first = torch.searchsorted(own.values, mu - distance)

@@ -55,7 +55,7 @@ class Values(Codebook):
 
     sizes: tuple[int, ...]
 
-    def fit(self, mu: Tensor, sizes: Sequence[int]) -> Values:  # noqa: ARG002
+    def fit(self, mu: Tensor, sizes: Sequence[int]) -> Values:
         return self
 
     @abstractmethod

@@ -67,13 +67,13 @@ class FittedValues(Values):
         ]
         return ListedCandidates(segments, k, zero_fix)
 
-    def indices(self, order: int, limit: int) -> Tensor:  # noqa: ARG002
+    def indices(self, order: int, limit: int) -> Tensor:
         return torch.arange(sum(map(len, self.values)))
 
-    def tables(self, largest: float) -> list[Tensor]:  # noqa: ARG002
+    def tables(self, largest: float) -> list[Tensor]:
         return [torch.tensor(values, dtype=torch.float64) for values in self.values]
 
-    def orders(self, values: Tensor) -> None:  # noqa: ARG002
+    def orders(self, values: Tensor) -> None:
         return None
 
 

@@ -23,7 +23,7 @@ Gain = Callable[
 ]  # of a candidate: its coverage, and the weights that it has taken before in the round
 
 
-def most_weights(coverage: int, taken: int) -> float:  # noqa: ARG001
+def most_weights(coverage: int, _taken: int) -> float:
     """Return the gain of the method: the weights that a candidate covers now."""
     return coverage
 

@@ -118,8 +118,8 @@ class GreedyBits(Greedy):
 class Nearest(Rule):
     """Give every weight its nearest value, those first that are nearest to theirs in their own tolerances."""
 
-    def threshold(self, round_index: int, rounds: int) -> float:  # noqa: ARG002
+    def threshold(self, round_index: int, rounds: int) -> float:
         return math.inf
 
-    def at(self, threshold: float) -> Round:  # noqa: ARG002
+    def at(self, threshold: float) -> Round:
         return nearest_round

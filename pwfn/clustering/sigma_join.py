@@ -51,7 +51,7 @@ class StdMu(RootMeanSquare):
 
     about_mean = True
 
-    def quantity(self, mu: Tensor, sigma: Tensor) -> Tensor:  # noqa: ARG002
+    def quantity(self, mu: Tensor, sigma: Tensor) -> Tensor:
         return mu
 
 
@@ -60,7 +60,7 @@ class MeanSigma(RootMeanSquare):
 
     about_mean = False
 
-    def quantity(self, mu: Tensor, sigma: Tensor) -> Tensor:  # noqa: ARG002
+    def quantity(self, mu: Tensor, sigma: Tensor) -> Tensor:
         return sigma
 
 
@@ -69,7 +69,7 @@ class Divide(SigmaJoin):
 
     divisor: float
 
-    def __call__(self, mu: Tensor, sigma: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, mu: Tensor, sigma: Tensor) -> Tensor:
         return sigma / self.divisor
 
 

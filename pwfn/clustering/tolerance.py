@@ -62,7 +62,7 @@ class SigmaTolerance(Tolerance):
         "sigma_join made of that"
     )
 
-    def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:  # noqa: ARG002
+    def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:
         return sigma
 
 
@@ -75,7 +75,7 @@ class ConstantTolerance(Tolerance):
     def __post_init__(self) -> None:
         require(self, value=(0 < self.value < math.inf, "a number above 0"))
 
-    def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:  # noqa: ARG002
+    def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:
         return torch.full_like(mu, self.value)
 
 
@@ -88,7 +88,7 @@ class RelativeTolerance(Tolerance):
     def __post_init__(self) -> None:
         require(self, share=(0 < self.share < math.inf, "a number above 0"))
 
-    def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:  # noqa: ARG002
+    def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:
         return mu.abs().mul_(self.share)
 
 
@@ -122,7 +122,7 @@ class FisherTolerance(Tolerance):
     def gradient_batches(self) -> int:
         return self.batches
 
-    def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:  # noqa: ARG002
+    def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:
         squared = gradients(self.batches).to(mu)
         positive = squared[squared > 0]  # NaN is not
         if not torch.isfinite(squared).all():

@@ -128,7 +128,7 @@ def test_settings_out_of_range(make: Any, words: str) -> None:
 
 
 def test_kmeans_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pwfn.clustering.fitted_codebook.find_spec", lambda name: None)
+    monkeypatch.setattr("pwfn.clustering.fitted_codebook.find_spec", lambda _name: None)
     with pytest.raises(ValueError, match=r"needs the package ckwrap: pip install 'pwfn\[kmeans\]'"):
         KMeans()
 

@@ -51,7 +51,7 @@ def weights(n: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     return mu, sigma, tolerance
 
 
-def no_gradients(count: int) -> Tensor:
+def no_gradients(_batches: int) -> Tensor:
     raise AssertionError("this rule looks at no gradients")
 
 
@@ -94,9 +94,9 @@ def test_fisher_is_an_inverse_square_root_scaled_at_the_median(floor: float) -> 
 def test_fisher_refuses_gradients_that_say_nothing(wrong: float) -> None:
     mu, rule = torch.ones(4), FisherTolerance(0.002, batches=1, floor=0.01)
     with pytest.raises(ValueError, match="must be finite"):
-        rule(mu, mu, lambda count: torch.tensor([1.0, wrong, 2.0, 0.0]))
+        rule(mu, mu, lambda _: torch.tensor([1.0, wrong, 2.0, 0.0]))
     with pytest.raises(ValueError, match="other than 0"):
-        rule(mu, mu, lambda count: torch.zeros(4))
+        rule(mu, mu, lambda _: torch.zeros(4))
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_without_noise_sigma_is_not_trained() -> None:
 
 def test_a_tolerance_that_cannot_be_made_ends_the_round_in_one_line() -> None:
     made, runner, _ = loop()
-    runner.squared_gradients = lambda batches: torch.zeros(830)  # type: ignore[method-assign]
+    runner.squared_gradients = lambda _: torch.zeros(830)  # type: ignore[method-assign]
     with pytest.raises(TrainingDiverged, match="cannot be clustered in round 1/4: no weight has a gradient"):
         list(replace(made, tolerance=RULES[3]).rounds())
 
@@ -305,6 +305,6 @@ def test_one_shot_trains_nothing_at_all(
 def test_linear_layers_of_one_weight_have_a_tolerance() -> None:
     mu = torch.tensor([0.3])
     for rule in RULES:
-        made = rule(mu, mu, lambda count: torch.tensor([0.01]))
+        made = rule(mu, mu, lambda _: torch.tensor([0.01]))
         assert made.shape == (1,)
         assert made.item() > 0

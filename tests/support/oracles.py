@@ -1,4 +1,4 @@
-"""Slow and obvious versions of the method, written from its equations, that the fast code is compared with."""
+"""Compute the method slowly and obviously, from its equations, to compare the fast code with."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 SIGMA_JOINS: dict[str, Callable[[Array, Array], Array]] = {
-    "std_mu": lambda mu, sigma: np.full(len(sigma), np.std(mu)),
-    "mean_sigma": lambda mu, sigma: np.full(len(sigma), math.sqrt(sum(s * s for s in sigma) / len(sigma))),
-    "divide_by_2": lambda mu, sigma: sigma / 2,
-    "divide_by_10": lambda mu, sigma: sigma / 10,
-    "allow_retraining": lambda mu, sigma: sigma.copy(),
+    "std_mu": lambda mu, _: np.full(len(mu), np.std(mu)),
+    "mean_sigma": lambda _, sigma: np.full(len(sigma), math.sqrt(sum(s * s for s in sigma) / len(sigma))),
+    "divide_by_2": lambda _, sigma: sigma / 2,
+    "divide_by_10": lambda _, sigma: sigma / 10,
+    "allow_retraining": lambda _, sigma: sigma.copy(),
 }
 
 
@@ -35,7 +35,7 @@ def candidates(order: int, b: int, largest: float) -> tuple[float, ...]:
     return tuple(sorted(kept | {-s for s in kept if s > 0}))
 
 
-def most_weights(catch: int, caught: int) -> float:
+def most_weights(catch: int, _caught: int) -> float:
     return catch
 
 
@@ -92,7 +92,7 @@ def cluster_to_tables(
     """The same with values for each tensor; weights of tensor t smaller than `tiny[t]` always reach its zero."""
     pairs = [(t, value) for t, table in enumerate(tables) for value in table]
     tensor = np.repeat(np.arange(len(sizes)), sizes)
-    return _round(mu, sigma, tensor, lambda order, largest: pairs, tiny, gain, max_order=1, **settings)
+    return _round(mu, sigma, tensor, lambda _order, _largest: pairs, tiny, gain, max_order=1, **settings)
 
 
 def _round(
