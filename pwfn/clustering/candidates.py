@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 Interval = tuple[
     Tensor, Tensor
@@ -77,15 +78,18 @@ class GridCandidates(Candidates):
     k: float
     zero_fix: bool
 
+    @override
     def index_range(self, largest: float, largest_tolerance: float) -> IndexRange:
         limit = self.limit(largest)
         farthest = self.k * max(largest_tolerance, MIN_TOLERANCE) / self.step
         # Three more than the widest interval has steps: its ends both count, so does emptiness, and one for rounding.
         return IndexRange(-limit, 2 * limit + 1, int(min(2 * farthest, 2 * limit)) + 3)
 
+    @override
     def limit(self, largest: float) -> int:
         return int(largest / self.step)
 
+    @override
     def interval(self, mu: Tensor, tolerance: Tensor, limit: int, segment: int = 0) -> Interval:
         scale = 1.0 / self.step
         mu.mul_(scale)
@@ -98,9 +102,11 @@ class GridCandidates(Candidates):
             last = torch.where(is_tiny, last.clamp(min=0), last)
         return first, last
 
+    @override
     def value(self, index: int) -> float:
         return index * self.step
 
+    @override
     def zero_radius(self, index: int) -> float:
         return self.step if self.zero_fix and index == 0 else 0.0
 
@@ -127,13 +133,16 @@ class ListedCandidates(Candidates):
     k: float
     zero_fix: bool
 
+    @override
     def index_range(self, largest: float, largest_tolerance: float) -> IndexRange:
         sizes = [segment.values.numel() for segment in self.segments]
         return IndexRange(0, sum(sizes), max(sizes) + 1)
 
+    @override
     def limit(self, largest: float) -> int:
         return 0
 
+    @override
     def interval(self, mu: Tensor, tolerance: Tensor, limit: int, segment: int = 0) -> Interval:
         own = self.segments[segment]
         distance = tolerance.clamp_(min=MIN_TOLERANCE).mul_(self.k)
@@ -145,10 +154,12 @@ class ListedCandidates(Candidates):
             last = torch.where(is_tiny, last.clamp(min=own.zero), last)
         return first.add_(own.start), last.add_(own.start)
 
+    @override
     def value(self, index: int) -> float:
         own = self._segment_of(index)
         return float(own.values[index - own.start])
 
+    @override
     def zero_radius(self, index: int) -> float:
         own = self._segment_of(index)
         return own.around_zero if self.zero_fix and index - own.start == own.zero else 0.0

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from pwfn.clustering.candidates import Candidates, GridCandidates
 from pwfn.errors import require
@@ -55,6 +56,7 @@ class Values(Codebook):
 
     sizes: tuple[int, ...]
 
+    @override
     def fit(self, mu: Tensor, sizes: Sequence[int]) -> Values:
         return self
 
@@ -101,6 +103,7 @@ class OnGrid(Values):
         """Return the sorted float64 values of at most `order` powers of two, of magnitude at most `largest`."""
         return self.indices(order, int(largest / self.step)).double() * self.step
 
+    @override
     def check(self, low: float, high: float) -> None:
         bound = 2.0 ** (MAX_LIMIT_BITS - self.b)
         if max(-low, high) >= bound:
@@ -108,18 +111,23 @@ class OnGrid(Values):
                 f"mu must be smaller than {bound:g} in magnitude where b = {self.b}; it goes from {low} to {high}"
             )
 
+    @override
     def candidates_at(self, k: float, zero_fix: bool) -> GridCandidates:
         return GridCandidates(self.step, k, zero_fix)
 
+    @override
     def indices(self, order: int, limit: int) -> Tensor:
         return _numerators(order, limit)
 
+    @override
     def tables(self, largest: float) -> list[Tensor]:
         return [self.candidates(self.max_order, largest)]
 
+    @override
     def orders(self, values: Tensor) -> Tensor:
         return order_of(values, self.b)
 
+    @override
     def as_dict(self) -> None:
         return None
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from pwfn.clustering.candidates import ListedCandidates, SegmentCandidates
 from pwfn.clustering.codebook import Codebook, Values
@@ -48,6 +49,7 @@ class FittedValues(Values):
         """Return the values that `as_dict` was asked for."""
         return cls(tuple(map(tuple, saved["values"])), tuple(saved["sizes"]), tuple(saved["around_zero"]))
 
+    @override
     def as_dict(self) -> dict[str, Any]:
         return {
             "values": [list(values) for values in self.values],
@@ -55,9 +57,11 @@ class FittedValues(Values):
             "around_zero": list(self.around_zero),
         }
 
+    @override
     def check(self, low: float, high: float) -> None:
         pass  # a weight may be beyond the outermost value
 
+    @override
     def candidates_at(self, k: float, zero_fix: bool) -> ListedCandidates:
         starts = accumulate((len(values) for values in self.values[:-1]), initial=0)
         columns = zip(self.tables(0.0), self.values, starts, self.around_zero, strict=True)
@@ -67,12 +71,15 @@ class FittedValues(Values):
         ]
         return ListedCandidates(segments, k, zero_fix)
 
+    @override
     def indices(self, order: int, limit: int) -> Tensor:
         return torch.arange(sum(map(len, self.values)))
 
+    @override
     def tables(self, largest: float) -> list[Tensor]:
         return [torch.tensor(values, dtype=torch.float64) for values in self.values]
 
+    @override
     def orders(self, values: Tensor) -> None:
         return None
 
@@ -84,9 +91,11 @@ class FittedCodebook(Codebook):
     max_order = 1
 
     @property
+    @override
     def per_tensor(self) -> bool:
         return self.scope == "tensor"
 
+    @override
     def fit(self, mu: Tensor, sizes: Sequence[int]) -> FittedValues:
         sizes = tuple(sizes) if self.per_tensor and sizes else (mu.numel(),)
         made = [self.fit_values(WeightBins.of(piece)) for piece in mu.split(sizes)]
@@ -128,6 +137,7 @@ class Uniform(FittedCodebook):
             scope=(self.scope in ("network", "tensor"), "network or tensor"),
         )
 
+    @override
     def fit_values(self, weights: WeightBins) -> tuple[Floats, float]:
         largest = float(np.abs(weights.means).max())
         if largest == 0:
@@ -171,6 +181,7 @@ class KMeans(FittedCodebook):
         if find_spec("ckwrap") is None:
             raise ValueError("k-means needs the package ckwrap: pip install 'pwfn[kmeans]'")
 
+    @override
     def fit_values(self, weights: WeightBins) -> tuple[Floats, float]:
         distinct = len(weights.means)
         if distinct < self.values and not self.per_tensor:

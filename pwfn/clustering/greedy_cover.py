@@ -34,8 +34,8 @@ def most_bits(coverage: int, taken: int) -> float:
     With m = `coverage` and n = `taken` these are `(n + m) log2(n + m) - n log2 n`. N weights of which n_c share the
     value c, while each free one has a value of its own, cost N times their entropy: `N log2 N - sum_c n_c log2 n_c`
     bits. This is by how much that sum falls if m free weights join the n. Two candidates that have taken nothing
-    compare as their coverages do; one that was taken before, at a smaller threshold or a lower order, gains more than its
-    coverage says, as to be joined by few is cheaper than to be another value.
+    compare as their coverages do; one that was taken before, at a smaller threshold or a lower order, gains more than
+    its coverage says, as to be joined by few is cheaper than to be another value.
     """
     together = coverage + taken
     return together * log2(together) - (taken * log2(taken) if taken else 0.0)

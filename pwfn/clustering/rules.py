@@ -10,6 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from torch import Tensor
+from typing_extensions import override
 
 from pwfn.clustering.cluster_result import ClusterResult
 from pwfn.clustering.codebook import Codebook
@@ -35,7 +36,9 @@ class Round(Protocol):
         sizes: Sequence[int],
         sigma_join: SigmaJoin,
         tolerance: Tensor | None,
-    ) -> ClusterResult: ...
+    ) -> ClusterResult:
+        """Cluster the weights of one round."""
+        ...
 
 
 class Rule(ABC):
@@ -77,11 +80,13 @@ class Greedy(Rule):
             inc=(1 < self.inc < math.inf, "a number above 1"),
         )
 
+    @override
     def threshold(self, round_index: int, rounds: int) -> float:
         if self.end is None or rounds == 1:
             return self.start
         return self.start + (self.end - self.start) * round_index / (rounds - 1)
 
+    @override
     def at(self, threshold: float) -> Round:
         return partial(cluster_round, threshold=threshold, inc=self.inc, zero_fix=self.zero_fix)
 
@@ -103,6 +108,7 @@ class GreedyBits(Greedy):
         super().__post_init__()
         require(self, least=(0 <= self.least <= MOST_BITS, f"a number from 0 to {MOST_BITS}"))
 
+    @override
     def at(self, threshold: float) -> Round:
         return partial(
             cluster_round,
@@ -118,8 +124,10 @@ class GreedyBits(Greedy):
 class Nearest(Rule):
     """Give every weight its nearest value, those first that are nearest to theirs in their own tolerances."""
 
+    @override
     def threshold(self, round_index: int, rounds: int) -> float:
         return math.inf
 
+    @override
     def at(self, threshold: float) -> Round:
         return nearest_round

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class RootMeanSquare(SigmaJoin):
         """Return the sigma of clusters in which the quantity has this mean and population variance (float64)."""
         return variance.sqrt() if self.about_mean else (variance + mean.square()).sqrt()
 
+    @override
     def __call__(self, mu: Tensor, sigma: Tensor) -> Tensor:
         variance, mean = torch.var_mean(self.quantity(mu.double(), sigma.double()), correction=0)
         return self.joined(mean, variance).to(sigma.dtype).expand_as(sigma)
@@ -51,6 +53,7 @@ class StdMu(RootMeanSquare):
 
     about_mean = True
 
+    @override
     def quantity(self, mu: Tensor, sigma: Tensor) -> Tensor:
         return mu
 
@@ -60,6 +63,7 @@ class MeanSigma(RootMeanSquare):
 
     about_mean = False
 
+    @override
     def quantity(self, mu: Tensor, sigma: Tensor) -> Tensor:
         return sigma
 
@@ -69,6 +73,7 @@ class Divide(SigmaJoin):
 
     divisor: float
 
+    @override
     def __call__(self, mu: Tensor, sigma: Tensor) -> Tensor:
         return sigma / self.divisor
 
@@ -91,6 +96,7 @@ class AllowRetraining(Divide):
     divisor = 1.0
 
     @property
+    @override
     def retrain(self) -> bool:
         return True
 

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from pwfn.errors import require
 
@@ -62,6 +63,7 @@ class SigmaTolerance(Tolerance):
         "sigma_join made of that"
     )
 
+    @override
     def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:
         return sigma
 
@@ -75,6 +77,7 @@ class ConstantTolerance(Tolerance):
     def __post_init__(self) -> None:
         require(self, value=(0 < self.value < math.inf, "a number above 0"))
 
+    @override
     def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:
         return torch.full_like(mu, self.value)
 
@@ -88,6 +91,7 @@ class RelativeTolerance(Tolerance):
     def __post_init__(self) -> None:
         require(self, share=(0 < self.share < math.inf, "a number above 0"))
 
+    @override
     def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:
         return mu.abs().mul_(self.share)
 
@@ -119,9 +123,11 @@ class FisherTolerance(Tolerance):
         )
 
     @property
+    @override
     def gradient_batches(self) -> int:
         return self.batches
 
+    @override
     def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:
         squared = gradients(self.batches).to(mu)
         positive = squared[squared > 0]  # NaN is not
