@@ -141,9 +141,9 @@ def heavy_tails(n: int, runs: int) -> list[Row]:
         centroids = cluster_round(*heavy, fraction=1.0, codebook=AdditivePow2(5)).codebook.numel()
         row = Row(f"{scale:g} x student-t(3), b=5, {centroids} centroids", count(n), 1.0, 3.0)
         for _ in range(runs):
-            plain, _ = timed(cluster_round, *normal, fraction=1.0)
+            baseline, _ = timed(cluster_round, *normal, fraction=1.0)
             seconds, _ = timed(cluster_round, *heavy, fraction=1.0, codebook=AdditivePow2(5))
-            row.add(seconds / plain, heavy=seconds, normal=plain)
+            row.add(seconds / baseline, heavy=seconds, normal=baseline)
         rows.append(row)
     return rows
 

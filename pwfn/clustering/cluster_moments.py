@@ -28,14 +28,14 @@ def cluster_moments(
     size = clusters + 1  # the weights without a cluster are counted first, as bincount takes no -1
     count = torch.zeros(size, dtype=torch.int64)
     total, squares = torch.zeros(2, size, dtype=torch.float64)
-    for part in chunks(cluster.numel()):
-        row = cluster[part] + 1
+    for chunk in chunks(cluster.numel()):
+        row = cluster[chunk] + 1
         count += torch.bincount(row, minlength=size)
-        total += torch.bincount(row, weights=quantity(part), minlength=size)
+        total += torch.bincount(row, weights=quantity(chunk), minlength=size)
     per = count.clamp(min=1)
     mean = total / per
-    for part in chunks(cluster.numel()):
-        row = cluster[part] + 1
-        deviation = quantity(part) - mean.index_select(0, row)
+    for chunk in chunks(cluster.numel()):
+        row = cluster[chunk] + 1
+        deviation = quantity(chunk) - mean.index_select(0, row)
         squares += torch.bincount(row, weights=deviation.square_(), minlength=size)
     return count[1:], mean[1:], (squares / per)[1:]

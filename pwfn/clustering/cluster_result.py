@@ -16,7 +16,7 @@ from pwfn.clustering.sigma_join import RootMeanSquare, SigmaJoin
 
 @dataclass(frozen=True)
 class ClusterResult:
-    """What a round did to N weights; all tensors are on the CPU.
+    """The outcome of a round on N weights; all tensors are on the CPU.
 
     Attributes:
         mu: New means [N], in the dtype of the input.
@@ -61,17 +61,19 @@ def move_weights(
     if isinstance(sigma_join, RootMeanSquare):
         joined = torch.cat([sigma.new_zeros(1), _joined_sigma(mu, sigma, clusters, values.numel(), sigma_join)])
     new_mu, new_sigma = torch.empty_like(mu), torch.empty_like(sigma)
-    for part in chunks(mu.numel()):
-        row = clusters[part] - FREE
+    for chunk in chunks(mu.numel()):
+        row = clusters[chunk] - FREE
         is_free = row == 0
-        members_sigma = sigma_join(mu[part], sigma[part]) if joined is None else joined.index_select(0, row)
-        new_mu[part] = torch.where(is_free, mu[part], value.index_select(0, row))
-        new_sigma[part] = torch.where(is_free, sigma[part], members_sigma)
-        clusters[part] = numbers.index_select(0, row)
+        members_sigma = sigma_join(mu[chunk], sigma[chunk]) if joined is None else joined.index_select(0, row)
+        new_mu[chunk] = torch.where(is_free, mu[chunk], value.index_select(0, row))
+        new_sigma[chunk] = torch.where(is_free, sigma[chunk], members_sigma)
+        clusters[chunk] = numbers.index_select(0, row)
     return new_mu, new_sigma, codebook
 
 
 def _joined_sigma(mu: Tensor, sigma: Tensor, clusters: Tensor, n: int, sigma_join: RootMeanSquare) -> Tensor:
     """Return the sigma that the members of each of the n clusters get, in the dtype of sigma."""
-    _, mean, variance = cluster_moments(clusters, n, lambda part: sigma_join.quantity(mu[part], sigma[part]).double())
+    _, mean, variance = cluster_moments(
+        clusters, n, lambda chunk: sigma_join.quantity(mu[chunk], sigma[chunk]).double()
+    )
     return sigma_join.joined(mean, variance).to(sigma.dtype)

@@ -43,7 +43,7 @@ def most_bits(coverage: int, taken: int) -> float:
 
 @dataclass
 class GainRule:
-    """How candidates compare through the passes of one round.
+    """Compare candidates by gain through the passes of one round.
 
     Attributes:
         gain: What a candidate is worth.

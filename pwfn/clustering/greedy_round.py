@@ -154,8 +154,8 @@ def _write(clusters: Tensor, intervals: Intervals, progress: _Progress) -> None:
     cluster = intervals.cover.cluster
     outcome = intervals.per_weight(cluster.clamp(min=FREE).to(torch.int32))
     weights = intervals.weights
-    for part in weights.slices:
-        clusters[part if weights.index is None else weights.index[part]] = outcome(part)
+    for chunk in weights.slices:
+        clusters[chunk if weights.index is None else weights.index[chunk]] = outcome(chunk)
     is_cut = cluster == CUT_SHORT
     if bool(is_cut.any()):
         nearest = nearest_members(intervals, is_cut, progress.taken[-1], progress.todo)

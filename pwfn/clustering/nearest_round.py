@@ -83,12 +83,12 @@ def _nearest_values(weights: UnassignedWeights, tables: list[Tensor]) -> tuple[T
         starts.append(starts[-1] + table.numel())
     nearest = torch.empty(weights.mu.shape, dtype=torch.int32)
     distances = torch.empty_like(weights.mu, dtype=torch.promote_types(weights.mu.dtype, torch.float32))
-    for part in weights.slices:
-        segment = weights.segment(part)
-        mu, tolerance = weights.float64(part)
+    for chunk in weights.slices:
+        segment = weights.segment(chunk)
+        mu, tolerance = weights.float64(chunk)
         place, distance = _nearest(tables[segment], mu)
-        nearest[part] = place.add_(starts[segment])
-        distances[part] = distance.div_(tolerance.clamp_(min=MIN_TOLERANCE))
+        nearest[chunk] = place.add_(starts[segment])
+        distances[chunk] = distance.div_(tolerance.clamp_(min=MIN_TOLERANCE))
     return nearest, distances
 
 

@@ -100,11 +100,11 @@ def cluster_rows(
         orders: How many terms each of them adds up, int64; None where that means nothing.
     """
     mu, sigma, size = mu.cpu(), sigma.cpu(), codebook.numel()
-    count, _, mu_variance = cluster_moments(assignment, size, lambda part: mu[part].double())
-    _, sigma_mean, _ = cluster_moments(assignment, size, lambda part: sigma[part].double())
+    count, _, mu_variance = cluster_moments(assignment, size, lambda chunk: mu[chunk].double())
+    _, sigma_mean, _ = cluster_moments(assignment, size, lambda chunk: sigma[chunk].double())
     sigma_max = sigma.new_zeros(size + 1)
-    for part in chunks(mu.numel()):  # entry 0 is that of the free weights, -1
-        sigma_max.scatter_reduce_(0, assignment[part].long() + 1, sigma[part], "amax")
+    for chunk in chunks(mu.numel()):  # entry 0 is that of the free weights, -1
+        sigma_max.scatter_reduce_(0, assignment[chunk].long() + 1, sigma[chunk], "amax")
     columns = {
         "value": codebook.double(),
         "order": orders,

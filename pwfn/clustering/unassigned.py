@@ -40,28 +40,28 @@ class UnassignedWeights:
         for start, end in pairwise([0, *ends]):
             self.slices += [slice(start + chunk.start, start + chunk.stop) for chunk in chunks(end - start)]
 
-    def segment(self, part: slice) -> int:
+    def segment(self, chunk: slice) -> int:
         """Return which segment the weights of a slice belong to."""
-        return bisect_right(self._ends, part.start)
+        return bisect_right(self._ends, chunk.start)
 
-    def positions(self, part: slice) -> Tensor:
+    def positions(self, chunk: slice) -> Tensor:
         """Return where some of the M weights are among the N."""
-        return torch.arange(part.start, part.stop, dtype=self._dtype) if self.index is None else self.index[part]
+        return torch.arange(chunk.start, chunk.stop, dtype=self._dtype) if self.index is None else self.index[chunk]
 
-    def of(self, values: Tensor, part: slice) -> Tensor:
+    def of(self, values: Tensor, chunk: slice) -> Tensor:
         """Return what `values` [N] holds for some of the M weights; a view where possible."""
-        return values[part] if self.index is None else values.index_select(0, self.index[part])
+        return values[chunk] if self.index is None else values.index_select(0, self.index[chunk])
 
-    def float64(self, part: slice) -> tuple[Tensor, Tensor]:
+    def float64(self, chunk: slice) -> tuple[Tensor, Tensor]:
         """Return mu and tolerance of some of the M weights, copied to float64."""
-        mu, tolerance = self.of(self.mu, part), self.of(self.tolerance, part)
+        mu, tolerance = self.of(self.mu, chunk), self.of(self.tolerance, chunk)
         return mu.to(torch.float64, copy=True), tolerance.to(torch.float64, copy=True)
 
     def select(self, is_selected: Callable[[slice], Tensor], n: int) -> Tensor:
         """Return the positions, among the N, of the n weights for which `is_selected` is true in a slice."""
         selected, end = torch.empty(n, dtype=self._dtype), 0
-        for part in self.slices:
-            positions = self.positions(part)[is_selected(part)]
+        for chunk in self.slices:
+            positions = self.positions(chunk)[is_selected(chunk)]
             selected[end : (end := end + positions.numel())] = positions
         return selected
 

@@ -43,7 +43,7 @@ class WeightBins:
         low, high = (mu.kthvalue(k).values for k in (outer + 1, mu.numel() - outer))
         below, above = _distinct(mu[mu < low]), _distinct(mu[mu > high])
         middle = _binned(mu[(mu >= low) & (mu <= high)], float(low), float(high), most)
-        means, counts = (np.concatenate(parts) for parts in zip(below, middle, above, strict=True))
+        means, counts = (np.concatenate(pieces) for pieces in zip(below, middle, above, strict=True))
         return cls(means, counts)
 
     def error(self, values: Floats) -> float:

@@ -133,16 +133,16 @@ def test_a_clustering_counts_in_tolerances_and_joins_sigmas(fraction: float) -> 
 
 
 def same(a: ClusterResult, b: ClusterResult) -> bool:
-    parts = ("mu", "sigma", "assignment", "codebook")
-    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in parts) and a.threshold == b.threshold
+    names = ("mu", "sigma", "assignment", "codebook")
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in names) and a.threshold == b.threshold
 
 
 def test_sigma_as_a_tolerance_changes_nothing() -> None:
     mu, sigma, tolerance = (t.float() for t in weights(5000, seed=2))
-    plain = cluster_round(mu, sigma, fraction=0.8)
-    assert same(plain, cluster_round(mu, sigma, fraction=0.8, tolerance=sigma))
-    assert same(plain, cluster_round(mu, sigma, fraction=0.8, tolerance=sigma.clone()))
-    assert not same(plain, cluster_round(mu, sigma, fraction=0.8, tolerance=tolerance))
+    default = cluster_round(mu, sigma, fraction=0.8)
+    assert same(default, cluster_round(mu, sigma, fraction=0.8, tolerance=sigma))
+    assert same(default, cluster_round(mu, sigma, fraction=0.8, tolerance=sigma.clone()))
+    assert not same(default, cluster_round(mu, sigma, fraction=0.8, tolerance=tolerance))
 
 
 @pytest.mark.parametrize(
@@ -176,10 +176,10 @@ def test_no_weight_moves_further_than_the_threshold_in_tolerances(rule: Toleranc
     made, runner, _ = loop()
     made = replace(made, tolerance=rule)
     gradients = []
-    plain = runner.squared_gradients
+    default = runner.squared_gradients
 
     def watched(batches: int) -> Tensor:
-        gradients.append(plain(batches))
+        gradients.append(default(batches))
         return gradients[-1].clone()
 
     runner.squared_gradients = watched  # type: ignore[method-assign]
@@ -204,10 +204,10 @@ def test_the_loop_gives_the_same_bits_with_sigma_named_as_without() -> None:
         made, runner, _ = loop()
         list((made if rule is None else replace(made, tolerance=rule)).rounds())
         codebooks.append(runner.seen[-1])
-    plain, named, other = codebooks
-    assert torch.equal(plain.mu, named.mu)
-    assert torch.equal(plain.sigma, named.sigma)
-    assert not torch.equal(plain.mu, other.mu)
+    default, named, other = codebooks
+    assert torch.equal(default.mu, named.mu)
+    assert torch.equal(default.sigma, named.sigma)
+    assert not torch.equal(default.mu, other.mu)
 
 
 def test_the_default_gives_the_codebooks_that_it_gave_before_there_was_a_choice() -> None:
@@ -298,8 +298,8 @@ def test_one_shot_trains_nothing_at_all(
     assert evaluated.at_mean["clustered"] == record.clustered
     drawn = {row.network for row in evaluated.rows if row.mode == "ensemble"}
     assert drawn == set()  # noise or not, no round trained a sigma
-    said = json.loads((tmp_path / "evaluation/evaluation.json").read_text())["notes"]
-    assert any("no sigma was learned" in note for note in said)
+    notes = json.loads((tmp_path / "evaluation/evaluation.json").read_text())["notes"]
+    assert any("no sigma was learned" in note for note in notes)
 
 
 def test_linear_layers_of_one_weight_have_a_tolerance() -> None:
