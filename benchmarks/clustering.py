@@ -57,6 +57,7 @@ class Sizes:
 
     def scaled(self, factor: float) -> Sizes:
         """Return the same with all numbers multiplied, at least 1000 each."""
+
         def scale(n: int) -> int:
             return max(1000, round(n * factor))
 
