@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from pwfn.clustering.codebook import Values
-from pwfn.clustering.fitted_codebook import Table
+from pwfn.clustering.fitted_codebook import FittedValues
 from pwfn.records.rounds import CLUSTER_COLUMNS, RoundRecord, Scores
 
 PRETRAINING = -1
@@ -34,12 +34,12 @@ class Place:
         self.values = values
 
     def as_dict(self) -> dict[str, Any]:
-        return {**vars(self), "values": self.values.saved() if self.values else None}
+        return {**vars(self), "values": self.values.as_dict() if self.values else None}
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Place:
         made = saved.get("values")  # nothing is saved of values that are known without the weights
-        return cls(**{**saved, "values": Table.of(made) if made else None})
+        return cls(**{**saved, "values": FittedValues.from_dict(made) if made else None})
 
 
 @dataclass

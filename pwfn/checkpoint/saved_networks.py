@@ -13,7 +13,7 @@ from torch import nn
 from pwfn.bayesian.state_dict import plain_state
 from pwfn.checkpoint.saved_run import NotAFinishedRun
 from pwfn.clustering.codebook import Values
-from pwfn.clustering.fitted_codebook import Table
+from pwfn.clustering.fitted_codebook import FittedValues
 from pwfn.errors import RunError, one_line
 from pwfn.records.files import NETWORK, PRETRAINED, VALUES, replacing, write_text
 
@@ -42,7 +42,7 @@ def read_pretrained(folder: Path) -> dict[str, torch.Tensor]:
 
 def save_values(folder: Path, values: Values | None) -> None:
     """The values that the weights may take, if they were made from the weights."""
-    if values is not None and (made := values.saved()) is not None:
+    if values is not None and (made := values.as_dict()) is not None:
         write_text(folder / VALUES, json.dumps(made) + "\n")
 
 
@@ -52,7 +52,7 @@ def read_values(folder: Path) -> Values | None:
     if not path.is_file():
         return None
     try:
-        return Table.of(json.loads(path.read_text(encoding="utf-8")))
+        return FittedValues.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} cannot be read: {type(error).__name__} {error}") from error
 

@@ -38,7 +38,7 @@ def build_transforms(augment: Augment, config: Config) -> tuple[Steps, Steps]:
 class NoAugment(Augment):
     """Training sees exactly what evaluation sees."""
 
-    def training(self, config: Config, evaluation: Steps) -> Steps:  # noqa: ARG002
+    def training(self, config: Config, evaluation: Steps) -> Steps:
         return evaluation
 
 
@@ -112,7 +112,7 @@ class TimmAugment(Augment):
             re_count=(self.re_count >= 1, "an integer from 1"),
         )
 
-    def training(self, config: Config, evaluation: Steps) -> Steps:  # noqa: ARG002
+    def training(self, config: Config, evaluation: Steps) -> Steps:
         from timm.data.transforms_factory import create_transform
         from torchvision import transforms
 

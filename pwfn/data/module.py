@@ -56,7 +56,7 @@ class ImageDataModule(LightningDataModule):
         """Fetch what is missing; Lightning calls this once per machine."""
         self.spec.prepare()
 
-    def setup(self, stage: str | None = None) -> None:  # noqa: ARG002
+    def setup(self, stage: str | None = None) -> None:
         """Load and split at the first call only: Lightning calls this at every fit and test."""
         if self.partition is None:
             if self.trainer is None:  # with a trainer, Lightning has called prepare_data once per machine
@@ -110,7 +110,7 @@ class ImageDataModule(LightningDataModule):
         source = self._feed("test")
         return self._eval_loader(source, EachOnce(len(source), *rank_and_world_size()), keep_workers=False)
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Mix the images of a training batch on the device, if `spec.mix` says so; the labels become shares [n, C]."""
         if not self.spec.mix.active or self.trainer is None or not self.trainer.training:
             return batch

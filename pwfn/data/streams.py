@@ -93,7 +93,7 @@ class ImageStream(ABC):
     def raw(self, part: Part, seed: int | None) -> Iterator[Raw]:
         """Read one part of a pass as `images` does, without decoding."""
 
-    def most_workers(self, world_size: int) -> int | None:  # noqa: ARG002
+    def most_workers(self, world_size: int) -> int | None:
         """Count the workers of each of `world_size` ranks that get something to read; None if any number does."""
         return None
 

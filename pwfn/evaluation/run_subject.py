@@ -15,6 +15,7 @@ from pwfn.bayesian.posterior import set_sigma
 from pwfn.checkpoint import saved_config, saved_networks, saved_run
 from pwfn.config import build
 from pwfn.data.module import ImageDataModule
+from pwfn.errors import one_line
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import CLUSTERED, FOLDER, NO_NOISE, PRETRAINED, TRAINED, Subject
 from pwfn.models.meta_build import build_without_weights
@@ -73,7 +74,7 @@ def _summary(folder: Path) -> tuple[Scores | None, dict[str, Any]]:
         summary = json.loads(path.read_text(encoding="utf-8"))
         return Scores(**summary["pretrained"]), dict(summary["run"].get("identity", {}))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise saved_run.NotAFinishedRun(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+        raise saved_run.NotAFinishedRun(f"{path} cannot be read: {one_line(error)}") from error
 
 
 def _network(saved: TrainSettings) -> nn.Module:

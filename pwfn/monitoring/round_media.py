@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pwfn.bayesian.prior import MIN_SIGMA
 from pwfn.clustering.chunking import chunks, in_one_thread
-from pwfn.clustering.greedy_round import ClusterResult
+from pwfn.clustering.cluster_result import ClusterResult
 from pwfn.monitoring.plots import codebook_figure, pixels
 
 BINS = 256

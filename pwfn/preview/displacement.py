@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pwfn.clustering.candidates import MIN_UNIT
+from pwfn.clustering.candidates import MIN_TOLERANCE
 from pwfn.clustering.chunking import chunks, in_one_thread
 
 PERCENT = 99  # of many moves, the one that so many do not exceed is told
@@ -63,7 +63,7 @@ class Moves:
 
     def in_tolerances(self, chunk: slice) -> Tensor:
         """Compute `|now - start| / max(tolerance, 2^-20)`: the floor is that of the clustering."""
-        return (self.now[chunk] - self.start[chunk]).abs_().div_(self.tolerance[chunk].clamp(min=MIN_UNIT))
+        return (self.now[chunk] - self.start[chunk]).abs_().div_(self.tolerance[chunk].clamp(min=MIN_TOLERANCE))
 
     def split(self, sizes: list[int]) -> list[Moves]:
         """Split into the tensors that the flat ones are made of."""

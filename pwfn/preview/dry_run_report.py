@@ -66,7 +66,7 @@ def dry_run(
     write_text(folder / "layers.csv", csv_text(LAYER_COLUMNS, map(asdict, layers)))
     last = records[-1].flat()
     write_result(folder, records[-1].size.entropy_mb, {key: last[key] for key in FIGURES})
-    _show_result(console, run, records, layers, settings.tolerance.unit)
+    _show_result(console, run, records, layers, settings.tolerance.label)
     for alarm in alarms:
         show(console, alarm, ALARM)
     show(console, f"Files in {folder}: {', '.join(sorted(p.name for p in folder.iterdir() if p.is_file()))}")

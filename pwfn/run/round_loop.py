@@ -14,8 +14,8 @@ from pwfn.bayesian.posterior import FREE, QuantizedTensor, quantized_tensors
 from pwfn.bayesian.prior import MIN_SIGMA
 from pwfn.checkpoint.run_state import Place
 from pwfn.clustering import statistics
+from pwfn.clustering.cluster_result import ClusterResult
 from pwfn.clustering.codebook import Codebook
-from pwfn.clustering.greedy_round import ClusterResult
 from pwfn.clustering.rules import Rule
 from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.clustering.tolerance import SigmaTolerance, Tolerance

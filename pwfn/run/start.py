@@ -96,7 +96,7 @@ def execute(assembly: Assembly, stages: Stages) -> RunReporter | None:
     with assembly.progress:
         stages.pretrain()
         if trainer.is_global_zero:
-            unit = assembly.settings.tolerance.unit
+            unit = assembly.settings.tolerance.label
             reporter = RunReporter(assembly.folder, trainer.logger, assembly.console, unit)
             reporter.start(stages.baseline, state.records, state.clusters)
         stages.rounds(reporter)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pwfn.clustering.candidates import MIN_UNIT
+from pwfn.clustering.candidates import MIN_TOLERANCE
 from pwfn.clustering.chunking import CHUNK
 from pwfn.preview.displacement import Moves, Spread, mean, spread, tensor_moves
 
@@ -42,7 +42,7 @@ def whole(moves: Moves) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_moves_and_their_spread_are_those_of_numpy(moves: Moves) -> None:
-    assert MIN_UNIT == 2.0**-20
+    assert MIN_TOLERANCE == 2.0**-20
     relative, sigmas = whole(moves)
     assert len(relative) == N - len(range(0, N, 1000))
     for measure, expected in ((moves.relative, relative), (moves.in_tolerances, sigmas)):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pwfn.bayesian.posterior import FREE, quantized_tensors
-from pwfn.clustering.candidates import MIN_UNIT
+from pwfn.clustering.candidates import MIN_TOLERANCE
 from pwfn.clustering.statistics import value_counts
 from pwfn.errors import RunError
 from pwfn.evaluation.metrics import Numbers, Whole
@@ -65,7 +65,7 @@ def usage(network: nn.Module, *, in_sigmas: bool) -> Usage:
     for tensor in tensors:
         place = places(values, tensor.mu)
         counts.append(torch.bincount(place, minlength=values.numel()))
-        sigma = tensor.gaussian.effective_sigma.flatten().double().clamp(min=MIN_UNIT)
+        sigma = tensor.gaussian.effective_sigma.flatten().double().clamp(min=MIN_TOLERANCE)
         stiffness += torch.bincount(place, weights=1 / sigma if in_sigmas else None, minlength=values.numel())
     names = [tensor.name for tensor in tensors]
     return Usage(values.cpu().numpy(), names, torch.stack(counts).cpu().numpy(), stiffness.cpu().numpy())
