@@ -40,8 +40,7 @@ from benchmarks.memory import peak
 from pwfn.bayesian.posterior import quantized_tensors, sampled, set_sigma, to_bayesian
 from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.bayesian.regularizer import LinearRegularizer
-from pwfn.training.masked_step import before_step, build_optimizer
-from pwfn.training.optimizer import SGD
+from pwfn.training.optimizer import SGD, before_step, build_optimizer
 
 THREADS = 2
 WARM_UP = 3

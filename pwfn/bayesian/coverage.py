@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from pwfn.bayesian.posterior import QUANTISED_NAMES, QUANTISED_TYPES, GaussianWeight, is_lazy, quantized_tensors
+from pwfn.bayesian.gaussian_weight import GaussianWeight
+from pwfn.bayesian.posterior import QUANTIZED_NAMES, QUANTIZED_TYPES, is_lazy, quantized_tensors
 
 LAZY = "without a shape before the first forward pass"
 STANDARDIZING = ("StdConv2d", "StdConv2dSame", "ScaledStdConv2d", "ScaledStdConv2dSame")
@@ -129,9 +130,9 @@ def _reason(module: nn.Module, name: str) -> str:
     if is_lazy(module._parameters[name]):  # type: ignore[arg-type]
         return LAZY
     kind = _plain_name(module)
-    if isinstance(module, QUANTISED_TYPES) and name in QUANTISED_NAMES:
+    if isinstance(module, QUANTIZED_TYPES) and name in QUANTIZED_NAMES:
         return "excluded by configuration"
-    if isinstance(module, (*QUANTISED_TYPES, nn.utils.parametrize.ParametrizationList)):
+    if isinstance(module, (*QUANTIZED_TYPES, nn.utils.parametrize.ParametrizationList)):
         return "from which a layer computes its weight in forward"
     if isinstance(module, nn.modules.batchnorm._NormBase | nn.LayerNorm | nn.GroupNorm) or "Norm" in kind:
         return "of normalization layers"

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pwfn.bayesian.posterior import FREE, QuantizedTensor
+from pwfn.bayesian.gaussian_weight import FREE
+from pwfn.bayesian.posterior import QuantizedTensor
 
 
 @dataclass(frozen=True)

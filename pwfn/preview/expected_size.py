@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pwfn.artifact.receipt import index_bits, make_receipt, own_counts
-from pwfn.bayesian.posterior import GaussianWeight, is_lazy, quantized_tensors
+from pwfn.bayesian.gaussian_weight import GaussianWeight
+from pwfn.bayesian.posterior import is_lazy, quantized_tensors
 
 
 @dataclass(frozen=True)

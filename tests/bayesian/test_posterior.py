@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from pwfn.bayesian import posterior
-from pwfn.bayesian.posterior import FREE, at_mean, quantized_tensors, sampled, set_sigma, to_bayesian, to_deterministic
+from pwfn.bayesian.gaussian_weight import FREE
+from pwfn.bayesian.posterior import at_mean, quantized_tensors, sampled, set_sigma, to_bayesian, to_deterministic
 from pwfn.bayesian.prior import MIN_SIGMA, ConstantPrior, Pow2DistancePrior
 from pwfn.bayesian.regularizer import LinearRegularizer
-from pwfn.training.masked_step import before_step, build_optimizer
-from pwfn.training.optimizer import SGD, Adam, AdamW, OptimizerSpec
+from pwfn.training.optimizer import SGD, Adam, AdamW, OptimizerSpec, before_step, build_optimizer
 
 
 class Zoo(nn.Module):

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pwfn.bayesian.posterior import quantized_tensors, to_bayesian
-from pwfn.training.masked_step import before_step, build_optimizer
-from pwfn.training.optimizer import SGD, Adam, AdamW, OptimizerSpec
+from pwfn.training.optimizer import SGD, Adam, AdamW, OptimizerSpec, before_step, build_optimizer
 
 REFERENCES: dict[type[OptimizerSpec], Callable[[Any], torch.optim.Optimizer]] = {
     SGD: lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.2),

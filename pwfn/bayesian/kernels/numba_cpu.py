@@ -1,30 +1,28 @@
-"""A draw of weights and its gradients on the CPU, each in one pass over the weights, compiled by Numba when first used.
+"""Draws and their gradients on the CPU, each in one pass over the weights, compiled by Numba when first used.
 
-The noise is a function of a key, the number of the tensor and the place in it (Threefry2x32-20, Salmon et al. 2011,
-doi:10.1145/2063384.2063405): a backward pass makes it anew, and nobody has to keep it. Numbers become normal by Box and
-Muller's method (1958, doi:10.1214/aoms/1177706645) in single precision, up to 6.7 standard deviations from 0.
-
-A kernel goes over tensors, which are contiguous and of float32, as over one row of spans; masks are bytes, 1 where a
-weight is free. It takes one portion of spans after the other until none is left, so that any number of threads may run
-it on the same job at once. What is computed is said in `pwfn.bayesian.kernels.calls`. All are in this file, because the compiled code that
-Numba keeps is thrown away only when the file changes.
+The noise is that of `pwfn.bayesian.kernels.noise`, in single precision. What is neither float32, on a CPU nor pulled by a
+linear regularizer is left to the reference. All compiled code is in this file, because what Numba keeps of it on disk is
+discarded only when the file changes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
 import numpy as np
-from numba import float32, float64, int32, uint8, uint32, uint64
+import torch
+from numba import float32, int32, uint32, uint64
 from numpy.polynomial import Chebyshev, Polynomial
+from torch import Tensor
 
-SPAN = 1024  # numbers that are made at once: they stay in the fastest cache
+from pwfn.bayesian.kernels.interface import Gaussian
+from pwfn.bayesian.kernels.reference import Reference
+
+SPAN = 1024  # numbers that are computed at once: they stay in the fastest cache
 HALF = SPAN // 2  # Threefry gives two at a time
-PORTION = 32  # spans that a thread takes at once
 MIN_SIGMA = float32(2.0**-30)
 
 
@@ -51,6 +49,7 @@ def _cache_is_writable() -> bool:
 # Not all of fastmath: what is not a number must stay so.
 _FAST: dict[str, Any] = {"fastmath": {"nsz", "contract", "reassoc", "arcp"}, "error_model": "numpy"}
 _inner = numba.njit(**_FAST)
+_kernel = numba.njit(cache=_cache_is_writable(), **_FAST)
 
 
 @_inner
@@ -61,36 +60,23 @@ def rotate(a, b, by):  # type: ignore[no-untyped-def]
 
 
 @_inner
+def four_rounds(a, b, first, second, third, fourth):  # type: ignore[no-untyped-def]
+    a, b = rotate(a, b, first)
+    a, b = rotate(a, b, second)
+    a, b = rotate(a, b, third)
+    return rotate(a, b, fourth)
+
+
+@_inner
 def threefry(a, b, k0, k1):  # type: ignore[no-untyped-def]
     """Two random uint32 from a counter of two and a key of two; 20 rounds, written out so that they are vectorized."""
     k2 = uint32(k0 ^ k1 ^ uint32(0x1BD11BDA))
-    a, b = uint32(a + k0), uint32(b + k1)
-    a, b = rotate(a, b, 13)
-    a, b = rotate(a, b, 15)
-    a, b = rotate(a, b, 26)
-    a, b = rotate(a, b, 6)
-    a, b = uint32(a + k1), uint32(b + k2 + uint32(1))
-    a, b = rotate(a, b, 17)
-    a, b = rotate(a, b, 29)
-    a, b = rotate(a, b, 16)
-    a, b = rotate(a, b, 24)
-    a, b = uint32(a + k2), uint32(b + k0 + uint32(2))
-    a, b = rotate(a, b, 13)
-    a, b = rotate(a, b, 15)
-    a, b = rotate(a, b, 26)
-    a, b = rotate(a, b, 6)
-    a, b = uint32(a + k0), uint32(b + k1 + uint32(3))
-    a, b = rotate(a, b, 17)
-    a, b = rotate(a, b, 29)
-    a, b = rotate(a, b, 16)
-    a, b = rotate(a, b, 24)
-    a, b = uint32(a + k1), uint32(b + k2 + uint32(4))
-    a, b = rotate(a, b, 13)
-    a, b = rotate(a, b, 15)
-    a, b = rotate(a, b, 26)
-    a, b = rotate(a, b, 6)
-    a, b = uint32(a + k2), uint32(b + k0 + uint32(5))
-    return a, b
+    a, b = four_rounds(uint32(a + k0), uint32(b + k1), 13, 15, 26, 6)
+    a, b = four_rounds(uint32(a + k1), uint32(b + k2 + uint32(1)), 17, 29, 16, 24)
+    a, b = four_rounds(uint32(a + k2), uint32(b + k0 + uint32(2)), 13, 15, 26, 6)
+    a, b = four_rounds(uint32(a + k0), uint32(b + k1 + uint32(3)), 17, 29, 16, 24)
+    a, b = four_rounds(uint32(a + k1), uint32(b + k2 + uint32(4)), 13, 15, 26, 6)
+    return uint32(a + k2), uint32(b + k0 + uint32(5))
 
 
 @_inner
@@ -103,15 +89,8 @@ def radius(x):  # type: ignore[no-untyped-def]
     low = m < float32(math.sqrt(0.5))
     exponent = int32(exponent - (int32(1) if low else int32(0)))
     m = (m + m if low else m) - float32(1)
-    rest = LOG[0]
-    rest = rest * m + LOG[1]
-    rest = rest * m + LOG[2]
-    rest = rest * m + LOG[3]
-    rest = rest * m + LOG[4]
-    rest = rest * m + LOG[5]
-    rest = rest * m + LOG[6]
-    rest = rest * m + LOG[7]
-    rest = rest * m + LOG[8]
+    rest = (((LOG[0] * m + LOG[1]) * m + LOG[2]) * m + LOG[3]) * m + LOG[4]
+    rest = (((rest * m + LOG[5]) * m + LOG[6]) * m + LOG[7]) * m + LOG[8]
     log = m - m * m * (float32(0.5) - m * rest) + float32(exponent) * float32(math.log(2))
     return np.sqrt(float32(-2) * log if log < float32(0) else float32(0))
 
@@ -147,141 +126,129 @@ def normal(eps, bits, span, key, number):  # type: ignore[no-untyped-def]
         eps[HALF + j] = r * y
 
 
-# A tensor: its number, size and first span; the addresses of what is written and read, and of its mask (0: none); of a
-# backward pass whether fixed sigmas train on, and the regularizer's ceiling and pull (the factor, for `add_masked`).
-ROW = np.dtype(
-    [(name, np.int64) for name in ("number", "size", "first", "out", "given", "sigma", "free", "retrained")]
-    + [("ceiling", np.float32), ("pull", np.float32)]
-)
-# What the threads share: how many portions of spans are taken, of how many spans; the tensors; where sums of spans go.
-JOB = np.dtype([(name, np.int64) for name in ("taken", "spans", "tensors", "table", "sums")] + [("key", np.uint64)])
+@_kernel
+def draw(w, mu, sigma, free, ceiling, key, number):  # type: ignore[no-untyped-def]
+    """Put the draw into `w`; return the sum of `relu(ceiling - sigma)^2 * |eps|` over the free weights.
 
-
-@numba.extending.intrinsic
-def next_portion(context, job):  # type: ignore[no-untyped-def]
-    """Its number: nobody else gets it."""
-
-    def code(target, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        integer = target.get_value_type(signature.return_type)
-        counter = builder.bitcast(arguments[0], integer.as_pointer())
-        return builder.atomic_rmw("add", counter, integer(1), "monotonic")
-
-    return numba.int64(job), code
-
-
-def _pointer(kind: Any) -> Any:
-    """What `numba.carray` wants instead of an address."""
-    result = numba.types.CPointer(kind)  # type: ignore[no-untyped-call]
-
-    @numba.extending.intrinsic
-    def pointer(context, address):  # type: ignore[no-untyped-def]
-        def code(target, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            return builder.inttoptr(arguments[0], target.get_value_type(result))
-
-        return result(address), code
-
-    return pointer
-
-
-_rows, _floats, _bytes, _doubles = (_pointer(kind) for kind in (numba.from_dtype(ROW), float32, uint8, float64))
-
-
-@_inner
-def tensors(job):  # type: ignore[no-untyped-def]
-    return numba.carray(_rows(job.table), (job.tensors,))
-
-
-@_inner
-def numbers(address, start, stop):  # type: ignore[no-untyped-def]
-    return numba.carray(_floats(address + 4 * start), (stop - start,))
-
-
-@_inner
-def mask(address, start, stop):  # type: ignore[no-untyped-def]
-    return numba.carray(_bytes(address + start), (stop - start if address else 0,))
-
-
-@_inner
-def places(shared, rows):  # type: ignore[no-untyped-def]
-    """The spans that fall to this thread: the tensor, the span in it, and the numbers that are its."""
-    spans, tensor = numba.carray(shared, 1)[0].spans, 0
-    while True:
-        first = next_portion(shared) * PORTION  # type: ignore[call-arg]
-        if first >= spans:
-            break
-        for span in range(first, min(first + PORTION, spans)):
-            while tensor + 1 < rows.size and span >= rows[tensor + 1].first:
-                tensor += 1
-            own = span - rows[tensor].first
-            yield tensor, own, own * SPAN, min((own + 1) * SPAN, rows[tensor].size)
-
-
-def fill(shared):  # type: ignore[no-untyped-def]
-    job = numba.carray(shared, 1)[0]
-    rows = tensors(job)
+    `free` holds a byte for each weight, 1 where it is free, or nothing where all are.
+    """
     eps, bits = np.empty(SPAN, np.float32), np.empty((2, HALF), np.uint32)
-    for tensor, span, start, stop in places(shared, rows):
-        normal(eps, bits, span, job.key, rows[tensor].number)
-        numbers(rows[tensor].out, start, stop)[:] = eps[: stop - start]
-
-
-def draw(shared):  # type: ignore[no-untyped-def]
-    job = numba.carray(shared, 1)[0]
-    rows, sums = tensors(job), numba.carray(_doubles(job.sums), (job.spans,))
-    eps, bits = np.empty(SPAN, np.float32), np.empty((2, HALF), np.uint32)
-    for tensor, span, start, stop in places(shared, rows):
-        row = rows[tensor]
-        normal(eps, bits, span, job.key, row.number)
-        w, m, s = numbers(row.out, start, stop), numbers(row.given, start, stop), numbers(row.sigma, start, stop)
-        for j in range(w.size):
-            w[j] = m[j] + (MIN_SIGMA if s[j] < MIN_SIGMA else s[j]) * eps[j]
-        f = mask(row.free, start, stop)
+    total = 0.0
+    for start in range(0, w.size, SPAN):
+        normal(eps, bits, start // SPAN, key, number)
+        o, m, s = w[start : start + SPAN], mu[start : start + SPAN], sigma[start : start + SPAN]
+        for j in range(o.size):
+            o[j] = m[j] + (MIN_SIGMA if s[j] < MIN_SIGMA else s[j]) * eps[j]
+        f = free[start : start + SPAN]
         for j in range(f.size):
             eps[j] *= float32(f[j])
-        gaps, ceiling = float32(0), row.ceiling
-        for j in range(w.size):
+        gaps = float32(0)
+        for j in range(o.size):
             gap = float32(0) if s[j] > ceiling else ceiling - s[j]
             gaps += gap * gap * abs(eps[j])
-        sums[row.first + span] = gaps
+        total += gaps
+    return total
 
 
-def gradients(shared):  # type: ignore[no-untyped-def]
-    job = numba.carray(shared, 1)[0]
-    rows = tensors(job)
+@_kernel
+def gradients(of_sigma, of_mu, grad, sigma, free, retrained, ceiling, pull, key, number):  # type: ignore[no-untyped-def]
+    """Put the gradients into `of_sigma` and, where `free` is not empty, `of_mu`.
+
+    `pull` is the regularizer's strength times the penalty's gradient; `retrained` says that all sigmas train.
+    """
     eps, bits = np.empty(SPAN, np.float32), np.empty((2, HALF), np.uint32)
-    for tensor, span, start, stop in places(shared, rows):
-        row = rows[tensor]
-        normal(eps, bits, span, job.key, row.number)
-        o, g, s = numbers(row.out, start, stop), numbers(row.given, start, stop), numbers(row.sigma, start, stop)
-        f = mask(row.free, start, stop)
-        if not row.retrained:
+    for start in range(0, grad.size, SPAN):
+        normal(eps, bits, start // SPAN, key, number)
+        o, g, s = of_sigma[start : start + SPAN], grad[start : start + SPAN], sigma[start : start + SPAN]
+        f, m = free[start : start + SPAN], of_mu[start : start + SPAN]
+        if not retrained:
             for j in range(f.size):
                 eps[j] *= float32(f[j])
         for j in range(o.size):
             o[j] = float32(0) if s[j] < MIN_SIGMA else g[j] * eps[j]
-        if row.retrained:
+        if retrained:
             for j in range(f.size):
                 eps[j] *= float32(f[j])
-        ceiling, pull = row.ceiling, row.pull
         for j in range(o.size):
             gap = float32(0) if s[j] > ceiling else ceiling - s[j]
             o[j] -= pull * gap * abs(eps[j])
         for j in range(f.size):
-            g[j] *= float32(f[j])
+            m[j] = g[j] * float32(f[j])
 
 
-def add_masked(shared):  # type: ignore[no-untyped-def]
-    rows = tensors(numba.carray(shared, 1)[0])
-    for tensor, _, start, stop in places(shared, rows):
-        row = rows[tensor]
-        total, values, factor = numbers(row.out, start, stop), numbers(row.given, start, stop), row.pull
-        free = mask(row.free, start, stop)
-        for j in range(free.size):
-            total[j] += factor * values[j] * float32(free[j])
+@_kernel
+def add_masked(total, values, free, factor):  # type: ignore[no-untyped-def]
+    for j in range(total.size):
+        total[j] += factor * values[j] * float32(free[j])
 
 
-@cache
-def compiled(kernel: Callable[..., None]) -> Any:
-    """A kernel as a C function of the address of a `JOB`; what one call computes other threads may help with."""
-    signature = numba.void(numba.types.CPointer(numba.from_dtype(JOB)))  # type: ignore[no-untyped-call]
-    return numba.cfunc(signature, cache=_cache_is_writable(), **_FAST)(kernel)
+@_kernel
+def fill_noise(out, key, number):  # type: ignore[no-untyped-def]
+    eps, bits = np.empty(SPAN, np.float32), np.empty((2, HALF), np.uint32)
+    for start in range(0, out.size, SPAN):
+        normal(eps, bits, start // SPAN, key, number)
+        o = out[start : start + SPAN]
+        o[:] = eps[: o.size]
+
+
+class NumbaCPU(Reference):
+    """float32 weights on a CPU, one pass over each tensor; other regularizers than linear ones in torch's operations."""
+
+    def supports(self, tensors: Sequence[Tensor]) -> bool:
+        return all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
+
+    def noise(self, gaussians: Sequence[Gaussian], key: int) -> list[Tensor]:
+        made = [_empty_like(one.mu) for one in gaussians]
+        for one, eps in zip(gaussians, made, strict=True):
+            fill_noise(_flat(eps), np.uint64(key), one.number)
+        return made
+
+    def draw(self, gaussians: Sequence[Gaussian], key: int) -> tuple[list[Tensor], Tensor]:
+        if any(one.regularizer.linear is None for one in gaussians):
+            return super().draw(gaussians, key)
+        weights, penalty = [], 0.0
+        for one in gaussians:
+            strength, ceiling = one.regularizer.linear or (0.0, 0.0)
+            weight = _empty_like(one.mu)
+            arrays = _flat(weight), _flat(one.mu), _flat(one.sigma), _mask(one.free_mu)
+            penalty += strength / 2 * draw(*arrays, np.float32(ceiling), np.uint64(key), one.number)
+            weights.append(weight)
+        return weights, weights[0].new_tensor(penalty)
+
+    def gradients(
+        self, gaussians: Sequence[Gaussian], grads: Sequence[Tensor], scale: Tensor | None, key: int
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        if any(one.regularizer.linear is None for one in gaussians):
+            return super().gradients(gaussians, grads, scale, key)
+        factor = 0.0 if scale is None else scale.item()
+        of_mu, of_sigma = [], []
+        for one, grad in zip(gaussians, grads, strict=True):
+            strength, ceiling = one.regularizer.linear or (0.0, 0.0)
+            mu_grad, sigma_grad = grad if one.free_mu is None else _empty_like(grad), _empty_like(one.sigma)
+            arrays = _flat(sigma_grad), _flat(mu_grad), _flat(grad), _flat(one.sigma), _mask(one.free_mu)
+            pull = np.float32(factor * strength)
+            gradients(*arrays, one.free_sigma is None, np.float32(ceiling), pull, np.uint64(key), one.number)
+            of_mu.append(mu_grad)
+            of_sigma.append(sigma_grad)
+        return of_mu, of_sigma
+
+    def add_masked(self, tensors: Sequence[tuple[Tensor, Tensor, Tensor]], factor: float) -> None:
+        for total, values, free in tensors:
+            if total.is_contiguous():
+                add_masked(_flat(total), _flat(values), _mask(free), np.float32(factor))
+            else:
+                super().add_masked([(total, values, free)], factor)
+
+
+def _empty_like(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, memory_format=torch.contiguous_format)
+
+
+def _flat(tensor: Tensor) -> Any:
+    """The numbers in a row, float32; of a contiguous tensor its own memory."""
+    return tensor.detach().contiguous().view(-1).numpy()
+
+
+def _mask(free: Tensor | None) -> Any:
+    """A byte for each weight, or none."""
+    return np.empty(0, np.uint8) if free is None else _flat(free).view(np.uint8)
