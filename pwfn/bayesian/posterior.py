@@ -154,7 +154,8 @@ def set_sigma(model: nn.Module, prior: Prior) -> None:
 def sampled(model: nn.Module, regularizer: Regularizer | None = None) -> Iterator[Tensor]:
     """Make every quantized weight one draw inside the block, however often and by however many modules it is read.
 
-    Backward reaches mu and sigma of free weights only, and the sigma of fixed weights where it is to retrain.
+    Backward reaches every mu, fixed or not (`pwfn.training.before_step` masks what an optimizer sees), the sigma of
+    free weights, and that of fixed ones where it is to retrain.
 
     Args:
         model: a Bayesian network.
@@ -184,14 +185,8 @@ def replaced(model: nn.Module, weights: Callable[[QuantizedTensor], Tensor]) -> 
 
 @contextmanager
 def at_mean(model: nn.Module) -> Iterator[Tensor]:
-    """Compute at the mean inside the block; backward reaches mu of free weights only. Yields a penalty of 0."""
-    with replaced(model, _trainable_mean):
-        yield quantized_tensors(model)[0].mu.new_zeros(())
-
-
-def _trainable_mean(tensor: QuantizedTensor) -> Tensor:
-    free = tensor.gaussian.masks.mu
-    return tensor.mu if free is None else torch.where(free, tensor.mu, tensor.mu.detach())
+    """Compute at the mean inside the block, as outside; takes the place of `sampled` and yields a penalty of 0."""
+    yield quantized_tensors(model)[0].mu.new_zeros(())
 
 
 @contextmanager

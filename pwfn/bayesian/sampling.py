@@ -24,7 +24,7 @@ def draw(gaussians: Sequence[Gaussian], key: int) -> tuple[list[Tensor], Tensor]
     """Draw `mu + max(sigma, 2^-30) * eps` for each tensor, eps from N(0, 1), differentiable in mu and sigma.
 
     Args:
-        gaussians: what to draw from; backward reaches what is free in them.
+        gaussians: what to draw from; backward reaches all means, and the sigmas that are free.
         key: decides the noise (`fresh_key`).
 
     Returns:
@@ -78,14 +78,10 @@ class Draw(torch.autograd.Function):
             torch.zeros_like(one.sigma) if grad is None else grad
             for one, grad in zip(gaussians, of_weights, strict=True)
         ]
-        pairs = zip(*ctx.kernels.gradients(gaussians, given, scale, ctx.key), strict=True)
+        sigma_grads = ctx.kernels.sigma_gradients(gaussians, given, scale, ctx.key)
+        in_turn = chain.from_iterable(zip(given, sigma_grads, strict=True))
         needed = ctx.needs_input_grad[3:]
-        return (
-            None,
-            None,
-            None,
-            *(grad if wanted else None for grad, wanted in zip(chain.from_iterable(pairs), needed, strict=True)),
-        )
+        return None, None, None, *(grad if wanted else None for grad, wanted in zip(in_turn, needed, strict=True))
 
 
 def tensor_version(tensor: Tensor) -> int:

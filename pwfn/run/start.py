@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pwfn.artifact import describe
 from pwfn.bayesian.coverage import Coverage, coverage
 from pwfn.bayesian.flat_weights import FlatWeights
+from pwfn.bayesian.kernels import choose_kernels
 from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.checkpoint import files, saved_config, saved_run
 from pwfn.checkpoint.callback import Saver, read_checkpoint
@@ -83,6 +84,7 @@ def run(
     _quiet_lightning()
     settings.data.check()
     seed_run(settings.seed)
+    choose_kernels(settings.kernels)
     # now, because the checkout may be another by the end
     provenance = Provenance.of_run(folder) if resume else Provenance.of_this_program()
     console = Console(stderr=False)

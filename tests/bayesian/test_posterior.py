@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import math
+import weakref
 
 import pytest
 import torch
@@ -269,12 +271,31 @@ def test_set_sigma_takes_the_prior_tensor_by_tensor() -> None:
         assert t.gaussian.sigma.requires_grad and t.gaussian.sigma.is_leaf
 
 
-def test_at_mean_trains_mu_of_free_weights_alone() -> None:
+def test_masks_follow_their_buffers_and_are_not_left_on_the_device_that_a_network_leaves() -> None:
+    model = nn.Linear(4, 3)
+    weight, _ = to_bayesian(model)
+    assert weight.gaussian.masks == (None, None)
+    weight.gaussian.assignment[0, :2] = 7
+    free = weight.gaussian.masks.mu
+    assert free is not None and weight.gaussian.masks.sigma is free and (~free).nonzero().tolist() == [[0, 0], [0, 1]]
+    weight.gaussian.retrain_sigma.fill_(True)
+    assert weight.gaussian.masks.sigma is None
+    kept = [weakref.ref(weight.gaussian.assignment), weakref.ref(weight.gaussian.masks.mu)]
+    del free
+    assert all(reference() is not None for reference in kept)
+    model.to("meta")
+    gc.collect()
+    assert all(reference() is None for reference in kept)
+
+
+def test_at_mean_and_a_step_train_mu_of_free_weights_alone() -> None:
     model = nn.Linear(4, 3)
     weight, bias = to_bayesian(model)
     weight.gaussian.assignment[0, :2] = 7
     with at_mean(model):
         model(torch.ones(2, 4)).sum().backward()
+    spec = SGD(weight_decay=0, clip_norm=None)
+    before_step(model, spec, build_optimizer(model, spec))
     expected = torch.full((3, 4), 2.0)
     expected[0, :2] = 0
     assert weight.mu.grad is not None and torch.equal(weight.mu.grad, expected)

@@ -52,13 +52,12 @@ class Kernels(ABC):
         """
 
     @abstractmethod
-    def gradients(
+    def sigma_gradients(
         self, gaussians: Sequence[Gaussian], grads: Sequence[Tensor], scale: Tensor | None, key: int
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Compute the gradients of mu and sigma from those of the drawn weights.
+    ) -> list[Tensor]:
+        """Compute the gradients of sigma from those of the drawn weights (which are those of mu).
 
-        That of mu is `grad` where the mean is free. That of sigma is `grad * eps` where it is free and at least 2^-30,
-        plus `scale` times the regularizer's gradient.
+        They are `grad * eps` where sigma is free and at least 2^-30, plus `scale` times the regularizer's gradient.
 
         Args:
             gaussians: what was drawn from.
@@ -67,7 +66,7 @@ class Kernels(ABC):
             key: the key of the draw.
 
         Returns:
-            d loss / d mu and d loss / d sigma; of mu it may be the given gradient itself.
+            d loss / d sigma for each tensor.
         """
 
     @abstractmethod

@@ -151,16 +151,16 @@ def draw(w, mu, sigma, free, ceiling, key, number):  # type: ignore[no-untyped-d
 
 
 @_kernel
-def gradients(of_sigma, of_mu, grad, sigma, free, retrained, ceiling, pull, key, number):  # type: ignore[no-untyped-def]
-    """Put the gradients into `of_sigma` and, where `free` is not empty, `of_mu`.
+def sigma_gradients(made, grad, sigma, free, retrained, ceiling, pull, key, number):  # type: ignore[no-untyped-def]
+    """Put the gradients into `made`.
 
     `pull` is the regularizer's strength times the penalty's gradient; `retrained` says that all sigmas train.
     """
     eps, bits = np.empty(SPAN, np.float32), np.empty((2, HALF), np.uint32)
     for start in range(0, grad.size, SPAN):
         normal(eps, bits, start // SPAN, key, number)
-        o, g, s = of_sigma[start : start + SPAN], grad[start : start + SPAN], sigma[start : start + SPAN]
-        f, m = free[start : start + SPAN], of_mu[start : start + SPAN]
+        o, g, s = made[start : start + SPAN], grad[start : start + SPAN], sigma[start : start + SPAN]
+        f = free[start : start + SPAN]
         if not retrained:
             for j in range(f.size):
                 eps[j] *= float32(f[j])
@@ -172,8 +172,6 @@ def gradients(of_sigma, of_mu, grad, sigma, free, retrained, ceiling, pull, key,
         for j in range(o.size):
             gap = float32(0) if s[j] > ceiling else ceiling - s[j]
             o[j] -= pull * gap * abs(eps[j])
-        for j in range(f.size):
-            m[j] = g[j] * float32(f[j])
 
 
 @_kernel
@@ -215,22 +213,21 @@ class NumbaCPU(Reference):
             weights.append(weight)
         return weights, weights[0].new_tensor(penalty)
 
-    def gradients(
+    def sigma_gradients(
         self, gaussians: Sequence[Gaussian], grads: Sequence[Tensor], scale: Tensor | None, key: int
-    ) -> tuple[list[Tensor], list[Tensor]]:
+    ) -> list[Tensor]:
         if any(one.regularizer.linear is None for one in gaussians):
-            return super().gradients(gaussians, grads, scale, key)
+            return super().sigma_gradients(gaussians, grads, scale, key)
         factor = 0.0 if scale is None else scale.item()
-        of_mu, of_sigma = [], []
+        made = []
         for one, grad in zip(gaussians, grads, strict=True):
             strength, ceiling = one.regularizer.linear or (0.0, 0.0)
-            mu_grad, sigma_grad = grad if one.free_mu is None else _empty_like(grad), _empty_like(one.sigma)
-            arrays = _flat(sigma_grad), _flat(mu_grad), _flat(grad), _flat(one.sigma), _mask(one.free_mu)
+            gradient = _empty_like(one.sigma)
+            arrays = _flat(gradient), _flat(grad), _flat(one.sigma), _mask(one.free_mu)
             pull = np.float32(factor * strength)
-            gradients(*arrays, one.free_sigma is None, np.float32(ceiling), pull, np.uint64(key), one.number)
-            of_mu.append(mu_grad)
-            of_sigma.append(sigma_grad)
-        return of_mu, of_sigma
+            sigma_gradients(*arrays, one.free_sigma is None, np.float32(ceiling), pull, np.uint64(key), one.number)
+            made.append(gradient)
+        return made
 
     def add_masked(self, tensors: Sequence[tuple[Tensor, Tensor, Tensor]], factor: float) -> None:
         for total, values, free in tensors:

@@ -26,24 +26,19 @@ class Reference(Kernels):
             penalties.append(one.regularizer.penalty(one.sigma, eps, one.free_mu))
         return weights, torch.stack(penalties).sum()
 
-    def gradients(
+    def sigma_gradients(
         self, gaussians: Sequence[Gaussian], grads: Sequence[Tensor], scale: Tensor | None, key: int
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        of_mu, of_sigma = [], []
+    ) -> list[Tensor]:
+        made = []
         for one, grad, eps in zip(gaussians, grads, self.noise(gaussians, key), strict=True):
-            of_mu.append(_masked(grad, one.free_mu))
             data = (grad * eps).masked_fill_(one.sigma < MIN_SIGMA, 0)
-            sigma_grad = _masked(data, one.free_sigma)
+            gradient = data if one.free_sigma is None else data * one.free_sigma
             if scale is not None:
                 pull = one.regularizer.gradient(one.sigma, eps, one.free_mu, data / scale)
-                sigma_grad = torch.addcmul(sigma_grad, pull, scale)
-            of_sigma.append(sigma_grad)
-        return of_mu, of_sigma
+                gradient = torch.addcmul(gradient, pull, scale)
+            made.append(gradient)
+        return made
 
     def add_masked(self, tensors: Sequence[tuple[Tensor, Tensor, Tensor]], factor: float) -> None:
         for total, values, free in tensors:
             total.add_(values * free, alpha=factor)
-
-
-def _masked(grad: Tensor, free: Tensor | None) -> Tensor:
-    return grad if free is None else grad * free.view(torch.int8)  # three times faster than with a bool

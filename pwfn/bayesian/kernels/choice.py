@@ -36,7 +36,7 @@ _chosen = AUTO
 
 
 def backend(tensors: Sequence[Tensor]) -> Kernels:
-    """Return the fastest kernels, of those that `choose` allows, that compute with all of `tensors`.
+    """Return the fastest kernels, of those that `choose_kernels` allows, that compute with all of `tensors`.
 
     All of them draw the same weights up to rounding.
     """
@@ -45,12 +45,12 @@ def backend(tensors: Sequence[Tensor]) -> Kernels:
     return next(kernels for kernels in found if kernels is not None and kernels.supports(tensors))
 
 
-def installed() -> list[str]:
-    """Return what `choose` takes here: `auto`, and the names of the kernels whose packages are installed."""
+def installed_kernels() -> list[str]:
+    """Return what `choose_kernels` takes here: `auto`, and the names of the kernels whose packages are installed."""
     return [AUTO, *(name for name, build in KERNELS.items() if build() is not None)]
 
 
-def choose(name: str) -> None:
+def choose_kernels(name: str) -> None:
     """Decide for this process which kernels `backend` returns.
 
     Args:
@@ -60,6 +60,6 @@ def choose(name: str) -> None:
         ValueError: there are no such kernels, or their package is not installed.
     """
     global _chosen
-    if name not in installed():
-        raise ValueError(f"kernels = {name!r}: must be one of {', '.join(installed())}")
+    if name not in installed_kernels():
+        raise ValueError(f"kernels = {name!r}: must be one of {', '.join(installed_kernels())}")
     _chosen = name
