@@ -53,13 +53,14 @@ def _groups(gaussians: Sequence[Gaussian]) -> Iterator[list[Gaussian]]:
 
 
 class Draw(torch.autograd.Function):
-    """The draw of several tensors; `tensors` are mu and sigma of each in turn.
+    """The draw of several tensors; `_tensors` are mu and sigma of each in turn, for autograd.
 
     Nothing is saved for backward, so that losses of several of the tensors may be differentiated one after the other.
     """
 
     @staticmethod
-    def forward(ctx: Any, kernels: Kernels, key: int, gaussians: Sequence[Gaussian], *tensors: Tensor) -> Any:
+    def forward(ctx: Any, kernels: Kernels, key: int, gaussians: Sequence[Gaussian], *_tensors: Tensor) -> Any:
+        """Return the weights and the penalty."""
         ctx.kernels, ctx.key, ctx.gaussians = kernels, key, gaussians
         ctx.versions = [tensor_version(one.sigma) for one in gaussians]
         ctx.set_materialize_grads(False)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
+from typing_extensions import override
 
 from pwfn.bayesian.kernels import backend
 from pwfn.bayesian.posterior import quantized_tensors
@@ -27,7 +28,7 @@ def _cosine(progress: float) -> float:
 
 
 LR_SCHEDULES: dict[str, Callable[[float], float]] = {  # factor on lr at a progress from 0 to 1
-    "constant": lambda progress: 1.0,
+    "constant": lambda progress: 1.0,  # noqa: ARG005
     "cosine": _cosine,
     "linear": lambda progress: 1.0 - progress,
 }
@@ -78,7 +79,7 @@ class OptimizerSpec(ABC):
             return (step + 1) / (warm + 1)
         return LR_SCHEDULES[self.lr_schedule](min(1.0, (step - warm) / max(1.0, steps - warm)))
 
-    def decay(self, masked: Masked, *, lr: float, divided_by: float = 1.0) -> None:
+    def decay(self, masked: Masked, *, lr: float, divided_by: float = 1.0) -> None:  # noqa: ARG002
         """Decay the weights that may move, just before a step: L2, added to the gradients.
 
         Args:
@@ -96,7 +97,7 @@ def _add_masked(tensors: Sequence[tuple[Tensor, Tensor, Tensor]], factor: float)
 
 
 def _fused(groups: Sequence[dict[str, Any]]) -> bool | None:
-    """True to ask torch for its fused step, which goes over the weights once instead of five times; None: torch decides.
+    """True to ask torch for its fused step, one pass over the weights instead of five; None lets it decide.
 
     Not on a GPU: there a fused step unscales the gradients of 16-mixed itself, after they were to be clipped.
     """
@@ -111,6 +112,7 @@ class SGD(OptimizerSpec):
     momentum: float = 0.9
     nesterov: bool = False
 
+    @override
     def rules(self) -> dict[str, tuple[bool, str]]:
         momentum = 0 <= self.momentum < 1
         return super().rules() | {
@@ -118,6 +120,7 @@ class SGD(OptimizerSpec):
             "nesterov": (not self.nesterov or self.momentum > 0, "false where momentum is 0"),
         }
 
+    @override
     def build(self, groups: Sequence[dict[str, Any]]) -> Optimizer:
         return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, fused=_fused(groups))
 
@@ -128,10 +131,12 @@ class Adam(OptimizerSpec):
 
     betas: tuple[float, float] = (0.9, 0.999)
 
+    @override
     def rules(self) -> dict[str, tuple[bool, str]]:
         betas = len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas)
         return super().rules() | {"betas": (betas, "two numbers from 0 to below 1")}
 
+    @override
     def build(self, groups: Sequence[dict[str, Any]]) -> Optimizer:
         return torch.optim.Adam(groups, lr=self.lr, betas=self.betas, fused=_fused(groups))
 
@@ -140,9 +145,11 @@ class Adam(OptimizerSpec):
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
 
+    @override
     def build(self, groups: Sequence[dict[str, Any]]) -> Optimizer:
         return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, fused=_fused(groups))
 
+    @override
     def decay(self, masked: Masked, *, lr: float, divided_by: float = 1.0) -> None:
         """Decay the weights themselves; `divided_by` has no part in it."""
         if self.weight_decay:

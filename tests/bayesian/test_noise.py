@@ -118,9 +118,9 @@ def test_the_radius_is_right_from_end_to_end() -> None:
 
 def test_numbas_radius_is_right_from_end_to_end() -> None:
     numba = pytest.importorskip("numba")
-    numba_cpu = pytest.importorskip("pwfn.bayesian.kernels.numba_cpu")
+    compiled = pytest.importorskip("pwfn.bayesian.kernels.numba_compiled")
     words = extreme_words()
-    made = numba.njit(lambda words: np.array([numba_cpu.radius(w) for w in words]))(words)
+    made = numba.njit(lambda words: np.array([compiled.radius(w) for w in words]))(words)
     np.testing.assert_allclose(made, right_radii(words), rtol=2e-6, atol=1e-7)
     assert made.max() == pytest.approx(math.sqrt(66 * math.log(2))) and made.min() == 0
 

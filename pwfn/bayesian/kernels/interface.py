@@ -16,7 +16,7 @@ class Gaussian:
     """One tensor of weights with a mean and a standard deviation each.
 
     `number` is the tensor's place in the network and selects its noise. `free_mu` and `free_sigma` are boolean masks of
-    the means and sigmas that train, None where all do. All tensors have one shape.
+    the means and sigmas that train, None where all do; `free_sigma` is `free_mu` or None. All tensors have one shape.
     """
 
     number: int
@@ -35,9 +35,9 @@ class Kernels(ABC):
     so that nothing of its size is kept.
     """
 
+    @abstractmethod
     def supports(self, tensors: Sequence[Tensor]) -> bool:
-        """Whether these kernels compute with means and sigmas of this device and type."""
-        return True
+        """Return whether these kernels compute with means and sigmas of such devices and types."""
 
     @abstractmethod
     def draw(self, gaussians: Sequence[Gaussian], key: int) -> tuple[list[Tensor], Tensor]:

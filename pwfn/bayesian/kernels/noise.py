@@ -2,8 +2,8 @@
 
 Threefry2x32-20 (Salmon et al. 2011, doi:10.1145/2063384.2063405) turns (place, number) under the key into two random
 words, the transform of Box and Muller (1958, doi:10.1214/aoms/1177706645) these into two normal numbers, up to 6.7
-standard deviations from 0. A tensor is divided into spans of 1024 numbers: the first half of a span are the cosines, the
-second half the sines of 512 pairs of words. The layout serves the vector units of a CPU; every implementation keeps it.
+standard deviations from 0. A tensor is divided into spans of 1024 numbers: the first half of a span are the cosines,
+the second half the sines of 512 pairs of words. The layout serves the vector units of a CPU; all kernels keep it.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from pwfn.bayesian.kernels.interface import Gaussian, Kernels
 from pwfn.bayesian.kernels.noise import standard_normal
@@ -15,10 +16,15 @@ from pwfn.bayesian.prior import MIN_SIGMA
 class Reference(Kernels):
     """The implementation that every other one is compared with."""
 
+    @override
+    def supports(self, tensors: Sequence[Tensor]) -> bool:
+        return True
+
     def noise(self, gaussians: Sequence[Gaussian], key: int) -> list[Tensor]:
         """Compute eps for each tensor, contiguous."""
         return standard_normal([g.mu for g in gaussians], [g.number for g in gaussians], key)
 
+    @override
     def draw(self, gaussians: Sequence[Gaussian], key: int) -> tuple[list[Tensor], Tensor]:
         weights, penalties = [], []
         for one, eps in zip(gaussians, self.noise(gaussians, key), strict=True):
@@ -26,6 +32,7 @@ class Reference(Kernels):
             penalties.append(one.regularizer.penalty(one.sigma, eps, one.free_mu))
         return weights, torch.stack(penalties).sum()
 
+    @override
     def sigma_gradients(
         self, gaussians: Sequence[Gaussian], grads: Sequence[Tensor], scale: Tensor | None, key: int
     ) -> list[Tensor]:
@@ -39,6 +46,7 @@ class Reference(Kernels):
             made.append(gradient)
         return made
 
+    @override
     def add_masked(self, tensors: Sequence[tuple[Tensor, Tensor, Tensor]], factor: float) -> None:
         for total, values, free in tensors:
             total.add_(values * free, alpha=factor)
