@@ -82,6 +82,7 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
 
 
 def table(results: list[dict[str, Any]]) -> Table:
+    """Make the table of ratios of time."""
     shown = Table(title=f"An ensemble of {SAMPLES} over {SAMPLES} passes", title_justify="left")
     for heading in ("model", "pixels", "images", "pass ms", "ratio", "must", ""):
         shown.add_column(heading)
