@@ -53,7 +53,7 @@ class GaussianWeight(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         self._cached = None  # the buffers move, and masks left on the old device would keep its memory
-        module: nn.Module = super()._apply(fn, recurse)
+        module: nn.Module = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return module
 
     @property

@@ -141,7 +141,7 @@ def draw(w, mu, sigma, free, ceiling, key, number):  # type: ignore[no-untyped-d
         for j in range(o.size):
             gap = float32(0) if s[j] > ceiling else ceiling - s[j]
             gaps += gap * gap * abs(eps[j])
-        total += gaps
+        total += float(gaps)
     return total
 
 

@@ -39,7 +39,7 @@ class Reference(Kernels):
         made = []
         for one, grad, eps in zip(gaussians, grads, self.noise(gaussians, key), strict=True):
             data = (grad * eps).masked_fill_(one.sigma < MIN_SIGMA, 0)
-            gradient = data if one.free_sigma is None else data * one.free_sigma
+            gradient = data if one.free_sigma is None else data * one.free_sigma.view(torch.int8)
             if scale is not None:
                 pull = one.regularizer.gradient(one.sigma, eps, one.free_mu, data / scale)
                 gradient = torch.addcmul(gradient, pull, scale)
@@ -49,4 +49,4 @@ class Reference(Kernels):
     @override
     def add_masked(self, tensors: Sequence[tuple[Tensor, Tensor, Tensor]], factor: float) -> None:
         for total, values, free in tensors:
-            total.add_(values * free, alpha=factor)
+            total.addcmul_(values, free.view(torch.int8), value=factor)  # as numbers, faster than as bools
