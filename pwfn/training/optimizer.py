@@ -28,7 +28,7 @@ def _cosine(progress: float) -> float:
 
 
 LR_SCHEDULES: dict[str, Callable[[float], float]] = {  # factor on lr at a progress from 0 to 1
-    "constant": lambda progress: 1.0,  # noqa: ARG005
+    "constant": lambda _: 1.0,
     "cosine": _cosine,
     "linear": lambda progress: 1.0 - progress,
 }

@@ -97,9 +97,11 @@ def test_what_is_no_number_stays_so(name: str, place: str, bad: float) -> None:
     (weight,), total = kernels.draw([one], 1)
     (sigma_grad,) = kernels.sigma_gradients([one], [grad], torch.tensor(1.0), 1)
     wrong = {"mu": weight, "sigma": weight, "grad": sigma_grad}[place]
-    assert not torch.isfinite(wrong[3]) and int(torch.isfinite(wrong).sum()) == 1999
+    assert not torch.isfinite(wrong[3])
+    assert int(torch.isfinite(wrong).sum()) == 1999
     if place == "sigma" and math.isnan(bad):
-        assert torch.isnan(total) and torch.isnan(sigma_grad[3])
+        assert torch.isnan(total)
+        assert torch.isnan(sigma_grad[3])
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels last"])
@@ -139,7 +141,7 @@ def test_a_folder_that_takes_no_compiled_code_is_put_up_with(monkeypatch: pytest
     compiled = pytest.importorskip("pwfn.bayesian.kernels.numba_compiled")
     assert compiled._cache_is_writable() is True
 
-    def refuse(**options: object) -> None:
+    def refuse(**_options: object) -> None:
         raise RuntimeError("cannot cache function: no locator available")
 
     monkeypatch.setattr(numba, "njit", refuse)

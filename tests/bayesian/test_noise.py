@@ -86,7 +86,9 @@ def test_every_implementation_makes_the_same_noise() -> None:
 def test_noise_has_the_shape_and_type_of_the_weights(dtype: torch.dtype) -> None:
     weights = torch.empty(3, 5, 7, 11, dtype=dtype).to(memory_format=torch.channels_last)
     (noise,) = standard_normal([weights], [4], 9)
-    assert noise.dtype == dtype and noise.shape == weights.shape and noise.is_contiguous()
+    assert noise.dtype == dtype
+    assert noise.shape == weights.shape
+    assert noise.is_contiguous()
     expected = naive_noise(weights.numel(), 9, 4).view(3, 5, 7, 11).to(dtype)
     single = {"rtol": 2e-6, "atol": 1e-6}  # the angle and the uniform number are rounded to float32 in every type
     torch.testing.assert_close(noise, expected, **(single if dtype.itemsize >= 4 else {}))
@@ -112,7 +114,8 @@ def test_the_radius_is_right_from_end_to_end() -> None:
     words = extreme_words()
     made = box_muller(torch.from_numpy(words.view(np.int32)), torch.zeros(len(words), dtype=torch.int32), torch.float32)
     np.testing.assert_allclose(made[0].numpy(), right_radii(words), rtol=2e-6, atol=1e-7)
-    assert made[0].max().item() == pytest.approx(math.sqrt(66 * math.log(2))) and made[0].min() == 0
+    assert made[0].max().item() == pytest.approx(math.sqrt(66 * math.log(2)))
+    assert made[0].min() == 0
     assert (made[1] == 0).all()
 
 
@@ -122,7 +125,8 @@ def test_numbas_radius_is_right_from_end_to_end() -> None:
     words = extreme_words()
     made = numba.njit(lambda words: np.array([compiled.radius(w) for w in words]))(words)
     np.testing.assert_allclose(made, right_radii(words), rtol=2e-6, atol=1e-7)
-    assert made.max() == pytest.approx(math.sqrt(66 * math.log(2))) and made.min() == 0
+    assert made.max() == pytest.approx(math.sqrt(66 * math.log(2)))
+    assert made.min() == 0
 
 
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)

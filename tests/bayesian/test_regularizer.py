@@ -145,7 +145,7 @@ def noise(tensors: list[QuantizedTensor]) -> dict[str, Tensor]:
 
 
 def naive_gradients(model: nn.Module, rule: Regularizer, parts: int = 1, retrain: bool = False) -> dict[str, Tensor]:
-    """The same with w = mu + max(sigma, 2^-30) * eps written out, the same eps drawn, and sigma's masks put on afterwards."""
+    """The same with w = mu + max(sigma, 2^-30) * eps written out, the same eps, and the masks of sigma put on."""
     tensors = quantized_tensors(model)
     leaves = {name: p.detach().clone().requires_grad_() for name, p in model.named_parameters()}
     mu = {t.name: leaves[_key(t.name, "original")] for t in tensors}
@@ -237,7 +237,9 @@ def test_without_the_penalty_in_the_loss_the_data_gradient_is_alone() -> None:
             F.cross_entropy(model(IMAGES), LABELS).backward()
         made[type(rule)] = [t.gaussian.sigma.grad for t in quantized_tensors(model)]
     for first, second in zip(made[NoRegularizer], made[LinearRegularizer], strict=True):
-        assert first is not None and second is not None and first.abs().sum() > 0
+        assert first is not None
+        assert second is not None
+        assert first.abs().sum() > 0
         assert torch.equal(first, second)
 
 

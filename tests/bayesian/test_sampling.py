@@ -41,22 +41,26 @@ def test_backward_gives_mu_the_gradient_of_the_weights_and_changes_no_gradient()
     (weight,) = drawn(mu)
     weight.register_hook(kept.append)
     weight.exp().sum().backward()
-    assert mu.grad is not None and torch.equal(mu.grad, weight.detach().exp())
+    assert mu.grad is not None
+    assert torch.equal(mu.grad, weight.detach().exp())
     torch.testing.assert_close(kept[0], weight.detach().exp())
 
 
 def test_a_weight_that_the_loss_makes_no_use_of_has_a_gradient_of_zero() -> None:
     mus = [torch.randn(SHAPE, requires_grad=True) for _ in range(2)]
     drawn(*mus, masks=(None, None))[0].sum().backward()
-    assert mus[0].grad is not None and torch.equal(mus[0].grad, torch.ones(SHAPE))
-    assert mus[1].grad is not None and torch.equal(mus[1].grad, torch.zeros(SHAPE))
+    assert mus[0].grad is not None
+    assert torch.equal(mus[0].grad, torch.ones(SHAPE))
+    assert mus[1].grad is not None
+    assert torch.equal(mus[1].grad, torch.zeros(SHAPE))
 
 
 def test_gradients_accumulate_over_draws() -> None:
     mu = torch.randn(SHAPE, requires_grad=True)
     for _ in range(3):
         (drawn(mu)[0] * 2).sum().backward()
-    assert mu.grad is not None and torch.equal(mu.grad, torch.full(SHAPE, 6.0))
+    assert mu.grad is not None
+    assert torch.equal(mu.grad, torch.full(SHAPE, 6.0))
 
 
 def test_losses_of_a_draw_may_be_differentiated_one_after_the_other() -> None:
@@ -94,7 +98,9 @@ def test_changes_in_place_are_counted_by_torch_2_14() -> None:
 def test_the_key_comes_from_the_generator_of_the_cpu_and_fills_64_bits() -> None:
     torch.manual_seed(0)
     keys = [fresh_key() for _ in range(200)]
-    assert min(keys) >= 0 and 2**63 < max(keys) < 2**64 and len(set(keys)) == 200
+    assert min(keys) >= 0
+    assert 2**63 < max(keys) < 2**64
+    assert len(set(keys)) == 200
     torch.default_generator.manual_seed(0)
     assert fresh_key() == keys[0]
 

@@ -32,7 +32,8 @@ def test_seed_and_number_decide_a_draw_and_the_global_stream_goes_on() -> None:
     first = weights(layer, 1, 0)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(weights(layer, 1, 0), first)
-    assert not torch.equal(weights(layer, 1, 1), first) and not torch.equal(weights(layer, 2, 0), first)
+    assert not torch.equal(weights(layer, 1, 1), first)
+    assert not torch.equal(weights(layer, 2, 0), first)
     torch.manual_seed(5)
     assert torch.equal(weights(layer, 1, 0), first)
 

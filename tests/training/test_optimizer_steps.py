@@ -43,7 +43,7 @@ def masks(model: nn.Module) -> dict[int, Tensor]:
 
 
 def naive_steps(model: nn.Module, kind: type[OptimizerSpec], clip_norm: float | None, steps: int) -> list[Tensor]:
-    """Torch's reference optimizer, with its decay, not fused, on a copy in which fixed weights are put back each time."""
+    """Torch's reference optimizer, with its decay, not fused, on copies whose fixed weights are put back each time."""
     free = list(masks(model).values())
     start = [p.detach().clone() for p in model.parameters()]
     copies = [nn.Parameter(p.clone()) for p in start]
@@ -73,7 +73,7 @@ def test_steps_are_those_of_torch_on_what_may_move(
     fused: bool | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pwfn.training.optimizer._fused", lambda groups: fused)
+    monkeypatch.setattr("pwfn.training.optimizer._fused", lambda _: fused)
     model = network(fixed)
     for tensor in quantized_tensors(model):
         tensor.gaussian.retrain_sigma.fill_(retrain)
@@ -169,4 +169,5 @@ def test_the_norm_is_that_of_the_free_gradients() -> None:
     for tensor in quantized_tensors(model):  # a draw leaves those of fixed sigmas at 0
         tensor.gaussian.sigma.grad = free[id(tensor.gaussian.sigma)].clone()
     norm = before_step(model, spec, optimizer)
-    assert norm is not None and norm.item() == pytest.approx(math.sqrt(sum(m.sum().item() for m in free.values())))
+    assert norm is not None
+    assert norm.item() == pytest.approx(math.sqrt(sum(m.sum().item() for m in free.values())))
