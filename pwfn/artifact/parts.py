@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from pwfn.artifact.coding import Ints, Symbols
 from pwfn.artifact.container import ArtifactError
 from pwfn.artifact.header import MOST_ENTRIES, is_name
-from pwfn.bayesian.posterior import FREE, GaussianWeight, is_selected
+from pwfn.bayesian.gaussian_weight import FREE, GaussianWeight
+from pwfn.bayesian.posterior import is_selected
 from pwfn.bayesian.state_dict import gaussians_by_mean, plain_state
 
 Bits = NDArray[np.int32]  # float32 numbers by their bits, which tell -0.0 from 0.0

@@ -18,7 +18,8 @@ from pwfn.artifact.parts import DTYPES
 from pwfn.artifact.recipe import build, model_bytes
 from pwfn.artifact.sigma import decode_sigma
 from pwfn.artifact.weights import Decoded, decode_weights
-from pwfn.bayesian.posterior import FREE, quantized_tensors, to_bayesian
+from pwfn.bayesian.gaussian_weight import FREE
+from pwfn.bayesian.posterior import quantized_tensors, to_bayesian
 
 Sections = dict[str, memoryview]
 

@@ -22,6 +22,7 @@ EARLIER: dict[str, Any] = {  # what versions without these keys did, so that the
     "finish": {"epochs": 0, "batchnorm_images": 0, "optimizer": {"_target_": "pwfn.training.SGD"}},
     "distillation": {"weight": 0.0, "temperature": 1.0},
     "costly_round": {"points": None, "against": "previous", "stop": False},
+    "kernels": "auto",
 }
 
 
@@ -60,6 +61,7 @@ MAY_CHANGE = (
     "data.root",
     "data.num_workers",
     "model.checkpoint",
+    "kernels",
     "quiet",
     "report",
     "name",

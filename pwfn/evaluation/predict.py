@@ -141,8 +141,8 @@ def drawn(network: nn.Module, seed: int, draw: int) -> Iterator[None]:
     The global random state is left unchanged.
     """
     with ExitStack() as block:
-        with torch.random.fork_rng(), torch.no_grad():
-            torch.manual_seed(mixed_seed(seed, draw))
+        with torch.random.fork_rng(devices=[]), torch.no_grad():  # a draw takes its key from the CPU's stream alone
+            torch.default_generator.manual_seed(mixed_seed(seed, draw))
             block.enter_context(sampled(network))
         yield
 

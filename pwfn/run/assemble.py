@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pwfn.bayesian.coverage import Coverage, coverage
+from pwfn.bayesian.kernels import choose_kernels
 from pwfn.checkpoint import saved_run
 from pwfn.checkpoint.callback import Saver, read_checkpoint
 from pwfn.checkpoint.identity import Identity
@@ -82,6 +83,7 @@ def assemble(
         saved_run.refuse_used(folder)  # before weights are downloaded
     settings.data.check()
     seed_run(settings.seed)
+    choose_kernels(settings.kernels)
     # now, because the checkout may be another by the end
     provenance = Provenance.of_run(folder) if resume else Provenance.of_this_program()
     console = Console(stderr=False)

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from pwfn.bayesian.flat_weights import FlatWeights, check_fixed
-from pwfn.bayesian.posterior import FREE, QuantizedTensor, quantized_tensors
+from pwfn.bayesian.gaussian_weight import FREE
+from pwfn.bayesian.posterior import QuantizedTensor, quantized_tensors
 from pwfn.bayesian.prior import MIN_SIGMA
 from pwfn.checkpoint.run_state import Place
 from pwfn.clustering import statistics

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from pwfn.bayesian.kernels import installed_kernels
 from pwfn.bayesian.prior import Prior
 from pwfn.bayesian.regularizer import Regularizer
 from pwfn.checkpoint.spec import CheckpointSpec
@@ -50,6 +51,7 @@ class TrainSettings:
     dry_run: bool
     inspect: bool
     label_smoothing: float
+    kernels: str
     compile: bool
     model: ModelSpec
     data: ImageData
@@ -113,6 +115,7 @@ class TrainSettings:
             self,
             seed=(0 <= self.seed < 2**32, "an integer from 0 to 4294967295"),
             inspect=(not (self.inspect and self.dry_run), "false where dry_run is true: one of them at a time"),
+            kernels=(self.kernels in installed_kernels(), f"one of {', '.join(installed_kernels())}"),
             compile=(
                 not self.compile or _can_compile(),
                 "false: the CPU needs a C++ compiler (c++, g++, clang++ or $CXX)",

@@ -17,7 +17,7 @@ from pwfn.bayesian.regularizer import Regularizer
 from pwfn.models.accuracy import RunningScores
 from pwfn.records.rounds import Scores
 from pwfn.training.distillation import Distillation, Teacher
-from pwfn.training.masked_step import before_step, build_optimizer
+from pwfn.training.optimizer import before_step, build_optimizer
 from pwfn.training.phase import Phase, TrainingDiverged
 
 

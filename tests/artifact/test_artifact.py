@@ -16,7 +16,8 @@ from torch import nn
 
 import pwfn
 from pwfn.artifact.container import MAGIC
-from pwfn.bayesian.posterior import FREE, quantized_tensors, sampled, to_bayesian
+from pwfn.bayesian.gaussian_weight import FREE
+from pwfn.bayesian.posterior import quantized_tensors, sampled, to_bayesian
 from pwfn.clustering.sigma_join import SigmaJoin, divide_by_2, std_mu
 from tests.support import artifact_reader
 from tests.support.clustered import assert_same_model, clustered, same_bits

@@ -16,7 +16,7 @@ from rich.console import Console
 from torch import nn
 
 from pwfn.bayesian.coverage import Coverage, coverage
-from pwfn.bayesian.posterior import QUANTISED_TYPES, to_bayesian
+from pwfn.bayesian.posterior import QUANTIZED_TYPES, to_bayesian
 from pwfn.config import build
 from pwfn.data import ImageFolder, Synthetic
 from pwfn.models import meta_build
@@ -58,7 +58,7 @@ def test_every_family_is_reported_without_weights(module: str) -> None:
     spec = ModelSpec(FAMILIES[module])
     plain = spec.build(num_classes=None, in_chans=3, device="meta")
     assert all(p.is_meta for p in plain.parameters())
-    layers = [m for m in plain.modules() if isinstance(m, QUANTISED_TYPES)]
+    layers = [m for m in plain.modules() if isinstance(m, QUANTIZED_TYPES)]
     inside = {id(p): p.numel() for m in layers for p in (m.weight, m.bias) if p is not None}
     sizes = {id(p): p.numel() for p in plain.parameters()}
     names = {name for name, _ in plain.named_parameters()}

@@ -17,7 +17,8 @@ from pwfn.artifact import ArtifactError, describe, load
 from pwfn.artifact.parts import take_apart
 from pwfn.artifact.write import write
 from pwfn.bayesian.flat_weights import FlatWeights
-from pwfn.bayesian.posterior import FREE, quantized_tensors
+from pwfn.bayesian.gaussian_weight import FREE
+from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.checkpoint.saved_networks import read_values
 from pwfn.clustering.tolerance import Gradients
 from pwfn.curvature.squared_gradients import squared_gradients

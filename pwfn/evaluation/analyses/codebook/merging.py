@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pwfn.bayesian.posterior import FREE, quantized_tensors
+from pwfn.bayesian.gaussian_weight import FREE
+from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.clustering.candidates import MIN_TOLERANCE
 from pwfn.clustering.statistics import value_counts
 from pwfn.errors import RunError

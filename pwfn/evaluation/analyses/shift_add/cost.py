@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from pwfn.bayesian.coverage import standardizes_weight
-from pwfn.bayesian.posterior import QUANTISED_TYPES, GaussianWeight, quantized_tensors
+from pwfn.bayesian.gaussian_weight import GaussianWeight
+from pwfn.bayesian.posterior import QUANTIZED_TYPES, quantized_tensors
 from pwfn.clustering.statistics import value_counts
 
 MOST_DIGITS = 4  # of a codebook entry; a value with more stays a multiplication
@@ -159,7 +160,7 @@ def weight_uses(network: nn.Module, image: Tensor) -> dict[int, int]:
     network.eval()
     with ExitStack() as block:
         for module in network.modules():
-            if isinstance(module, QUANTISED_TYPES) and not standardizes_weight(module):
+            if isinstance(module, QUANTIZED_TYPES) and not standardizes_weight(module):
                 gaussian = _gaussian(module)
                 if gaussian is not None:
                     block.enter_context(_counted(module, gaussian, uses))

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pwfn.bayesian.posterior import quantized_tensors, to_bayesian
-from pwfn.training.masked_step import before_step, build_optimizer
-from pwfn.training.optimizer import SGD, Adam, AdamW, OptimizerSpec
+from pwfn.bayesian.gaussian_weight import FREE
+from pwfn.bayesian.posterior import quantized_tensors, sampled, to_bayesian
+from pwfn.training.optimizer import SGD, Adam, AdamW, OptimizerSpec, before_step, build_optimizer
 
 REFERENCES: dict[type[OptimizerSpec], Callable[[Any], torch.optim.Optimizer]] = {
     SGD: lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.2),
@@ -43,7 +43,7 @@ def masks(model: nn.Module) -> dict[int, Tensor]:
 
 
 def naive_steps(model: nn.Module, kind: type[OptimizerSpec], clip_norm: float | None, steps: int) -> list[Tensor]:
-    """Torch's reference optimizer, with its decay, not fused, on a copy in which fixed weights are put back each time."""
+    """Torch's reference optimizer, with its decay, not fused, on copies whose fixed weights are put back each time."""
     free = list(masks(model).values())
     start = [p.detach().clone() for p in model.parameters()]
     copies = [nn.Parameter(p.clone()) for p in start]
@@ -73,7 +73,7 @@ def test_steps_are_those_of_torch_on_what_may_move(
     fused: bool | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pwfn.training.optimizer._fused", lambda groups: fused)
+    monkeypatch.setattr("pwfn.training.optimizer._fused", lambda _: fused)
     model = network(fixed)
     for tensor in quantized_tensors(model):
         tensor.gaussian.retrain_sigma.fill_(retrain)
@@ -82,10 +82,10 @@ def test_steps_are_those_of_torch_on_what_may_move(
     spec = kind(lr=0.1, weight_decay=0.2, clip_norm=clip_norm)
     optimizer = build_optimizer(model, spec)
     assert optimizer.defaults["fused"] is fused
-    free = masks(model)
+    free, means = masks(model), {id(tensor.mu) for tensor in quantized_tensors(model)}
     for _ in range(5):
         for parameter in model.parameters():
-            parameter.grad = parameter.detach().cos() * free[id(parameter)]
+            parameter.grad = parameter.detach().cos() * (1 if id(parameter) in means else free[id(parameter)])
         before_step(model, spec, optimizer)
         optimizer.step()
     exact = {"rtol": 1e-9, "atol": 1e-12}
@@ -131,3 +131,43 @@ def test_gradients_that_are_no_numbers_do_not_pass_for_small_ones(bad: float) ->
     before_step(model, spec, optimizer)
     optimizer.step()
     assert not any(bool(torch.isfinite(p).any()) for p in model.parameters())
+
+
+class Sum(nn.Module):
+    """Two weights whose gradients are one tensor, and one weight under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.tied = (nn.Linear(4, 3, bias=False) for _ in range(3))
+        self.tied.weight = self.first.weight
+
+    def forward(self) -> Tensor:
+        return (self.first.weight + self.second.weight + 0 * self.tied.weight).square().sum()
+
+
+def test_gradients_that_several_weights_are_given_are_masked_for_each_alone() -> None:
+    torch.manual_seed(0)
+    model, spec = Sum(), SGD(weight_decay=0, clip_norm=None)
+    first, second = to_bayesian(model)
+    first.gaussian.assignment[0] = second.gaussian.assignment[1] = 5
+    optimizer = build_optimizer(model, spec)
+    for _ in range(2):  # accumulated
+        with sampled(model) as penalty:
+            (model() + penalty).backward()
+    full = (4 * (first.mu + second.mu)).detach()
+    before_step(model, spec, optimizer)
+    for tensor in (first, second):
+        assert tensor.mu.grad is not None
+        torch.testing.assert_close(tensor.mu.grad, full * (tensor.gaussian.assignment == FREE))
+
+
+def test_the_norm_is_that_of_the_free_gradients() -> None:
+    model, spec = network(0.6), SGD(clip_norm=1e6)
+    optimizer, free = build_optimizer(model, spec), masks(model)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    for tensor in quantized_tensors(model):  # a draw leaves those of fixed sigmas at 0
+        tensor.gaussian.sigma.grad = free[id(tensor.gaussian.sigma)].clone()
+    norm = before_step(model, spec, optimizer)
+    assert norm is not None
+    assert norm.item() == pytest.approx(math.sqrt(sum(m.sum().item() for m in free.values())))
