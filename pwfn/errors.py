@@ -50,3 +50,15 @@ def require(owner: Any, **rules: tuple[bool, str]) -> None:
     faults = [Fault(name, getattr(owner, name), allowed) for name, (holds, allowed) in rules.items() if not holds]
     if faults:
         raise InvalidValueError(faults)
+
+
+def one_line(text: object, limit: int | None = 200) -> str:
+    """Turn any message, also one that quotes a hostile file, into one printable line.
+
+    Args:
+        text: what is said; anything that is not a string is converted by `str`.
+        limit: the most characters of it that are kept, with " ..." after them where some are left out; None keeps all.
+    """
+    message = str(text) if limit is None else str(text)[: 4 * limit]
+    line = " ".join("".join(c if c.isprintable() else " " for c in message).split())
+    return line if limit is None or len(line) <= limit else line[:limit] + " ..."

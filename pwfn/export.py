@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from pwfn.artifact import ArtifactError, describe, load
-from pwfn.artifact.container import one_line
+from pwfn.errors import one_line
 
 RTOL, ATOL = 1e-3, 1e-4  # of logits, for another engine's float32 arithmetic
 

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from pwfn.artifact.container import ArtifactError, one_line
+from pwfn.artifact.container import ArtifactError
+from pwfn.errors import one_line
 
 Ints = NDArray[np.int64]
 Symbols = NDArray[np.int32]

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pwfn.errors import RunError
+from pwfn.errors import RunError, one_line
 from pwfn.records.files import replacing
 
 Buffer = bytes | bytearray | memoryview
@@ -31,12 +31,6 @@ ZLIB_RATIO = 1032  # DEFLATE cannot shrink anything further
 
 class ArtifactError(RunError):
     """A file that is not a sound artifact, or a network that cannot become one. The message is one line."""
-
-
-def one_line(text: object, limit: int = 200) -> str:
-    """Any message, also one that quotes a hostile file, as one printable line."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)[: 4 * limit]).split())
-    return line if len(line) <= limit else line[:limit] + " ..."
 
 
 def write(path: Path, header: dict[str, Any], sections: Sequence[Buffer]) -> int:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pwfn.artifact.container import ZLIB_RATIO, ArtifactError, one_line, parse_json
+from pwfn.artifact.container import ZLIB_RATIO, ArtifactError, parse_json
+from pwfn.errors import one_line
 
 MOST_WEIGHTS = 1 << 40
 MOST_ENTRIES = (1 << 16) - 1

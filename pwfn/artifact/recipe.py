@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pwfn.artifact.container import ArtifactError, one_line
+from pwfn.artifact.container import ArtifactError
 from pwfn.artifact.header import Recipe
+from pwfn.errors import one_line
 
 Rule = Callable[[Any], bool]
 

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import torch
 
-from pwfn.errors import RunError
+from pwfn.errors import RunError, one_line
 from pwfn.records.files import CHECKPOINTS
 
 _NAME = re.compile(r"(\d{6,})-([0-9a-f]{16})\.ckpt")
@@ -147,4 +147,4 @@ def _reason(error: BaseException) -> str:
     cause = error if isinstance(error, OSError) else error.__cause__ or error.__context__ or error
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
-    return " ".join(str(cause).split())[:200]
+    return one_line(cause)

@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pwfn.checkpoint.saved_run import NotAFinishedRun
+from pwfn.errors import one_line
 from pwfn.records.files import CONFIG, write_text
 from pwfn.renamed import with_present_names
 
@@ -38,7 +39,7 @@ def read_config(folder: Path) -> DictConfig:
     try:
         cfg = OmegaConf.load(path)
     except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
-        raise NotAFinishedRun(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+        raise NotAFinishedRun(f"{path} cannot be read: {one_line(error)}") from error
     if not isinstance(cfg, DictConfig):
         raise NotAFinishedRun(f"{path} is not a config: it is not a mapping")
     cfg = DictConfig(with_present_names(OmegaConf.to_container(cfg)))

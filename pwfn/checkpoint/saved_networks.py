@@ -14,7 +14,7 @@ from pwfn.bayesian.state_dict import plain_state
 from pwfn.checkpoint.saved_run import NotAFinishedRun
 from pwfn.clustering.codebook import Values
 from pwfn.clustering.fitted_codebook import Table
-from pwfn.errors import RunError
+from pwfn.errors import RunError, one_line
 from pwfn.records.files import NETWORK, PRETRAINED, VALUES, replacing, write_text
 
 
@@ -37,7 +37,7 @@ def read_pretrained(folder: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{path}, which teaches, cannot be read: {' '.join(str(error).split())[:200]}") from error
+        raise RunError(f"{path}, which teaches, cannot be read: {one_line(error)}") from error
 
 
 def save_values(folder: Path, values: Values | None) -> None:
@@ -67,7 +67,7 @@ def load(folder: Path, network: nn.Module, round_index: int, file: str = NETWORK
             raise NotAFinishedRun(f"{path} was saved after round {saved}, the records end with round {round_index}")
         load_model(network, str(path))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise NotAFinishedRun(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+        raise NotAFinishedRun(f"{path} cannot be read: {one_line(error)}") from error
 
 
 def load_pretrained(folder: Path, network: nn.Module) -> None:
@@ -81,4 +81,4 @@ def load_pretrained(folder: Path, network: nn.Module) -> None:
             for name, tensor in state.items():
                 tensor.copy_(saved[name])
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise NotAFinishedRun(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+        raise NotAFinishedRun(f"{path} cannot be read: {one_line(error)}") from error

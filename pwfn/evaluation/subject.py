@@ -18,6 +18,7 @@ from pwfn.checkpoint import saved_config, saved_networks, saved_run
 from pwfn.config import build
 from pwfn.data import DataError, ImageData
 from pwfn.data.module import ImageDataModule
+from pwfn.errors import one_line
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.models.precision import AUTOCAST
 from pwfn.models.timm_model import build_bayesian, data_config
@@ -102,7 +103,7 @@ def _summary(folder: Path) -> tuple[Scores | None, dict[str, Any]]:
         said = json.loads(path.read_text(encoding="utf-8"))
         return Scores(**said["pretrained"]), dict(said["run"].get("identity", {}))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise saved_run.NotAFinishedRun(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+        raise saved_run.NotAFinishedRun(f"{path} cannot be read: {one_line(error)}") from error
 
 
 def _network(saved: TrainSettings, device: str = "cpu") -> nn.Module:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pwfn.bayesian.posterior import to_bayesian
-from pwfn.errors import RunError, require
+from pwfn.errors import RunError, one_line, require
 from pwfn.hub import answering_at_once
 
 
@@ -106,7 +106,7 @@ class ModelSpec:
                 "brought here: model.pretrained=false model.checkpoint=<file>"
             )
         source = self.checkpoint or ("the hub" if self.pretrained else "random weights")
-        return ModelError(f"cannot build {self.name} with weights from {source}: {' '.join(str(error).split())[:400]}")
+        return ModelError(f"cannot build {self.name} with weights from {source}: {one_line(error, 400)}")
 
     def _overlay(self, weights: dict[str, Tensor]) -> dict[str, Any]:
         """What timm has to know about a file: its tensors, and how many classes its head has."""
@@ -181,7 +181,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        raise ModelError(f"{path} is not a readable file of weights: {' '.join(str(error).split())[:200]}") from error
+        raise ModelError(f"{path} is not a readable file of weights: {one_line(error)}") from error
     for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

@@ -7,6 +7,7 @@ import time
 import warnings
 from pathlib import Path
 
+from pwfn.errors import one_line
 from pwfn.records.files import write_text
 
 FILE = "failure.json"
@@ -15,8 +16,7 @@ _LONGEST = 300  # characters; some libraries say pages
 
 def write(folder: Path, reason: str) -> None:
     """Keep `reason` beside what the run has left; a disk that is full must not hide it."""
-    line = " ".join(reason.split())
-    line = line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+    line = one_line(reason, _LONGEST)
     try:
         write_text(folder / FILE, json.dumps({"reason": line}, indent=1) + "\n")
     except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -127,13 +126,3 @@ def read_records(folder: Path) -> list[RoundRecord]:
         if records[-1].round != number:
             raise ValueError(f"{path}: expected round {number}, found round {records[-1].round}")
     return records
-
-
-def read_clusters(folder: Path) -> list[dict[str, int | float | None]]:
-    """The rows of a run's clusters.csv, every value a number, or None where there is none."""
-    path = Path(folder) / "clusters.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        if reader.fieldnames != list(CLUSTER_COLUMNS):
-            raise ValueError(f"{path} has the columns {reader.fieldnames}, expected {list(CLUSTER_COLUMNS)}")
-        return [{key: column.read(row) for key, column in CLUSTER_COLUMNS.items()} for row in reader]

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from pwfn.config.messages import one_line
+from pwfn.errors import one_line
 from pwfn.records.columns import Column
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class RunFiles:
         try:
             return reader(path) if path.is_file() else None
         except ERRORS as error:
-            self.problems.append(f"{name} cannot be read: {one_line(str(error))[:200]}")
+            self.problems.append(f"{name} cannot be read: {one_line(error)}")
             return None
 
 

@@ -25,9 +25,10 @@ from pwfn.errors import RunError
 from pwfn.evaluation.analyses import stop_after_round
 from pwfn.evaluation.analyses.stop_after_round import cluster_to_the_end
 from pwfn.records import files
-from pwfn.records.rounds import read_clusters, read_records
+from pwfn.records.rounds import read_records
 from pwfn.run.start import Finished
 from tests.support.evaluation import measured
+from tests.support.run_files import read_clusters
 
 SmallRun = Callable[..., Finished]
 PER_TENSOR = (

@@ -15,7 +15,8 @@ from pwfn.errors import InvalidValueError
 from pwfn.monitoring.round_tables import round_line, rounds_table, sentence
 from pwfn.monitoring.run_reporter import RunReporter
 from pwfn.records.files import write_text
-from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS, RoundRecord, Scores, read_clusters, read_records
+from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS, RoundRecord, Scores, read_records
+from tests.support.run_files import read_clusters
 
 BASELINE = Scores(top1=98.89, top5=99.97, loss=0.0412)
 

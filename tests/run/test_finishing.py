@@ -19,7 +19,7 @@ from pwfn.checkpoint import saved_run
 from pwfn.config import build
 from pwfn.errors import RunError
 from pwfn.records import files
-from pwfn.records.rounds import is_finishing, last_clustering, read_clusters
+from pwfn.records.rounds import is_finishing, last_clustering
 from pwfn.run.finishing import Finishing
 from pwfn.run.lightning_runner import LightningRunner
 from pwfn.run.round_loop import RoundLoop
@@ -30,6 +30,7 @@ from pwfn.training.optimizer import SGD
 from tests.checkpoint.test_resume import Killed, killed
 from tests.support.evaluation import measured
 from tests.support.project import SMALL, Compose
+from tests.support.run_files import read_clusters
 
 OVERRIDES = [
     *SMALL,

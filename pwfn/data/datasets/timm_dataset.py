@@ -13,7 +13,7 @@ from pwfn.data.datasets.map_style import MapStyle
 from pwfn.data.images import DataError
 from pwfn.data.spec import ImageData, Splits, is_integer
 from pwfn.data.streams import HubStream, ImageStream, RecordStream, TarStream
-from pwfn.errors import require
+from pwfn.errors import one_line, require
 from pwfn.hub import answering_at_once
 
 # Beginnings of names, the package each needs beyond those of pwfn, and how that is installed.
@@ -147,7 +147,7 @@ class TimmData(ImageData):
             except self._errors() as error:
                 if unreachable and isinstance(error, OSError):
                     raise DataError(f"{title}: not on this machine, and {unreachable}") from error
-                reason = " ".join(str(error).split())[:200].replace("download=True", "data.download=true")
+                reason = one_line(error).replace("download=True", "data.download=true")
                 hint = SHARDS if self.kind == "wds" else ""
                 raise DataError(f"{title}: cannot be opened ({reason or type(error).__name__}){hint}") from error
 
