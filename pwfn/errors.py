@@ -19,7 +19,9 @@ class Fault:
 
 
 class RunError(RuntimeError):
-    """Ends a run for a reason that whoever started it can do something about; the message is one line."""
+    """Ends a run for a reason that its user can do something about; the message is one line."""
+
+    on_all_ranks = False  # True where every rank raises it at the same moment, so that rank 0 can say it for all
 
 
 class Stopped(RuntimeError):

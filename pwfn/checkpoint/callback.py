@@ -60,9 +60,6 @@ class Saver(Callback):
     def attach(self, trainer: Trainer) -> None:
         """Take the trainer, and put its counters and this rank's random streams where the checkpoint has them."""
         self._trainer = trainer
-        # Lightning's handlers would replace those of `stop`; with several ranks they wait for each other while a signal
-        # is handled, and under SLURM they save checkpoints of their own
-        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
         if self._resumed is not None:
             if self._fit_done and self._resumed["ranks"] != trainer.world_size:
                 _share_among(trainer, self._fit_done, self._resumed["ranks"])
@@ -103,9 +100,8 @@ class Saver(Callback):
         """Write a checkpoint: between two fits, or with `batches` of the present epoch done."""
         trainer = self._trainer
         assert trainer is not None
-        if name := weights_not_finite(self.network):  # the last good checkpoint must not make way for this
-            raise TrainingDiverged(f"{name} is not finite after step {trainer.global_step}: try a smaller optimizer.lr")
-        streams = distributed.gathered(random_state())
+        of_ranks = distributed.gathered((weights_not_finite(self.network), random_state()))
+        self._refuse_not_finite([name for name, _ in of_ranks], trainer.global_step)
         if trainer.is_global_zero:
             self.state.seconds = self.seconds
             state = self.state.as_dict()
@@ -116,23 +112,43 @@ class Saver(Callback):
                 "state": state,
                 "network": self.network.state_dict(),
                 "ranks": trainer.world_size,
-                "random": streams,
+                "random": [state for _, state in of_ranks],
                 "trainer": counters(trainer),
                 "fit": None if batches is None else self._fit(trainer, batches),
             }
             files.write(self.folder, content, self.spec.keep)
         self._saved = time.monotonic()
 
+    @staticmethod
+    def _refuse_not_finite(names: list[str | None], step: int) -> None:
+        """End the run on every rank where a tensor of any is not finite: a good checkpoint must not make way for it."""
+        for rank, name in enumerate(names):
+            if name:
+                where = f" on rank {rank}" if len(names) > 1 else ""
+                error = TrainingDiverged(f"{name} is not finite{where} after step {step}: try a smaller optimizer.lr")
+                error.on_all_ranks = True
+                raise error
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.stop.install()
+        resumed_within = False
+        if self._resumed is not None:
+            if fit := self._fit_done:
+                resumed_within = True
+                trainer.optimizers[0].load_state_dict(fit["optimizer"])
+                trainer.lr_scheduler_configs[0].scheduler.load_state_dict(fit["scheduler"])
+                trainer.precision_plugin.load_state_dict(fit["precision"])
+            self._restore_random()  # once more, in case that setting up the fit has drawn
+            self._resumed = None
+        # Lightning's handlers, in place until now, pass a signal on but would end the run in its first step
+        if asked := distributed.largest(self.stop.signal):
+            if not resumed_within:  # else the checkpoint that was resumed has everything
+                self.save()
+            raise stopped_by(asked)
         self._fit_started = time.monotonic()
-        if self._resumed is None:
-            return
-        if fit := self._fit_done:
-            trainer.optimizers[0].load_state_dict(fit["optimizer"])
-            trainer.lr_scheduler_configs[0].scheduler.load_state_dict(fit["scheduler"])
-            trainer.precision_plugin.load_state_dict(fit["precision"])
-        self._restore_random()  # once more, in case that setting up the fit has drawn
-        self._resumed = None
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.stop.install()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -11,6 +11,7 @@ import os
 import pickle
 import re
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -18,10 +19,11 @@ from typing import IO, Any
 import torch
 
 from pwfn.errors import RunError, one_line
-from pwfn.records.files import CHECKPOINTS
+from pwfn.records.files import CHECKPOINTS, replacing
 
 _NAME = re.compile(r"(\d{6,})-([0-9a-f]{16})\.ckpt")
-_UNFINISHED = ".unfinished.ckpt"
+_DIGITS = 16  # of the digest, in a file's name
+_ANY = "new.ckpt"  # what a file is called before its digest is known
 _CHUNK = 1 << 20
 
 
@@ -30,10 +32,10 @@ class CheckpointError(RunError):
 
 
 class _Hashing:
-    """Passes what is written on to `file` and hashes it on the way: the content is never read again."""
+    """Passes what is written on to `file` and hashes it on the way, so that it need not be read again."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.digest = file, hashlib.sha256()
+    def __init__(self, file: IO[bytes], digest: hashlib._Hash) -> None:
+        self.file, self.digest = file, digest
 
     def write(self, data: bytes) -> int:
         self.digest.update(data)
@@ -55,27 +57,33 @@ def write(run: Path, content: dict[str, Any], keep: int) -> Path:
     Whatever happens on the way, disk full included, the checkpoints that were there before stay as they were.
     """
     folder = run / CHECKPOINTS
-    unfinished = folder / _UNFINISHED
+    digest = hashlib.sha256()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         before = files(run)
-        with unfinished.open("wb") as file:
-            hashing = _Hashing(file)
-            torch.save(content, hashing)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
         number = _number(before[-1]) + 1 if before else 1
-        path = folder / f"{number:06d}-{hashing.digest.hexdigest()[:16]}.ckpt"
-        unfinished.replace(path)
+        target = replacing(folder / _ANY, name=lambda: _name(number, digest.hexdigest()))
+        with target as unfinished, unfinished.open("wb") as file:
+            torch.save(content, _Hashing(file, digest))  # type: ignore[arg-type]
         _sync_folder(folder)
-        for old in files(run)[:-keep]:
-            old.unlink()
     except (OSError, RuntimeError) as error:  # torch turns an OSError of its writer into a RuntimeError
-        _discard(unfinished)
         raise CheckpointError(
             f"no checkpoint can be written to {folder} ({_reason(error)}); those in there are as they were"
         ) from error
-    return path
+    for old in files(run)[:-keep]:
+        _remove_old(old)
+    return folder / _name(number, digest.hexdigest())
+
+
+def _name(number: int, digest: str) -> str:
+    return f"{number:06d}-{digest[:_DIGITS]}.ckpt"
+
+
+def _remove_old(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError as error:
+        warnings.warn(f"{path} cannot be removed ({_reason(error)}): it stays", RuntimeWarning, stacklevel=3)
 
 
 def newest(run: Path, say: Callable[[str], None] = lambda line: None) -> dict[str, Any] | None:
@@ -116,7 +124,7 @@ def _fault(path: Path) -> str | None:
                 digest.update(chunk)
     except OSError as error:
         return _reason(error)
-    return None if digest.hexdigest()[:16] == match[2] else "its content does not have the checksum of its name"
+    return None if digest.hexdigest()[:_DIGITS] == match[2] else "its content does not have the checksum of its name"
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -136,15 +144,11 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _discard(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:  # on a full or lost disk nothing can be tidied up; the next checkpoint overwrites it
-        return
-
-
 def _reason(error: BaseException) -> str:
-    cause = error if isinstance(error, OSError) else error.__cause__ or error.__context__ or error
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
-    return one_line(cause)
+    """What the operating system has said, where it is the cause."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return one_line(error)

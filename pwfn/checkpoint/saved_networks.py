@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -15,20 +17,30 @@ from pwfn.checkpoint.saved_run import NotAFinishedRun
 from pwfn.clustering.codebook import Values
 from pwfn.clustering.fitted_codebook import Table
 from pwfn.errors import RunError, one_line
-from pwfn.records.files import NETWORK, PRETRAINED, VALUES, replacing, write_text
+from pwfn.records.files import NETWORK, PRETRAINED, VALUES, NotWritten, replacing, write_text
 
 
 def save(folder: Path, network: nn.Module, round_index: int, file: str = NETWORK) -> None:
     """Replace a saved network by the present one: means, sigmas, assignments, and everything that is not quantized."""
-    with replacing(folder / file) as unfinished:
+    with _written(folder / file) as unfinished:
         save_model(network, str(unfinished), metadata={"round": str(round_index)})
 
 
 def save_pretrained(folder: Path, network: nn.Module) -> None:
     """Keep the network that everything is compared with as a plain state dict, which timm and `model.checkpoint` read."""
     state = {name: tensor.detach().contiguous().clone() for name, tensor in plain_state(network).items()}
-    with replacing(folder / PRETRAINED) as unfinished:
+    with _written(folder / PRETRAINED) as unfinished:
         save_file(state, str(unfinished), metadata={"format": "pt"})
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[Path]:
+    """`replacing`, for safetensors, which has an exception of its own for a full disk."""
+    with replacing(path) as unfinished:
+        try:
+            yield unfinished
+        except SafetensorError as error:
+            raise NotWritten(f"{path} cannot be written ({one_line(error)})") from error
 
 
 def read_pretrained(folder: Path) -> dict[str, torch.Tensor]:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
+from pwfn.records.files import replacing
 from pwfn.records.rounds import RoundRecord, Scores, is_finishing
 from pwfn.records.weight_histogram import WeightHistogram, as_fraction, ticks
 
@@ -182,4 +183,5 @@ def save(figure: Figure, path: Path) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure)
-    figure.savefig(path, format="png")
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, format="png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import warnings
 from pathlib import Path
@@ -12,6 +13,8 @@ from pwfn.records.files import write_text
 
 FILE = "failure.json"
 _LONGEST = 300  # characters; some libraries say pages
+# where launchers (Lightning's own, torchrun, SLURM) say which process of a run this is; known before Lightning is
+_RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
 
 
 def write(folder: Path, reason: str) -> None:
@@ -42,5 +45,9 @@ def awaited(folder: Path, seconds: float = 5.0) -> str | None:
 
 
 def forget(folder: Path) -> None:
-    """A run that begins or goes on has not failed (yet)."""
-    (folder / FILE).unlink(missing_ok=True)
+    """Take away what an earlier attempt has left: a run that begins or goes on has not failed (yet).
+
+    On rank 0 alone: the other ranks begin later, when there may be a new reason.
+    """
+    if all(os.environ.get(name, "0") == "0" for name in _RANKS):
+        (folder / FILE).unlink(missing_ok=True)

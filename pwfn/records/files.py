@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from pwfn.errors import RunError, one_line
 
 # of a run
 CONFIG = "config.yaml"
@@ -27,8 +29,12 @@ PLAN = "sweep.json"
 JOBS = "jobs.json"  # and jobs.csv
 
 
+class NotWritten(RunError, OSError):
+    """A file cannot be written, for one on a full disk; what was there before is as it was."""
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, name: Callable[[], str] | None = None) -> Iterator[Path]:
     """Give a path to write to, which takes the place of `path` when the block ends well and is removed otherwise.
 
     A reader, or a crash at any moment, finds the old content or the new, never a part. The file gets the permissions
@@ -37,9 +43,11 @@ def replacing(path: Path) -> Iterator[Path]:
     Args:
         path: the file to replace; its folder exists. The unfinished file lies beside it, because a rename is atomic
             only within one file system.
+        name: called when the block has ended, where the file's name depends on its content: the name it gets instead
+            of that of `path`.
 
     Raises:
-        OSError: what the block, the flush to disk or the rename raises; `path` is then as it was.
+        NotWritten: where the block, the flush to disk or the rename ends in an OSError; `path` is then as it was.
     """
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
@@ -49,9 +57,18 @@ def replacing(path: Path) -> Iterator[Path]:
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
         unfinished.chmod(mode)
-        unfinished.replace(path)
+        unfinished.replace(path if name is None else path.with_name(name()))
+    except OSError as error:
+        raise NotWritten(f"{path} cannot be written ({error.strerror or one_line(error)})") from error
     finally:
+        _discard(unfinished)
+
+
+def _discard(unfinished: Path) -> None:
+    try:
         unfinished.unlink(missing_ok=True)
+    except OSError:  # on a lost disk nothing can be tidied up, and what the block has raised says why
+        return
 
 
 def write_text(path: Path, text: str) -> None:

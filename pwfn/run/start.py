@@ -154,8 +154,9 @@ def run(
             _finish(settings, plain, saver, reporter, cover, provenance, identity, console)
         exit_code = 0
     except TrainingDiverged as error:
-        made = files.files(folder)
-        raise TrainingDiverged(f"{error} (the last good checkpoint is {made[-1]})" if made else str(error)) from error
+        if made := files.files(folder):
+            error.args = (f"{error} (the last good checkpoint is {made[-1]})",)
+        raise
     except Stopped as stopped:
         exit_code = stopped.exit_code
         if stopped.preempted:

@@ -23,6 +23,8 @@ T = TypeVar("T")
 class RanksDiffer(RunError):
     """The processes of one run do not have the same network any more."""
 
+    on_all_ranks = True
+
 
 def several() -> bool:
     """Whether other processes take part in this run."""
@@ -95,9 +97,9 @@ def _digest(tensor: Tensor) -> bytes:
 
 
 def share_statistics(network: nn.Module) -> None:
-    """Give every rank the float buffers of rank 0: BatchNorm's running mean and variance.
+    """Give every rank the floating-point buffers of rank 0: BatchNorm's running mean and variance.
 
-    DDP does so before each training step, so after the last one every rank would test statistics of its own.
+    Each rank gathers statistics of its own while it trains; a test wants the same ones everywhere.
     """
     if several():
         for buffer in network.buffers():

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -17,6 +18,7 @@ from pwfn.bayesian.regularizer import Regularizer
 from pwfn.models.accuracy import RunningScores
 from pwfn.records.rounds import Scores
 from pwfn.training.distillation import Distillation, Teacher
+from pwfn.training.distributed import share_statistics
 from pwfn.training.masked_step import before_step, build_optimizer
 from pwfn.training.phase import Phase, TrainingDiverged
 
@@ -50,10 +52,6 @@ class BayesianClassifier(LightningModule):
         self.scores: Scores | None = None
         self.grad_norm: Tensor | None = None  # of the last step, before clipping; None where nothing was clipped
         self.running = RunningScores()
-        # Every rank has the same assignments by construction: DDP need not send them at each forward pass.
-        self._ddp_params_and_buffers_to_ignore = [
-            name for name, _ in self.named_buffers() if name.endswith((".assignment", ".retrain_sigma"))
-        ]
 
     def begin(self, phase: Phase) -> None:
         """Choose what the next fit trains; to be called before the fit, since DDP looks at requires_grad when it wraps."""
@@ -79,6 +77,12 @@ class BayesianClassifier(LightningModule):
         if self.teacher is not None:
             self.teacher.to(self.device)
 
+    def on_train_start(self) -> None:
+        if isinstance(self.trainer.model, DistributedDataParallel):
+            # DDP would send every buffer from rank 0 at each forward pass. Assignments are the same on all ranks by
+            # construction, and BatchNorm's statistics are wanted only where the network is tested.
+            self.trainer.model.broadcast_buffers = False
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         images, labels = batch
         drawn = sampled(self.network, self.regularizer) if self.current_phase.noise else at_mean(self.network)
@@ -101,6 +105,7 @@ class BayesianClassifier(LightningModule):
         return {"loss": loss, **parts}
 
     def on_validation_epoch_start(self) -> None:
+        share_statistics(self.network)
         self.running.reset()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:

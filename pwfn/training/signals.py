@@ -19,13 +19,22 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal = 0  # none
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, Any] = {}  # the handlers that were replaced
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
-            heeded = [number for number in NAMES if signal.getsignal(number) != signal.SIG_IGN]  # nohup's choice stays
-            self._before = {number: signal.signal(number, self._received) for number in heeded}
+            found = {number: signal.getsignal(number) for number in NAMES}
+            self._before = {n: handler for n, handler in found.items() if handler != signal.SIG_IGN}  # nohup's stay
+        self.install()
         return self
+
+    def install(self) -> None:
+        """Take the signals, once more where somebody has replaced our handlers: Lightning does so at each fit and test.
+
+        With several ranks Lightning's wait for each other while a signal is handled, and end the run without saving it.
+        """
+        for number in self._before:
+            signal.signal(number, self._received)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -67,11 +67,11 @@ def test_one_cut_short_is_noticed_and_with_no_good_one_left_it_is_an_error(folde
 
 
 def test_what_a_kill_left_half_written_is_no_checkpoint(folder: Path) -> None:
-    (folder / CHECKPOINTS / ".unfinished.ckpt").write_bytes(b"half")
+    (folder / CHECKPOINTS / ".new.ckpt.unfinished").write_bytes(b"half")
     newest = files.newest(folder)
     assert newest is not None and newest["number"] == 2
     files.write(folder, content(3), keep=2)
-    assert not (folder / CHECKPOINTS / ".unfinished.ckpt").exists()
+    assert not (folder / CHECKPOINTS / ".new.ckpt.unfinished").exists()
 
 
 def test_nothing_but_tensors_and_plain_values_is_ever_unpickled(folder: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_full_disk_leaves_the_checkpoints_as_they_were(folder: Path) -> None:
     with disk_full_after(2000), pytest.raises(CheckpointError, match=r"no checkpoint can be written to .* too large"):
         files.write(folder, content(3), keep=1)
     assert [path.read_bytes() for path in files.files(folder)] == before
-    assert not (folder / CHECKPOINTS / ".unfinished.ckpt").exists()
+    assert not (folder / CHECKPOINTS / ".new.ckpt.unfinished").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
