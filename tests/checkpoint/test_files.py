@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ import torch
 
 from pwfn.checkpoint import files
 from pwfn.checkpoint.files import CheckpointError
+from pwfn.records import files as run_files
 from pwfn.records.files import CHECKPOINTS
 
 
@@ -103,3 +106,33 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
     with pytest.raises(CheckpointError, match=r"no checkpoint can be written to .*run/checkpoints"):
         files.write(tmp_path / "run", content(0), keep=1)
+
+
+@pytest.mark.parametrize("name", ["fsync", "replace"])
+def test_no_room_for_the_last_step_either(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def no_space(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = {path.name: path.read_bytes() for path in (folder / CHECKPOINTS).iterdir()}
+    monkeypatch.setattr(*((run_files.os, name) if name == "fsync" else (Path, name)), no_space)
+    with pytest.raises(CheckpointError, match=r"no checkpoint can be written to .*\(No space left on device\)"):
+        files.write(folder, content(3), keep=1)
+    assert {path.name: path.read_bytes() for path in (folder / CHECKPOINTS).iterdir()} == before
+
+
+def test_an_old_one_that_cannot_be_removed_is_a_warning_and_the_new_one_counts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, kept = Path.unlink, files.files(folder)[0].name
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name == kept:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        plain(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.warns(RuntimeWarning, match=rf"{kept} cannot be removed \(Operation not permitted\)"):
+        path = files.write(folder, content(3), keep=1)
+    assert [one.name for one in files.files(folder)] == [kept, path.name]
+    newest = files.newest(folder)
+    assert newest is not None and newest["number"] == 3

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -14,7 +15,7 @@ from rich.console import Console
 from pwfn.errors import InvalidValueError
 from pwfn.monitoring.round_tables import round_line, rounds_table, sentence
 from pwfn.monitoring.run_reporter import RunReporter
-from pwfn.records.files import write_text
+from pwfn.records.files import NotWritten, write_text
 from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS, RoundRecord, Scores, read_records
 from tests.support.run_files import read_clusters
 
@@ -151,6 +152,29 @@ def test_the_new_content_is_on_disk_before_it_takes_the_name(tmp_path: Path, mon
     write_text(path, "new")
     assert steps == [("fsync", "old"), ("rename", "old")]
     assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_a_disk_that_fills_up_leaves_every_file_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    made, _ = reporter(tmp_path)
+    made.add(record(0), [cluster(0.5)])
+    names, room, flush = {path.name for path in tmp_path.iterdir()}, iter(range(written)), os.fsync
+
+    def fsync(file: int) -> None:
+        if next(room, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        flush(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(NotWritten, match=r"cannot be written \(No space left on device\)"):
+        made.add(record(1), [cluster(0.25)])
+    assert {path.name for path in tmp_path.iterdir()} == names
+    rows = list(csv.DictReader((tmp_path / "rounds.csv").open()))
+    assert [RoundRecord.from_flat(row) for row in rows] == [record(n) for n in range(1 + (written > 0))]
+    assert read_records(tmp_path) == [record(n) for n in range(1 + (written > 1))]
+    assert [row["value"] for row in read_clusters(tmp_path)] == [0.5]
 
 
 @pytest.mark.parametrize(
