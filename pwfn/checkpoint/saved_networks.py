@@ -40,7 +40,7 @@ def _written(path: Path) -> Iterator[Path]:
         try:
             yield unfinished
         except SafetensorError as error:
-            raise NotWritten(f"{path} cannot be written ({one_line(error)})") from error
+            raise NotWritten(path, one_line(error)) from error
 
 
 def read_pretrained(folder: Path) -> dict[str, torch.Tensor]:

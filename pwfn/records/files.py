@@ -30,7 +30,20 @@ JOBS = "jobs.json"  # and jobs.csv
 
 
 class NotWritten(RunError, OSError):
-    """A file cannot be written, for one on a full disk; what was there before is as it was."""
+    """A file cannot be written, for one on a full disk; what was there before is as it was.
+
+    Args:
+        path: the file.
+        reason: why, as it is shown to the user.
+        error_number: `errno` of the system's own error, where there is one.
+    """
+
+    def __init__(self, path: Path, reason: str, error_number: int | None = None) -> None:
+        super().__init__(f"{path} cannot be written ({reason})")
+        self.errno, self.strerror = error_number, reason
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 @contextmanager
@@ -59,7 +72,7 @@ def replacing(path: Path, *, name: Callable[[], str] | None = None) -> Iterator[
         unfinished.chmod(mode)
         unfinished.replace(path if name is None else path.with_name(name()))
     except OSError as error:
-        raise NotWritten(f"{path} cannot be written ({error.strerror or one_line(error)})") from error
+        raise NotWritten(path, error.strerror or one_line(error), error.errno) from error
     finally:
         _discard(unfinished)
 
