@@ -1,7 +1,7 @@
-"""Several processes: what rank 0 has decided is the same on every rank, to the last bit, and what all have agreed on.
+"""Share values and decisions among the ranks of a run.
 
-With one process every function here gives back what it was given. With several each is a collective call: every rank
-makes it, in the same order.
+With one process every function returns what it was given. With several each is a collective: every rank calls it, in
+the same order.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ T = TypeVar("T")
 
 
 class RanksDiffer(RunError):
-    """The processes of one run do not have the same network any more."""
+    """Ends a run whose ranks do not have the same network any more."""
 
     on_all_ranks = True
 
 
 def several() -> bool:
-    """Whether other processes take part in this run."""
+    """Tell whether the run has more than one rank."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def is_first() -> bool:
-    """Whether this process is the one that decides: rank 0, or the only one."""
+    """Tell whether this process is rank 0, which decides, or the only one."""
     return not several() or dist.get_rank() == 0
 
 
@@ -72,7 +72,12 @@ def gathered(value: T) -> list[T]:
 
 
 def check_same(network: nn.Module, moment: str) -> None:
-    """Raise RanksDiffer, on every rank, unless each parameter and buffer of `network` has the same bits on all ranks."""
+    """Raise RanksDiffer on every rank unless all tensors of `network` have the same bits on all ranks.
+
+    Args:
+        network: whose parameters and buffers are compared.
+        moment: when this is, for the message: "after the training of round 2/10".
+    """
     if not several():
         return
     first, *others = gathered({name: _digest(tensor) for name, tensor in network.state_dict().items()})
@@ -86,14 +91,16 @@ def check_same(network: nn.Module, moment: str) -> None:
 
 
 def has_lost_another(error: BaseException) -> bool:
-    """Whether an exception says that another rank, or its connection, has ended (gloo has no type for it)."""
-    said = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
-    return isinstance(error, RuntimeError) and "gloo" in str(error) and any(words in str(error) for words in said)
+    """Tell whether an exception means that another rank has ended (gloo has no type for it)."""
+    messages = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+    return (
+        isinstance(error, RuntimeError) and "gloo" in str(error) and any(message in str(error) for message in messages)
+    )
 
 
 def _digest(tensor: Tensor) -> bytes:
-    plain = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
-    return hashlib.sha256(plain.numpy().tobytes()).digest()
+    content = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
+    return hashlib.sha256(content.numpy().tobytes()).digest()
 
 
 def share_statistics(network: nn.Module) -> None:
@@ -108,7 +115,9 @@ def share_statistics(network: nn.Module) -> None:
 
 
 @lru_cache(maxsize=1)
-def _cpu_group(world: Any) -> Any:
-    """A group of all ranks of `world` that sends CPU tensors: NCCL cannot, and Lightning ends each fit and each test by
-    moving the network to the CPU. Clustering runs there, too."""
+def _cpu_group(world: Any) -> Any:  # the key of the cache: another world, another group
+    """Make a group of all ranks that sends CPU tensors, which NCCL cannot.
+
+    Lightning ends each fit and each test by moving the network to the CPU, and clustering runs there.
+    """
     return dist.new_group(backend="gloo")
