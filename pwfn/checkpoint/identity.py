@@ -1,4 +1,4 @@
-"""Who a run is for the outside world, the same whenever it goes on: its name, its sweep and its W&B id."""
+"""Keep the name, the sweep and the W&B id of a run, so that they are the same when it is resumed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ _FILE = "identity.json"
 
 @dataclass(frozen=True)
 class Identity:
+    """Name a run for people (`name`), its sweep (`group`) and the run at W&B (`run_id`)."""
+
     name: str
     group: str | None
     run_id: str
 
     @classmethod
     def new(cls, name: str, group: str | None) -> Identity:
+        """Make one with a random `run_id`."""
         return cls(name, group, secrets.token_hex(4))  # no draw from the seeded streams
 
     @classmethod
@@ -42,6 +45,7 @@ class Identity:
             return cls.new(run.name, None)
 
     def write(self, run: Path) -> None:
+        """Write it to the checkpoints of the run in folder `run`."""
         (run / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         write_text(run / CHECKPOINTS / _FILE, json.dumps(asdict(self), indent=1) + "\n")
 

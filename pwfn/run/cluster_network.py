@@ -13,7 +13,7 @@ from pwfn.clustering.codebook import Codebook
 from pwfn.clustering.greedy_round import ClusterResult
 from pwfn.clustering.rules import Rule
 from pwfn.clustering.sigma_join import SigmaJoin
-from pwfn.training.distributed import agree, agree_on_tensors
+from pwfn.training.distributed import broadcast_object, broadcast_tensors
 
 
 def cluster_network(
@@ -51,9 +51,9 @@ def cluster_network(
                 tolerance=tolerance(before),
             )
         except ValueError as error:
-            agree(str(error))  # the others wait to hear how it went
+            broadcast_object(str(error))  # the others wait to hear how it went
             raise
-    if fault := agree(""):
+    if fault := broadcast_object(""):
         raise ValueError(fault)
     result = _from_rank_0(result)
     _write(tensors, result, sigma_join.retrain)
@@ -62,9 +62,9 @@ def cluster_network(
 
 def _from_rank_0(result: ClusterResult | None) -> ClusterResult:
     """Rank 0's result on every rank."""
-    threshold, values = agree(None if result is None else (result.threshold, result.values))
+    threshold, values = broadcast_object(None if result is None else (result.threshold, result.values))
     tensors = None if result is None else (result.mu, result.sigma, result.assignment, result.codebook)
-    mu, sigma, assignment, codebook = agree_on_tensors(tensors)
+    mu, sigma, assignment, codebook = broadcast_tensors(tensors)
     return ClusterResult(mu, sigma, assignment, codebook, threshold, values)
 
 

@@ -19,7 +19,7 @@ from pwfn.bayesian.regularizer import Regularizer
 from pwfn.models.accuracy import RunningScores
 from pwfn.records.rounds import Scores
 from pwfn.training.distillation import Distillation, Teacher
-from pwfn.training.distributed import share_statistics
+from pwfn.training.distributed import broadcast_statistics
 from pwfn.training.masked_step import before_step, build_optimizer
 from pwfn.training.phase import Phase, TrainingDiverged
 
@@ -123,7 +123,7 @@ class BayesianClassifier(LightningModule):
 
     @override
     def on_validation_epoch_start(self) -> None:
-        share_statistics(self.network)
+        broadcast_statistics(self.network)
         self.running.reset()
 
     @override
