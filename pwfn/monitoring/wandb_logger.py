@@ -1,4 +1,4 @@
-"""Lightning's W&B logger for a run that matters more than its log: W&B may fail at any moment, the run goes on."""
+"""Log to W&B through Lightning's logger, which may fail at any moment without ending the run."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import DummyExperiment
 from pytorch_lightning.utilities import rank_zero_only
+from typing_extensions import override
 
 from pwfn.config.secrets import without_secrets
+from pwfn.monitoring.round_logger import RoundLogger
 from pwfn.monitoring.round_media import RoundView
 from pwfn.records.rounds import CLUSTER_COLUMNS
 
@@ -45,8 +47,15 @@ def _is_of_wandb(error: Exception) -> bool:
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] == "wandb"
 
 
-class RunLogger(WandbLogger):
-    """Warns once when W&B fails. A run that cannot start online goes on offline; one that cannot start, without W&B."""
+class RunLogger(RoundLogger, WandbLogger):
+    """Log to W&B, and warn once where it fails.
+
+    A run that cannot start online goes on offline; one that cannot start at all goes on without W&B.
+
+    Args:
+        artifact: whether the run's result is uploaded.
+        options: of Lightning's logger, and of wandb.init.
+    """
 
     def __init__(self, *, artifact: bool, **options: Any) -> None:
         super().__init__(**options)
@@ -56,10 +65,12 @@ class RunLogger(WandbLogger):
         self._wandb_init.pop("anonymous", None)
 
     @property
+    @override
     def takes_pictures(self) -> bool:
         return str(self._wandb_init["mode"]) != "disabled"
 
     @property
+    @override
     def experiment(self) -> Any:
         if self._experiment is None and getattr(rank_zero_only, "rank", 0) == 0:
             self._start()
@@ -103,12 +114,15 @@ class RunLogger(WandbLogger):
                 raise
             self._warn("failed", error, NOTHING_IS_LOST)
 
+    @override
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self._tell(lambda run: super(RunLogger, self).log_metrics(metrics, step))
 
+    @override
     def log_hyperparams(self, params: Any) -> None:
         self._tell(lambda run: super(RunLogger, self).log_hyperparams(without_secrets(params)))
 
+    @override
     def start_rounds(self, keys: Iterable[str]) -> None:
         def define(run: Any) -> None:
             # One by one, because only exact names take precedence over Lightning's `*` -> trainer/global_step.
@@ -117,13 +131,14 @@ class RunLogger(WandbLogger):
 
         self._tell(define)
 
+    @override
     def report_round(self, flat: Mapping[str, float | int], view: RoundView | None = None) -> None:
         # without step: W&B's own step starts again at 0 in a resumed run
         self._tell(lambda run: run.log({**flat, **(_media(view) if view else {})}))
 
+    @override
     def report_again(self, rows: Sequence[Mapping[str, float | int]]) -> None:
-        """Rounds W&B does not have: an offline run begins anew under its old id, and would replace the old one."""
-
+        # an offline run begins anew under its old id, and would replace the old one
         def repeat(run: Any) -> None:
             known = run.summary.get("round", -1) if run.resumed else -1
             for flat in rows:
@@ -132,15 +147,19 @@ class RunLogger(WandbLogger):
 
         self._tell(repeat)
 
+    @override
     def mark_preempting(self) -> None:
         self._tell(lambda run: run.mark_preempting())
 
+    @override
     def report_summary(self, values: Mapping[str, float | int]) -> None:
         self._tell(lambda run: run.summary.update(dict(values)))
 
+    @override
     def report_pictures(self, pictures: Mapping[str, NDArray[np.uint8] | Path]) -> None:
         self._tell(lambda run: run.log({key: _image(picture) for key, picture in pictures.items()}))
 
+    @override
     def report_artifact(self, path: Path, metadata: Mapping[str, Any]) -> None:
         def send(run: Any) -> None:
             artifact = wandb.Artifact(f"model-{run.id}", type="model", metadata=dict(metadata))
@@ -152,6 +171,7 @@ class RunLogger(WandbLogger):
             self._tell(send)
 
     def close(self, exit_code: int) -> None:
+        """Finish the W&B run, if there is one."""
         if self._experiment is not None:
             self._tell(lambda run: run.finish(exit_code=exit_code))
 
