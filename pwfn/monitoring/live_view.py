@@ -1,4 +1,4 @@
-"""What a terminal shows while a run goes on: the present phase and the whole run as bars, below them the results so far."""
+"""Show in a terminal the present phase and the whole run as bars, below them the results so far."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _PER_SECOND = 4  # how often it is drawn: a thread of the training process does 
 
 
 def sparkline(values: Sequence[float], low: float, high: float) -> str:
-    """A character for each value, from the lowest bar at `low` to a full one at `high`; a blank for what is no number."""
+    """Draw a character for each value, from the lowest bar at `low` to a full one at `high`.
+
+    What is no number becomes a blank.
+    """
     steps = [(value - low) / (high - low) if high > low else 0.5 for value in values]
     return "".join(
         _BARS[min(len(_BARS) - 1, max(0, int(step * len(_BARS))))] if math.isfinite(step) else " " for step in steps
@@ -29,7 +32,7 @@ def sparkline(values: Sequence[float], low: float, high: float) -> str:
 
 
 class LiveView:
-    """Use it as a context manager: it owns the bottom of the terminal until it ends, and leaves nothing there."""
+    """Own the bottom of the terminal while entered, and leave nothing there."""
 
     def __init__(self, console: Console) -> None:
         self._ascii = console.options.ascii_only
@@ -62,11 +65,11 @@ class LiveView:
         self._bars.update(self._phase, completed=done or 0, description=description, text=text)
 
     def run(self, done: int, rounds: int, text: str) -> None:
-        """How far the whole run is."""
+        """Show how far the whole run is."""
         self._bars.update(self._run, total=rounds, completed=done, description=f"rounds {done}/{rounds}", text=text)
 
     def results(self, baseline: Scores, records: Sequence[RoundRecord]) -> None:
-        """The last round in words, and all of them as two small curves, accuracy with the pretrained network first."""
+        """Show the last round in words, and all as two small curves; that of accuracy begins before them."""
         lines = [f"pretrained: top1 {baseline.top1:.2f} %"]
         if records:
             last = records[-1]
@@ -92,8 +95,7 @@ def _curves(top1: list[float], records: Sequence[RoundRecord]) -> str:
 
 @contextmanager
 def _logs_above(before: set[object]) -> Iterator[None]:
-    """While rich holds stdout and stderr: send there what log handlers would write to the streams of `before`, straight into
-    the view."""
+    """Send to rich's stderr what log handlers would write to the streams of `before`, straight into the view."""
     named = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
     moved: list[tuple[logging.StreamHandler[Any], Any]] = []
     for handler in {handler for logger in (logging.root, *named) for handler in logger.handlers}:

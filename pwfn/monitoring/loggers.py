@@ -100,7 +100,7 @@ class Wandb(LoggerSpec):
     """Log to Weights & Biases.
 
     Args:
-        project: at W&B, without / \\ # ? % :
+        project: at W&B; a name without slashes, backslashes, #, ?, % or :.
         mode: `offline` keeps everything for `wandb sync`, `disabled` sends and writes nothing.
         entity: a user or a team; None: the default one.
         group: under which W&B shows the run; None: the sweep's name.
@@ -143,10 +143,9 @@ class Wandb(LoggerSpec):
         return RunLogger(
             artifact=self.artifact,
             name=name,
-            id=run_id,  # Lightning's logger also says resume="allow": an id that W&B knows goes on
+            id=run_id,
             project=self.project,
             save_dir=self.save_dir,
-            # not WandbLogger's `offline`, which would turn every later run of the process offline too
             mode=self.mode,
             entity=self.entity,
             group=self.group_of(group),

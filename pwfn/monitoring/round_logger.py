@@ -47,7 +47,7 @@ class RoundLogger:
 
 
 class OfLightning(RoundLogger):
-    """Send the rows of rounds to a Lightning logger that is not of this project, under optimizer steps; None: nowhere."""
+    """Send the rows of rounds, under optimizer steps, to a Lightning logger that is not of this project, if any."""
 
     def __init__(self, logger: Logger | None) -> None:
         self.logger = logger

@@ -1,4 +1,4 @@
-"""What a round looks like beside its numbers: histograms of all weights, the codebook as rows and as a picture."""
+"""Make histograms of all weights and a picture of the codebook, for loggers that take them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BINS = 256
 
 @dataclass(frozen=True)
 class Histogram:
-    """`edges` are one more than `counts`, equally far apart."""
+    """Hold the `counts` of bins between `edges`, which are one more and equally far apart."""
 
     counts: list[int]
     edges: list[float]
@@ -29,7 +29,13 @@ class Histogram:
 
 @dataclass(frozen=True)
 class RoundView:
-    """`histograms` and `picture` (uint8 [height, width, 3]) by the keys of `pwfn.records.metric_names.ROUND_VIEW`; rows as in clusters.csv."""
+    """Hold what a round looks like; the keys are those of `pwfn.records.metric_names.ROUND_VIEW`.
+
+    Args:
+        histograms: by their keys.
+        clusters: rows of clusters.csv.
+        picture: the codebook, uint8 [height, width, 3].
+    """
 
     histograms: Mapping[str, Histogram]
     clusters: Sequence[Mapping[str, Any]]
@@ -38,7 +44,13 @@ class RoundView:
 
 @in_one_thread()
 def round_view(start: Tensor, result: ClusterResult, clusters: Sequence[Mapping[str, Any]]) -> RoundView:
-    """Of a clustering; `start` are the means before the first round, on the CPU."""
+    """Make the view of one clustering.
+
+    Args:
+        start: means of all quantized weights before the first round, flat, on the CPU.
+        result: of the clustering of the same weights.
+        clusters: rows of clusters.csv.
+    """
     mu, sigma = result.mu.cpu(), result.sigma.cpu()
     reach = float(mu.abs().max())
     parts = chunks(mu.numel())
@@ -54,7 +66,7 @@ def round_view(start: Tensor, result: ClusterResult, clusters: Sequence[Mapping[
 
 
 def _histogram(pieces: Any, low: float, high: float) -> Histogram:
-    """All values lie from `low` to `high`, the last bin includes its upper edge."""
+    """Count values, which lie from `low` to `high`; the last bin includes its upper edge."""
     if high <= low:
         high = low + 1.0
     counts = torch.zeros(BINS, dtype=torch.int64)

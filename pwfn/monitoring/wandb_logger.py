@@ -57,50 +57,55 @@ class RunLogger(RoundLogger, WandbLogger):
         options: of Lightning's logger, and of wandb.init.
     """
 
-    def __init__(self, *, artifact: bool, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, *, artifact: bool, name: str, project: str, save_dir: str, **options: Any) -> None:
+        super().__init__(name=name, project=project, save_dir=save_dir)
         self._artifact = artifact
         self._warned: set[str] = set()
-        # Lightning always passes it, W&B has dropped it and says so at every start.
-        self._wandb_init.pop("anonymous", None)
+        # resume: an id that W&B knows goes on
+        self._options = options | {"name": name, "project": project, "dir": save_dir, "resume": "allow"}
+        self._run: Any = None
 
     @property
     @override
     def takes_pictures(self) -> bool:
-        return str(self._wandb_init["mode"]) != "disabled"
+        return str(self._options["mode"]) != "disabled"
 
     @property
     @override
     def experiment(self) -> Any:
-        if self._experiment is None and getattr(rank_zero_only, "rank", 0) == 0:
-            self._start()
-        return super().experiment
+        """Return the W&B run, which starts when it is first wanted; on other ranks one that does nothing."""
+        if self._run is None:
+            self._run = self._started() if getattr(rank_zero_only, "rank", 0) == 0 else DummyExperiment()
+        return self._run
 
-    def _start(self) -> None:
-        online = self._wandb_init["mode"] == "online"
-        if self._wandb_init["mode"] != "disabled":
+    def _started(self) -> Any:
+        mode = self._options["mode"]
+        if mode != "disabled":
             with suppress(OSError):  # W&B says so itself, and goes to a temporary folder
-                Path(self._wandb_init["dir"]).mkdir(parents=True, exist_ok=True)
+                Path(self._options["dir"]).mkdir(parents=True, exist_ok=True)
         try:
-            with nullcontext() if online else _no_server_lookup():
-                _ = super().experiment
-            return
+            with nullcontext() if mode == "online" else _no_server_lookup():
+                run = wandb.init(**self._options)
+                run.define_metric("trainer/global_step")
+                run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+            return run
         except Exception as error:
             if not _is_of_wandb(error):
                 raise
-            rest = "It goes on offline: upload it later with `wandb sync`" if online else NOTHING_IS_LOST
-            self._warn(f"cannot start {self._wandb_init['mode']}", error, rest)
-        if online:
-            self._wandb_init["mode"] = "offline"
-            wandb.teardown()  # its helper process would take the new run for the one that failed, and write nothing
-            self._start()
-        else:
-            self._experiment: Any = DummyExperiment()
+            rest = "It goes on offline: upload it later with `wandb sync`" if mode == "online" else NOTHING_IS_LOST
+            self._warn(f"cannot start {mode}", error, rest)
+        if mode != "online":
+            return DummyExperiment()
+        self._options["mode"] = "offline"
+        wandb.teardown()  # its helper process would take the new run for the one that failed, and write nothing
+        return self._started()
 
     def _warn(self, what: str, error: Exception, rest: str) -> None:
         if what not in self._warned:
             self._warned.add(what)
-            warnings.warn(f"W&B run {self._name!r} {what} ({error!r}). {rest}.", RuntimeWarning, stacklevel=4)
+            warnings.warn(
+                f"W&B run {self._options['name']!r} {what} ({error!r}). {rest}.", RuntimeWarning, stacklevel=4
+            )
 
     def _tell(self, action: Callable[[Any], Any]) -> None:
         """Do something with the W&B run, if there is one."""
@@ -116,11 +121,11 @@ class RunLogger(RoundLogger, WandbLogger):
 
     @override
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self._tell(lambda run: super(RunLogger, self).log_metrics(metrics, step))
+        self._tell(lambda _run: super(RunLogger, self).log_metrics(metrics, step))
 
     @override
     def log_hyperparams(self, params: Any) -> None:
-        self._tell(lambda run: super(RunLogger, self).log_hyperparams(without_secrets(params)))
+        self._tell(lambda _run: super(RunLogger, self).log_hyperparams(without_secrets(params)))
 
     @override
     def start_rounds(self, keys: Iterable[str]) -> None:
@@ -172,7 +177,7 @@ class RunLogger(RoundLogger, WandbLogger):
 
     def close(self, exit_code: int) -> None:
         """Finish the W&B run, if there is one."""
-        if self._experiment is not None:
+        if self._run is not None:
             self._tell(lambda run: run.finish(exit_code=exit_code))
 
 

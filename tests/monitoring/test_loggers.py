@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -105,7 +106,7 @@ def test_an_online_run_starts_with_the_environment_as_it_is(tmp_path: Path, monk
 
     def init(**options: Any) -> object:
         started.append((options["mode"], os.environ.get("WANDB_ERROR_REPORTING")))
-        return object()
+        return SimpleNamespace(define_metric=lambda *_, **__: None)
 
     monkeypatch.setattr(wandb, "init", init)
     _ = build(Wandb(save_dir=str(tmp_path), mode="online"), tmp_path).experiment
