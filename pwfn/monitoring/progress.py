@@ -67,7 +67,8 @@ class RunProgress(Callback):
             rounds_done: how many rounds were done before the run was resumed.
         """
         self._left = TimeLeft(work, rounds_done)
-        self._run_started = time.monotonic()
+        if self._live is not None:
+            self._live.start_run()
         self._show_run()
 
     def start_phase(self, label: str, epochs: int, share: float | None = None) -> None:
@@ -79,19 +80,19 @@ class RunProgress(Callback):
             share: of the images that each epoch sees; None for a fit that belongs to no round.
         """
         self._label, self._epochs, self._epoch, self._share = label, epochs, 0, share
-        self._skipped = self._batches_skipped = 0  # epochs, and batches of the one after them, from before a resume
+        self._skipped = 0  # epochs from before a resume
         if share is not None:
             self._left.begin(time.monotonic())
         self._epoch_running = False
         self._batches: int | None = None
-        self._phase_started = self._loss_read = time.monotonic()
+        self._loss_read = time.monotonic()
         self._loss_sum: torch.Tensor | None = None
         self._losses = 0
-        self._show_phase(label, None, None, "")
+        self._show(label)
 
     def status(self, text: str) -> None:
         """Show what goes on between fits ("testing", "clustering"), only in a terminal."""
-        self._show_phase(text, None, None, "")
+        self._show(text)
         self._show_run()
 
     def results(self, baseline: Scores, records: Sequence[RoundRecord]) -> None:
@@ -121,20 +122,24 @@ class RunProgress(Callback):
     @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if not self._epoch_running:  # Lightning does not announce an epoch that it resumes within
-            self._batches_skipped = batch_idx
-            self.on_train_epoch_start(trainer, pl_module)
+            self._start_epoch(trainer, batch_idx)
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start_epoch(trainer, 0)
+
+    def _start_epoch(self, trainer: Trainer, batches_done: int) -> None:
         self._epoch_running = True
-        if self._epoch == self._skipped:  # the time the trainer needs to set itself up is no measure for the batches
-            self._phase_started = time.monotonic()
         self._epoch += 1
         self._epoch_started = self._loss_read = time.monotonic()
         self._loss_sum, self._losses = None, 0
         batches = trainer.num_training_batches
         self._batches = int(batches) if batches != float("inf") else None
-        self._show_batches(0, "")
+        first = self._epoch == self._skipped + 1
+        if first and self._batches is not None:  # the time the trainer needs to set itself up is no measure for these
+            epochs = max(self._epochs, self._epoch)
+            self._show(self._label, self._batches * epochs, self._batches * self._skipped + batches_done)
+        self._show_batches(batches_done, "")
 
     @override
     def on_train_batch_end(
@@ -163,31 +168,24 @@ class RunProgress(Callback):
         else:
             self._show_batches(self._batches or 0, mean.strip())
 
-    def _show_batches(self, done: int, loss: str) -> None:
-        parts = [loss] if loss else []
-        total = None
-        if self._batches is not None:
-            parts.insert(0, f"{done}/{self._batches} batches")
-            total = self._batches * max(self._epochs, self._epoch)
-            done += self._batches * (self._epoch - 1)
-            here = done - self._batches * self._skipped - self._batches_skipped
-            if here > 0:
-                left = (time.monotonic() - self._phase_started) / here * (total - done)
-                parts.append(f"{clock(left)} left")
-        self._show_phase(f"{self._label} epoch {self._epoch}/{self._epochs}", done, total, ", ".join(parts))
-
-    def _show_phase(self, description: str, done: int | None, total: int | None, text: str) -> None:
+    def _show(self, description: str, total: int | None = None, done: int = 0) -> None:
         if self._live is not None:
-            self._live.phase(description, done, total, text)
+            self._live.start_phase(description, total, done)
+
+    def _show_batches(self, done: int, loss: str) -> None:
+        """Show that `done` batches of the present epoch are done."""
+        if self._live is None:
+            return
+        batches = self._batches or 0
+        figures = [f"{done}/{batches} batches"] if batches else []
+        figures += [loss] if loss else []
+        description = f"{self._label} epoch {self._epoch}/{self._epochs}"
+        self._live.phase(description, batches * (self._epoch - 1) + done if batches else 0, figures)
 
     def _show_run(self, of_epoch: float = 0.0) -> None:
         """Show the whole run, with the share `of_epoch` of the present epoch done."""
         if self._live is None:
             return
-        now = time.monotonic()
-        text = f"{clock(now - self._run_started)} so far"
         trained = of_epoch * (self._share or 0.0)
-        left = self._left.seconds(trained, now - self._epoch_started if trained else 0.0)
-        if left is not None:
-            text += f", about {clock(left)} left"
-        self._live.run(self._left.rounds_done, self._left.rounds, text)
+        seconds = time.monotonic() - self._epoch_started if trained else 0.0
+        self._live.run(self._left.rounds_done, self._left.rounds, self._left.seconds(trained, seconds))

@@ -109,9 +109,10 @@ def test_the_loss_may_come_in_a_dict_or_not_at_all(tmp_path: Path, returns: Any,
     assert ("loss" in out.getvalue()) == ("loss" in shown)
 
 
-def terminal() -> tuple[RunProgress, io.StringIO]:
+def terminal(**options: Any) -> tuple[RunProgress, io.StringIO]:
     out = io.StringIO()
-    return RunProgress(Console(file=out, width=110, force_terminal=True, color_system=None, _environ={})), out
+    console = Console(file=out, width=110, force_terminal=True, color_system=None, _environ={}, **options)
+    return RunProgress(console), out
 
 
 def shown(progress: RunProgress) -> list[str]:
@@ -142,8 +143,8 @@ def test_in_a_terminal_both_bars_count_within_run_and_phase(tmp_path: Path, monk
 
 
 def test_the_screen_tells_rounds_epochs_loss_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    progress, _ = terminal()
     now = [100.0]
+    progress, _ = terminal(get_time=lambda: now[0])
     monkeypatch.setattr("pwfn.monitoring.progress.time.monotonic", lambda: now[0])
 
     class FakeTrainer:
@@ -162,8 +163,9 @@ def test_the_screen_tells_rounds_epochs_loss_and_time_left(monkeypatch: pytest.M
         progress.start_phase("round 2/4", 2, 1.0)
         now[0] += 50  # setting up is not counted for the phase, but for what a round takes beside its training
         progress.on_train_epoch_start(trainer, None)  # type: ignore[arg-type]
-        now[0] += 5
-        progress.on_train_batch_end(trainer, None, torch.tensor(0.1234), None, 4)  # type: ignore[arg-type]
+        for batch in (0, 4):  # what is left of a phase is measured between two of them
+            now[0] += max(1, batch)
+            progress.on_train_batch_end(trainer, None, torch.tensor(0.1234), None, batch)  # type: ignore[arg-type]
         line, run = shown(progress)[:2]
         assert "round 2/4 epoch 1/2" in line and "5/10 batches, loss 0.123, 0:00:15 left" in line
         # half an epoch took 5 seconds, 5.5 are ahead; three rounds of 10 seconds beside
@@ -203,17 +205,18 @@ def test_the_live_display_ends_with_an_exception() -> None:
 
 def test_a_resumed_phase_reckons_with_its_own_batches_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Resumed after 8 of 10 epochs and 2 of 10 batches; a batch takes 7 seconds."""
-    shown: list[str] = []
     now = [100.0]
     monkeypatch.setattr("pwfn.monitoring.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
-    progress = RunProgress(Console(file=io.StringIO(), width=60))
-    monkeypatch.setattr(progress, "_show_phase", lambda label, done, total, text: shown.append(text))
-    progress.start_phase("round 1/1", 10, 1.0)
+    progress, _ = terminal(get_time=lambda: now[0])
     trainer: Any = SimpleNamespace(max_epochs=10, current_epoch=8, num_training_batches=10)
-    progress.on_train_start(trainer, Tiny())
-    now[0] = 500.0  # what the trainer needed to set itself up is no measure
-    progress.on_train_batch_start(trainer, Tiny(), None, 2)
-    assert shown[-1] == "0/10 batches"
-    now[0] += 7 * 2
-    progress._show_batches(4, "")
-    assert shown[-1] == "4/10 batches, 0:01:52 left"  # 16 of 100 batches are ahead
+    with progress:
+        progress.start_phase("round 1/1", 10, 1.0)
+        progress.on_train_start(trainer, Tiny())
+        now[0] = 500.0  # what the trainer needed to set itself up is no measure
+        progress.on_train_batch_start(trainer, Tiny(), None, 2)
+        assert "2/10 batches" in shown(progress)[0] and "left" not in shown(progress)[0]
+        for batch in (2, 3):
+            now[0] += 7
+            progress.on_train_batch_end(trainer, Tiny(), torch.tensor(0.5), None, batch)
+        # 16 of 100 batches are ahead
+        assert "epoch 9/10" in shown(progress)[0] and "4/10 batches, loss 0.500, 0:01:52 left" in shown(progress)[0]
