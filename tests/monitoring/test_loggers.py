@@ -255,7 +255,7 @@ def test_bad_values_are_refused_all_at_once() -> None:
 )
 def test_every_option_of_conf_builds_with_its_defaults(name: str, kind: type) -> None:
     values = yaml.safe_load((LOGGERS / f"{name}.yaml").read_text())
-    assert values.pop("_target_") == f"pwfn.monitoring.loggers.{kind.__name__}"
+    assert values.pop("_target_") == f"pwfn.monitoring.{kind.__name__}"
     assert kind(**values) == kind()
     assert set(values) == set(kind.__dataclass_fields__)
 
