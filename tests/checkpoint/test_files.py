@@ -32,17 +32,21 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_newest_comes_back_to_the_last_bit(folder: Path) -> None:
     newest = files.newest(folder)
-    assert newest is not None and newest["number"] == 2 and newest["rows"] == [{"a": 0.1}, {}]
+    assert newest is not None
+    assert newest["number"] == 2
+    assert newest["rows"] == [{"a": 0.1}, {}]
     assert torch.equal(newest["weights"], content(2)["weights"])
 
 
 def test_only_so_many_are_kept_and_nothing_else_is_left(folder: Path) -> None:
     names = [path.name for path in sorted((folder / CHECKPOINTS).iterdir())]
-    assert [name[:7] for name in names] == ["000002-", "000003-"] and all(name.endswith(".ckpt") for name in names)
+    assert [name[:7] for name in names] == ["000002-", "000003-"]
+    assert all(name.endswith(".ckpt") for name in names)
 
 
 def test_a_run_without_checkpoints(tmp_path: Path) -> None:
-    assert files.newest(tmp_path) is None and files.files(tmp_path) == []
+    assert files.newest(tmp_path) is None
+    assert files.files(tmp_path) == []
 
 
 @pytest.mark.parametrize("place", [0, 100, -1])
@@ -53,7 +57,8 @@ def test_one_flipped_bit_is_noticed(folder: Path, place: int) -> None:
     newest.write_bytes(damaged)
     said: list[str] = []
     content = files.newest(folder, said.append)
-    assert content is not None and content["number"] == 1
+    assert content is not None
+    assert content["number"] == 1
     assert said == [
         f"{newest} is damaged (its content does not have the checksum of its name): going back to {before.name}"
     ]
@@ -63,7 +68,8 @@ def test_one_cut_short_is_noticed_and_with_no_good_one_left_it_is_an_error(folde
     before, newest = files.files(folder)
     newest.write_bytes(newest.read_bytes()[:-10])
     content = files.newest(folder)
-    assert content is not None and content["number"] == 1
+    assert content is not None
+    assert content["number"] == 1
     before.write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"every checkpoint in .* is damaged"):
         files.newest(folder)
@@ -72,7 +78,8 @@ def test_one_cut_short_is_noticed_and_with_no_good_one_left_it_is_an_error(folde
 def test_what_a_kill_left_half_written_is_no_checkpoint(folder: Path) -> None:
     (folder / CHECKPOINTS / ".new.ckpt.unfinished").write_bytes(b"half")
     newest = files.newest(folder)
-    assert newest is not None and newest["number"] == 2
+    assert newest is not None
+    assert newest["number"] == 2
     files.write(folder, content(3), keep=2)
     assert not (folder / CHECKPOINTS / ".new.ckpt.unfinished").exists()
 
@@ -135,4 +142,5 @@ def test_an_old_one_that_cannot_be_removed_is_a_warning_and_the_new_one_counts(
         path = files.write(folder, content(3), keep=1)
     assert [one.name for one in files.files(folder)] == [kept, path.name]
     newest = files.newest(folder)
-    assert newest is not None and newest["number"] == 3
+    assert newest is not None
+    assert newest["number"] == 3

@@ -26,8 +26,10 @@ def test_a_damaged_file_is_remarked_on_and_replaced(tmp_path: Path, content: str
     (tmp_path / "run" / CHECKPOINTS / "identity.json").write_text(content)
     with pytest.warns(RuntimeWarning, match=r"identity\.json cannot be read") as said:
         identity = Identity.of(tmp_path / "run")
-    assert len(said) == 1 and "\n" not in str(said[0].message)
-    assert (identity.name, identity.group) == ("run", None) and identity.run_id
+    assert len(said) == 1
+    assert "\n" not in str(said[0].message)
+    assert (identity.name, identity.group) == ("run", None)
+    assert identity.run_id
     identity.write(tmp_path / "run")
     assert Identity.of(tmp_path / "run") == identity
 

@@ -1,3 +1,5 @@
+"""The live view shows bars and results, lets prints stand above it, and leaves the terminal as it was."""
+
 from __future__ import annotations
 
 import io
@@ -66,7 +68,8 @@ def test_a_narrow_terminal_gets_four_lines_all_the_same(width: int) -> None:
     if width == 80:
         assert len(lines) == 4
         assert "31/34 batches, loss 0.123, 0:00:15 left" in lines[0]
-        assert "rounds 9/10" in lines[1] and "0:05:00 so far, about 0:03:20 left" in lines[1]
+        assert "rounds 9/10" in lines[1]
+        assert "0:05:00 so far, about 0:03:20 left" in lines[1]
 
 
 def test_a_phase_of_unknown_length_may_follow_one_that_is_done() -> None:
@@ -75,7 +78,8 @@ def test_a_phase_of_unknown_length_may_follow_one_that_is_done() -> None:
     view.phase("round 1/2", 4, [])
     assert screen(view)[0].startswith("  round")  # at its end nothing turns
     view.start_phase("clustering")
-    assert not screen(view)[0].startswith("  ") and "clustering" in screen(view)[0]
+    assert not screen(view)[0].startswith("  ")
+    assert "clustering" in screen(view)[0]
 
 
 def test_a_terminal_without_unicode_gets_no_curves() -> None:
@@ -103,22 +107,29 @@ def test_what_is_printed_or_logged_meanwhile_stands_above(capsys: pytest.Capture
             logger.warning("a library warns")
             print("a print")
             print("an error", file=sys.stderr)
-        assert handler.stream is before and sys.stderr is before
+        assert handler.stream is before
+        assert sys.stderr is before
         logger.warning("afterwards")
     finally:
         logger.removeHandler(handler)
     shown = capsys.readouterr()
     for said in ("a library warns", "a print", "an error"):
         (line,) = [line for line in shown.out.splitlines() if said in line]
-        assert line.endswith(said) and "training" not in line
+        assert line.endswith(said)
+        assert "training" not in line
     assert shown.err == "afterwards\n"
 
 
 def test_it_leaves_the_screen_as_it_was_after_an_exception() -> None:
     console = terminal()
-    with pytest.raises(ValueError, match="boom"), LiveView(console) as view:
-        view.results(BASELINE, [record(0)])
-        raise ValueError("boom")
+
+    def fail() -> None:
+        with LiveView(console) as view:
+            view.results(BASELINE, [record(0)])
+            raise ValueError("boom")
+
+    with pytest.raises(ValueError, match="boom"):
+        fail()
     assert console._live_stack == []
     written = console.file.getvalue()  # type: ignore[attr-defined]
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1  # the cursor is shown again

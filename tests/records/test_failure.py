@@ -21,7 +21,9 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_reason_comes_back_as_one_line(tmp_path: Path) -> None:
     failure.write(tmp_path, "first\nsecond " + "x" * 400)
     reason = failure.read(tmp_path)
-    assert reason is not None and reason.startswith("first second xxx") and len(reason) < 320
+    assert reason is not None
+    assert reason.startswith("first second xxx")
+    assert len(reason) < 320
 
 
 def test_a_run_that_goes_on_forgets_it(tmp_path: Path) -> None:

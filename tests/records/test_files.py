@@ -51,13 +51,18 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_besides(tmp_path: Path, mon
     monkeypatch.setattr(files.os, "fsync", no_space)
     with pytest.raises(NotWritten) as error:
         write_text(tmp_path / "file", "new")
-    assert isinstance(error.value, RunError) and error.value.errno == errno.ENOSPC
+    assert isinstance(error.value, RunError)
+    assert error.value.errno == errno.ENOSPC
     assert str(error.value) == f"{tmp_path / 'file'} cannot be written (No space left on device)"
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]
 
 
 def test_an_exception_of_the_writer_itself_passes_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), replacing(tmp_path / "file") as unfinished:
-        unfinished.write_text("half")
-        raise KeyError
+    def fail() -> None:
+        with replacing(tmp_path / "file") as unfinished:
+            unfinished.write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert list(tmp_path.iterdir()) == []

@@ -188,6 +188,7 @@ def test_weights_that_cannot_be_clustered_end_every_rank_in_the_same_words(repor
 
 def test_one_process_agrees_with_itself() -> None:
     value, tensors = {"a": 1}, [torch.ones(3), torch.zeros(2, dtype=torch.int32)]
-    assert distributed.is_rank_zero() and not distributed.is_distributed()
+    assert distributed.is_rank_zero()
+    assert not distributed.is_distributed()
     assert distributed.broadcast_object(value) is value
     assert all(a is b for a, b in zip(distributed.broadcast_tensors(tensors), tensors, strict=True))

@@ -10,6 +10,11 @@ import pytest
 from pwfn.training.signals import NAMES, StopRequest
 
 
+def send_and_wait(number: int) -> None:
+    os.kill(os.getpid(), number)
+    signal.sigtimedwait([], 1)  # time for it to arrive
+
+
 def test_sigterm_after_ctrl_c_leaves_it_a_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
     with StopRequest() as stop:
         os.kill(os.getpid(), signal.SIGINT)
@@ -17,8 +22,7 @@ def test_sigterm_after_ctrl_c_leaves_it_a_ctrl_c(capsys: pytest.CaptureFixture[s
         assert stop.signal == signal.SIGINT
         assert capsys.readouterr().err.count("finishing the step and saving") == 1
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-            signal.sigtimedwait([], 1)  # time for it to arrive
+            send_and_wait(signal.SIGINT)
 
 
 def test_handlers_that_another_has_replaced_are_installed_anew_and_the_first_ones_come_back() -> None:
