@@ -62,7 +62,7 @@ def one_line(text: object, limit: int | None = 200) -> str:
     """Turn any message, also one that quotes a hostile file, into one printable line.
 
     Args:
-        text: what is said; anything that is not a string is converted by `str`.
+        text: the message; anything that is not a string is converted by `str`.
         limit: the most characters of it that are kept, with " ..." after them where some are left out; None keeps all.
     """
     message = str(text) if limit is None else str(text)[: 4 * limit]

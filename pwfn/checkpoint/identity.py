@@ -51,7 +51,7 @@ class Identity:
 
 
 def _checked(saved: Any) -> Identity:
-    """The identity that a file holds; TypeError or ValueError for one that no run has written."""
+    """Make the identity that a file holds; TypeError or ValueError for one that no run has written."""
     identity = Identity(**saved)
     strings = identity.name, identity.run_id, identity.group or ""
     if not all(isinstance(text, str) for text in strings) or not identity.name or not identity.run_id:

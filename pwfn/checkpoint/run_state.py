@@ -77,7 +77,7 @@ class RunState:
 
     def as_dict(self) -> dict[str, Any]:
         """Convert to numbers, tensors and containers: a checkpoint is read by an unpickler that knows no class."""
-        rows = [{key: column.plain(row[key]) for key, column in CLUSTER_COLUMNS.items()} for row in self.clusters]
+        rows = [{key: column.convert(row[key]) for key, column in CLUSTER_COLUMNS.items()} for row in self.clusters]
         return {
             "place": self.place.as_dict(),
             "baseline": asdict(self.baseline) if self.baseline else None,

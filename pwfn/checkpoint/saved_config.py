@@ -25,10 +25,10 @@ EARLIER: dict[str, Any] = {  # what versions without these keys did, so that the
 }
 
 
-def write_config(folder: Path, plain: Any) -> None:
+def write_config(folder: Path, config: Any) -> None:
     """Write the resolved configuration, from which everything can be rebuilt."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(plain)))
+    write_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
 
 
 def read_config(folder: Path) -> DictConfig:

@@ -35,7 +35,7 @@ def sparkline(values: Sequence[float], low: float, high: float) -> str:
 
 
 class _Figures(ProgressColumn):
-    """What is known of a bar in words.
+    """Show what is known of a bar in words.
 
     rich measures the time: for the phase also what is left of it, because its batches are alike. Rounds are not, so
     that what is left of the run is estimated by `pwfn.monitoring.eta`.

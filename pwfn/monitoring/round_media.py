@@ -53,14 +53,14 @@ def round_view(start: Tensor, result: ClusterResult, clusters: Sequence[Mapping[
     """
     mu, sigma = result.mu.cpu(), result.sigma.cpu()
     reach = float(mu.abs().max())
-    parts = chunks(mu.numel())
-    far = max(float((mu[part] - start[part]).abs().max()) for part in parts)
+    pieces = chunks(mu.numel())
+    far = max(float((mu[piece] - start[piece]).abs().max()) for piece in pieces)
     lowest = float(np.log2(MIN_SIGMA))
     highest = max(lowest + 1, float(np.ceil(np.log2(max(float(sigma.max()), MIN_SIGMA)))))
     histograms = {
-        "histogram/mu": _histogram((mu[part] for part in parts), -reach, reach),
-        "histogram/sigma": _histogram((sigma[part].clamp(min=MIN_SIGMA).log2() for part in parts), lowest, highest),
-        "histogram/displacement": _histogram(((mu[part] - start[part]).abs() for part in parts), 0.0, far),
+        "histogram/mu": _histogram((mu[piece] for piece in pieces), -reach, reach),
+        "histogram/sigma": _histogram((sigma[piece].clamp(min=MIN_SIGMA).log2() for piece in pieces), lowest, highest),
+        "histogram/displacement": _histogram(((mu[piece] - start[piece]).abs() for piece in pieces), 0.0, far),
     }
     return RoundView(histograms, clusters, pixels(codebook_figure(clusters)))
 

@@ -191,6 +191,6 @@ def _media(view: RoundView) -> dict[str, Any]:
         for key, one in view.histograms.items()
     }
     columns = [column for key, column in CLUSTER_COLUMNS.items() if key != "round"]
-    rows = [[column.plain(row[column.key]) for column in columns] for row in view.clusters]
+    rows = [[column.convert(row[column.key]) for column in columns] for row in view.clusters]
     table = wandb.Table(columns=[column.key for column in columns], data=rows)
     return {**histograms, "clusters": table, "codebook": _image(view.picture)}

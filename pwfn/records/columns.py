@@ -27,7 +27,7 @@ class Column:
     kind: type[int] | type[float] | type[str] = float
     optional: bool = False
 
-    def plain(self, value: Any) -> Any:
+    def convert(self, value: Any) -> Any:
         """Convert a value to what is written."""
         return None if self.optional and value is None else self.kind(value)
 
@@ -71,7 +71,7 @@ def order_shares() -> dict[str, Any]:
     sits_on = ["zero", "one power of two", *(f"a sum of {word} powers of two" for word in ("two", "three", "four"))]
     meanings = [f"quantized weights fixed to {what}" for what in sits_on]
     columns = tuple(Column(f"order_{n}_share", meaning, "share", optional=True) for n, meaning in enumerate(meanings))
-    return {"columns": columns, "join": lambda parts: None if None in parts else tuple(parts)}
+    return {"columns": columns, "join": lambda shares: None if None in shares else tuple(shares)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +90,8 @@ class Record:
             value, columns = getattr(self, one.name), one.metadata["columns"]
             if is_dataclass(value) and not isinstance(value, type):
                 value = astuple(value)
-            parts = value if isinstance(value, tuple) else (value,) * (len(columns) if value is None else 1)
-            row.update({column.key: column.plain(part) for column, part in zip(columns, parts, strict=True)})
+            cells = value if isinstance(value, tuple) else (value,) * (len(columns) if value is None else 1)
+            row.update({column.key: column.convert(cell) for column, cell in zip(columns, cells, strict=True)})
         return row
 
     def numbers(self) -> dict[str, Any]:
@@ -116,8 +116,8 @@ class Record:
             raise ValueError(f"unknown: {', '.join(unknown)}")
         values: dict[str, Any] = {}
         for one in fields(cls):
-            parts = [column.read(row) for column in one.metadata["columns"]]
-            values[one.name] = one.metadata["join"](parts) if "join" in one.metadata else parts[0]
+            cells = [column.read(row) for column in one.metadata["columns"]]
+            values[one.name] = one.metadata["join"](cells) if "join" in one.metadata else cells[0]
         return cls(**values)
 
 
@@ -131,5 +131,5 @@ def csv_text(columns: Mapping[str, Column], rows: Iterable[Mapping[str, Any]]) -
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([column.plain(row[key]) for key, column in columns.items()] for row in rows)
+    writer.writerows([column.convert(row[key]) for key, column in columns.items()] for row in rows)
     return text.getvalue()

@@ -20,7 +20,7 @@ PROVENANCE = "provenance.json"
 ARTIFACT = "model.pwfn"
 CHECKPOINTS = "checkpoints"  # a folder
 VALUES = "codebook.json"  # the values of a codebook that was fitted to the weights
-PRETRAINED = "pretrained.safetensors"  # before any round: the plain model's state dict
+PRETRAINED = "pretrained.safetensors"  # before any round: an ordinary state dict
 TRAINED = "trained.safetensors"  # after the last training, before the last clustering
 NETWORK = "network.safetensors"  # the newest: after the last clustering so far, or after the finishing
 
@@ -50,7 +50,7 @@ class NotWritten(RunError, OSError):
 def replacing(path: Path, *, name: Callable[[], str] | None = None) -> Iterator[Path]:
     """Give a path to write to, which takes the place of `path` when the block ends well and is removed otherwise.
 
-    A reader, or a crash at any moment, finds the old content or the new, never a part. The file gets the permissions
+    A reader, or a crash at any moment, finds the old content or the new, never a mixture. The file gets the permissions
     that the umask grants, also where a library creates it with fewer.
 
     Args:

@@ -66,7 +66,7 @@ def commit(folder: Path) -> str | None:
 
 
 def _git(folder: Path, *command: str) -> str | None:
-    """What git says, None where it fails; it takes no lock, so that it disturbs nobody who works in the checkout."""
+    """Return what git prints, None where it fails; it takes no lock on the checkout."""
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     try:
         done = subprocess.run(

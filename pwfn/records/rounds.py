@@ -26,7 +26,7 @@ def _scores(key: str, moment: str) -> dict[str, Any]:
     top1 = Column(f"{key}/top1", f"right at the first guess on the test split, {moment}", "percent")
     top5 = Column(f"{key}/top5", f"right within the first five guesses on the test split, {moment}", "percent")
     loss = Column(f"{key}/loss", f"mean cross entropy on the test split, {moment}", "nats")
-    return {"columns": (top1, top5, loss), "join": lambda parts: Scores(*parts)}
+    return {"columns": (top1, top5, loss), "join": lambda scores: Scores(*scores)}
 
 
 @dataclass(frozen=True, kw_only=True)
