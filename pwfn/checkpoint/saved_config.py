@@ -26,14 +26,18 @@ EARLIER: dict[str, Any] = {  # what versions without these keys did, so that the
 }
 
 
-def write_config(folder: Path, plain: Any) -> None:
-    """The resolved config, from which everything can be rebuilt."""
+def write_config(folder: Path, config: Any) -> None:
+    """Write the resolved configuration, from which everything can be rebuilt."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(plain)))
+    write_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
 
 
 def read_config(folder: Path) -> DictConfig:
-    """The config a run was started with."""
+    """Read the configuration that the run in `folder` was started with.
+
+    Raises:
+        NotAFinishedRun: where there is none that can be read.
+    """
     path = folder / CONFIG
     if not path.is_file():
         raise NotAFinishedRun(f"{folder} is not the folder of a run: it has no {CONFIG}")

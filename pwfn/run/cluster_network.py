@@ -14,7 +14,7 @@ from pwfn.clustering.cluster_result import ClusterResult
 from pwfn.clustering.codebook import Codebook
 from pwfn.clustering.rules import Rule
 from pwfn.clustering.sigma_join import SigmaJoin
-from pwfn.training.distributed import agree, agree_on_tensors
+from pwfn.training.distributed import broadcast_object, broadcast_tensors
 
 
 def cluster_network(
@@ -66,11 +66,11 @@ def _from_rank_0(
             result = cluster(before.mu, before.sigma, tolerance=tolerance(before))
         except ValueError as error:
             refusal = error
-    if message := agree("" if refusal is None else str(refusal)):
+    if message := broadcast_object("" if refusal is None else str(refusal)):
         raise ValueError(message) from refusal
-    threshold, values = agree(None if result is None else (result.threshold, result.values))
+    threshold, values = broadcast_object(None if result is None else (result.threshold, result.values))
     tensors = None if result is None else (result.mu, result.sigma, result.assignment, result.codebook)
-    mu, sigma, assignment, codebook = agree_on_tensors(tensors)
+    mu, sigma, assignment, codebook = broadcast_tensors(tensors)
     return ClusterResult(mu, sigma, assignment, codebook, threshold, values)
 
 

@@ -19,7 +19,7 @@ from pwfn.errors import Stopped
 from pwfn.models.batchnorm import reestimate
 from pwfn.models.precision import Computing
 from pwfn.records.rounds import Scores
-from pwfn.training.distributed import check_same, share_statistics
+from pwfn.training.distributed import broadcast_statistics, check_same
 from pwfn.training.module import BayesianClassifier
 from pwfn.training.phase import Phase
 
@@ -48,7 +48,7 @@ class LightningRunner:
             self.data.batches_done = 0 if self.saver is None else self.saver.batches_done
             self.trainer.fit_loop.max_epochs = first + phase.epochs
             self._call(self.trainer.fit)
-            share_statistics(self.module.network)
+            broadcast_statistics(self.module.network)
             # at once: testing, clustering and the next fit begin by giving every rank what rank 0 has
             check_same(self.module.network, f"after the training of {phase.label}")
         if self.saver is not None:
@@ -81,7 +81,7 @@ class LightningRunner:
         with self._placed() as device:
             on = Computing(device, str(self.trainer.precision))
             done = reestimate(self.module.network, self.data.batches_outside_fits(), on, images)
-        share_statistics(self.module.network)
+        broadcast_statistics(self.module.network)
         return done
 
     @contextmanager

@@ -24,7 +24,7 @@ from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.run.cluster_network import cluster_network
 from pwfn.run.finishing import Finishing
 from pwfn.run.schedule import Fit, Schedule
-from pwfn.training.distributed import agree, is_first
+from pwfn.training.distributed import broadcast_object, is_rank_zero
 from pwfn.training.optimizer import OptimizerSpec
 from pwfn.training.phase import Phase, TrainingDiverged
 
@@ -173,7 +173,7 @@ class RoundLoop:
         self.on_trained(index)
         self.on_status("clustering")
         started = time.perf_counter()
-        before = FlatWeights.of(tensors) if is_first() else None
+        before = FlatWeights.of(tensors) if is_rank_zero() else None
         result = self._clustered(index, tensors, before)
         cluster_seconds = time.perf_counter() - started
         self.on_status("testing")
@@ -195,7 +195,7 @@ class RoundLoop:
                 **_figures(before, result, rows, [tensor.mu.numel() for tensor in tensors]),
             )
             described = (record, rows)
-        return RoundOutcome(*agree(described), result)
+        return RoundOutcome(*broadcast_object(described), result)
 
     def _clustered(self, index: int, tensors: list[QuantizedTensor], before: FlatWeights | None) -> ClusterResult:
         """Cluster the network for one round, in place."""

@@ -59,7 +59,7 @@ class Stages:
         saver.between_fits()
         self.progress.say(f"before compression: top1 {state.baseline.top1:.2f} %, loss {state.baseline.loss:.4f}")
         set_sigma(saver.network, self.settings.prior)
-        if distributed.is_first():
+        if distributed.is_rank_zero():
             state.before = FlatWeights.of(quantized_tensors(saver.network)).mu.cpu()
             saved_networks.save_pretrained(saver.folder, saver.network)
         if self._learns_from_a_teacher:
@@ -164,7 +164,7 @@ class Stages:
         complaint = guard.complaint(records, self.baseline)
         if complaint is None:
             return
-        if distributed.is_first():
+        if distributed.is_rank_zero():
             self.progress.console.print(f"warning: {complaint}", soft_wrap=True, markup=False, highlight=False)
         if guard.stop and len(records) < self.settings.schedule.rounds:
             raise guard.stopped(complaint)

@@ -111,8 +111,9 @@ def _logged_to_the_end(assembly: Assembly) -> Iterator[None]:
         yield
         exit_code = 0
     except TrainingDiverged as error:
-        made = files.files(assembly.folder)
-        raise TrainingDiverged(f"{error} (the last good checkpoint is {made[-1]})" if made else str(error)) from error
+        if made := files.files(assembly.folder):
+            error.args = (f"{error} (the last good checkpoint is {made[-1]})",)
+        raise
     except Stopped as stopped:
         exit_code = stopped.exit_code
         if stopped.preempted:

@@ -1,4 +1,4 @@
-"""One fit: what is trained, by which optimizer, on which devices."""
+"""Train one fit: module, phase, optimizer, distillation, devices and ranks."""
 
 from pwfn.training.distillation import Distillation
 from pwfn.training.optimizer import SGD, Adam, AdamW, OptimizerSpec, before_step, build_optimizer
