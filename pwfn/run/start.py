@@ -17,7 +17,7 @@ from pwfn.errors import RunError, Stopped
 from pwfn.models.padding import padding_warnings
 from pwfn.monitoring.loggers import run_logger
 from pwfn.monitoring.run_reporter import RunReporter
-from pwfn.records.files import CONFIG
+from pwfn.records.files import CONFIG, NotWritten
 from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.run.assemble import Assembly, assemble, connect_trainer
 from pwfn.run.final_files import finish
@@ -120,7 +120,7 @@ def _logged_to_the_end(assembly: Assembly) -> Iterator[None]:
             run_logger(assembly.logger).mark_preempting()
         raise
     except OSError as error:
-        if error.errno not in DISK_FULL:
+        if not isinstance(error, NotWritten) and error.errno not in DISK_FULL:
             raise
         raise RunError(_no_room(assembly.folder, error)) from error
     finally:
