@@ -1,26 +1,6 @@
-"""Measure a finished run again, from its own saved config: `python evaluate.py run=outputs/<date>/<time>`."""
+"""Measure a finished run from its own saved config: `python evaluate.py run=<folder>`; the same as `pwfn evaluate`."""
 
-import sys
-from pathlib import Path
-
-import hydra
-from omegaconf import DictConfig
-
-from pwfn.config import preflight, resolvers
-
-CONF = Path(__file__).parent / "conf"
-
-
-@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
-def main(cfg: DictConfig) -> None:
-    from pwfn.cli.evaluate import evaluate
-
-    evaluate(cfg)
-
+from pwfn.cli.evaluate import main
 
 if __name__ == "__main__":
-    resolvers.register()
-    from pwfn.evaluation.settings import EvaluateSettings
-
-    preflight.preflight(EvaluateSettings, CONF, "evaluate", sys.argv[1:])
     main()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
+
+Check = Callable[[], tuple[str, Any, bool, str]]  # the name of a value, the value, whether it is right, what is allowed
 
 
 @dataclass(frozen=True)
@@ -68,3 +71,32 @@ def one_line(text: object, limit: int | None = 200) -> str:
     message = str(text) if limit is None else str(text)[: 4 * limit]
     line = " ".join("".join(c if c.isprintable() else " " for c in message).split())
     return line if limit is None or len(line) <= limit else line[:limit] + " ..."
+
+
+def broken(checks: Iterable[Check], owner: Any = None, absent: Collection[str] = ()) -> list[Fault]:
+    """Judge checks one by one and return a fault for each that does not hold.
+
+    Args:
+        checks: functions that read the values only when they are called.
+        owner: an object of which some fields could not be built.
+        absent: the names of these fields; a check that reads one of them is skipped.
+
+    Returns:
+        The faults, in the order of the checks.
+    """
+    faults = []
+    for check in checks:
+        try:
+            name, value, holds, allowed = check()
+        except AttributeError as error:
+            if error.obj is not owner or error.name not in absent:
+                raise
+        else:
+            faults += [] if holds else [Fault(name, value, allowed)]
+    return faults
+
+
+def require_all(checks: Iterable[Check]) -> None:
+    """Raise one `InvalidValueError` naming every check that does not hold."""
+    if faults := broken(checks):
+        raise InvalidValueError(faults)

@@ -27,6 +27,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from pwfn.config import program
 from pwfn.records import failure, files
 from pwfn.records.files import RESULT
 from pwfn.sweep import folder as sweep_folder
@@ -198,7 +199,8 @@ class ProcessLauncher(Launcher):
 
             report_at_end(self.sweep, print)
         if any(row.code != 0 for row in rows):
-            print(f"pwfn: go on with the others: python train.py -m resume_sweep={self.sweep}", flush=True)
+            again = " ".join(program.typed("train"))
+            print(f"pwfn: go on with the others: {again} -m resume_sweep={self.sweep}", flush=True)
 
     def _stop(self) -> None:
         with self.lock:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra import version
-from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
 from hydra.types import RunMode
@@ -21,9 +20,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pwfn.checkpoint import files, saved_config, saved_run
 from pwfn.checkpoint.saved_config import MAY_CHANGE
-from pwfn.config.build import ConfigError, flat, load, refuse
+from pwfn.config.build import ConfigError, load, refuse
+from pwfn.config.classes import targets
+from pwfn.config.hydra_internal import config_loader, parsed_flags
+from pwfn.config.nested import flat
 from pwfn.config.overrides import OverrideReader, apply, reason_of
-from pwfn.config.preflight import COMPOSE_ERRORS, config_loader
+from pwfn.config.preflight import COMPOSE_ERRORS
 from pwfn.run.settings import TrainSettings
 
 KEY = "resume="
@@ -42,14 +44,14 @@ def resume(config_dir: Path, config_name: str, argv: Sequence[str]) -> None:
         print(f"pwfn: the run in {folder} is finished, there is nothing to resume")
         files.remove(folder)  # of a run that was killed just before it did so
         return
-    from pwfn.cli.train import go_on  # Lightning takes seconds to import
+    from pwfn.cli.train_task import go_on  # Lightning takes seconds to import
 
     go_on(load(TrainSettings, cfg), OmegaConf.to_container(cfg), folder)
 
 
 def resumed_config(config_dir: Path, config_name: str, argv: Sequence[str]) -> tuple[Path, DictConfig]:
     """The folder of the run, and its configuration with what may change put in; ends the program if anything is wrong."""
-    args = get_args_parser().parse_args(list(argv))
+    args = parsed_flags(argv)
     folder = Path(next(line for line in reversed(args.overrides) if line.startswith(KEY)).removeprefix(KEY))
     try:
         saved = saved_config.read_config(folder)
@@ -63,10 +65,10 @@ def resumed_config(config_dir: Path, config_name: str, argv: Sequence[str]) -> t
     reader = OverrideReader(config_loader(config_dir.absolute(), args), args.config_name or config_name)
     lines = [line for line in args.overrides if not line.startswith(KEY)]
     parsed = [right for line in lines for o in reader.parse(line) for right in reader.alternatives(o, multirun=False)]
-    asked, faults = _asked(saved, [o for o in parsed if not o.is_hydra_override()], reader)
+    asked, faults, own = _asked(saved, [o for o in parsed if not o.is_hydra_override()], reader)
     faults += [fault for o in parsed if o.is_hydra_override() for fault in _other_folder(o, folder)]
     try:
-        load(TrainSettings, asked)
+        load(TrainSettings, asked, importable=own)
     except ConfigError as error:
         faults += error.faults
     faults = reader.faults + faults
@@ -75,15 +77,18 @@ def resumed_config(config_dir: Path, config_name: str, argv: Sequence[str]) -> t
     return folder, asked
 
 
-def _asked(saved: DictConfig, overrides: list[Override], reader: OverrideReader) -> tuple[DictConfig, list[str]]:
-    """`saved` with everything that the overrides say put in, and what is wrong with them."""
+def _asked(
+    saved: DictConfig, overrides: list[Override], reader: OverrideReader
+) -> tuple[DictConfig, list[str], set[str]]:
+    """Return `saved` with the overrides put in, what is wrong with them, and the `_target_`s that are the user's own."""
     asked = deepcopy(saved)
+    before = targets(OmegaConf.to_container(saved))
     groups = [o for o in overrides if reader.is_group(o)]
     faults = []
     try:
         plain, chosen = _composed(reader, []), _composed(reader, [str(o.input_line) for o in groups])
     except COMPOSE_ERRORS as error:
-        return asked, [reason_of(error)]
+        return asked, [reason_of(error)], set()
     for path, value in _changes(plain, chosen):  # what a preset says
         OmegaConf.update(asked, path, value, merge=False, force_add=True)
     for path in [o.key_or_group.replace("/", ".") for o in groups]:
@@ -93,7 +98,7 @@ def _asked(saved: DictConfig, overrides: list[Override], reader: OverrideReader)
     for override in overrides:
         if override not in groups:
             faults += apply(asked, override)
-    return asked, faults
+    return asked, faults, targets(chosen) | (targets(OmegaConf.to_container(asked)) - before)
 
 
 def _composed(reader: OverrideReader, lines: list[str]) -> dict[str, Any]:

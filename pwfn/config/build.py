@@ -6,31 +6,25 @@ named in the configuration needs its type hints and its own `__post_init__`, and
 
 from __future__ import annotations
 
-import abc
-import importlib
 import inspect
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import InitVar, dataclass, field, is_dataclass
-from enum import Enum
 from functools import cache
-from pathlib import PurePath
-from types import NoneType, UnionType
-from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
-from omegaconf import DictConfig, ListConfig
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf import DictConfig
 from pydantic import TypeAdapter
 
+from pwfn.config.classes import concrete, exported_name, find_class, is_interface, targets
+from pwfn.config.hints import expected, sections_of
 from pwfn.config.messages import also, describe, nearest, nearest_key
-from pwfn.errors import Fault, InvalidValueError, one_line
+from pwfn.config.nested import MISSING, Broken, resolved
+from pwfn.errors import Fault, InvalidValueError, broken, one_line
 
 T = TypeVar("T")
-
-MISSING = "???"  # how OmegaConf writes a value that has to be given
-MAX_DEPTH = 50  # far below what a configuration that is meant to be read would nest
-LEAF_CLASSES = (str, int, float, bytes, NoneType, dict, list, tuple, set, frozenset, PurePath, Enum)
 
 
 class ConfigError(ValueError):
@@ -48,54 +42,60 @@ def refuse(faults: list[str]) -> NoReturn:
     raise SystemExit(2)
 
 
-def load(schema: type[T], cfg: DictConfig, also_known: Iterable[str] = ()) -> T:
-    """Resolve the interpolations of `cfg` and build `schema` from it; raises `ConfigError`.
+def load(schema: type[T], cfg: DictConfig, also_known: Iterable[str] = (), importable: Container[str] | None = ()) -> T:
+    """Resolve the interpolations of `cfg` and build `schema` from it.
 
-    `also_known` are names beside the schema's keys that a mistyped key may have meant (config groups).
+    Args:
+        schema: the class of the whole.
+        cfg: a composed or saved configuration.
+        also_known: names beside the schema's keys that a mistyped key may have meant (config groups).
+        importable: the `_target_`s whose modules may be imported; None = all of `cfg`, which has to be the user's own.
+
+    Returns:
+        An object of `schema`.
+
+    Raises:
+        ConfigError: with every fault.
     """
     try:
-        return build(schema, _plain(cfg), also_known=also_known)
+        node = resolved(cfg)
+        return build(
+            schema, node, also_known=also_known, importable=targets(node) if importable is None else importable
+        )
     except RecursionError:
         raise ConfigError(["the configuration refers to itself without end (an interpolation ${...})"]) from None
 
 
-def build(schema: type[T], node: Mapping[str, Any], path: str = "", also_known: Iterable[str] = ()) -> T:
-    """Build `schema` or, where `node` has a `_target_`, that subclass of it; raises `ConfigError` with every fault.
+def build(
+    schema: type[T],
+    node: Mapping[str, Any],
+    path: str = "",
+    also_known: Iterable[str] = (),
+    importable: Container[str] = (),
+) -> T:
+    """Build `schema` or, where `node` has a `_target_`, that subclass of it.
 
-    `path` is put before every key in the messages. Only subclasses of the annotated types are ever called, so a
-    configuration from elsewhere cannot run a function of its choice.
+    Only subclasses of the annotated types are ever called, so that a configuration from elsewhere cannot run a function
+    of its choice.
+
+    Args:
+        schema: the class to build.
+        node: nested dicts and lists without interpolations.
+        path: what is put before every key in the messages.
+        also_known: as in `load`.
+        importable: as in `load`.
+
+    Returns:
+        An object of `schema`.
+
+    Raises:
+        ConfigError: with every fault.
     """
-    builder = _Builder(known=list(also_known))
+    builder = _Builder(list(also_known), importable)
     built: T = builder.section([schema], node, path)
     if builder.faults:
         raise ConfigError(builder.report())
     return built
-
-
-@dataclass(frozen=True)
-class _Broken:
-    """Stands for a value whose interpolation failed, until the builder meets it and knows its path."""
-
-    reason: str
-
-
-def _plain(node: DictConfig | ListConfig, depth: int = 0) -> Any:
-    """Nested dicts and lists with interpolations resolved one by one, so that a broken one does not hide the others."""
-    if depth > MAX_DEPTH:
-        raise RecursionError
-    keys = range(len(node)) if isinstance(node, ListConfig) else list(node)
-    values = [_read(node, key, depth) for key in keys]
-    return values if isinstance(node, ListConfig) else dict(zip(map(str, keys), values, strict=True))
-
-
-def _read(container: DictConfig | ListConfig, key: Any, depth: int) -> Any:
-    try:
-        value = container[key]
-    except MissingMandatoryValue:
-        return MISSING
-    except OmegaConfBaseException as error:
-        return _Broken(one_line(str(error).partition("\n")[0], limit=None))
-    return _plain(value, depth + 1) if isinstance(value, DictConfig | ListConfig) else value
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,9 @@ class _Failed:
 
 @dataclass
 class _Builder:
+    known: list[str]
+    importable: Container[str] = ()
     faults: list[str | _Unknown] = field(default_factory=list)
-    known: list[str] = field(default_factory=list)
 
     def report(self) -> list[str]:
         return [fault.line(self.known) if isinstance(fault, _Unknown) else fault for fault in self.faults]
@@ -131,22 +132,25 @@ class _Builder:
             return _Failed()
         faults_before = len(self.faults)
         arguments = self._arguments(cls, {key: value for key, value in node.items() if key != "_target_"}, path)
-        return _Failed() if len(self.faults) > faults_before else self._construct(cls, arguments, path)
+        if len(self.faults) == faults_before:
+            return self._construct(cls, arguments, path)
+        self._judge(cls, arguments, path)
+        return _Failed()
 
     def _class(self, allowed: list[type], node: Mapping[str, Any], path: str) -> type | None:
         target, key = node.get("_target_"), _dotted(path, "_target_")
-        options = sorted(name for cls in allowed for name in _concrete(cls))
-        listed = f"one of {', '.join(options)}" if options else f"a subclass of {_name(allowed[0])}"
+        options = sorted(exported_name(found) for cls in allowed for found in concrete(cls))
+        listed = f"one of {', '.join(options)}" if options else f"a subclass of {exported_name(allowed[0])}"
         if "_target_" not in node:
-            if len(allowed) == 1 and not inspect.isabstract(allowed[0]) and abc.ABC not in allowed[0].__bases__:
+            if len(allowed) == 1 and not is_interface(allowed[0]):
                 return allowed[0]
             self.faults.append(f"{key}: has to be given: {listed}")
             return None
         if unusable := _unusable(target, key):
             self.faults += unusable
             return None
-        found, problem = _find_class(target)
-        if found is None or not issubclass(found, tuple(allowed)) or inspect.isabstract(found):
+        found, problem = find_class(target, allowed, self.importable)
+        if found is None:
             why = f" ({problem})" if problem else ""
             self.faults.append(f"{Fault(key, target, listed)}{why}{also(nearest(str(target), options))}")
             return None
@@ -165,21 +169,35 @@ class _Builder:
             if name in given:
                 built[name] = self._value(hints.get(name, Any), given[name], _dotted(path, name))
             elif parameter.default is parameter.empty:
-                self.faults.append(f"{_dotted(path, name)}: has to be given: {_expected(hints.get(name, Any))}")
+                self.faults.append(f"{_dotted(path, name)}: has to be given: {expected(hints.get(name, Any))}")
         return built
+
+    def _judge(self, cls: type, arguments: dict[str, Any], path: str) -> None:
+        """Hold what could be built of a section with faults against the section's own checks."""
+        if not hasattr(cls, "checks"):
+            return
+        built = {key: value for key, value in arguments.items() if not isinstance(value, _Failed)}
+        partial: Any = object.__new__(cls)
+        for key, value in built.items():
+            object.__setattr__(partial, key, value)  # the classes are frozen
+        absent = set(inspect.signature(cls).parameters) - set(built)
+        self._add(broken(partial.checks(), partial, absent), path)
+
+    def _add(self, faults: list[Fault], path: str) -> None:
+        self.faults += [str(Fault(_dotted(path, f.name), f.value, f.allowed)) for f in faults]
 
     def _construct(self, cls: type, arguments: dict[str, Any], path: str) -> Any:
         try:
             return cls(**arguments)
         except InvalidValueError as error:
-            self.faults += [str(Fault(_dotted(path, f.name), f.value, f.allowed)) for f in error.faults]
+            self._add(error.faults, path)
         except (ValueError, TypeError) as error:
-            self.faults.append(f"{path or _name(cls)}: {one_line(error, limit=None)}")
+            self.faults.append(f"{path or 'the configuration'}: {one_line(error, limit=None)}")
         return _Failed()
 
     def _value(self, hint: Any, node: Any, path: str) -> Any:
         hint = hint.type if isinstance(hint, InitVar) else hint
-        sections = _sections(hint)
+        sections = sections_of(hint)
         if sections and isinstance(node, Mapping):
             return self.section(sections, node, path)
         if unusable := _unusable(node, path, hint):
@@ -188,7 +206,7 @@ class _Builder:
         if hint is Any or (node is None and NoneType in get_args(hint)):
             return node
         if sections:
-            self.faults.append(str(Fault(path, node, _expected(hint))))
+            self.faults.append(str(Fault(path, node, expected(hint))))
             return _Failed()
         return self._leaf(hint, node, path)
 
@@ -209,36 +227,12 @@ class _Builder:
             self.faults.append(_Unknown(path, value, section, allowed))
 
 
-def _find_class(target: Any) -> tuple[type | None, str]:
-    """The class called `target`, or None and why not. Only looks it up: it is for the caller to judge before calling."""
-    module, _, name = str(target).rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as error:
-        return None, one_line(f"{type(error).__name__}: {error}", limit=None)
-    return (found, "") if isinstance(found, type) else (None, "not a class")
-
-
-def _concrete(cls: type) -> set[str]:
-    """Full names of the loaded classes that may stand where `cls` is asked for."""
-    subclasses: list[type] = cls.__subclasses__()
-    below = {name for subclass in subclasses for name in _concrete(subclass)}
-    return below if inspect.isabstract(cls) or abc.ABC in cls.__bases__ else below | {_name(cls)}
-
-
-def _sections(hint: Any) -> list[type]:
-    """The classes in `hint` whose values are written as a section of keys rather than as one value."""
-    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    classes = [part for part in parts if isinstance(part, type) and get_origin(part) is None and part is not Any]
-    return [cls for cls in classes if not issubclass(cls, LEAF_CLASSES)]
-
-
 def _unusable(node: Any, path: str, hint: Any = Any) -> list[str]:
     """Faults of values, also inside a list or a free section, that were not given or could not be resolved."""
-    if isinstance(node, _Broken):
+    if isinstance(node, Broken):
         return [f"{path}: {node.reason}"]
     if isinstance(node, str) and node == MISSING:
-        return [f"{path}: has to be given: {_expected(hint)}"]
+        return [f"{path}: has to be given: {expected(hint)}"]
     inner = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
     return [fault for key, value in inner for fault in _unusable(value, _dotted(path, key))]
 
@@ -247,28 +241,10 @@ def _is_star(parameter: inspect.Parameter) -> bool:
     return parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
 
 
-def _expected(hint: Any) -> str:
-    return "a section of keys" if _sections(hint) else describe(hint)
-
-
 @cache
 def _adapter(hint: Any) -> TypeAdapter[Any]:
     return TypeAdapter(hint)
 
 
-def _name(cls: type) -> str:
-    """The name to write in YAML: that of the package which exports the class, where one does."""
-    package = ".".join(cls.__module__.split(".")[:2])
-    exported = getattr(sys.modules.get(package), cls.__qualname__, None) is cls
-    return f"{package if exported else cls.__module__}.{cls.__qualname__}"
-
-
 def _dotted(path: str, key: Any) -> str:
     return f"{path}.{key}" if path else str(key)
-
-
-def flat(node: Any, path: str = "") -> dict[str, Any]:
-    """A nested config with dotted keys; lists stay whole, and so do empty sections."""
-    if not isinstance(node, dict) or not node:
-        return {path: node} if path else {}
-    return {key: value for k, v in node.items() for key, value in flat(v, f"{path}.{k}" if path else str(k)).items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, ValueType
@@ -24,7 +24,7 @@ class OverrideReader:
     """
 
     def __init__(
-        self, loader: ConfigLoaderImpl, config_name: str, hint: Callable[[str, str], str | None] | None = None
+        self, loader: ConfigLoader, config_name: str, hint: Callable[[str, str], str | None] | None = None
     ) -> None:
         self.loader = loader
         self.config_name = config_name

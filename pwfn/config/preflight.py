@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
 from copy import deepcopy
@@ -21,9 +20,6 @@ from typing import Any
 
 import yaml
 from hydra import version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_config_search_path, get_args_parser
-from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
@@ -33,6 +29,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from pwfn.config.build import ConfigError, load, refuse
+from pwfn.config.hydra_internal import config_loader, only_informs, parsed_flags
 from pwfn.config.overrides import OverrideReader, apply, reason_of
 
 # what composing raises for a wrong command line or a wrong YAML file
@@ -46,9 +43,9 @@ def preflight(schema: type[Any], config_dir: str | Path, config_name: str, argv:
     `config_dir` and `config_name` are those given to `hydra.main`; the flags --config-path, --config-name and
     --config-dir take precedence, as they do there. A relative --config-path is seen from the folder above `config_dir`.
     """
-    args = get_args_parser().parse_args(list(argv))
-    if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion or args.experimental_rerun:
-        return  # nothing will run
+    args = parsed_flags(argv)
+    if only_informs(args):
+        return
     if version.getbase() is None:
         version.setbase("1.3")
     setup_globals()
@@ -62,19 +59,6 @@ def preflight(schema: type[Any], config_dir: str | Path, config_name: str, argv:
     faults = _command_line_faults(args.overrides, args.multirun, overrides, _Jobs(schema, overrides))
     if faults:
         refuse(faults)
-
-
-def config_loader(config_dir: Path, args: Namespace) -> ConfigLoaderImpl:
-    """What finds the YAML files, with the flags of a command line taken into account."""
-    main = str(config_dir)
-    if args.config_path is not None:
-        is_package = args.config_path.startswith("pkg://")
-        main = args.config_path if is_package else os.path.normpath(config_dir.parent / args.config_path)
-    search_path = create_config_search_path(main)
-    if args.config_dir is not None:
-        folder = f"file://{os.path.abspath(args.config_dir)}"
-        search_path.prepend(provider="command-line", path=folder, anchor=SearchPathQuery(provider="schema"))
-    return ConfigLoaderImpl(search_path)
 
 
 class _Jobs:
@@ -136,7 +120,7 @@ class _Jobs:
         try:
             with open_dict(cfg):
                 del cfg["hydra"]
-            load(self.schema, cfg, also_known=self.groups)
+            load(self.schema, cfg, also_known=self.groups, importable=None)
         except ConfigError as error:
             return error.faults
         finally:

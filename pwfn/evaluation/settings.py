@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from pwfn.data import ImageData
-from pwfn.errors import Fault, InvalidValueError, require
+from pwfn.errors import Check, require, require_all
 from pwfn.monitoring.loggers import LoggerSpec
 
 NOISE_KINDS = ("absolute", "relative", "sigma")
@@ -128,32 +128,71 @@ class EvaluateSettings:
         return None
 
     def __post_init__(self) -> None:
-        one = [self.run, self.artifact, self.report].count(None) == 2
-        data = self.data and type(self.data).__name__
-        rules: list[tuple[str, Any, bool, str]] = [
-            (
+        require_all(self.checks())
+
+    def checks(self) -> list[Check]:
+        """Return what must hold, also between sections; each check reads its values only when it is called."""
+        return [*self._subject_checks(), *self._value_checks()]
+
+    def _subject_checks(self) -> list[Check]:
+        return [
+            lambda: (
                 "run",
                 self.run,
-                one,
+                [self.run, self.artifact, self.report].count(None) == 2,
                 "the folder of a finished run, or null where artifact or report is given: one of the three",
             ),
-            ("report", [], self.report != (), "a folder of runs, or a list of such folders"),
-            ("artifact", self.artifact, self.artifact is None or Path(self.artifact).is_file(), "a file model.pwfn"),
-            ("data", data, self.artifact is None or data is not None, "given with an artifact, as in data=digits"),
-            ("data", data, self.run is None or data is None, "null with a run, which knows its own data"),
-            ("data", data, self.report is None or data is None, "null with a report, which measures nothing"),
-            ("compare", list(self.compare), not self.compare or self.noise.draws > 0, "[] where noise.draws is 0"),
-            ("frontier", self.frontier, not self.frontier or self.artifact is None, "false with an artifact"),
-            ("data_root", self.data_root, self.data_root is None or data is None, "null with data: write data.root"),
+            lambda: ("report", [], self.report != (), "a folder of runs, or a list of such folders"),
+            lambda: (
+                "artifact",
+                self.artifact,
+                self.artifact is None or Path(self.artifact).is_file(),
+                "a file model.pwfn",
+            ),
+            lambda: self._data(
+                self.artifact is None or self.data is not None, "given with an artifact, as in data=digits"
+            ),
+            lambda: self._data(self.run is None or self.data is None, "null with a run, which knows its own data"),
+            lambda: self._data(self.report is None or self.data is None, "null with a report, which measures nothing"),
+            lambda: (
+                "compare",
+                list(self.compare),
+                not self.compare or self.noise.draws > 0,
+                "[] where noise.draws is 0",
+            ),
+            lambda: ("frontier", self.frontier, not self.frontier or self.artifact is None, "false with an artifact"),
+            lambda: (
+                "data_root",
+                self.data_root,
+                self.data_root is None or self.data is None,
+                "null with data: write data.root",
+            ),
         ]
-        if faults := [Fault(name, value, allowed) for name, value, holds, allowed in rules if not holds]:
-            raise InvalidValueError(faults)
-        require(
-            self,
-            device=(self.device != "gpu" or torch.cuda.is_available(), "cpu or auto: this machine has no CUDA device"),
-            seed=(0 <= self.seed < 2**32, "an integer from 0 to 4294967295"),
-            samples=(self.samples >= 0, "an integer from 0 (0 = no ensemble)"),
-            batchnorm_images=(self.batchnorm_images >= 0, "an integer from 0 (0 = not re-estimated)"),
-            bins=(self.bins >= 1, "an integer from 1"),
-            resamples=(self.resamples == 0 or self.resamples >= 100, "an integer from 100, or 0 (no intervals)"),
-        )
+
+    def _data(self, holds: bool, allowed: str) -> tuple[str, Any, bool, str]:
+        return "data", self.data and type(self.data).__name__, holds, allowed
+
+    def _value_checks(self) -> list[Check]:
+        return [
+            lambda: (
+                "device",
+                self.device,
+                self.device != "gpu" or torch.cuda.is_available(),
+                "cpu or auto: this machine has no CUDA device",
+            ),
+            lambda: ("seed", self.seed, 0 <= self.seed < 2**32, "an integer from 0 to 4294967295"),
+            lambda: ("samples", self.samples, self.samples >= 0, "an integer from 0 (0 = no ensemble)"),
+            lambda: (
+                "batchnorm_images",
+                self.batchnorm_images,
+                self.batchnorm_images >= 0,
+                "an integer from 0 (0 = not re-estimated)",
+            ),
+            lambda: ("bins", self.bins, self.bins >= 1, "an integer from 1"),
+            lambda: (
+                "resamples",
+                self.resamples,
+                self.resamples == 0 or self.resamples >= 100,
+                "an integer from 100, or 0 (no intervals)",
+            ),
+        ]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from pwfn.config import program
 from pwfn.config.secrets import without_given_secrets
 from pwfn.records.files import PROVENANCE, write_text
 
@@ -34,10 +35,11 @@ class Provenance:
     @classmethod
     def of_this_program(cls) -> Provenance:
         """Describe the running program."""
-        program = Path(sys.argv[0])
+        # an installed package may lie within a checkout that is not its own
+        source = program.checkout() if program.has_subcommand() else Path(sys.argv[0]).absolute().parent
         return cls(
-            command=shlex.join([program.name, *map(without_given_secrets, sys.argv[1:])]),
-            commit=commit(program.absolute().parent),
+            command=shlex.join([*program.recorded(), *map(without_given_secrets, program.arguments())]),
+            commit=commit(source) if source else None,
             threads=torch.get_num_threads(),
             versions={"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
         )

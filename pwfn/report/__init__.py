@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from pwfn.config import program
 from pwfn.errors import one_line
 
 REPORT = "report.html"
@@ -22,6 +23,7 @@ def report_at_end(folder: Path, say: Callable[[str], None]) -> None:
         write_report([folder], path)
     except Exception as error:  # whatever it is: a missing package, a full disk, a fault of the report itself
         reason = one_line(f"{type(error).__name__}: {error}", 300)
-        say(f"warning: no {REPORT} ({reason}); once that is mended: python evaluate.py report={folder}")
+        again = " ".join(program.typed("evaluate"))
+        say(f"warning: no {REPORT} ({reason}); once that is mended: {again} report={folder}")
         return
     say(f"Report: {path}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pwfn.config.build import flat
+from pwfn.config.nested import flat
 from pwfn.config.secrets import without_given_secrets, without_secrets
 from pwfn.records import failure
 from pwfn.records.files import CONFIG, HISTOGRAM, JOBS, LAYERS, PROVENANCE, RECORDS, RESULT, SUMMARY_FILE

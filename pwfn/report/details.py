@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from pwfn.config import program
 from pwfn.records.layer_table import LAYER_COLUMNS
 from pwfn.records.provenance import CHANGED
 from pwfn.records.rounds import COLUMNS
@@ -105,19 +106,21 @@ def _command(command: Any, overrides: Any) -> str:
     """Return what to type, without what only placed the job."""
     if isinstance(command, str) and command:
         try:
-            program, *words = shlex.split(command)
+            words = shlex.split(command)
         except ValueError:
             return f"python {command}"
-        return shlex.join(["python", program, *_without_place(words)])
+        start = ["python"] if words and words[0].endswith(".py") else []  # not of `pwfn train ...`
+        return shlex.join([*start, *_without_place(words)])
     if isinstance(overrides, list):
-        return shlex.join(["python", "train.py", *_without_place([str(line) for line in overrides])])
+        return shlex.join([*program.typed("train"), *_without_place([str(line) for line in overrides])])
     return ""
 
 
 def _without_place(words: Sequence[str]) -> list[str]:
     left = [word for word in words if not word.startswith(OF_A_JOB)]
-    if left[:2] == ["--config-name", "train"]:  # a sweep's launcher says what is so anyway
-        left = left[2:]
+    at = left.index("--config-name") if "--config-name" in left else len(left)
+    if left[at : at + 2] == ["--config-name", "train"]:  # the default, which a sweep's launcher spells out
+        del left[at : at + 2]
     return left
 
 

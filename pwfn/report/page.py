@@ -15,6 +15,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pwfn.config import program
 from pwfn.errors import RunError
 from pwfn.records.files import write_text
 from pwfn.records.rounds import COLUMNS
@@ -109,6 +110,7 @@ def render(runs: Sequence[Run], where: str) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"zip": zip, "shell": shlex.quote}
+    environment.globals["train"] = shlex.join(program.typed("train"))
     template = environment.get_template("page.html")
     return template.render(
         nonce=secrets.token_hex(16),

@@ -18,7 +18,7 @@ from pwfn.clustering.rules import Rule
 from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.clustering.tolerance import Tolerance
 from pwfn.data import ImageData
-from pwfn.errors import Fault, InvalidValueError, require
+from pwfn.errors import Check, require_all
 from pwfn.models.timm_model import ModelSpec
 from pwfn.monitoring.loggers import LoggerSpec
 from pwfn.run.accuracy_guard import CostlyRound
@@ -111,34 +111,37 @@ class TrainSettings:
         return None
 
     def __post_init__(self) -> None:
-        require(
-            self,
-            seed=(0 <= self.seed < 2**32, "an integer from 0 to 4294967295"),
-            inspect=(not (self.inspect and self.dry_run), "false where dry_run is true: one of them at a time"),
-            kernels=(self.kernels in installed_kernels(), f"one of {', '.join(installed_kernels())}"),
-            compile=(
-                not self.compile or _can_compile(),
-                "false: the CPU needs a C++ compiler (c++, g++, clang++ or $CXX)",
-            ),
-            label_smoothing=(0 <= self.label_smoothing < 1, "from 0 to below 1"),
-        )
-        faults = [Fault(name, value, allowed) for name, value, holds, allowed in self._contradictions() if not holds]
-        if faults:
-            raise InvalidValueError(faults)
+        require_all(self.checks())
 
-    def _contradictions(self) -> list[tuple[str, Any, bool, str]]:
-        """Return the rules between settings: key, value, whether it holds, what is allowed."""
-        batch, images = self.data.batch_size, self.data.train_images
-        ceiling = getattr(self.regularizer, "ceiling", None)
-        start = getattr(self.prior, "ceiling", getattr(self.prior, "sigma", 0.0))
-        training, weight = self.schedule.training, self.distillation.weight
-        enough = f"at most data.train_images = {images}"
-        held_up = f"at least the prior's largest sigma, {start}: sigmas above the ceiling are never held up"
+    def checks(self) -> list[Check]:
+        """Return what must hold, also between settings; each check reads its values only when it is called."""
+        kernels, compiler = installed_kernels(), "false: the CPU needs a C++ compiler (c++, g++, clang++ or $CXX)"
+        one_at_a_time = "false where dry_run is true: one of them at a time"
         joint = "joint where noise is false: the other way trains sigma alone, and only noise can"
         no_teacher = "0 where model starts from random weights and pretrain.epochs is 0: they have nothing to teach"
         return [
-            ("data.batch_size", batch, images is None or batch <= images, enough),
-            ("regularizer.ceiling", ceiling, ceiling is None or ceiling >= start, held_up),
-            ("schedule.training", training, self.noise or training == "joint", joint),
-            ("distillation.weight", weight, weight == 0 or not self._teaches_nothing, no_teacher),
+            lambda: ("seed", self.seed, 0 <= self.seed < 2**32, "an integer from 0 to 4294967295"),
+            lambda: ("inspect", self.inspect, not (self.inspect and self.dry_run), one_at_a_time),
+            lambda: ("kernels", self.kernels, self.kernels in kernels, f"one of {', '.join(kernels)}"),
+            lambda: ("compile", self.compile, not self.compile or _can_compile(), compiler),
+            lambda: ("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "from 0 to below 1"),
+            self._fits_into_a_batch,
+            self._ceiling_is_above_the_prior,
+            lambda: ("schedule.training", t := self.schedule.training, self.noise or t == "joint", joint),
+            lambda: (
+                "distillation.weight",
+                w := self.distillation.weight,
+                w == 0 or not self._teaches_nothing,
+                no_teacher,
+            ),
         ]
+
+    def _fits_into_a_batch(self) -> tuple[str, Any, bool, str]:
+        batch, images = self.data.batch_size, self.data.train_images
+        return "data.batch_size", batch, images is None or batch <= images, f"at most data.train_images = {images}"
+
+    def _ceiling_is_above_the_prior(self) -> tuple[str, Any, bool, str]:
+        ceiling = getattr(self.regularizer, "ceiling", None)
+        start = getattr(self.prior, "ceiling", getattr(self.prior, "sigma", 0.0))
+        allowed = f"at least the prior's largest sigma, {start}: sigmas above the ceiling are never held up"
+        return "regularizer.ceiling", ceiling, ceiling is None or ceiling >= start, allowed

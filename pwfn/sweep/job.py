@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import filter_overrides
 from omegaconf import DictConfig
 
+from pwfn.config import program
+from pwfn.config.hydra_internal import flags_of
 from pwfn.config.output_folders import NAMED_BY
 from pwfn.config.overrides import quoted
 from pwfn.records import failure
@@ -55,7 +55,7 @@ class Job(NamedTuple):
         return bool(files.files(self.folder))
 
     def command_to_go_on(self) -> list[str]:
-        return [sys.executable, *_program(), *_conf(self.config), f"resume={self.folder}"]
+        return [*program.command(), *_conf(self.config), f"resume={self.folder}"]
 
 
 def new_job(config: DictConfig, number: int, overrides: list[str], folder: Path) -> Job:
@@ -64,7 +64,7 @@ def new_job(config: DictConfig, number: int, overrides: list[str], folder: Path)
     # no shell sees the command, so only Hydra's own quoting is needed
     settings = [line for line in config.hydra.overrides.hydra if not _is_sweep_setting(line)]
     own = [f"hydra.run.dir={quoted(str(folder))}", "hydra.mode=RUN", f"hydra.job.num={number}"]
-    command = [sys.executable, *_program(), *_conf(config), *task, *settings, *own]
+    command = [*program.command(), *_conf(config), *task, *settings, *own]
     return Job(number, task, folder, command, config)
 
 
@@ -84,16 +84,10 @@ def reason(folder: Path, code: int) -> str:
 
 def _conf(config: DictConfig) -> list[str]:
     """The flags that say where the configuration is."""
-    given = get_args_parser().parse_known_args()[0]
+    given = flags_of(sys.argv[1:])
     flags = [("--config-name", config.hydra.job.config_name)]
     flags += [("--config-path", given.config_path), ("--config-dir", given.config_dir)]
     return [part for flag, value in flags if value is not None for part in (flag, str(value))]
-
-
-def _program() -> list[str]:
-    """How this program was started: `python train.py`, or `python -m package.train`."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return ["-m", spec.name.removesuffix(".__main__")] if spec is not None else [os.path.abspath(sys.argv[0])]
 
 
 def _is_sweep_setting(line: str) -> bool:

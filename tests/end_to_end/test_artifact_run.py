@@ -14,7 +14,7 @@ import torch
 
 import pwfn
 from pwfn import export
-from pwfn.cli.evaluate import evaluate
+from pwfn.cli.evaluate_task import evaluate
 from pwfn.config.preflight import preflight
 from pwfn.data import DataError, Digits, ImageData, Synthetic
 from pwfn.evaluation.find_subject import subject_of

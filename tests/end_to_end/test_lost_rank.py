@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pwfn.cli import train
+from pwfn.cli import train_task
 from pwfn.records import failure
 from pwfn.training import distributed
 
 
 def lost(message: str, folder: Path) -> None:
-    with pytest.raises((RuntimeError, SystemExit)), train._ended_in_one_line(folder):
+    with pytest.raises((RuntimeError, SystemExit)), train_task.ended_in_one_line(folder):
         # a rank that has gone before leaves its reason while this one waits
         failure.write(folder, "ValueError: the reason")
         raise RuntimeError(message)
@@ -41,6 +41,6 @@ def test_only_a_closed_connection_is_the_fault_of_another_rank(
 
 def test_a_rank_that_was_killed_leaves_no_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failure, "awaited", lambda folder: None)
-    with pytest.raises(RuntimeError, match="Connection closed"), train._ended_in_one_line(tmp_path):
+    with pytest.raises(RuntimeError, match="Connection closed"), train_task.ended_in_one_line(tmp_path):
         raise RuntimeError("gloo: Connection closed by peer")
     assert failure.read(tmp_path) == "RuntimeError: gloo: Connection closed by peer"

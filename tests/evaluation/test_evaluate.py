@@ -22,7 +22,7 @@ from torch import nn
 from pwfn.bayesian.posterior import quantized_tensors, sampled
 from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.checkpoint.saved_run import NotAFinishedRun
-from pwfn.cli.evaluate import run
+from pwfn.cli.evaluate_task import run
 from pwfn.data import DataError
 from pwfn.evaluation.find_subject import subject_of
 from pwfn.evaluation.predict import LabeledImages, drawn, predict, predict_draws

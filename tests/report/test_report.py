@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from pwfn import report
-from pwfn.cli.evaluate import report_on
-from pwfn.config.build import flat
+from pwfn.cli.evaluate_task import report_on
+from pwfn.config.nested import flat
 from pwfn.records.weight_histogram import WeightHistogram
 from pwfn.report import REPORT, report_at_end
 from pwfn.report.collect import find_runs, read_run

@@ -9,7 +9,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from rich.console import Console
 
-from pwfn.cli.evaluate import run
+from pwfn.cli.evaluate_task import run
 from pwfn.config import build, resolvers
 from pwfn.evaluation.measure import Measured
 from pwfn.evaluation.settings import EvaluateSettings

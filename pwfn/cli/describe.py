@@ -1,0 +1,27 @@
+"""`pwfn describe model.pwfn`: what an artifact holds, as JSON, read from its header alone."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pwfn.artifact import ArtifactError, describe
+from pwfn.config import program
+from pwfn.errors import one_line
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the header; returns 0, or 2 where the file cannot be read as an artifact."""
+    parser = argparse.ArgumentParser(prog=" ".join(program.typed("describe")), description="What a model.pwfn holds.")
+    parser.add_argument("artifact", type=Path, help="the file model.pwfn")
+    given = parser.parse_args(arguments)
+    try:
+        header = describe(given.artifact)
+    except (ArtifactError, OSError) as error:
+        print(f"pwfn: {one_line(error, 400)}", file=sys.stderr)
+        return 2
+    print(json.dumps(header, indent=1))
+    return 0

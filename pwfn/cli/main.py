@@ -1,0 +1,86 @@
+"""`pwfn train|evaluate|export|describe ...`, the command that comes with the package."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+SUBCOMMANDS = {  # name: what it does, an example
+    "train": ("compress a model; sweeps, searches, resuming", "pwfn train experiment=smoke"),
+    "evaluate": ("measure a finished run or a model.pwfn; compare runs", "pwfn evaluate run=outputs/<date>/<time>"),
+    "export": ("convert a model.pwfn to ONNX, Core ML or safetensors", "pwfn export model.pwfn --to onnx"),
+    "describe": ("show what a model.pwfn holds", "pwfn describe model.pwfn"),
+}
+HELP = ("-h", "--help", "help")
+COMPLETION = ("-sc", "--shell-completion", "--shell_completion")
+
+
+def main() -> int:
+    """Run the subcommand that `sys.argv` names; returns the exit code."""
+    words = sys.argv[1:]
+    if not words or words[0] in HELP:
+        print(overview())
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"pwfn {version('pwfn')}")
+        return 0
+    if words[0] in COMPLETION:
+        return complete(words[1:])
+    if words[0] not in SUBCOMMANDS:
+        from pwfn.config.messages import also, nearest
+
+        names = ", ".join(SUBCOMMANDS)
+        instead = also(nearest(words[0], SUBCOMMANDS))
+        print(f"pwfn: {words[0]!r} is no subcommand: must be one of {names}{instead}", file=sys.stderr)
+        return 2
+    return _run()
+
+
+def overview() -> str:
+    """Return the list of subcommands, each with an example."""
+    lines = ["Compress timm models so that all weights share a tiny codebook.", ""]
+    for name, (meaning, example) in SUBCOMMANDS.items():
+        lines += [f"  {name:<9} {meaning}", f"            {example}"]
+    more = "pwfn train --help lists the settings; --config-dir <folder> adds YAML files of your own."
+    return "\n".join([*lines, "", more])
+
+
+def complete(words: list[str]) -> int:
+    """Complete a subcommand, or leave it to Hydra, which completes the settings that follow train and evaluate."""
+    line = os.environ.get("COMP_LINE", "").split(" ")
+    if any(word.startswith("query=") for word in words):
+        if len(line) < 3:
+            print(" ".join(SUBCOMMANDS))
+            return 0
+        if line[1] not in ("train", "evaluate"):
+            return 0  # the shell completes names of files by itself
+        os.environ["COMP_LINE"] = " ".join([line[0], *line[2:]])
+        sys.argv.insert(1, line[1])
+    else:
+        sys.argv.insert(1, "train")
+    return _run()
+
+
+def _run() -> int:
+    from pwfn.config import program
+
+    subcommand = program.take_subcommand()
+    if subcommand == "train":
+        from pwfn.cli import train
+
+        train.main()
+    elif subcommand == "evaluate":
+        from pwfn.cli import evaluate
+
+        evaluate.main()
+    elif subcommand == "export":
+        from pwfn import export
+
+        return export.main(sys.argv[1:], " ".join(program.typed("export")))
+    else:
+        from pwfn.cli import describe
+
+        return describe.main(sys.argv[1:])
+    return 0

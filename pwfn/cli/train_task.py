@@ -1,0 +1,127 @@
+"""What one call of train.py does: train, or give one of the two answers that need no training."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from pwfn.config import build, program
+from pwfn.config.secrets import without_given_secrets
+from pwfn.errors import RunError, Stopped
+from pwfn.records import failure
+from pwfn.records.files import CHECKPOINTS
+from pwfn.run.settings import TrainSettings
+from pwfn.sweep.folder import SWEEP, name_of
+
+SHARED_PROCESS = (
+    "BasicLauncher",
+    "JoblibLauncher",
+    ".LocalLauncher",
+    "RayLauncher",
+)  # whose jobs share a process or command line
+
+
+def train(cfg: DictConfig) -> float:
+    """Do what `cfg` says in Hydra's output folder and return one figure for sweepers to look at.
+
+    That is the final top1 (percent), the expected megabytes of a dry run, or the percentage an inspection found covered.
+    """
+    hydra = HydraConfig.get()
+    settings = build.load(TrainSettings, cfg, importable=None)
+    folder = Path(hydra.runtime.output_dir)
+    with ended_in_one_line(folder):
+        return _do(settings, OmegaConf.to_container(cfg, resolve=True), folder, hydra)
+
+
+def go_on(settings: TrainSettings, plain: Any, folder: Path) -> None:
+    """Resume the run in `folder`, whose configuration this is."""
+    from pwfn.run.start import run
+
+    with ended_in_one_line(folder):
+        run(settings, plain, folder, name=folder.name, resume=True)
+
+
+@contextmanager
+def ended_in_one_line(folder: Path) -> Iterator[None]:
+    """What ends a run before its time is said in one line and by an exit code, and kept in the run's folder."""
+    failure.forget(folder)
+    try:
+        yield
+    except RunError as error:
+        if error.on_all_ranks and _is_another_rank():
+            raise SystemExit(0) from None  # rank 0 says it; Lightning would kill it if this one seemed to fail
+        failure.write(folder, str(error))
+        print(f"pwfn: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except (Stopped, KeyboardInterrupt) as stop:
+        stopped = stop if isinstance(stop, Stopped) else Stopped("Ctrl-C", 130)
+        if _is_another_rank():
+            # all ranks have stopped together and rank 0 says so; Lightning kills it if another one seems to fail
+            raise SystemExit(0 if stopped.saved else stopped.exit_code) from None
+        failure.write(folder, str(stopped))
+        begun = (folder / CHECKPOINTS).is_dir()
+        again = " ".join(program.typed("train"))
+        more = f"; resume with: {again} resume={shlex.quote(str(folder))}" if begun else ""
+        print(f"pwfn: {stopped}{more}", file=sys.stderr)
+        raise SystemExit(stopped.exit_code) from None
+    except Exception as error:  # nobody's typo: its traceback is wanted as well
+        from pwfn.training import distributed
+
+        if distributed.has_lost_another(error) and (reason := failure.awaited(folder)):
+            print(f"pwfn: another process of this run has ended: {reason}", file=sys.stderr)
+            raise SystemExit(1) from None
+        failure.write(folder, f"{type(error).__name__}: {error}")
+        raise
+
+
+def _is_another_rank() -> bool:
+    """Whether this process of the run is not the one that speaks for all."""
+    from pytorch_lightning.utilities import rank_zero_only
+
+    return int(getattr(rank_zero_only, "rank", 0)) > 0
+
+
+def _do(settings: TrainSettings, plain: Any, folder: Path, hydra: Any) -> float:
+    if settings.inspect:
+        from pwfn.preview.inspection import (
+            inspect,  # each task imports only what it needs: Lightning alone takes seconds
+        )
+
+        return 100 * inspect(settings, plain, folder).share
+    if settings.dry_run:
+        from pwfn.preview.dry_run_report import dry_run
+
+        return dry_run(settings, plain, folder)[-1].size.entropy_mb
+    from pwfn.run.start import run
+
+    _refuse_shared_process(hydra, settings.trainer.devices * settings.trainer.num_nodes)
+    name = settings.name or without_given_secrets(" ".join(hydra.overrides.task)) or "default"
+    return run(settings, plain, folder, name=name, group=_sweep(hydra)).records[-1].clustered.top1
+
+
+def _sweep(hydra: Any) -> str | None:
+    """The name of the sweep this run is a job of: from the process launcher, or from the folder under another one."""
+    if hydra.mode is not None and hydra.mode.name == "MULTIRUN":
+        return name_of(Path(hydra.sweep.dir))
+    return os.environ.get(SWEEP)
+
+
+def _refuse_shared_process(hydra: Any, processes: int) -> None:
+    """DDP starts the other ranks by repeating the whole command line: within a sweep, that is the whole sweep."""
+    target = str(hydra.launcher.get("_target_", ""))
+    if hydra.mode is not None and hydra.mode.name == "MULTIRUN" and processes > 1 and target.endswith(SHARED_PROCESS):
+        option = hydra.runtime.choices.get("hydra/launcher")
+        build.refuse(
+            [
+                f"hydra/launcher = {option!r}: must be process, or another launcher that gives each job processes of "
+                f"its own, for jobs of {processes} processes each (trainer.devices, trainer.num_nodes)"
+            ]
+        )

@@ -1,0 +1,47 @@
+"""Read a nested configuration: resolve its interpolations, or flatten it to dotted keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from pwfn.errors import one_line
+
+MISSING = "???"  # how OmegaConf writes a value that has to be given
+MAX_DEPTH = 50  # far below what a configuration that is meant to be read would nest
+
+
+@dataclass(frozen=True)
+class Broken:
+    """Stands for a value whose interpolation failed, until the builder meets it and knows its path."""
+
+    reason: str
+
+
+def resolved(node: DictConfig | ListConfig, depth: int = 0) -> Any:
+    """Nested dicts and lists with interpolations resolved one by one, so that a broken one does not hide the others."""
+    if depth > MAX_DEPTH:
+        raise RecursionError
+    keys = range(len(node)) if isinstance(node, ListConfig) else list(node)
+    values = [_read(node, key, depth) for key in keys]
+    return values if isinstance(node, ListConfig) else dict(zip(map(str, keys), values, strict=True))
+
+
+def _read(container: DictConfig | ListConfig, key: Any, depth: int) -> Any:
+    try:
+        value = container[key]
+    except MissingMandatoryValue:
+        return MISSING
+    except OmegaConfBaseException as error:
+        return Broken(one_line(str(error).partition("\n")[0], limit=None))
+    return resolved(value, depth + 1) if isinstance(value, DictConfig | ListConfig) else value
+
+
+def flat(node: Any, path: str = "") -> dict[str, Any]:
+    """Return a nested config with dotted keys; lists stay whole, and so do empty sections."""
+    if not isinstance(node, dict) or not node:
+        return {path: node} if path else {}
+    return {key: value for k, v in node.items() for key, value in flat(v, f"{path}.{k}" if path else str(k)).items()}

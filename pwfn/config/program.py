@@ -1,0 +1,84 @@
+"""Say how this program was started, how it is started again, and where its configuration is."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+_subcommand: str | None = None  # of `pwfn train ...`; None where a script such as train.py was started
+
+
+def checkout() -> Path | None:
+    """Return the checkout this package is used from, None where it is installed without one."""
+    above = PACKAGE.parent
+    return above if not (PACKAGE / "conf").is_dir() and (above / "conf/train.yaml").is_file() else None
+
+
+def conf_folder() -> Path:
+    """Return the folder of the YAML files: `conf/` of a checkout, or `pwfn/conf/` of an installed package."""
+    above = checkout()
+    return above / "conf" if above else PACKAGE / "conf"
+
+
+def take_subcommand() -> str:
+    """Remove the subcommand from `sys.argv`, which Hydra reads, and remember that it was there."""
+    global _subcommand
+    _subcommand = sys.argv.pop(1)
+    return _subcommand
+
+
+def has_subcommand() -> bool:
+    """Say whether this is `pwfn <subcommand>` rather than a script such as train.py."""
+    return _subcommand is not None
+
+
+@contextmanager
+def whole_arguments() -> Iterator[None]:
+    """Put the subcommand back into `sys.argv`: Lightning repeats it to start the other processes of a run."""
+    before = sys.argv
+    sys.argv = [before[0], *_subcommands(), *before[1:]]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def arguments() -> list[str]:
+    """Return the command line without the program and its subcommand."""
+    words = sys.argv[1:]
+    return words[1:] if words[:1] == _subcommands() != [] else words
+
+
+def command() -> list[str]:
+    """Return what starts this program again, to be followed by its arguments."""
+    spec = _main_spec()
+    start = ["-m", spec.removesuffix(".__main__")] if spec else [os.path.abspath(sys.argv[0])]
+    return [sys.executable, *start, *_subcommands()]
+
+
+def typed(name: str) -> list[str]:
+    """Return what the user of this program types to start `name`: `python train.py`, or `pwfn train`."""
+    return ["python", f"{name}.py"] if _subcommand is None else [*_dispatcher(), name]
+
+
+def recorded() -> list[str]:
+    """Return this program as a run's record names it: `train.py`, or `pwfn train`."""
+    return [Path(sys.argv[0]).name] if _subcommand is None else typed(_subcommand)
+
+
+def _dispatcher() -> list[str]:
+    return ["python", "-m", "pwfn"] if _main_spec() else [Path(sys.argv[0]).name]
+
+
+def _subcommands() -> list[str]:
+    return [] if _subcommand is None else [_subcommand]
+
+
+def _main_spec() -> str | None:
+    """The module that `python -m` was given."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return None if spec is None else str(spec.name)
