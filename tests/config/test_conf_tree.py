@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 
 from pwfn.config import build
 from pwfn.data import Mix
@@ -39,6 +40,17 @@ ONE_CLASS = {
     "finish": Finishing,
     "trainer": TrainerSpec,
 }  # groups whose options are one dataclass with other values
+
+
+def read(path: Path) -> dict[str, Any]:
+    """An option with the keys of the option of its group that it begins with, as Hydra merges them."""
+    content = yaml.safe_load(path.read_text())
+    bases = [entry for entry in content.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
+    if path.parent in (CONF / "experiment", CONF) or not bases:
+        return content
+    (base,) = bases
+    merged = OmegaConf.merge(read(path.with_stem(base)), content)
+    return OmegaConf.to_container(merged)
 
 
 def needs(group: str, option: str, folder: Path) -> list[str]:
@@ -92,7 +104,7 @@ def test_every_option_builds(
     settings = build.load(TrainSettings, cfg)
     if group == "experiment":
         return
-    written = yaml.safe_load((CONF / group / f"{option}.yaml").read_text())
+    written = read(CONF / group / f"{option}.yaml")
     built = reduce(getattr, group.split("/"), settings)
     if "_target_" in written:
         assert f"{type(built).__module__}.{type(built).__name__}" == real_name(written["_target_"])
@@ -148,7 +160,7 @@ def nodes(node: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONF)))
 def test_every_parameter_can_be_overridden_without_a_plus(path: Path) -> None:
-    content = yaml.safe_load(path.read_text())
+    content = read(path)
     subgroups = {key for entry in content.get("defaults", []) if isinstance(entry, dict) for key in entry}
     for node in nodes(content):
         module, _, name = node["_target_"].rpartition(".")
@@ -159,7 +171,7 @@ def test_every_parameter_can_be_overridden_without_a_plus(path: Path) -> None:
         assert set(parameters) == own | (subgroups if node is content else set())
     cls = ONE_CLASS.get(str(path.parent.relative_to(CONF)))
     if cls is not None:
-        assert {field.name for field in fields(cls)} == set(content)
+        assert {field.name for field in fields(cls)} == set(content) - {"defaults"}
         if cls is ModelSpec:
             assert {field.name for field in fields(Quantize)} == set(content["quantize"])
 
@@ -177,6 +189,7 @@ def test_reading_an_option_is_reading_its_file(composed: Compose) -> None:
     for group, option in OPTIONS:
         if group in ("experiment", "data", "model"):
             continue
-        written = yaml.safe_load((CONF / group / f"{option}.yaml").read_text())
+        written = read(CONF / group / f"{option}.yaml")
+        written.pop("defaults", None)
         composed_node = reduce(lambda node, key: node[key], group.split("/"), composed(f"{group}={option}"))
         assert dict(composed_node) == written, (group, option)
