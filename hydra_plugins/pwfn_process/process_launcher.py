@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from threading import Lock, current_thread, main_thread
+from threading import Lock
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
@@ -28,30 +26,20 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pwfn.config import program
+from pwfn.config.messages import one_line
 from pwfn.records import failure, files
 from pwfn.records.files import RESULT
 from pwfn.sweep import folder as sweep_folder
 from pwfn.sweep.folder import SweepError
-from pwfn.sweep.job import CONSOLE, Job, new_job, reason
+from pwfn.sweep.job import CONSOLE, Job, environment_of_jobs, new_job, reason
 from pwfn.sweep.outlook import Outlook, expected, print_plan
-from pwfn.sweep.parent_watch import PARENT, parent_pipe
+from pwfn.sweep.parent_watch import PARENT, parent_pipe, sigterm_as_exit
 from pwfn.sweep.table import Row, print_table, read_result, write_table
 
 log = logging.getLogger(__name__)
 
-# what DDP, torchrun and Lightning tell the ranks of one job; a new job must not take itself for one of them
-RANK_VARIABLES = (
-    "LOCAL_RANK",
-    "RANK",
-    "GROUP_RANK",
-    "NODE_RANK",
-    "WORLD_SIZE",
-    "LOCAL_WORLD_SIZE",
-    "MASTER_ADDR",
-    "MASTER_PORT",
-    "PL_GLOBAL_SEED",
-)
 STOP_SECONDS = 30  # for a job to finish its step and save
+CANNOT_START = 127  # the exit code that a shell gives a command which it cannot start
 
 
 class ProcessLauncher(Launcher):
@@ -69,6 +57,7 @@ class ProcessLauncher(Launcher):
         self.launched: list[Job] = []
         self.work: dict[int, dict[str, Any]] = {}
         self.codes: dict[int, int] = {}
+        self.not_started: dict[int, str] = {}  # why
         self.seconds: dict[int, float] = {}
         self.lock = Lock()
         self.config: DictConfig | None = None
@@ -95,7 +84,7 @@ class ProcessLauncher(Launcher):
         self._run_all(todo)
         for job in todo:
             if self.codes[job.number] != 0:
-                print(f"pwfn: {job} failed: {reason(job.folder, self.codes[job.number])}", file=sys.stderr, flush=True)
+                print(f"pwfn: {job} failed: {self._reason(job)}", file=sys.stderr, flush=True)
         failed = sum(self.codes[job.number] != 0 for job in jobs)
         why = SweepError(f"pwfn: {failed} of {len(jobs)} jobs failed")
         return [_job_return(job, why if self.codes[job.number] else None) for job in jobs]
@@ -133,8 +122,8 @@ class ProcessLauncher(Launcher):
             atexit.register(self._end)  # a sweeper that searches launches many batches, and says no last one
 
     def _run_all(self, jobs: list[Job]) -> None:
-        environment = self._environment()
-        with ThreadPoolExecutor(self.n_jobs) as pool, _sigterm_as_exit(), parent_pipe() as descriptor:
+        environment = {**environment_of_jobs(self.n_jobs), sweep_folder.SWEEP: sweep_folder.name_of(self.sweep)}
+        with ThreadPoolExecutor(self.n_jobs) as pool, sigterm_as_exit(), parent_pipe() as descriptor:
             results = [pool.submit(self._run, job, environment, descriptor) for job in jobs]
             try:
                 for result in results:
@@ -150,18 +139,12 @@ class ProcessLauncher(Launcher):
                 if self.stopped:
                     return
                 log.info("\t%s%s", job, ", from its last checkpoint" if goes_on else "")
-                job.folder.mkdir(parents=True, exist_ok=True)
-                (job.folder / RESULT).unlink(missing_ok=True)  # the result of an earlier sweep is not this job's
-                failure.forget(job.folder)
-                # several jobs at a time would write into each other's lines
-                out = None if self.n_jobs == 1 else stack.enter_context((job.folder / CONSOLE).open("ab"))
-                process = subprocess.Popen(
-                    job.command_to_go_on() if goes_on else job.command,
-                    env={**environment, **job.environment, PARENT: str(descriptor)},
-                    stdout=out,
-                    stderr=None if out is None else subprocess.STDOUT,
-                    pass_fds=(descriptor, self.sweep_lock),
-                )
+                try:
+                    process = self._start(job, goes_on, environment, descriptor, stack)
+                except OSError as error:  # its folder cannot be written, or the machine has no room for a process
+                    self.not_started[job.number] = one_line(f"it could not be started: {error}")
+                    self._ended(job, CANNOT_START, None, measured=False)
+                    return
                 self.running.add(process)
                 began = time.monotonic()
             try:
@@ -169,13 +152,36 @@ class ProcessLauncher(Launcher):
             finally:
                 with self.lock:
                     self.running.discard(process)
-        seconds = time.monotonic() - began
         with self.lock:
-            self.codes[job.number] = code
+            self._ended(job, code, time.monotonic() - began, measured=code == 0 and not goes_on)
+
+    def _start(
+        self, job: Job, goes_on: bool, environment: dict[str, str], descriptor: int, stack: ExitStack
+    ) -> subprocess.Popen[bytes]:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        (job.folder / RESULT).unlink(missing_ok=True)  # the result of an earlier sweep is not this job's
+        failure.forget(job.folder)
+        # several jobs at a time would write into each other's lines
+        out = None if self.n_jobs == 1 else stack.enter_context((job.folder / CONSOLE).open("ab"))
+        return subprocess.Popen(
+            job.command_to_go_on() if goes_on else job.command,
+            env={**environment, **job.environment, PARENT: str(descriptor)},
+            stdout=out,
+            stderr=None if out is None else subprocess.STDOUT,
+            pass_fds=(descriptor, self.sweep_lock),
+        )
+
+    def _ended(self, job: Job, code: int, seconds: float | None, measured: bool) -> None:
+        self.codes[job.number] = code
+        if seconds is not None:
             self.seconds[job.number] = seconds
-            write_table(self.sweep, self._rows())
-            measured = seconds if code == 0 and not goes_on else None
-            self.outlook.ended(job.number, code == 0, self.work[job.number], measured)
+        write_table(self.sweep, self._rows())
+        self.outlook.ended(job.number, code == 0, self.work[job.number], seconds if measured else None)
+
+    def _reason(self, job: Job) -> str:
+        """In one line, why a job failed; nothing of one that did not."""
+        code = self.codes.get(job.number)
+        return self.not_started.get(job.number) or (reason(job.folder, code) if code else "")
 
     def _rows(self) -> list[Row]:
         return [
@@ -183,9 +189,9 @@ class ProcessLauncher(Launcher):
                 job.number,
                 job.overrides,
                 job.folder,
-                code := self.codes.get(job.number),
+                self.codes.get(job.number),
                 self.seconds.get(job.number),
-                reason(job.folder, code) if code else "",
+                self._reason(job),
             )
             for job in self.launched
         ]
@@ -213,31 +219,6 @@ class ProcessLauncher(Launcher):
                 process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
-
-    def _environment(self) -> dict[str, str]:
-        environment = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES}
-        environment[sweep_folder.SWEEP] = sweep_folder.name_of(self.sweep)
-        if self.n_jobs > 1:
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // self.n_jobs)))
-        return environment
-
-
-@contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
-    """SIGTERM would end this process at once and leave its jobs running; as an exception it stops them first."""
-
-    def leave(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    if current_thread() is not main_thread():  # signals are the main thread's
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _job_return(job: Job, why: SweepError | None) -> JobReturn:

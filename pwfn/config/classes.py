@@ -5,12 +5,26 @@ from __future__ import annotations
 import abc
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Container, Mapping
 from typing import Any
 
 from pwfn.errors import one_line
 from pwfn.renamed import RENAMED
+
+OWN_MODULES = "PWFN_IMPORT"  # the variable with modules whose classes saved runs may name, separated by commas
+
+
+def import_own_modules() -> list[str]:
+    """Import the modules of `PWFN_IMPORT` and return a fault for each that cannot be imported."""
+    faults = []
+    for module in filter(None, os.environ.get(OWN_MODULES, "").split(",")):
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            faults.append(f"{OWN_MODULES} = {module!r}: must be a module that can be imported ({error})")
+    return faults
 
 
 def find_class(target: Any, allowed: list[type], importable: Container[str]) -> tuple[type | None, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import filter_overrides
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from pwfn.config import program
+from pwfn.config.classes import OWN_MODULES, targets
 from pwfn.config.hydra_internal import flags_of
 from pwfn.config.output_folders import NAMED_BY
 from pwfn.config.overrides import quoted
@@ -22,6 +24,19 @@ from pwfn.records.files import RESULT
 SWEEP_SETTINGS = ("hydra.mode", "hydra.sweep", "hydra.launcher", "hydra.sweeper", "hydra.run", NAMED_BY)
 CONSOLE = "console.log"  # what a job prints, where several run at a time
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGUSR1, -signal.SIGINT, -signal.SIGTERM)
+
+# what DDP, torchrun and Lightning tell the ranks of one job; a new job must not take itself for one of them
+RANK_VARIABLES = (
+    "LOCAL_RANK",
+    "RANK",
+    "GROUP_RANK",
+    "NODE_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "PL_GLOBAL_SEED",
+)
 
 
 class Job(NamedTuple):
@@ -38,7 +53,15 @@ class Job(NamedTuple):
 
     @property
     def environment(self) -> dict[str, str]:
-        return {str(name): str(value) for name, value in self.config.hydra.job.env_set.items()}
+        """The variables that the configuration sets, and those that a job needs which goes on."""
+        settings = OmegaConf.masked_copy(self.config, [str(key) for key in self.config if key != "hydra"])
+        named = {name.rpartition(".")[0] for name in targets(OmegaConf.to_container(settings))}
+        own = sorted(module for module in named if not module.startswith("pwfn."))
+        given = {str(name): str(value) for name, value in self.config.hydra.job.env_set.items()}
+        if not own:
+            return given
+        # its folder names them, which is not enough: nothing that a file names is imported
+        return {OWN_MODULES: ",".join([*filter(None, [os.environ.get(OWN_MODULES)]), *own]), **given}
 
     @property
     def finished(self) -> bool:
@@ -66,6 +89,15 @@ def new_job(config: DictConfig, number: int, overrides: list[str], folder: Path)
     own = [f"hydra.run.dir={quoted(str(folder))}", "hydra.mode=RUN", f"hydra.job.num={number}"]
     command = [*program.command(), *_conf(config), *task, *settings, *own]
     return Job(number, task, folder, command, config)
+
+
+def environment_of_jobs(n_jobs: int) -> dict[str, str]:
+    """Return the variables of every job: this process's without those of ranks, and its share of the CPU's threads."""
+    environment = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES}
+    if n_jobs > 1:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // n_jobs)))
+    return environment
 
 
 def reason(folder: Path, code: int) -> str:

@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 
 PARENT = "PWFN_SWEEP_PARENT"  # the descriptor of a pipe of which only the launcher holds the other end
 
@@ -36,3 +36,20 @@ def _wait(descriptor: int) -> None:
         return
     if ended:
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def sigterm_as_exit() -> Iterator[None]:
+    """Raise SystemExit on SIGTERM, which would else end this process at once and leave its jobs running."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    if current_thread() is not main_thread():  # signals are the main thread's
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

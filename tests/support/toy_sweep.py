@@ -12,7 +12,7 @@ from typing import Any
 from tests.support.project import PROJECT, clean_environment
 
 PROGRAM = """
-import json, os, signal, sys, time
+import errno, json, os, signal, subprocess, sys, time
 from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -23,9 +23,18 @@ def main(cfg):
     folder, number = Path(hydra.runtime.output_dir), str(hydra.job.num)
     with open("started", "a") as file:
         print(number, file=file)
+    seen = {"x": cfg.x, "text": cfg.text, "pid": os.getpid(), "mode": hydra.mode.name, "num": hydra.job.num,
+            "name": hydra.job.name, "env": dict(os.environ), "argv": sys.argv[1:]}
+    (folder / "seen.json").write_text(json.dumps(seen))
+    print("job says", cfg.x, flush=True)
     if os.environ.get("FAIL") == number:
         (folder / "failure.json").write_text(json.dumps({"reason": "no luck"}))
         sys.exit(3)
+    if os.environ.get("RAISE") == number:
+        raise RuntimeError("unlucky")
+    if os.environ.get("STOP_SWEEP"):  # as somebody who stops it would
+        os.kill(os.getppid(), signal.Signals[os.environ["STOP_SWEEP"]])
+        signal.pause()
     if os.environ.get("KILL_SWEEP") == number:
         os.kill(os.getppid(), signal.SIGKILL)
     if number in (os.environ.get("KILL"), os.environ.get("KILL_SWEEP")):
@@ -38,7 +47,14 @@ def main(cfg):
     figures = {"top": cfg.x + (cfg.c == "two"), "bits": cfg.x**2 + cfg.n}
     (folder / "result.json").write_text(json.dumps({"objective": cfg.x, "summary": figures}))
 
+class Popen(subprocess.Popen):
+    def __init__(self, command, *args, **options):
+        if f"hydra.job.num={os.environ.get('CANNOT_START')}" in command:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        super().__init__(command, *args, **options)
+
 if __name__ == "__main__":
+    subprocess.Popen = Popen
     main()
 """
 CONFIG = """
@@ -48,6 +64,7 @@ defaults:
 x: 0.0
 n: 1
 c: one
+text: x
 hydra:
   sweep: {dir: sweep, subdir: "job${hydra.job.num}"}
 """
@@ -67,8 +84,15 @@ def make(folder: Path) -> Path:
 
 def sweep(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "toy.py", "-m", *arguments]
-    environment = clean_environment(PYTHONPATH=f"{PROJECT}{os.pathsep}{folder}", COLUMNS="200", **variables)
+    environment = clean_environment(PYTHONPATH=f"{PROJECT}{os.pathsep}{folder}", COLUMNS="200")
+    del environment["OMP_NUM_THREADS"]  # the launcher divides the threads among the jobs
+    environment |= variables
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def seen(folder: Path, number: int) -> dict[str, Any]:
+    """What job `number` found itself to be."""
+    return json.loads((folder / f"sweep/job{number}/seen.json").read_text())
 
 
 def started(folder: Path) -> list[int]:

@@ -6,88 +6,48 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.project import PROJECT
+from tests.support import toy_sweep
+from tests.support.toy_sweep import jobs, seen, sweep
 
-PROGRAM = """
-import json, os, signal, sys
-from pathlib import Path
-import hydra
-from hydra.core.hydra_config import HydraConfig
-
-@hydra.main(version_base="1.3", config_path="conf", config_name="toy")
-def main(cfg):
-    settings = HydraConfig.get()
-    folder = Path(settings.runtime.output_dir)
-    seen = {"a": cfg.a, "text": cfg.text, "pid": os.getpid(), "mode": settings.mode.name, "num": settings.job.num,
-            "name": settings.job.name, "env": dict(os.environ), "argv": sys.argv[1:], "output": str(settings.output_subdir)}
-    (folder / "seen.json").write_text(json.dumps(seen))
-    (folder / "result.json").write_text(json.dumps({"objective": cfg.a * 10, "summary": {"some/figure": cfg.a / 8}}))
-    print("job says", cfg.a, flush=True)
-    if cfg.a == 13:
-        raise RuntimeError("unlucky")
-    if cfg.a in (98, 99):  # as somebody who stops the sweep would
-        os.kill(os.getppid(), signal.SIGINT if cfg.a == 99 else signal.SIGTERM)
-        signal.pause()
-
-if __name__ == "__main__":
-    main()
-"""
-CONFIG = """
-defaults:
-  - override hydra/launcher: process
-  - _self_
-a: 1
-text: x
-hydra:
-  sweep: {dir: sweep, subdir: "job${hydra.job.num}"}
-"""
 SWEEPER = """
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-class Recorder(BasicSweeper):
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+
+class Recorder(Sweeper):
+    def setup(self, *, hydra_context, task_function, config):
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
     def sweep(self, arguments):
-        returns = super().sweep(arguments)
-        print("returned", [job.return_value for batch in returns for job in batch], flush=True)
+        (override,) = OverridesParser.create().parse_overrides(arguments)
+        values = override.sweep_string_iterator()
+        batches = [self.launcher.launch([[f"x={value}"]], index) for index, value in enumerate(values)]
+        print("returned", [job.return_value for batch in batches for job in batch], flush=True)
 """
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "toy.py").write_text(PROGRAM)
-    launcher = tmp_path / "conf/hydra/launcher/process.yaml"
-    launcher.parent.mkdir(parents=True)
-    launcher.write_text((PROJECT / "conf/hydra/launcher/process.yaml").read_text())
-    (tmp_path / "conf/toy.yaml").write_text(CONFIG)
-    return tmp_path
-
-
-def sweep(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    environment |= {"PYTHONPATH": f"{PROJECT}{os.pathsep}{folder}"} | variables
-    command = [sys.executable, "toy.py", "-m", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
-
-
-def seen(folder: Path, number: int) -> dict[str, Any]:
-    return json.loads((folder / f"sweep/job{number}/seen.json").read_text())
+    return toy_sweep.make(tmp_path)
 
 
 def table(done: subprocess.CompletedProcess[str]) -> list[list[str]]:
     """The cells of the table that ends a sweep, from the last line of its heading on."""
     lines = [line.split() for line in done.stdout.splitlines() if "─" not in line and line[:5] != "pwfn:"]
-    return lines[next(number for number, line in enumerate(lines) if line[:1] == ["job"] and "figure" in line) :]
+    return lines[next(number for number, line in enumerate(lines) if line[:1] == ["job"] and "top" in line) :]
 
 
 def test_each_job_has_a_process_a_folder_and_a_clean_environment(folder: Path) -> None:
-    done = sweep(folder, "a=1,2", "hydra.job.name=toys", LOCAL_RANK="1", WORLD_SIZE="2", MASTER_PORT="1", KEPT="yes")
+    done = sweep(folder, "x=1,2", "hydra.job.name=toys", LOCAL_RANK="1", WORLD_SIZE="2", MASTER_PORT="1", KEPT="yes")
     assert done.returncode == 0, done.stderr
     first, second = seen(folder, 0), seen(folder, 1)
-    assert (first["a"], second["a"]) == (1, 2)
+    assert (first["x"], second["x"]) == (1, 2)
     assert first["pid"] != second["pid"]
     assert [job["mode"] for job in (first, second)] == ["RUN", "RUN"]
     assert [job["num"] for job in (first, second)] == [0, 1]
@@ -97,8 +57,8 @@ def test_each_job_has_a_process_a_folder_and_a_clean_environment(folder: Path) -
     assert first["env"]["KEPT"] == "yes"
     assert first["env"]["PWFN_SWEEP"] == second["env"]["PWFN_SWEEP"] == f"{folder.name}/sweep"
     assert "job says 1" in done.stdout and "job says 2" in done.stdout
-    assert table(done) == [["job", "a", "figure"], ["0", "1", "0.125"], ["1", "2", "0.25"]]
-    assert done.stdout.index("job says 2") < done.stdout.index("figure")
+    assert table(done) == [["job", "x", "top", "bits"], ["0", "1", "1", "2"], ["1", "2", "2", "5"]]
+    assert done.stdout.index("job says 2") < done.stdout.index("top")
     # one tree, and nothing beside it
     assert sorted(path.name for path in (folder / "sweep").iterdir()) == sorted(
         [".lock", "job0", "job1", "jobs.csv", "jobs.json", "multirun.yaml", "sweep.json"]
@@ -107,19 +67,33 @@ def test_each_job_has_a_process_a_folder_and_a_clean_environment(folder: Path) -
 
 
 def test_a_failed_job_does_not_stop_the_others(folder: Path) -> None:
-    done = sweep(folder, "a=13,2")
+    done = sweep(folder, "x=13,2", RAISE="0")
     assert done.returncode == 1
-    assert seen(folder, 1)["a"] == 2
-    assert f"pwfn: job 0 (a=13) in {folder / 'sweep/job0'} failed: exit code 1" in done.stderr.splitlines()
+    assert seen(folder, 1)["x"] == 2
+    assert f"pwfn: job 0 (x=13) in {folder / 'sweep/job0'} failed: exit code 1" in done.stderr.splitlines()
     assert "pwfn: 1 of 2 jobs failed" in done.stderr
     assert "job 1 (" not in done.stderr
-    assert table(done)[1:] == [["1", "2", "0.25"], ["0", "13", "FAILED:", "exit", "code", "1"]]
+    assert table(done)[1:] == [["1", "2", "2", "5"], ["0", "13", "FAILED:", "exit", "code", "1"]]
     # the one traceback is that of the job itself
     assert done.stderr.count("Traceback") == done.stderr.count("RuntimeError: unlucky") <= 1
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_job_that_cannot_be_started_does_not_stop_the_others(n_jobs: int, folder: Path) -> None:
+    (folder / "sweep").mkdir()
+    (folder / "sweep/job3").touch()  # in the place of its folder
+    done = sweep(folder, "x=1,2,3,4", f"hydra.launcher.n_jobs={n_jobs}", CANNOT_START="1")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    found = {job["job"]: (job["status"], job["exit_code"], job["reason"]) for job in jobs(folder)}
+    assert found[0] == found[2] == ("done", 0, None)
+    assert found[1] == ("failed", 127, "it could not be started: [Errno 12] Cannot allocate memory")
+    assert found[3][:2] == ("failed", 127) and f"File exists: '{folder / 'sweep/job3'}'" in found[3][2]
+    assert f"pwfn: job 1 (x=2) in {folder / 'sweep/job1'} failed: {found[1][2]}" in done.stderr.splitlines()
+    assert "pwfn: 2 of 4 jobs failed" in done.stderr.splitlines()
+
+
 def test_parallel_jobs_share_the_threads(folder: Path) -> None:
-    done = sweep(folder, "a=1,2", "hydra.launcher.n_jobs=2")
+    done = sweep(folder, "x=1,2", "hydra.launcher.n_jobs=2")
     assert done.returncode == 0, done.stderr
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     assert [seen(folder, job)["env"]["OMP_NUM_THREADS"] for job in (0, 1)] == [str(max(1, cores // 2))] * 2
@@ -142,26 +116,25 @@ def test_sweeper_gets_the_objectives(folder: Path) -> None:
     (plugin / "__init__.py").write_text("")
     (plugin / "recorder.py").write_text(SWEEPER)
     option = folder / "conf/hydra/sweeper/recorder.yaml"
-    option.parent.mkdir()
-    option.write_text("_target_: hydra_plugins.recorder.recorder.Recorder\nmax_batch_size: 1\nparams: null\n")
+    option.write_text("_target_: hydra_plugins.recorder.recorder.Recorder\n")
     extra = folder / "more"
     extra.mkdir()
-    done = sweep(folder, "--config-dir", str(extra), "a=1,2", "hydra/sweeper=recorder")
+    done = sweep(folder, "--config-dir", str(extra), "x=1,2", "hydra/sweeper=recorder")
     assert done.returncode == 0, done.stderr
-    assert "returned [10, 20]" in done.stdout
+    assert "returned [1, 2]" in done.stdout
     assert len(table(done)) == 3  # one table, however many batches
     assert seen(folder, 0)["argv"][:4] == ["--config-name", "toy", "--config-dir", str(extra)]
 
 
 def test_wrong_number_of_jobs_is_refused(folder: Path) -> None:
-    done = sweep(folder, "a=1,2", "hydra.launcher.n_jobs=0")
+    done = sweep(folder, "x=1,2", "hydra.launcher.n_jobs=0")
     assert done.returncode == 1 and "hydra.launcher.n_jobs = 0: must be a whole number from 1" in done.stderr
     assert not (folder / "sweep/job0").exists()
 
 
-@pytest.mark.parametrize(("a", "codes"), [(99, (1, 130, -signal.SIGINT)), (98, (143,))], ids=["Ctrl-C", "SIGTERM"])
-def test_a_stopped_sweep_ends_its_jobs(a: int, codes: tuple[int, ...], folder: Path) -> None:
-    done = sweep(folder, f"a={a},1")
+@pytest.mark.parametrize(("signal_name", "codes"), [("SIGINT", (1, 130, -signal.SIGINT)), ("SIGTERM", (143,))])
+def test_a_stopped_sweep_ends_its_jobs(signal_name: str, codes: tuple[int, ...], folder: Path) -> None:
+    done = sweep(folder, "x=1,2", STOP_SWEEP=signal_name)
     assert done.returncode in codes
     assert not (folder / "sweep/job1").exists()  # none is started any more
     assert "not finished" in done.stdout

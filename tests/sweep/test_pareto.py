@@ -74,7 +74,7 @@ def test_what_cannot_be_searched_is_one_line(line: str) -> None:
         ("n_startup", True),
         ("seed", -1),
         ("batch_size", 0),
-        ("objectives", {"a": "maximize", "b": "minimize"}),
+        ("objectives", {"a": "upwards", "b": "minimize"}),
     ],
 )
 def test_bad_settings_are_refused(key: str, value: object) -> None:
