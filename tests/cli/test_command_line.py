@@ -74,6 +74,11 @@ def test_all_mistakes_are_listed_at_once(capsys: pytest.CaptureFixture[str]) -> 
     assert len(lines) == 4
 
 
+def test_contradictions_are_listed_beside_wrong_values(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = faults(capsys, "seed=-1", "data.batch_size=9999", "data.train_images=1000", "optimizer.lr=-1")
+    assert [line.split(" = ")[0].strip() for line in lines] == ["optimizer.lr", "seed", "data.batch_size"]
+
+
 @pytest.mark.parametrize(("flags", "key"), [([], "hydra.run.dir"), (["-m"], "hydra.sweep.dir")])
 def test_a_folder_that_cannot_be_made(
     flags: list[str], key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

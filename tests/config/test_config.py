@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
+from pwfn.clustering.rules import Greedy, Rule
 from pwfn.config.build import ConfigError, build, load
+from pwfn.config.classes import find_class, import_own_modules
 from tests.support.toy_settings import HERE, Constant, Optimizer, Scaled, Settings
 
 
@@ -84,6 +87,25 @@ def test_contradictions_of_the_whole_come_from_the_root() -> None:
     assert faults_of(node) == ["prior.scale = 2.0: must be left out with mode=alternate"]
 
 
+def test_contradictions_are_found_beside_wrong_values() -> None:
+    alternate = good() | {"prior": {"_target_": f"{HERE}.Scaled", "scale": 2}, "mode": "alternate", "seed": -1}
+    contradictions = ["seed = -1: must be an integer from 0", "prior.scale = 2.0: must be left out with mode=alternate"]
+    assert faults_of(alternate) == contradictions
+    wrong = ["optimizer.lr = -1.0: must be a number above 0"]
+    assert faults_of(alternate | {"optimizer": {"lr": -1}}) == wrong + contradictions
+    # what reads a value that is wrong, here by a property, cannot be judged
+    assert faults_of(alternate | {"optimizer": {"lr": -1}, "limit": 10**6}) == wrong + contradictions
+    assert faults_of(good() | {"limit": 10**6}) == ["limit = 1000000: must be below that of the optimizer"]
+    # a default counts as built
+    assert faults_of(good() | {"seed": -1, "optimizer": {"lr": -1}}) == [*wrong, contradictions[0]]
+
+
+def test_a_mistake_in_a_check_itself_is_not_taken_for_a_missing_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Settings, "checks", lambda self: [lambda: self.nowhere])
+    with pytest.raises(AttributeError, match="nowhere"):
+        build(Settings, good() | {"optimizer": {"lr": -1}})
+
+
 @pytest.mark.parametrize(
     ("key", "nearest"),
     [
@@ -109,6 +131,52 @@ def test_only_classes_of_the_interface_are_called(target: Any, monkeypatch: pyte
     (fault,) = faults_of(good() | {"prior": {"_target_": target, "command": "true"}})
     assert fault.startswith(f"prior._target_ = {target!r}: must be one of {HERE}.Constant, {HERE}.Scaled")
     assert called == []
+
+
+OWN_CLASS = """
+from dataclasses import dataclass
+from pathlib import Path
+from tests.support.toy_settings import Prior
+Path(__file__).with_name("imported").touch()
+@dataclass(frozen=True)
+class Mine(Prior):
+    sigma: float = 1.0
+    def start(self) -> float:
+        return self.sigma
+class Other:
+    pass
+"""
+
+
+def test_only_what_the_user_named_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "a_users_module.py").write_text(OWN_CLASS)
+    node = good() | {"prior": {"_target_": "a_users_module.Mine", "sigma": 2.0}}
+    (fault,) = faults_of(node)
+    assert fault == f"prior._target_ = 'a_users_module.Mine': must be one of {HERE}.Constant, {HERE}.Scaled"
+    assert not (tmp_path / "imported").exists()
+    found = load(Settings, OmegaConf.create(node), importable=None)
+    assert found.prior.start() == 2.0 and (tmp_path / "imported").exists()
+    assert build(Settings, node).prior == found.prior  # from now on it is one of the known
+    node["prior"]["_target_"] = "a_users_module.Other"
+    with pytest.raises(ConfigError, match=r"Other': must be one of .*; the nearest is"):
+        load(Settings, OmegaConf.create(node), importable=None)
+
+
+def test_modules_that_a_variable_names_are_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "another_users_module.py").write_text(OWN_CLASS.replace("Mine", "Another"))
+    monkeypatch.setenv("PWFN_IMPORT", "another_users_module,not_there")
+    assert import_own_modules() == [
+        "PWFN_IMPORT = 'not_there': must be a module that can be imported (No module named 'not_there')"
+    ]
+    settings = build(Settings, good() | {"prior": {"_target_": "another_users_module.Another"}})
+    assert settings.prior.start() == 1.0
+
+
+def test_a_name_of_an_earlier_version_is_understood() -> None:
+    found, _ = find_class("pwfn.rules.Greedy", [Rule], ())
+    assert found is Greedy
 
 
 def test_mistyped_target_names_the_nearest_class() -> None:

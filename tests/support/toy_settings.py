@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pwfn.errors import Fault, InvalidValueError, require
+from pwfn.errors import Check, require, require_all
 
 HERE = __name__
 
@@ -62,5 +62,25 @@ class Settings:
     second: Optimizer | None = None
 
     def __post_init__(self) -> None:
-        if self.mode == "alternate" and isinstance(self.prior, Scaled):
-            raise InvalidValueError([Fault("prior.scale", self.prior.scale, "left out with mode=alternate")])
+        require_all(self.checks())
+
+    def checks(self) -> list[Check]:
+        return [
+            lambda: ("seed", self.seed, self.seed >= 0, "an integer from 0"),
+            lambda: (
+                "prior.scale",
+                getattr(self.prior, "scale", None),
+                self.mode == "joint" or not isinstance(self.prior, Scaled),
+                "left out with mode=alternate",
+            ),
+            lambda: (
+                "limit",
+                self.limit,
+                self.limit is None or self.limit < self.limit_of_optimizer,
+                "below that of the optimizer",
+            ),
+        ]
+
+    @property
+    def limit_of_optimizer(self) -> float:
+        return 100 * self.optimizer.lr
