@@ -1,4 +1,7 @@
-"""Measure a finished run from its own saved config: `python evaluate.py run=<folder>`; the same as `pwfn evaluate`."""
+"""Measure a finished run from its own saved config, the same as `pwfn evaluate`.
+
+`python evaluate.py run=outputs/<date>/<time>`
+"""
 
 from pwfn.cli.evaluate import main
 

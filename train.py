@@ -1,4 +1,7 @@
-"""Compress a model: `python train.py experiment=smoke`, `... -m seed=0,1`, `... resume=<folder>`; same as `pwfn train`."""
+"""Compress a model, the same as `pwfn train`.
+
+`python train.py experiment=smoke`, `... -m seed=0,1`, `... resume=<folder of a run>`, `... -m resume_sweep=<folder>`
+"""
 
 from pwfn.cli.train import main
 

@@ -1,0 +1,1 @@
+"""Hold the sweeper of `sweep=pareto`."""

@@ -1,8 +1,8 @@
-"""A Hydra sweeper that searches two objectives with optuna and can be killed at any moment.
+"""Search two objectives with optuna, in a Hydra sweeper that can be killed at any moment.
 
-Hydra's own plugin for optuna is bound to optuna 2, whose storage failed with the versions pip chose beside it. Here trial
-n is job n, for ever, and the study in the sweep's folder (`study.db`) knows a trial as open until its result has been
-told.
+Hydra's own plugin for optuna is bound to optuna 2, whose storage failed with the versions pip chose beside it. Here
+trial n is always job n, and the study in the sweep's folder (`study.db`) knows a trial as open until its result has
+been told.
 
 Hydra imports this module at every start, so it imports nothing heavy.
 """
@@ -39,7 +39,7 @@ _DIRECTIONS = ("maximize", "minimize")
 
 
 class ParetoSweeper(Sweeper):
-    """Asks for `batch_size` trials at a time until there are `n_trials`; ends with the front of all that ended well."""
+    """Ask for `batch_size` trials at a time up to `n_trials`; end with the front of those that ended well."""
 
     def __init__(
         self,
@@ -66,6 +66,7 @@ class ParetoSweeper(Sweeper):
         self.rows: dict[int, Row] = {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra gives and make the launcher."""
         self.context, self.config = hydra_context, config
         self.folder = Path(str(config.hydra.sweep.dir)).absolute()
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
@@ -73,6 +74,7 @@ class ParetoSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
+        """Search; `arguments` are the overrides of the command line."""
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         lines = [f"{key}={value}" for key, value in self.params.items()]
         self.fixed, self.space = search_space(parser.parse_overrides([*lines, *arguments]))
@@ -120,7 +122,7 @@ class ParetoSweeper(Sweeper):
         return trial, suggested(trial, self.space)  # now, while the study has this trial's sampler
 
     def _sampler(self, number: int) -> Any:
-        """A random stream for each trial: a search that was killed then chooses what it would have chosen."""
+        """Return a random stream for each trial, so that a killed search chooses what it would have chosen."""
         import numpy as np
         from optuna.samplers import TPESampler
 
@@ -166,7 +168,7 @@ class ParetoSweeper(Sweeper):
 
 
 def _folder(returned: JobReturn) -> Path:
-    """Where the job is; only the process launcher says it in the first place that one would look."""
+    """Return the job's folder; only the process launcher gives it as `working_dir`."""
     runtime = returned.hydra_cfg.hydra.runtime if returned.hydra_cfg is not None else None
     return Path(str(runtime.output_dir if runtime is not None else returned.working_dir))
 

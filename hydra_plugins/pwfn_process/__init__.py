@@ -1,0 +1,1 @@
+"""Hold the launcher of `hydra/launcher=process`."""

@@ -1,4 +1,4 @@
-"""A Hydra launcher that gives every job of a sweep an operating-system process of its own.
+"""Give every job of a sweep an operating-system process of its own, in a Hydra launcher.
 
 Lightning starts the other ranks of a DDP job by running the whole command line again. Within a sweep that would be the
 whole sweep again, and the process group of one job would leak into the next. Here a job's command line is its own.
@@ -26,7 +26,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pwfn.config import program
-from pwfn.config.messages import one_line
+from pwfn.errors import one_line
 from pwfn.records import failure, files
 from pwfn.records.files import RESULT
 from pwfn.sweep import folder as sweep_folder
@@ -43,7 +43,7 @@ CANNOT_START = 127  # the exit code that a shell gives a command which it cannot
 
 
 class ProcessLauncher(Launcher):
-    """Runs the jobs of a sweep, `n_jobs` at a time, and goes on when one fails; ends with a table of all of them.
+    """Run `n_jobs` jobs at a time, go on when one fails, end with a table of all of them.
 
     With `resume` the sweep in the folder goes on: jobs that have a result are not run again.
     """
@@ -64,6 +64,8 @@ class ProcessLauncher(Launcher):
         self.context: HydraContext | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra gives."""
+        del task_function  # the jobs' own processes call it
         self.context = hydra_context
         self.config = config
         self.sweep = Path(str(config.hydra.sweep.dir)).absolute()
@@ -90,7 +92,8 @@ class ProcessLauncher(Launcher):
         return [_job_return(job, why if self.codes[job.number] else None) for job in jobs]
 
     def _job(self, number: int, overrides: list[str]) -> Job:
-        assert self.config is not None and self.context is not None  # launch has checked
+        assert self.config is not None  # launch has checked
+        assert self.context is not None
         config = self.context.config_loader.load_sweep_config(self.config, overrides)
         with open_dict(config):
             config.hydra.job.id = str(number)
@@ -99,7 +102,7 @@ class ProcessLauncher(Launcher):
         return new_job(config, number, overrides, self.sweep / str(config.hydra.sweep.subdir))
 
     def _plan(self, jobs: list[Job]) -> None:
-        """Write and show what will be done. Further batches, of a sweeper that searches, are added."""
+        """Write and print the plan; later batches of a sweeper that searches are added."""
         first = not self.launched
         if first:
             self.sweep_lock = sweep_folder.lock(self.sweep)
@@ -179,7 +182,7 @@ class ProcessLauncher(Launcher):
         self.outlook.ended(job.number, code == 0, self.work[job.number], seconds if measured else None)
 
     def _reason(self, job: Job) -> str:
-        """In one line, why a job failed; nothing of one that did not."""
+        """Return in one line why a job failed; nothing of one that did not."""
         code = self.codes.get(job.number)
         return self.not_started.get(job.number) or (reason(job.folder, code) if code else "")
 
@@ -222,7 +225,7 @@ class ProcessLauncher(Launcher):
 
 
 def _job_return(job: Job, why: SweepError | None) -> JobReturn:
-    """What a sweeper sees of a finished job; the return value is the `objective` the job wrote to its folder, if any."""
+    """Return a finished job as sweepers see it, with the `objective` that it wrote, if any."""
     config = OmegaConf.masked_copy(job.config, [str(key) for key in job.config if key != "hydra"])
     done = JobReturn(overrides=job.overrides, cfg=config, working_dir=str(job.folder))
     done.status = JobStatus.COMPLETED if why is None else JobStatus.FAILED

@@ -1,1 +1,1 @@
-"""What the programs call: train, evaluate, resume; exit codes."""
+"""Hold the entry points: `pwfn`, train.py, evaluate.py, resuming, exit codes."""

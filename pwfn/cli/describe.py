@@ -1,4 +1,4 @@
-"""`pwfn describe model.pwfn`: what an artifact holds, as JSON, read from its header alone."""
+"""Run `pwfn describe model.pwfn`: the header of an artifact as JSON."""
 
 from __future__ import annotations
 

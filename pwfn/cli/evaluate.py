@@ -1,4 +1,4 @@
-"""`evaluate.py` and `pwfn evaluate`: measure a finished run or an artifact, or write a report."""
+"""Run `evaluate.py`, `pwfn evaluate`: measure a run or an artifact, or write a report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def main() -> None:
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Do what `cfg` says, as `pwfn.cli.evaluate_task.evaluate` says."""
+    """Measure what `cfg` names, in the function of the same name in `evaluate_task`."""
     with program.whole_arguments():
         from pwfn.cli import evaluate_task  # with torch, which takes seconds
 

@@ -1,4 +1,4 @@
-"""One call of evaluate.py: measure a finished run or an artifact, print the tables, leave files and pictures."""
+"""Measure a finished run or an artifact, print the tables, write files and pictures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pwfn.monitoring.console import show
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Do what `cfg` says; a fault that only shows on the way ends the program with one line."""
+    """Measure or report as `cfg` says; end the program with one line where that fails."""
     settings = build.load(EvaluateSettings, cfg, importable=None)
     try:
         if settings.report is not None:
@@ -51,7 +51,7 @@ def report_on(folders: str | tuple[str, ...], output: str | None) -> None:
 
 
 def run(settings: EvaluateSettings, console: Console) -> Measured:
-    """Measure what the settings name; everything is printed and left in the evaluation's folder."""
+    """Measure what the settings name; print everything and write it to the evaluation's folder."""
     subject = subject_of(settings)
     analyses = chosen(settings)
     for analysis in analyses:
@@ -86,7 +86,7 @@ def run(settings: EvaluateSettings, console: Console) -> Measured:
 
 
 def _files(folder: Path) -> dict[str, int]:
-    """The files of a folder, and when each was written."""
+    """Return the files of a folder, and when each was written."""
     return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
@@ -117,9 +117,9 @@ def _class_names(subject: Subject) -> list[str]:
 
 @contextmanager
 def _progress(console: Console, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """A changing line in a terminal, and nothing anywhere else or when quiet."""
+    """Show a changing line in a terminal, nothing elsewhere or when quiet."""
     if quiet or not console.is_terminal:
-        yield lambda text: None
+        yield lambda _: None
         return
     with console.status("") as status:
         yield lambda text: status.update(text)

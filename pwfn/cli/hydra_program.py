@@ -20,7 +20,7 @@ from pwfn.config.hydra_internal import flags_of
 def prepare() -> None:
     """Make this process ready to read a configuration, and the paths of `sys.argv` absolute.
 
-    A relative `--config-path` is seen from the folder of train.py, as Hydra does it, or for `pwfn` from the working folder.
+    A relative `--config-path` is seen from the folder of train.py, as Hydra does it, of `pwfn` from the working folder.
     """
     if faults := import_own_modules():
         refuse(faults)

@@ -1,4 +1,4 @@
-"""`pwfn train|evaluate|export|describe ...`, the command that comes with the package."""
+"""Dispatch the command `pwfn train|evaluate|export|describe ...`, which comes with the package."""
 
 from __future__ import annotations
 

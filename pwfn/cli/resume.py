@@ -1,4 +1,4 @@
-"""`train.py resume=<folder>`: the run in that folder goes on, with the configuration it was started with.
+"""Resume the run in a folder with the configuration it was started with: `train.py resume=<folder>`.
 
 That configuration is in the folder. Whatever else is on the command line must agree with it, so that the command that
 started the run may be repeated with `resume=` added; only what cannot change a result may be given anew.
@@ -33,12 +33,12 @@ _ABSENT = object()
 
 
 def is_asked(argv: Sequence[str]) -> bool:
-    """Whether a command line (without the program's name) is one that resumes."""
+    """Return whether a command line (without the program) resumes a run."""
     return any(line.startswith(KEY) for line in argv)
 
 
 def resume(config_dir: Path, config_name: str, argv: Sequence[str]) -> None:
-    """Go on with the run that `argv` names, or say why not: exit code 2 for what is wrong with the command line."""
+    """Resume the run that `argv` names; exit code 2 for faults of the command line."""
     folder, cfg = resumed_config(config_dir, config_name, argv)
     if saved_run.is_finished(folder):
         print(f"pwfn: the run in {folder} is finished, there is nothing to resume")
@@ -50,7 +50,7 @@ def resume(config_dir: Path, config_name: str, argv: Sequence[str]) -> None:
 
 
 def resumed_config(config_dir: Path, config_name: str, argv: Sequence[str]) -> tuple[Path, DictConfig]:
-    """The folder of the run, and its configuration with what may change put in; ends the program if anything is wrong."""
+    """Return the run's folder and its configuration with the allowed changes; exits on faults."""
     args = parsed_flags(argv)
     folder = Path(next(line for line in reversed(args.overrides) if line.startswith(KEY)).removeprefix(KEY))
     try:
@@ -80,7 +80,7 @@ def resumed_config(config_dir: Path, config_name: str, argv: Sequence[str]) -> t
 def _asked(
     saved: DictConfig, overrides: list[Override], reader: OverrideReader
 ) -> tuple[DictConfig, list[str], set[str]]:
-    """Return `saved` with the overrides put in, what is wrong with them, and the `_target_`s that are the user's own."""
+    """Return `saved` with the overrides put in, their faults, and the `_target_`s the user named."""
     asked = deepcopy(saved)
     before = targets(OmegaConf.to_container(saved))
     groups = [o for o in overrides if reader.is_group(o)]
@@ -111,7 +111,7 @@ def _composed(reader: OverrideReader, lines: list[str]) -> dict[str, Any]:
 
 
 def _changes(before: dict[str, Any], after: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """What is not the same, each with its path; a section of another class as a whole, for its keys are others."""
+    """Yield what differs, with its path; a section of another class as a whole, for its keys differ."""
     for key, value in after.items():
         here, old = f"{path}.{key}" if path else key, before.get(key, _ABSENT)
         if isinstance(old, dict) and isinstance(value, dict) and old.get("_target_") == value.get("_target_"):
@@ -121,7 +121,7 @@ def _changes(before: dict[str, Any], after: dict[str, Any], path: str = "") -> I
 
 
 def _differences(saved: DictConfig, asked: DictConfig) -> list[str]:
-    """A line for each value that is not the run's and may not change."""
+    """Return a line for each value that is not the run's and may not change."""
     had, has = flat(OmegaConf.to_container(saved)), flat(OmegaConf.to_container(asked))
     lines = []
     for key in [*had, *(key for key in has if key not in had)]:
@@ -134,7 +134,7 @@ def _differences(saved: DictConfig, asked: DictConfig) -> list[str]:
 
 
 def _other_folder(override: Override, folder: Path) -> list[str]:
-    """A repeated command line may name the folder once more; Hydra itself has no part in a resumed run."""
+    """Report a folder other than the run's; a repeated command line may name that once more."""
     value = override.value()
     if override.key_or_group != "hydra.run.dir" or Path(str(value)).absolute() == folder.absolute():
         return []

@@ -1,4 +1,4 @@
-"""`train.py` and `pwfn train`: one run, a sweep, or going on with either."""
+"""Run `train.py`, `pwfn train`: one run, a sweep, or the rest of either."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def train(cfg: DictConfig) -> float:
-    """Do one job in this process, as `pwfn.cli.train_task.train` says."""
+    """Run one job in this process, by the function of the same name in `train_task`."""
     with program.whole_arguments():
         from pwfn.cli import train_task  # torch and Lightning are imported only once something is to be run
 

@@ -1,4 +1,4 @@
-"""What one call of train.py does: train, or give one of the two answers that need no training."""
+"""Train, inspect or dry-run one configuration; end in one line and an exit code on failure."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ SHARED_PROCESS = (
 
 
 def train(cfg: DictConfig) -> float:
-    """Do what `cfg` says in Hydra's output folder and return one figure for sweepers to look at.
+    """Run `cfg` in Hydra's output folder and return one figure for sweepers.
 
-    That is the final top1 (percent), the expected megabytes of a dry run, or the percentage an inspection found covered.
+    Returns:
+        The final top1 (percent), the expected megabytes of a dry run, or the percentage an inspection found covered.
     """
     hydra = HydraConfig.get()
     settings = build.load(TrainSettings, cfg, importable=None)
@@ -42,7 +43,7 @@ def train(cfg: DictConfig) -> float:
 
 
 def go_on(settings: TrainSettings, plain: Any, folder: Path) -> None:
-    """Resume the run in `folder`, whose configuration this is."""
+    """Resume the run in `folder`, whose settings these are."""
     from pwfn.run.start import run
 
     with ended_in_one_line(folder):
@@ -51,7 +52,7 @@ def go_on(settings: TrainSettings, plain: Any, folder: Path) -> None:
 
 @contextmanager
 def ended_in_one_line(folder: Path) -> Iterator[None]:
-    """What ends a run before its time is said in one line and by an exit code, and kept in the run's folder."""
+    """End a run that fails or is stopped with one line and an exit code; keep the reason in its folder."""
     failure.forget(folder)
     try:
         yield
@@ -108,14 +109,14 @@ def _do(settings: TrainSettings, plain: Any, folder: Path, hydra: Any) -> float:
 
 
 def _sweep(hydra: Any) -> str | None:
-    """The name of the sweep this run is a job of: from the process launcher, or from the folder under another one."""
+    """Return the sweep of this run: from the process launcher, or another launcher's folder."""
     if hydra.mode is not None and hydra.mode.name == "MULTIRUN":
         return name_of(Path(hydra.sweep.dir))
     return os.environ.get(SWEEP)
 
 
 def _refuse_shared_process(hydra: Any, processes: int) -> None:
-    """DDP starts the other ranks by repeating the whole command line: within a sweep, that is the whole sweep."""
+    """Refuse DDP in a shared process: it repeats the whole command line, here the whole sweep."""
     target = str(hydra.launcher.get("_target_", ""))
     if hydra.mode is not None and hydra.mode.name == "MULTIRUN" and processes > 1 and target.endswith(SHARED_PROCESS):
         option = hydra.runtime.choices.get("hydra/launcher")

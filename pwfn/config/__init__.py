@@ -1,4 +1,4 @@
-"""From a command line and YAML files to typed settings, every fault at once."""
+"""Turn a command line and YAML files into typed settings, or list every fault at once."""
 
 from pwfn.config.build import ConfigError
 from pwfn.config.output_folders import OwnFolder

@@ -1,7 +1,8 @@
-"""From a composed configuration to checked objects: every fault of the tree is found first, then reported at once.
+"""Build typed, checked settings from a composed configuration, or report every fault of it at once.
 
 Nothing here knows a class of this project: what is allowed is read from the constructors themselves, so a class that is
-named in the configuration needs its type hints and its own `__post_init__`, and no second description anywhere.
+named in the configuration needs its type hints and its own `__post_init__`, and no second description anywhere. A
+class whose values depend on each other has a method `checks` (pwfn.errors.Check): they are judged beside wrong values.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ T = TypeVar("T")
 
 
 class ConfigError(ValueError):
-    """Every fault of one configuration, each one line that names the key, the value and what is allowed."""
+    """Carry every fault of one configuration, each one line with key, value and what is allowed."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("; ".join(faults))
@@ -36,7 +37,7 @@ class ConfigError(ValueError):
 
 
 def refuse(faults: list[str]) -> NoReturn:
-    """Print the faults and end the program: exit code 2, as for a wrong command-line flag."""
+    """Print the faults and end the program with exit code 2, as for a wrong command-line flag."""
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     print(f"pwfn: {count} in the configuration:", *faults, sep="\n  ", file=sys.stderr)
     raise SystemExit(2)
@@ -75,8 +76,7 @@ def build(
 ) -> T:
     """Build `schema` or, where `node` has a `_target_`, that subclass of it.
 
-    Only subclasses of the annotated types are ever called, so that a configuration from elsewhere cannot run a function
-    of its choice.
+    Only subclasses of the annotated types are called, so that a configuration cannot run a function of its choice.
 
     Args:
         schema: the class to build.
@@ -100,7 +100,7 @@ def build(
 
 @dataclass(frozen=True)
 class _Unknown:
-    """A key nobody asked for; its nearest match is looked up last, when all keys of the tree are known."""
+    """Record an unknown key; its nearest match is looked up last, when all keys of the tree are known."""
 
     path: str
     value: Any
@@ -114,7 +114,7 @@ class _Unknown:
 
 
 class _Failed:
-    """What a part that has faults is built as."""
+    """Stand for a section or value that has faults."""
 
 
 @dataclass
@@ -228,7 +228,7 @@ class _Builder:
 
 
 def _unusable(node: Any, path: str, hint: Any = Any) -> list[str]:
-    """Faults of values, also inside a list or a free section, that were not given or could not be resolved."""
+    """Return the faults of values, also in a list or free section, that are missing or unresolved."""
     if isinstance(node, Broken):
         return [f"{path}: {node.reason}"]
     if isinstance(node, str) and node == MISSING:

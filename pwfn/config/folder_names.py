@@ -1,4 +1,4 @@
-"""How the folders of runs, sweeps and jobs are called."""
+"""Name the folders of runs, sweeps and jobs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _DIGEST = 8
 
 
 def moment() -> str:
-    """`<date>/<time>_<milliseconds>`, as folders are named."""
+    """Return the time as folders are named: `<date>/<time>_<milliseconds>`."""
     now = datetime.now()
     return f"{now:%Y-%m-%d/%H-%M-%S}_{now.microsecond // 1000:03d}"
 
 
 def job_folder(number: int, overrides: str) -> str:
-    """The name of a job's folder: its number and its overrides (Hydra's `override_dirname`), `3_optimizer.lr-0.01+seed-1`.
+    """Name a job's folder by its number and Hydra's `override_dirname`: `3_optimizer.lr-0.01+seed-1`.
 
     Only characters that neither a shell nor Hydra's own grammar wants quoted, so that the folder can be pasted into
     `evaluate.py run=...`. A name that is too long is cut and ends with a digest of the whole.

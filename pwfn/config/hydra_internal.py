@@ -1,4 +1,4 @@
-"""Everything used of `hydra._internal`, where Hydra 1.3 and 1.4 have no public twin."""
+"""Hold everything used of `hydra._internal`: what has no public twin in Hydra 1.3 and 1.4."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hydra.core.config_search_path import SearchPathQuery
 
 
 def parsed_flags(arguments: Sequence[str]) -> Namespace:
-    """Parse a command line without its program as `hydra.main` does; ends the program where it cannot be parsed.
+    """Parse a command line as `hydra.main` does; exit code 2 where that is impossible.
 
     `hydra.main` keeps its parser to itself, and a copy of it would not know the flags of another version.
     """
@@ -22,7 +22,7 @@ def parsed_flags(arguments: Sequence[str]) -> Namespace:
 
 
 def flags_of(arguments: Sequence[str]) -> Namespace:
-    """Do the same with a command line that may hold what Hydra does not know."""
+    """Parse the flags of a command line that may also hold flags Hydra does not know."""
     return get_args_parser().parse_known_intermixed_args(list(arguments))[0]
 
 
@@ -33,7 +33,7 @@ def only_informs(flags: Namespace) -> bool:
 
 
 def config_loader(config_dir: Path, flags: Namespace) -> ConfigLoader:
-    """Return what finds and composes the YAML files, with `--config-path` and `--config-dir` taken into account.
+    """Return the loader of the YAML files, with `--config-path` and `--config-dir` taken into account.
 
     The public `initialize_config_dir` knows one folder and no flags, and it sets a process-wide state that `hydra.main`
     then finds in use.

@@ -1,4 +1,4 @@
-"""How the faults of a configuration are worded: types in plain words, and the nearest thing that would be right."""
+"""Word the faults of a configuration: types in simple words, and the nearest valid key or option."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WORDS = {
 
 
 def describe(hint: Any) -> str:
-    """The values a type hint allows, as they are written in YAML: `tuple[float, ...]` is "a list of numbers"."""
+    """Describe a type as values are written in YAML: `tuple[float, ...]` is "a list of numbers"."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         return f"one of {', '.join(map(str, arguments))}" if len(arguments) > 1 else str(arguments[0])
@@ -40,7 +40,7 @@ def describe(hint: Any) -> str:
 
 
 def nearest(word: str, options: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The option most like `word`, or begins with it, or None. Upper and lower case count as the same."""
+    """Return the option most like `word`, or one that begins with it; case does not count."""
     by_lower = {option.lower(): option for option in options}
     beginnings = [option for option in by_lower if len(word) > 2 and option.startswith(word.lower())]
     matches = get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff) or beginnings
@@ -48,7 +48,7 @@ def nearest(word: str, options: Iterable[str], cutoff: float = 0.6) -> str | Non
 
 
 def nearest_key(path: str, known: Iterable[str]) -> str | None:
-    """The dotted key that was most likely meant: a neighbor, then the same name elsewhere, then anything alike."""
+    """Return the key most likely meant: a neighbor, the same name elsewhere, then anything alike."""
     parent, _, leaf = path.rpartition(".")
     keys = list(known)
     leaves = {key.rpartition(".")[2]: key for key in reversed(keys)}
@@ -65,5 +65,5 @@ def nearest_key(path: str, known: Iterable[str]) -> str | None:
 
 
 def also(match: str | None) -> str:
-    """How a nearest match is added to a fault."""
+    """Return the words that add a nearest match to a fault."""
     return f"; the nearest is {match}" if match is not None else ""

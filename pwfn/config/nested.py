@@ -16,13 +16,13 @@ MAX_DEPTH = 50  # far below what a configuration that is meant to be read would 
 
 @dataclass(frozen=True)
 class Broken:
-    """Stands for a value whose interpolation failed, until the builder meets it and knows its path."""
+    """Stand for a value whose interpolation failed, until the builder meets it and knows its path."""
 
     reason: str
 
 
 def resolved(node: DictConfig | ListConfig, depth: int = 0) -> Any:
-    """Nested dicts and lists with interpolations resolved one by one, so that a broken one does not hide the others."""
+    """Return nested dicts and lists; a broken interpolation becomes a `Broken` and hides no other."""
     if depth > MAX_DEPTH:
         raise RecursionError
     keys = range(len(node)) if isinstance(node, ListConfig) else list(node)

@@ -1,4 +1,4 @@
-"""Where runs and sweeps go: into folders that no two of them ever share."""
+"""Create output folders that no two runs or sweeps share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMED_BY = "hydra.job.config.override_dirname.exclude_keys"  # Hydra's: the over
 
 
 def claimed(folder: Path) -> Path:
-    """Make `folder`, or where it is there already `<folder>-2` and so on; nobody else is given the same one."""
+    """Make `folder`, or `<folder>-2` and so on where it exists; no other process gets the same one."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     for number in count(1):
         candidate = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
@@ -32,15 +32,17 @@ def claimed(folder: Path) -> Path:
 
 
 class OwnFolder(Callback):
-    """Gives a run or a sweep whose folder was not chosen on the command line one that nobody else has."""
+    """Give a run or sweep an unshared folder unless the command line chose one."""
 
     def __reduce__(self) -> tuple[Callable[[], OwnFolder], tuple[()]]:
         return _arrived, ()
 
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_run_start(self, config: DictConfig, **_kwargs: Any) -> None:
+        """Give a run its folder."""
         _claim(config, "run")
 
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_multirun_start(self, config: DictConfig, **_kwargs: Any) -> None:
+        """Give a sweep its folder, and its jobs names by the overrides that differ."""
         _claim(config, "sweep")
         same = [o.key_or_group for o in _parsed(config.hydra.overrides.task) if not o.is_sweep_override()]
         swept = [o.key_or_group for o in _parsed(config.hydra.overrides.task) if o.is_sweep_override()]
@@ -50,7 +52,7 @@ class OwnFolder(Callback):
 
 
 def _arrived() -> OwnFolder:
-    """In a process that another launcher has sent its jobs to, which train.py has not prepared."""
+    """Prepare a process to which another launcher has sent its jobs, as train.py would have."""
     resolvers.register()
     return OwnFolder()
 
@@ -66,7 +68,7 @@ def _claim(config: DictConfig, kind: str) -> None:
 
 
 def _also(config: DictConfig, line: str) -> None:
-    """Say one override more: every launcher composes its jobs' configurations anew, from the overrides."""
+    """Add an override, from which every launcher composes its jobs' configurations anew."""
     with open_dict(config.hydra.overrides):
         config.hydra.overrides.hydra.append(line)
 

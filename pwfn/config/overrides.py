@@ -1,4 +1,4 @@
-"""Single overrides of a command line: read, expanded if they are a sweep, and applied even when their key is unknown."""
+"""Parse, expand and apply single overrides of a command line, also such as have an unknown key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pwfn.errors import one_line
 
 
 class OverrideReader:
-    """Reads overrides one by one; what is wrong with an override itself goes to `faults`.
+    """Parse overrides one by one; faults of an override itself go to `faults`.
 
     `hint(group, option)` may know how an option that is not in the group is written instead, or say None.
     """
@@ -29,11 +29,11 @@ class OverrideReader:
         self.loader = loader
         self.config_name = config_name
         self.parser = OverridesParser.create(config_loader=loader)
-        self.hint = hint or (lambda group, option: None)
+        self.hint = hint or (lambda _group, _option: None)
         self.faults: list[str] = []
 
     def parse(self, line: str) -> list[Override]:
-        """The override in a list, or an empty list if it cannot be read."""
+        """Return the override in a list, or an empty list if it cannot be parsed."""
         try:
             return self.parser.parse_overrides([line])
         except HydraException as error:
@@ -42,7 +42,7 @@ class OverrideReader:
             return []
 
     def alternatives(self, override: Override, multirun: bool) -> list[Override]:
-        """The plain overrides that one stands for: several for a sweep, none where it has to be left out."""
+        """Return the single-valued overrides that one stands for: none where it has to be left out."""
         if not override.is_sweep_override():
             return self._with_known_option(override)
         if override.is_hydra_override():
@@ -55,6 +55,7 @@ class OverrideReader:
         return [right for single in swept for right in self._with_known_option(single)]
 
     def is_group(self, override: Override) -> bool:
+        """Say whether an override chooses an option of a config group."""
         return bool(self._options(override.key_or_group)) and not isinstance(override.value(), dict)
 
     def _swept(self, override: Override) -> list[Override]:
@@ -68,7 +69,7 @@ class OverrideReader:
         return [single for value in values for single in self.parse(f"{override.get_key_element()}={value}")]
 
     def _ends(self, override: Override) -> list[Override]:
-        """The values between which a search chooses: where they are right, those between them are."""
+        """Return the ends of an interval; where they are right, the values between them are."""
         interval = override.value()
         if not isinstance(interval, IntervalSweep):
             return []  # only the sweeper knows the values
@@ -83,7 +84,7 @@ class OverrideReader:
         self.faults.append(f"{key} = {value}: must be one value, or a sweep with the flag -m{as_list}")
 
     def _with_known_option(self, override: Override) -> list[Override]:
-        """The override itself or, with a fault, one with the nearest option, so that what depends on it is judged."""
+        """Return the override, or with a fault its nearest option, so that what depends on it is judged."""
         group, given = override.key_or_group, override.value()
         if override.is_hydra_override() and "/" in group and not self._options(group):
             groups = [f"hydra/{name}" for name in self.loader.get_group_options("hydra", ObjectType.GROUP)]
@@ -118,7 +119,7 @@ class OverrideReader:
 
 
 def apply(cfg: DictConfig, override: Override) -> list[str]:
-    """Apply a value override to `cfg`, unknown keys included; returns why it cannot be done, if so."""
+    """Apply a value override to `cfg`, unknown keys included; return why that is impossible, if so."""
     key, line = override.key_or_group, override.input_line
     if override.package is not None:
         return [f"{line}: there is no group {key!r}"]
@@ -145,7 +146,7 @@ def _delete(cfg: DictConfig, key: str, line: str) -> list[str]:
 
 
 def reason_of(error: BaseException) -> str:
-    """The first part of a message of Hydra or OmegaConf in one line, without its search path and inner details."""
+    """Return a message of Hydra or OmegaConf in one line, without search path and inner details."""
     text = str(error) or str(error.__cause__ or type(error).__name__)
     cause = f" ({error.__cause__})" if isinstance(error.__cause__, OmegaConfBaseException) and str(error) else ""
     return one_line(
@@ -154,5 +155,5 @@ def reason_of(error: BaseException) -> str:
 
 
 def quoted(text: str) -> str:
-    """`text` as a value of Hydra's override grammar, never read as a number, a list or an interpolation."""
+    """Quote `text` for Hydra's grammar, so that it is no number, list or interpolation."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${") + "'"

@@ -1,8 +1,8 @@
-"""The command line, checked before Hydra, data or a model is touched: every fault of every job of a sweep, at once.
+"""Check a command line before Hydra, data or a model is touched: every fault of every job.
 
 Hydra stops at the first key or option it does not know, and takes anything that has a `+` in front. So the value
-overrides are applied here one by one, wrong ones included, and the schema then judges the whole configuration. A command
-line that passes is composed once more by Hydra itself, so nothing that Hydra would refuse gets through.
+overrides are applied here one by one, wrong ones included, and the schema then judges the whole configuration. A
+command line that passes is composed once more by Hydra itself, so nothing that Hydra would refuse gets through.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MAX_JOBS = 1000  # about fifteen milliseconds each
 
 
 def preflight(schema: type[Any], config_dir: str | Path, config_name: str, argv: Sequence[str]) -> None:
-    """Return if every job that `argv` (without the program's name) asks for is right, else print why not and exit 2.
+    """Return if every job of `argv` is right, else print the faults and exit with code 2.
 
     `config_dir` and `config_name` are those given to `hydra.main`; the flags --config-path, --config-name and
     --config-dir take precedence, as they do there. A relative --config-path is seen from the folder above `config_dir`.
@@ -62,7 +62,7 @@ def preflight(schema: type[Any], config_dir: str | Path, config_name: str, argv:
 
 
 class _Jobs:
-    """Composes and judges whole configurations."""
+    """Compose and judge whole configurations."""
 
     def __init__(self, schema: type[Any], overrides: OverrideReader) -> None:
         self.schema = schema
@@ -72,7 +72,7 @@ class _Jobs:
         self.confirmed: set[tuple[str, ...]] = set()
 
     def faults(self, job: Sequence[Override], folder_key: str) -> list[str]:
-        """Every fault of one job, whose output goes below the folder that `folder_key` names."""
+        """Return every fault of one job, whose output goes below the folder that `folder_key` names."""
         structural = [o for o in job if o.is_hydra_override() or self.overrides.is_group(o)]
         groups = tuple(str(o.input_line) for o in structural)
         if groups not in self.composed:
@@ -96,7 +96,7 @@ class _Jobs:
         return loader.load_configuration(name, list(lines), mode, validate_sweep_overrides=False)
 
     def _compose_or_blame(self, lines: tuple[str, ...]) -> tuple[DictConfig | None, list[str]]:
-        """The configuration and no fault, or the one without the single override that broke it, or none at all."""
+        """Return the configuration, or one without the override that broke it and the fault, or None."""
         try:
             return self.compose(lines), []
         except COMPOSE_ERRORS as error:
@@ -111,7 +111,7 @@ class _Jobs:
         return None, [reason]
 
     def _schema_faults(self, cfg: DictConfig) -> list[str]:
-        """`cfg` as the task function would see it: without Hydra's own section, which ${hydra:...} still reaches."""
+        """Judge `cfg` without Hydra's own section, which ${hydra:...} still reaches."""
         hydra_before = HydraConfig.instance().cfg
         with open_dict(cfg):
             cfg.hydra.runtime.output_dir = os.getcwd()
@@ -129,7 +129,7 @@ class _Jobs:
 
 
 def _folder_faults(cfg: DictConfig, key: str) -> list[str]:
-    """Hydra makes the folder itself, and would show a traceback where it cannot."""
+    """Report a folder that cannot be made, for which Hydra would show a traceback."""
     try:
         folder = Path(str(OmegaConf.select(cfg, key)))
     except OmegaConfBaseException as error:
@@ -142,7 +142,7 @@ def _folder_faults(cfg: DictConfig, key: str) -> list[str]:
 
 
 def _command_line_faults(lines: list[str], multirun: bool, overrides: OverrideReader, jobs: _Jobs) -> list[str]:
-    """Every fault of a command line: those of the overrides themselves first, then those of the jobs they make."""
+    """Return every fault of a command line: of its overrides first, then of the jobs they make."""
     parsed = [o for line in lines for o in overrides.parse(line)]
     multirun, searches, params = _sweep_settings(parsed, multirun, jobs)
     if searches and not multirun and not any(o.key_or_group == "hydra.mode" for o in parsed):  # a job says RUN
@@ -162,7 +162,7 @@ def _command_line_faults(lines: list[str], multirun: bool, overrides: OverrideRe
 
 
 def _sweep_settings(parsed: list[Override], multirun: bool, jobs: _Jobs) -> tuple[bool, bool, list[str]]:
-    """Whether this is a sweep, whether its sweeper searches, and the overrides that the sweeper's configuration adds."""
+    """Return whether this is a sweep, whether it searches, and the overrides its sweeper adds."""
     settings = [
         o for o in parsed if not o.is_sweep_override() and (o.is_hydra_override() or jobs.overrides.is_group(o))
     ]
@@ -179,7 +179,7 @@ def _sweep_settings(parsed: list[Override], multirun: bool, jobs: _Jobs) -> tupl
 
 
 def _missing_plugins(hydra: DictConfig) -> list[str]:
-    """An option may be of a plugin that is an extra; Hydra would show a traceback."""
+    """Report an option of a plugin that is not installed, for which Hydra would show a traceback."""
     lines = []
     for role in ("launcher", "sweeper"):
         package = ".".join(str(hydra[role]._target_).split(".")[:2])
@@ -190,7 +190,7 @@ def _missing_plugins(hydra: DictConfig) -> list[str]:
 
 
 def _combinations(choices: list[list[Override]]) -> list[tuple[Override, ...]]:
-    """The jobs of a sweep; of a huge one, each value once with the first values of the others, which is said aloud."""
+    """Return the jobs of a sweep; of a huge one each value once with the first values of the others."""
     number = prod(map(len, choices))
     if number <= MAX_JOBS:
         return list(product(*choices))

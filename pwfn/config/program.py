@@ -79,6 +79,6 @@ def _subcommands() -> list[str]:
 
 
 def _main_spec() -> str | None:
-    """The module that `python -m` was given."""
+    """Return the module that `python -m` was given."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return None if spec is None else str(spec.name)

@@ -1,4 +1,4 @@
-"""The functions that the YAML files of `conf/` may call: `${small_patch:...}`, `${moment:}`, `${job_folder:...}`."""
+"""Define the functions that conf/ calls: `${small_patch:...}`, `${moment:}`, `${job_folder:...}`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TOKENS = 7  # at least so many tokens a side, half of what DeiT has at 224 pixel
 
 
 def small_patch(image_size: int | None) -> int | None:
-    """Side of a transformer's patches, in pixels, for small images; None = the model's own.
+    """Return the side of a transformer's patches in pixels, for small images; None = the model's own.
 
     The largest divisor of `image_size` that leaves at least 7 tokens a side: 4 for 28 and 32 pixels, 8 for 64.
     """
@@ -23,6 +23,7 @@ def small_patch(image_size: int | None) -> int | None:
 
 
 def register() -> None:
+    """Register the functions with OmegaConf, again if they are there."""
     OmegaConf.register_new_resolver("small_patch", small_patch, replace=True)
     OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
     OmegaConf.register_new_resolver("moment", moment, replace=True, use_cache=True)

@@ -1,4 +1,4 @@
-"""What must not be read by whoever sees a run: texts under keys like `api_key` or `token` become `***`."""
+"""Replace secrets by `***`: texts under keys like `api_key` or `token`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _GIVEN = re.compile(rf"""((?:^|[^a-z0-9]){_NAMES}\s*[=:]\s*)('[^']*'|"[^"]*"|[^\
 
 
 def without_secrets(config: Any) -> Any:
-    """A copy of a plain nested config in which `***` stands for every text under such a key."""
+    """Return a copy of a nested config in which `***` stands for every text under such a key."""
     if isinstance(config, Mapping):
         return {
             key: "***" if isinstance(value, str) and value and _SECRET.search(str(key)) else without_secrets(value)
@@ -24,5 +24,5 @@ def without_secrets(config: Any) -> Any:
 
 
 def without_given_secrets(line: str) -> str:
-    """The same for an override or a word of a command line: `model.args.token=***`."""
+    """Do the same with an override or a word of a command line: `model.args.token=***`."""
     return _GIVEN.sub(r"\1***", line)

@@ -1,4 +1,4 @@
-"""What a sweep keeps in its folder beside its jobs: the plan, written before the first job starts, and the lock.
+"""Keep a sweep's plan, written before its first job starts, and its lock.
 
 `sweep.json` is all that is needed to go on with a sweep that was ended, by whatever. Whoever works in the folder holds
 the lock `.lock`, and so does each of its jobs: a job that outlives a killed sweep keeps a second one away.
@@ -30,16 +30,16 @@ _KEYS = {"version": int, "arguments": list, "folder": str, "started": str, "jobs
 
 
 class SweepError(CompactHydraException):
-    """Ends a sweep or a search, exit code 1, with one line; compact, so that Hydra prints it and no traceback."""
+    """End a sweep or search with exit code 1 and one line, which Hydra prints without a traceback."""
 
 
 def name_of(sweep: Path) -> str:
-    """A sweep's name, the group of its runs: its folder's, with that of the day it is in."""
+    """Return a sweep's name, the group of its runs: its folder's, with that of the day it is in."""
     return "/".join(sweep.absolute().parts[-2:])
 
 
 def read_plan(sweep: Path) -> dict[str, Any]:
-    """The plan of the sweep in folder `sweep`; SweepError says why there is none."""
+    """Read the plan of the sweep in folder `sweep`; SweepError says why there is none."""
     path = sweep / PLAN
     try:
         plan = json.loads(path.read_text(encoding="utf-8"))
@@ -55,7 +55,7 @@ def read_plan(sweep: Path) -> dict[str, Any]:
 
 
 def write_plan(sweep: Path, jobs: Sequence[Job], work: Mapping[int, Any], earlier: dict[str, Any] | None) -> None:
-    """Save what is to be done; `work` is what each job is expected to take, `earlier` the plan that is gone on with."""
+    """Save the plan: `work` is what each job is expected to take, `earlier` the plan that is resumed."""
     rows = {row["job"]: row for row in earlier["jobs"]} if earlier else {}
     for job in jobs:
         folder = os.path.relpath(job.folder, sweep)
@@ -72,7 +72,7 @@ def write_plan(sweep: Path, jobs: Sequence[Job], work: Mapping[int, Any], earlie
 
 
 def refuse_other_plan(plan: dict[str, Any], jobs: Sequence[Job]) -> None:
-    """Raise SweepError where a job that is to be gone on with is no longer the one that was begun."""
+    """Raise SweepError where a job to be resumed has other overrides than when it was planned."""
     planned = {row["job"]: row["overrides"] for row in plan["jobs"]}
     for job in jobs:
         if planned.get(job.number, job.overrides) != job.overrides:
@@ -84,7 +84,7 @@ def refuse_other_plan(plan: dict[str, Any], jobs: Sequence[Job]) -> None:
 
 
 def lock(sweep: Path) -> int:
-    """Be the only one that works in folder `sweep`; the descriptor holds the lock, here and in all who inherit it."""
+    """Lock folder `sweep` for this process and all who inherit the returned descriptor."""
     import fcntl  # not on Windows, where Hydra would complain of this module at every start
 
     sweep.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def lock(sweep: Path) -> int:
 
 
 def _lives(owner: list[str]) -> bool:
-    """Whether the process that took the lock can be seen to live; on another machine nothing can be seen."""
+    """Return whether the owner of the lock is known to live; not known of another machine."""
     if len(owner) != 2 or owner[0] != socket.gethostname() or not owner[1].isdigit():
         return False
     try:

@@ -1,4 +1,4 @@
-"""The picture of a search: every trial a dot, the front a line."""
+"""Draw a search: every trial a dot, the Pareto front a line."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ _TITLES = {"clustered/top1": "Top-1 accuracy on the test split, %", "entropy_bit
 def draw_front(
     points: Mapping[int, tuple[float, float]], front: Sequence[int], names: tuple[str, str], path: Path
 ) -> None:
-    """`points` are the two objectives of each trial by its number, the first upwards; `front` are the best of them."""
+    """Draw the two objectives of each trial by its number, the first upwards, and the `front`."""
     save(front_figure(points, front, names), path)
 
 
 def front_figure(points: Mapping[int, tuple[float, float]], front: Sequence[int], names: tuple[str, str]) -> Figure:
+    """Return the figure; `names` are those of the two objectives."""
     figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
     axes = figure.subplots()
     others = [points[number] for number in points if number not in front]

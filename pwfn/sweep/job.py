@@ -1,4 +1,4 @@
-"""One job of a sweep as a command line of its own: a new run, or one that goes on."""
+"""Describe one job of a sweep as a command line of its own: a new run, or one that is resumed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RANK_VARIABLES = (
 
 
 class Job(NamedTuple):
-    """Composed, but not started. `command` is that of a new run."""
+    """Hold a composed job that is not started; `command` is that of a new run."""
 
     number: int
     overrides: list[str]
@@ -53,7 +53,7 @@ class Job(NamedTuple):
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that the configuration sets, and those that a job needs which goes on."""
+        """Return the variables that the configuration sets, and those that a resumed job needs."""
         settings = OmegaConf.masked_copy(self.config, [str(key) for key in self.config if key != "hydra"])
         named = {name.rpartition(".")[0] for name in targets(OmegaConf.to_container(settings))}
         own = sorted(module for module in named if not module.startswith("pwfn."))
@@ -65,12 +65,12 @@ class Job(NamedTuple):
 
     @property
     def finished(self) -> bool:
-        """Whether the job has said its result, as it does when nothing but its report is left to do."""
+        """Return whether the job wrote its result, after which nothing but its report is left to do."""
         return (self.folder / RESULT).is_file()
 
     @property
     def begun(self) -> bool:
-        """Whether it left a checkpoint from which it can go on."""
+        """Return whether it left a checkpoint from which it can be resumed."""
         if not (self.folder / "config.yaml").is_file():
             return False
         from pwfn.checkpoint import files  # imports torch
@@ -78,11 +78,12 @@ class Job(NamedTuple):
         return bool(files.files(self.folder))
 
     def command_to_go_on(self) -> list[str]:
+        """Return the command line that resumes the job."""
         return [*program.command(), *_conf(self.config), f"resume={self.folder}"]
 
 
 def new_job(config: DictConfig, number: int, overrides: list[str], folder: Path) -> Job:
-    """`config` is the job's own, `overrides` are those that make it so."""
+    """Return the job of a composed `config`; `overrides` are those that make it so."""
     task = list(filter_overrides(overrides))
     # no shell sees the command, so only Hydra's own quoting is needed
     settings = [line for line in config.hydra.overrides.hydra if not _is_sweep_setting(line)]
@@ -101,7 +102,7 @@ def environment_of_jobs(n_jobs: int) -> dict[str, str]:
 
 
 def reason(folder: Path, code: int) -> str:
-    """In one line, why a job ended with an exit code other than 0."""
+    """Return in one line why a job ended with an exit code other than 0."""
     told = failure.read(folder)
     if told is not None and code > 0:
         return told
@@ -115,7 +116,7 @@ def reason(folder: Path, code: int) -> str:
 
 
 def _conf(config: DictConfig) -> list[str]:
-    """The flags that say where the configuration is."""
+    """Return the flags that tell where the configuration is."""
     given = flags_of(sys.argv[1:])
     flags = [("--config-name", config.hydra.job.config_name)]
     flags += [("--config-path", given.config_path), ("--config-dir", given.config_dir)]

@@ -1,4 +1,4 @@
-"""What a sweep says before and between its jobs: the plan, and how long the rest may take."""
+"""Print a sweep's plan, and the expected time of what is left."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN = 40  # jobs of a plan; the file has them all
 
 
 def expected(config: DictConfig) -> dict[str, Any]:
-    """The work of one job, as far as it can be told from its configuration; an empty dict where there is none."""
+    """Return the expected work of one job; an empty dict where the configuration does not tell."""
     if "schedule" not in config:  # not one of train.py, whose settings are not needed then
         return {}
     from pwfn.run.workload import of_config  # imports torch
@@ -28,7 +28,7 @@ def expected(config: DictConfig) -> dict[str, Any]:
 
 
 def print_plan(sweep: Path, jobs: Sequence[Job], work: Mapping[int, dict[str, Any]], n_jobs: int, done: int) -> None:
-    """All jobs with what tells them apart and what they will take."""
+    """Print all jobs with what distinguishes them and what they will take."""
     columns = [
         name for name in ("rounds", "epochs", "steps") if any(one.get(name) is not None for one in work.values())
     ]
@@ -52,7 +52,7 @@ def print_plan(sweep: Path, jobs: Sequence[Job], work: Mapping[int, dict[str, An
 
 
 class Outlook:
-    """Counts jobs down; says how long the rest may take once a job has been measured from its start to its end."""
+    """Count jobs down and estimate the time of the rest once one was measured from start to end."""
 
     def __init__(self, n_jobs: int) -> None:
         self.n_jobs = n_jobs
@@ -61,10 +61,11 @@ class Outlook:
         self.done = self.failed = 0
 
     def add(self, work: Sequence[dict[str, Any]]) -> None:
+        """Add the work of jobs that are to be run."""
         self.left += work
 
     def ended(self, number: int, well: bool, work: dict[str, Any], seconds: float | None) -> None:
-        """Count one job that has ended, `seconds` None if its time is no measure, and say so."""
+        """Count one ended job and print the rest; `seconds` is None if its time is no measure."""
         self.left.remove(work)
         self.done, self.failed = self.done + well, self.failed + (not well)
         if seconds is not None:
@@ -75,14 +76,14 @@ class Outlook:
         failed = f", {self.failed} failed" if self.failed else ""
         left = self.seconds_left()
         about = f", about {clock(left)} if they take as long" if left is not None else ""
-        said = f"job {number} {'done' if well else 'failed'}{took}; {self.done} done{failed}, {len(self.left)} to go{about}"
-        print(f"pwfn: {said}", flush=True)
+        ended = f"job {number} {'done' if well else 'failed'}{took}"
+        print(f"pwfn: {ended}; {self.done} done{failed}, {len(self.left)} to go{about}", flush=True)
 
     def seconds_left(self) -> float | None:
-        """By the training steps where they are known of all, else by the number of jobs; None before any measure."""
+        """Estimate by training steps where all are known, else by jobs; None before any measure."""
         if not self.measured:
             return None
         counted = all(one.get("steps") for one in [*self.left, *(work for _, work in self.measured)])
-        unit = [work["steps"] if counted else 1 for _, work in self.measured]
+        sizes = [work["steps"] if counted else 1 for _, work in self.measured]
         rest = sum(one["steps"] if counted else 1 for one in self.left)
-        return sum(seconds for seconds, _ in self.measured) / sum(unit) * rest / min(self.n_jobs, len(self.left))
+        return sum(seconds for seconds, _ in self.measured) / sum(sizes) * rest / min(self.n_jobs, len(self.left))

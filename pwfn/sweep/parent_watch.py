@@ -1,4 +1,4 @@
-"""A job of a sweep whose launcher was killed stops as it would on SIGTERM: it saves, and can be gone on with."""
+"""Stop a job whose launcher was killed as on SIGTERM: it saves and can be resumed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PARENT = "PWFN_SWEEP_PARENT"  # the descriptor of a pipe of which only the launc
 
 @contextmanager
 def parent_pipe() -> Iterator[int]:
-    """In the launcher: the descriptor for its jobs, of a pipe of which this process alone holds the other end."""
+    """Open a pipe of which only the launcher holds the other end; yield the jobs' descriptor."""
     reading, writing = os.pipe()
     try:
         yield reading
@@ -23,7 +23,7 @@ def parent_pipe() -> Iterator[int]:
 
 
 def stop_with_parent() -> None:
-    """Begin to watch the launcher, where there is one; in the main process only, ranks are stopped by rank 0."""
+    """Watch the launcher, where there is one; in the main process only, rank 0 stops the others."""
     descriptor = os.environ.pop(PARENT, None)  # to a process started from here the number would mean something else
     if descriptor is not None:
         Thread(target=_wait, args=(int(descriptor),), name="parent of this job", daemon=True).start()
@@ -42,7 +42,7 @@ def _wait(descriptor: int) -> None:
 def sigterm_as_exit() -> Iterator[None]:
     """Raise SystemExit on SIGTERM, which would else end this process at once and leave its jobs running."""
 
-    def leave(number: int, frame: object) -> None:
+    def leave(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
 
     if current_thread() is not main_thread():  # signals are the main thread's

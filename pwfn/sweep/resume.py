@@ -1,4 +1,4 @@
-"""`train.py -m resume_sweep=<folder>`: the sweep in that folder goes on, as it was planned.
+"""Resume the sweep in a folder as it was planned: `train.py -m resume_sweep=<folder>`.
 
 Its command line is in the folder. It is simply given again, with the word that jobs which have a result are not run
 again and that those which left a checkpoint go on from it.
@@ -20,12 +20,12 @@ MAY_CHANGE = ("hydra.launcher.n_jobs=",)
 
 
 def is_asked(argv: Sequence[str]) -> bool:
-    """Whether a command line (without the program's name) is one that goes on with a sweep."""
+    """Return whether a command line (without the program) resumes a sweep."""
     return any(line.startswith(KEY) for line in argv)
 
 
 def resumed_arguments(argv: Sequence[str]) -> list[str]:
-    """The command line to go on with, in the folder the sweep was started in, which becomes the working directory.
+    """Return the sweep's command line to resume it; change to the folder it was started in.
 
     Ends the program with a line if `argv` or the folder does not allow it.
     """

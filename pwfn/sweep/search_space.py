@@ -1,4 +1,4 @@
-"""What a search may choose: Hydra's sweep words as optuna's distributions, and a trial's choice as overrides."""
+"""Turn Hydra's sweep words into optuna's distributions, and a trial's choice into overrides."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ _DIGITS = 4  # of a number that was drawn: enough for any hyperparameter, and a 
 
 
 class Choice(NamedTuple):
+    """One of several values."""
+
     options: list[str]
 
     def suggest(self, trial: Trial, key: str) -> str:
+        """Return what optuna chooses, as the value of an override."""
         return str(trial.suggest_categorical(key, self.options))
 
     def __str__(self) -> str:
@@ -25,12 +28,15 @@ class Choice(NamedTuple):
 
 
 class Whole(NamedTuple):
+    """A whole number from `low` to `high`, both included."""
+
     low: int
     high: int
     step: int
     log: bool
 
     def suggest(self, trial: Trial, key: str) -> str:
+        """Return what optuna chooses, as the value of an override."""
         return str(trial.suggest_int(key, self.low, self.high, step=self.step, log=self.log))
 
     def __str__(self) -> str:
@@ -38,11 +44,14 @@ class Whole(NamedTuple):
 
 
 class Real(NamedTuple):
+    """A number from `low` to `high`, evenly over its logarithm with `log`."""
+
     low: float
     high: float
     log: bool
 
     def suggest(self, trial: Trial, key: str) -> str:
+        """Return what optuna chooses, rounded to four digits, as the value of an override."""
         drawn = float(f"{trial.suggest_float(key, self.low, self.high, log=self.log):.{_DIGITS}g}")
         return repr(min(max(drawn, self.low), self.high))
 
@@ -54,14 +63,14 @@ Dimension = Choice | Whole | Real
 
 
 def search_space(overrides: Sequence[Override]) -> tuple[list[str], dict[str, Dimension]]:
-    """The overrides that all trials share, and what is searched; a later override of a key replaces an earlier one."""
+    """Return the overrides of all trials and the searched ones; the last override of a key counts."""
     latest = {override.get_key_element(): override for override in overrides}
     fixed = [f"{key}={o.get_value_element_as_str()}" for key, o in latest.items() if not o.is_sweep_override()]
     return fixed, {key: _dimension(key, o) for key, o in latest.items() if o.is_sweep_override()}
 
 
 def suggested(trial: Trial, space: Mapping[str, Dimension]) -> list[str]:
-    """The overrides of one trial. What it was given before the search was killed, it is given again."""
+    """Return one trial's overrides; it gets again what it got before the search was killed."""
     return [f"{key}={dimension.suggest(trial, key)}" for key, dimension in space.items()]
 
 

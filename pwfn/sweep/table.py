@@ -1,4 +1,4 @@
-"""The table that ends a sweep: a row for every job, with what it was asked and what it said in its result.json."""
+"""Build the table that ends a sweep: a row for every job, its overrides and its result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CSV = ("job", "status", "reason", "exit_code", "seconds", "folder")
 
 
 class Row(NamedTuple):
-    """One job of a sweep; `code` is its exit code, None if it did not end; `seconds` what it took since it last began."""
+    """Hold one job: `code` is its exit code or None if it did not end, `seconds` its last duration."""
 
     number: int
     overrides: list[str]
@@ -34,20 +34,21 @@ class Row(NamedTuple):
 
     @property
     def status(self) -> str:
+        """Return done, failed, interrupted or not finished."""
         if self.code is None:
             return "not finished"
         return "done" if self.code == 0 else "interrupted" if self.code in STOPPED else "failed"
 
     @property
     def outcome(self) -> str:
-        """What the figures cannot say: nothing if the job ended well."""
+        """Return what the figures do not tell; nothing if the job ended well."""
         if self.code is None or self.code == 0:
             return "" if self.code == 0 else self.status
         return f"{self.status.upper()}: {self.reason or f'exit code {self.code}'}"
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """`objective` and `summary` of a job: what it wrote, or an empty dict if it wrote nothing that can be read."""
+    """Read `objective` and `summary` of a job; an empty dict if it wrote none that can be read."""
     try:
         result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -56,7 +57,7 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 
 def in_order(rows: Sequence[Row]) -> list[Row]:
-    """The best first: by accuracy, then by entropy. Without accuracy (dry runs) by number; what did not end, last."""
+    """Sort by accuracy, then entropy; jobs without accuracy by number; those that did not end last."""
 
     def place(row: Row) -> tuple[float, ...]:
         found = figures(row)
@@ -69,7 +70,7 @@ def in_order(rows: Sequence[Row]) -> list[Row]:
 
 
 def sweep_table(rows: Sequence[Row]) -> Table:
-    """Overrides that differ between the jobs, then the figures of their summaries, a column each; the best job first."""
+    """Return a table of the differing overrides and the figures, a column each; the best job first."""
     rows = in_order(rows)
     keys, asked = differing([row.overrides for row in rows])
     found = [figures(row) for row in rows]
@@ -85,6 +86,7 @@ def sweep_table(rows: Sequence[Row]) -> Table:
 
 
 def print_table(rows: Sequence[Row]) -> None:
+    """Print the table, after an empty line."""
     table = sweep_table(rows)
     console = full_width(table)
     console.print()
@@ -92,7 +94,7 @@ def print_table(rows: Sequence[Row]) -> None:
 
 
 def write_table(sweep: Path, rows: Sequence[Row], file: str = JOBS) -> None:
-    """The same as `file` in folder `sweep`, JSON and CSV, whole at any moment, of unfinished jobs as well."""
+    """Write the table to `file`, JSON and CSV, whole at any moment, with unfinished jobs."""
     before = _seconds_before(sweep)
     entries = [_entry(row, sweep, before.get(row.number)) for row in in_order(rows)]
     write_text(sweep / file, json.dumps(entries, indent=1) + "\n")
@@ -108,20 +110,20 @@ def write_table(sweep: Path, rows: Sequence[Row], file: str = JOBS) -> None:
 
 
 def figures(row: Row) -> dict[str, int | float]:
-    """The numbers of a finished job's summary."""
+    """Return the numbers of a finished job's summary."""
     summary = read_result(row.folder).get("summary") if row.code == 0 else None
     found = summary.items() if isinstance(summary, dict) else ()
     return {str(name): value for name, value in found if isinstance(value, int | float)}
 
 
 def differing(jobs: Sequence[Sequence[str]]) -> tuple[list[str], list[dict[str, str]]]:
-    """The keys whose values differ between the overrides of jobs, and the overrides of each job by their keys."""
+    """Return the keys that differ between the jobs, and each job's overrides by their keys."""
     asked = [dict(_key_and_value(line) for line in lines) for lines in jobs]
     return [key for key in _all_keys(asked) if len({job.get(key) for job in asked}) > 1], asked
 
 
 def new_table(keys: Sequence[str], names: Sequence[str]) -> Table:
-    """An empty table of jobs: number, a column for each override of `keys`, one for each figure of `names`."""
+    """Return an empty table: job number, a column for each override of `keys` and figure of `names`."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -136,14 +138,14 @@ def new_table(keys: Sequence[str], names: Sequence[str]) -> Table:
 
 
 def add_row(table: Table, cells: Sequence[str], style: str = "") -> None:
-    """What users and errors say is text, also in square brackets, which rich would take for markup."""
+    """Add a row of text; rich would take square brackets for markup."""
     from rich.text import Text
 
     table.add_row(*map(Text, cells), style=style)
 
 
 def full_width(table: Table) -> Console:
-    """Where to print it; a file or pipe gets its full width, whatever rich guesses, a narrow terminal a folded one."""
+    """Return a console that gives files and pipes the table's full width, a narrow terminal its own."""
     from rich.console import Console
 
     console = Console()
@@ -167,7 +169,7 @@ def _entry(row: Row, sweep: Path, seconds_before: float | None) -> dict[str, Any
 
 
 def _seconds_before(sweep: Path) -> dict[int, float | None]:
-    """What the jobs took that were not run this time."""
+    """Return the seconds of the jobs that did not run this time."""
     try:
         entries = json.loads((sweep / JOBS).read_text(encoding="utf-8"))
         return {entry["job"]: entry["seconds"] for entry in entries}
@@ -176,7 +178,7 @@ def _seconds_before(sweep: Path) -> dict[int, float | None]:
 
 
 def _all_keys(dicts: Sequence[dict[str, Any]]) -> list[str]:
-    """All keys, in the order in which they are first met."""
+    """Return all keys in the order in which they are first met."""
     return list(dict.fromkeys(key for one in dicts for key in one))
 
 
@@ -186,7 +188,7 @@ def _key_and_value(line: str) -> tuple[str, str]:
 
 
 def _broken(key: str) -> str:
-    """A heading as narrow as its longest word."""
+    """Break a heading to the width of its longest word."""
     return key.replace(".", ".\n").replace("/", "/\n").replace("_", "\n")
 
 

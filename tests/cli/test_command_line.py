@@ -86,12 +86,14 @@ def test_a_folder_that_cannot_be_made(
     file = tmp_path / "file"
     file.touch()
     (line,) = faults(capsys, *flags, f"{key}={file}/deeper/run")
-    assert line.strip().startswith(f"{key} = '{file}/deeper/run': must be a folder") and f"{file} is not" in line
+    assert line.strip().startswith(f"{key} = '{file}/deeper/run': must be a folder")
+    assert f"{file} is not" in line
 
 
 def test_dry_run_and_inspect_are_one_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
     (line,) = faults(capsys, "dry_run=true", "inspect=true")
-    assert "inspect = True" in line and "dry_run" in line
+    assert "inspect = True" in line
+    assert "dry_run" in line
 
 
 @pytest.mark.slow
@@ -251,4 +253,5 @@ def test_what_only_the_run_finds_out_is_one_line_too(
 ) -> None:
     done = program(tmp_path, "train.py", *SMALL, override)
     assert done.returncode == 1
-    assert line in done.stderr and "Traceback" not in done.stderr
+    assert line in done.stderr
+    assert "Traceback" not in done.stderr

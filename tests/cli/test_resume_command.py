@@ -36,7 +36,8 @@ def refused(capsys: pytest.CaptureFixture[str], folder: Path, *overrides: str) -
 
 
 def test_only_a_command_line_with_resume_resumes() -> None:
-    assert is_asked(["seed=1", "resume=outputs/x"]) and not is_asked(["name=resume", "seed=1"])
+    assert is_asked(["seed=1", "resume=outputs/x"])
+    assert not is_asked(["name=resume", "seed=1"])
 
 
 def test_the_configuration_is_the_runs_own(folder: Path) -> None:
@@ -54,7 +55,8 @@ def test_what_cannot_change_a_result_may_change(folder: Path) -> None:
     assert (cfg["trainer"]["devices"], cfg["trainer"]["strategy"]) == (2, "ddp")
     assert cfg["logger"] == {"_target_": "pwfn.monitoring.Csv"}
     assert (cfg["data"]["num_workers"], cfg["quiet"], cfg["checkpoint"]["every_steps"]) == (2, False, 7)
-    assert cfg["data"]["train_size"] == 64 and cfg["schedule"]["fractions"] == [0.6, 1.0]
+    assert cfg["data"]["train_size"] == 64
+    assert cfg["schedule"]["fractions"] == [0.6, 1.0]
 
 
 def test_every_difference_is_refused_with_its_key_at_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +65,8 @@ def test_every_difference_is_refused_with_its_key_at_once(folder: Path, capsys: 
     assert "seed = 1: must be 0, as in the run that is resumed" in lines
     assert "schedule.fractions = [1.0]: must be [0.6, 1.0], as in the run that is resumed" in lines
     assert "optimizer._target_ = 'pwfn.training.Adam': must be 'pwfn.training.SGD'" in said
-    assert "optimizer.momentum is left out" in said and "num_workers" not in said
+    assert "optimizer.momentum is left out" in said
+    assert "num_workers" not in said
 
 
 def test_a_preset_must_agree_as_well(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,7 +91,8 @@ def test_other_faults(folder: Path, capsys: pytest.CaptureFixture[str], override
 
 def test_a_folder_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (line,) = refused(capsys, tmp_path)
-    assert line.startswith(f"resume = '{tmp_path}': must be the folder of a run") and "config.yaml" in line
+    assert line.startswith(f"resume = '{tmp_path}': must be the folder of a run")
+    assert "config.yaml" in line
 
 
 def test_a_finished_run_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

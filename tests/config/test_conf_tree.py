@@ -111,9 +111,11 @@ def test_every_option_builds(
     if group == "model":
         with torch.device("meta"):
             network = built.build(num_classes=7, in_chans=3, load_weights=False)
-        assert network.num_classes == 7 and all(p.is_meta for p in network.parameters())
+        assert network.num_classes == 7
+        assert all(p.is_meta for p in network.parameters())
     if group == "data":
-        assert built.channels in (1, 3) and built.num_classes >= 2
+        assert built.channels in (1, 3)
+        assert built.num_classes >= 2
 
 
 def real_name(target: str) -> str:
@@ -124,14 +126,16 @@ def real_name(target: str) -> str:
 
 def test_evaluate_builds(composed: Compose) -> None:
     settings = build.load(EvaluateSettings, composed("run=somewhere", name="evaluate"))
-    assert settings.run == "somewhere" and settings.samples == 20
+    assert settings.run == "somewhere"
+    assert settings.samples == 20
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONF)))
 def test_every_value_is_explained(path: Path) -> None:
     """A comment in the value's line, or in the lines above it; the file itself says first what it is for."""
     lines = path.read_text().splitlines()
-    assert lines[0].startswith("#") and len(lines[0]) > 15, "no heading"
+    assert lines[0].startswith("#"), "no heading"
+    assert len(lines[0]) > 15
     bare = []
     structural = ("_target_", "defaults:", "- override", "- _self_", "hydra:")
     in_hydra = in_experiment = False

@@ -37,15 +37,18 @@ def test_a_job_is_called_by_its_overrides(overrides: str, name: str) -> None:
 @given(st.integers(0, 10**6), st.text(max_size=300))
 def test_any_name_is_safe_for_shells_file_systems_and_hydra(number: int, overrides: str) -> None:
     name = job_folder(number, overrides)
-    assert re.fullmatch(r"\d+(_[A-Za-z0-9_.+-]+)?", name) and len(name) <= LONGEST
+    assert re.fullmatch(r"\d+(_[A-Za-z0-9_.+-]+)?", name)
+    assert len(name) <= LONGEST
     assert name.partition("_")[0] == str(number)  # so no two jobs of a sweep can meet
     override = OverridesParser.create().parse_override(f"run=multirun/a/{name}")
-    assert override.value() == f"multirun/a/{name}" and not override.is_sweep_override()
+    assert override.value() == f"multirun/a/{name}"
+    assert not override.is_sweep_override()
 
 
 def test_long_names_that_begin_alike_stay_apart() -> None:
     one, other = (job_folder(0, "name=" + "x" * 400 + end) for end in "ab")
-    assert one != other and len(one) == len(other) == LONGEST
+    assert one != other
+    assert len(one) == len(other) == LONGEST
 
 
 def test_a_moment_is_a_day_and_a_time_to_the_millisecond() -> None:
@@ -55,7 +58,8 @@ def test_a_moment_is_a_day_and_a_time_to_the_millisecond() -> None:
 def test_whoever_claims_a_folder_has_it_alone(tmp_path: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
         folders = list(pool.map(lambda _: claimed(tmp_path / "day/run"), range(64)))
-    assert len(set(folders)) == 64 and all(folder.is_dir() for folder in folders)
+    assert len(set(folders)) == 64
+    assert all(folder.is_dir() for folder in folders)
     assert {"run", "run-2", "run-64"} <= {folder.name for folder in folders}
 
 

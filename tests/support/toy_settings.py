@@ -39,6 +39,18 @@ class Scaled(Prior):
         return self.scale
 
 
+class Extension(ABC):
+    """An interface that only users write classes for; such a class stays known for the rest of the tests."""
+
+    @abstractmethod
+    def start(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Extended:
+    extension: Extension
+
+
 @dataclass(frozen=True)
 class Optimizer:
     lr: float

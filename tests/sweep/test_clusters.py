@@ -20,8 +20,10 @@ def test_the_ray_launcher_composes() -> None:
     with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
         cfg = compose("train", ["hydra/launcher=ray", "hydra.launcher.ray.remote.num_gpus=1"], return_hydra_config=True)
     launcher = cfg.hydra.launcher
-    assert launcher._target_.startswith(f"{RAY}.") and set(launcher) == {"_target_", "ray"}
-    assert launcher.ray.init == {"address": None} and launcher.ray.remote == {"num_cpus": 1, "num_gpus": 1}
+    assert launcher._target_.startswith(f"{RAY}.")
+    assert set(launcher) == {"_target_", "ray"}
+    assert launcher.ray.init == {"address": None}
+    assert launcher.ray.remote == {"num_cpus": 1, "num_gpus": 1}
 
 
 @pytest.mark.skipif(find_spec(RAY) is not None, reason="the extra ray is installed")

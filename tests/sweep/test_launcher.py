@@ -52,18 +52,21 @@ def test_each_job_has_a_process_a_folder_and_a_clean_environment(folder: Path) -
     assert [job["mode"] for job in (first, second)] == ["RUN", "RUN"]
     assert [job["num"] for job in (first, second)] == [0, 1]
     assert first["name"] == "toys"  # Hydra's other settings are passed on
-    assert "-m" not in first["argv"] and not any(word.startswith("hydra.launcher") for word in first["argv"])
+    assert "-m" not in first["argv"]
+    assert not any(word.startswith("hydra.launcher") for word in first["argv"])
     assert not {"LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "OMP_NUM_THREADS"} & set(first["env"])
     assert first["env"]["KEPT"] == "yes"
     assert first["env"]["PWFN_SWEEP"] == second["env"]["PWFN_SWEEP"] == f"{folder.name}/sweep"
-    assert "job says 1" in done.stdout and "job says 2" in done.stdout
+    assert "job says 1" in done.stdout
+    assert "job says 2" in done.stdout
     assert table(done) == [["job", "x", "top", "bits"], ["0", "1", "1", "2"], ["1", "2", "2", "5"]]
     assert done.stdout.index("job says 2") < done.stdout.index("top")
     # one tree, and nothing beside it
     assert sorted(path.name for path in (folder / "sweep").iterdir()) == sorted(
         [".lock", "job0", "job1", "jobs.csv", "jobs.json", "multirun.yaml", "sweep.json"]
     )
-    assert not (folder / "outputs").exists() and not (folder / "multirun").exists()
+    assert not (folder / "outputs").exists()
+    assert not (folder / "multirun").exists()
 
 
 def test_a_failed_job_does_not_stop_the_others(folder: Path) -> None:
@@ -83,11 +86,13 @@ def test_a_job_that_cannot_be_started_does_not_stop_the_others(n_jobs: int, fold
     (folder / "sweep").mkdir()
     (folder / "sweep/job3").touch()  # in the place of its folder
     done = sweep(folder, "x=1,2,3,4", f"hydra.launcher.n_jobs={n_jobs}", CANNOT_START="1")
-    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
     found = {job["job"]: (job["status"], job["exit_code"], job["reason"]) for job in jobs(folder)}
     assert found[0] == found[2] == ("done", 0, None)
     assert found[1] == ("failed", 127, "it could not be started: [Errno 12] Cannot allocate memory")
-    assert found[3][:2] == ("failed", 127) and f"File exists: '{folder / 'sweep/job3'}'" in found[3][2]
+    assert found[3][:2] == ("failed", 127)
+    assert f"File exists: '{folder / 'sweep/job3'}'" in found[3][2]
     assert f"pwfn: job 1 (x=2) in {folder / 'sweep/job1'} failed: {found[1][2]}" in done.stderr.splitlines()
     assert "pwfn: 2 of 4 jobs failed" in done.stderr.splitlines()
 
@@ -128,7 +133,8 @@ def test_sweeper_gets_the_objectives(folder: Path) -> None:
 
 def test_wrong_number_of_jobs_is_refused(folder: Path) -> None:
     done = sweep(folder, "x=1,2", "hydra.launcher.n_jobs=0")
-    assert done.returncode == 1 and "hydra.launcher.n_jobs = 0: must be a whole number from 1" in done.stderr
+    assert done.returncode == 1
+    assert "hydra.launcher.n_jobs = 0: must be a whole number from 1" in done.stderr
     assert not (folder / "sweep/job0").exists()
 
 

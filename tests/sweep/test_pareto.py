@@ -48,10 +48,12 @@ def test_sweep_words_are_what_is_searched() -> None:
     )
     assert fixed == ["model=resnet18", "f=2"]
     seen = [dict(line.split("=", 1) for line in suggested(trial, searched)) for trial in trials(200)]
-    assert {one["b"] for one in seen} == {"x", r"y\ z"} and {one["c"] for one in seen} == {"1", "3", "5", "7"}
+    assert {one["b"] for one in seen} == {"x", r"y\ z"}
+    assert {one["c"] for one in seen} == {"1", "3", "5", "7"}
     assert all(1 <= float(one["a"]) <= 2 and 0.5 <= float(one["d"]) <= 2 for one in seen)
     small = sum(float(one["e"]) < 10**-2.5 for one in seen)
-    assert 70 < small < 130 and all(1e-4 <= float(one["e"]) <= 1e-1 for one in seen)  # evenly over the powers of ten
+    assert 70 < small < 130  # evenly over the powers of ten
+    assert all(1e-4 <= float(one["e"]) <= 1e-1 for one in seen)
     assert all(len(one["d"].replace(".", "")) <= 5 for one in seen)  # numbers one can read
 
 
@@ -105,7 +107,8 @@ def test_a_killed_search_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
     assert sweep(killed, *SEARCH, KILL_SWEEP="2").returncode == -9
     assert started(killed) == [0, 1, 2]
     refused = sweep(killed, *SEARCH)
-    assert refused.returncode == 1 and "is another search's: go on with it (-m resume_sweep=" in refused.stderr
+    assert refused.returncode == 1
+    assert "is another search's: go on with it (-m resume_sweep=" in refused.stderr
     assert sweep(killed, *SEARCH, "hydra.launcher.resume=true", FAIL="4").returncode == 1
     assert started(killed) == [2, 3, 4, 5]  # one that fails does not stop the search
     again = sweep(killed, *SEARCH, "hydra.launcher.resume=true")

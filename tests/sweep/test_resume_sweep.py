@@ -29,7 +29,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_failed_and_killed_jobs_do_not_stop_the_others_and_are_tried_again(folder: Path) -> None:
     done = sweep(folder, "x=0,1,2,3", FAIL="1", KILL="2")
-    assert done.returncode == 1 and "2 of 4 jobs failed" in done.stderr
+    assert done.returncode == 1
+    assert "2 of 4 jobs failed" in done.stderr
     assert started(folder) == [0, 1, 2, 3]
     found = {job["job"]: (job["status"], job["reason"], job["exit_code"]) for job in jobs(folder)}
     assert found[1] == ("failed", "no luck", 3)
@@ -38,7 +39,8 @@ def test_failed_and_killed_jobs_do_not_stop_the_others_and_are_tried_again(folde
     assert f"go on with the others: python train.py -m resume_sweep={folder / 'sweep'}" in done.stdout
 
     other = sweep(folder, "x=0,1,2,4", RESUME)
-    assert other.returncode == 1 and "job 3 was 'x=3' when the sweep was planned and would now be 'x=4'" in other.stderr
+    assert other.returncode == 1
+    assert "job 3 was 'x=3' when the sweep was planned and would now be 'x=4'" in other.stderr
     assert len(jobs(folder)) == 4  # the table is as it was
     again = sweep(folder, "x=0,1,2,3", RESUME)
     assert again.returncode == 0, again.stderr
@@ -47,11 +49,12 @@ def test_failed_and_killed_jobs_do_not_stop_the_others_and_are_tried_again(folde
     assert {job["status"] for job in jobs(folder)} == {"done"}
 
 
-def test_a_killed_sweep_ends_with_the_table_it_would_have_ended_with(folder: Path, tmp_path: Path) -> None:
+def test_a_killed_sweep_ends_with_the_table_it_would_have_ended_with(folder: Path) -> None:
     assert sweep(folder, "x=0,1,2", "hydra.launcher.n_jobs=1", KILL_SWEEP="1").returncode == -9
     assert [job["status"] for job in jobs(folder)] == ["done", "not finished", "not finished"]
     used = sweep(folder, "x=0,1,2")
-    assert used.returncode == 1 and f"go on with it (-m resume_sweep={folder / 'sweep'})" in used.stderr
+    assert used.returncode == 1
+    assert f"go on with it (-m resume_sweep={folder / 'sweep'})" in used.stderr
     assert sweep(folder, "x=0,1,2", RESUME).returncode == 0
     after = jobs(folder)
     (folder / "sweep").rename(folder / "earlier")
@@ -89,7 +92,8 @@ def planned(folder: Path, **changes: object) -> Path:
 
 def test_the_command_line_of_the_sweep_is_given_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(PROJECT)
-    assert is_asked(["-m", "resume_sweep=x"]) and not is_asked(["-m", "name=resume_sweep", "resume=x"])
+    assert is_asked(["-m", "resume_sweep=x"])
+    assert not is_asked(["-m", "name=resume_sweep", "resume=x"])
     asked = resumed_arguments(["-m", f"resume_sweep={planned(tmp_path)}", "hydra.launcher.n_jobs=2"])
     own = [f"hydra.sweep.dir='{tmp_path}'", "hydra.launcher.resume=true"]
     assert asked == ["-m", "seed=0,1", "hydra.launcher.n_jobs=2", *own]
@@ -133,7 +137,8 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     with pytest.raises(SystemExit) as stop:
         resumed_arguments(list(argv))
     said = capsys.readouterr().err
-    assert stop.value.code == 2 and len(said.splitlines()) == 2
+    assert stop.value.code == 2
+    assert len(said.splitlines()) == 2
     return said.splitlines()[1]
 
 
@@ -180,7 +185,9 @@ def test_a_real_sweep_whose_job_and_launcher_are_killed_ends_as_if_nothing_had_b
     assert done.stdout.count("from its last checkpoint") == 2
     for entry in json.loads((tmp_path / "sweep/jobs.json").read_text()):
         whole = small_run(tmp_path / f"whole{entry['job']}", *overrides, f"seed={entry['job']}").records[-1].flat()
-        assert entry["status"] == "done" and entry["reason"] is None
+        assert entry["status"] == "done"
+        assert entry["reason"] is None
         assert entry["summary"] == {key: whole[key] for key in entry["summary"]}
         left = tmp_path / "sweep" / entry["folder"]
-        assert not (left / "failure.json").exists() and not (left / "checkpoints").exists()
+        assert not (left / "failure.json").exists()
+        assert not (left / "checkpoints").exists()

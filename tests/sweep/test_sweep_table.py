@@ -88,7 +88,8 @@ def test_a_pipe_gets_the_whole_width(tmp_path: Path, capsys: pytest.CaptureFixtu
     figures = {f"{'long' * 5}{i}": i for i in range(20)}
     sweep_table.print_table([row(tmp_path, 0, ["a=1"], **figures), row(tmp_path, 1, ["a=2"], **figures)])
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 5 and all(name in lines[1] for name in figures)
+    assert len(lines) == 5
+    assert all(name in lines[1] for name in figures)
     assert json.loads((tmp_path / "0/result.json").read_text())["summary"] == figures
 
 
@@ -141,5 +142,6 @@ def test_the_table_is_saved_for_people_and_programs(tmp_path: Path) -> None:
     }
     assert (second["status"], second["exit_code"], second["seconds"]) == ("failed", 1, 1.235)
     read = list(csv.DictReader(io.StringIO((tmp_path / "jobs.csv").read_text())))
-    assert [line["a"] for line in read] == ["z", "x,y"] and "b" not in read[0]
+    assert [line["a"] for line in read] == ["z", "x,y"]
+    assert "b" not in read[0]
     assert (read[0]["clustered/top1"], read[1]["reason"], read[1]["clustered/top1"]) == ("90.0", 'says "no", twice', "")
