@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, open_dict, read_write
 
 from pwfn.config import resolvers
 from pwfn.config.overrides import quoted
@@ -62,14 +62,15 @@ def _claim(config: DictConfig, kind: str) -> None:
     if any(o.key_or_group == key for o in _parsed(config.hydra.overrides.hydra)):
         return
     folder = claimed(Path(str(config.hydra[kind].dir)))
-    config.hydra[kind].dir = str(folder)
+    with read_write(config.hydra):  # as Hydra 1.4 hands it over
+        config.hydra[kind].dir = str(folder)
     if kind == "sweep":
         _also(config, f"{key}={quoted(str(folder))}")
 
 
 def _also(config: DictConfig, line: str) -> None:
     """Add an override, from which every launcher composes its jobs' configurations anew."""
-    with open_dict(config.hydra.overrides):
+    with read_write(config.hydra), open_dict(config.hydra.overrides):
         config.hydra.overrides.hydra.append(line)
 
 
