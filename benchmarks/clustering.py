@@ -29,17 +29,15 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from benchmarks import efficientnet_lite0 as lite0
-from benchmarks.memory import can_be_measured, peak
-from benchmarks.rows import Row, markdown
 from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.greedy_round import cluster_round
-from tests.support import oracles
+from tests.support import efficientnet_lite0, oracles
+from tests.support.benchmark_rows import Row, markdown
+from tests.support.peak_memory import can_be_measured
+from tests.support.round_memory import THREADS, normal_weights, peak_extra_bytes
 
 FRACTIONS = (0.2, 0.9, 1.0)
-THREADS = 2
-LAYER = 1 << 20  # weights of one tensor, for the prior
 QUICK = 0.04  # factor on all numbers of weights
 HEAVY_SCALES = (0.3, 1.0)  # of the student-t distribution: some hundreds of centroids
 
@@ -62,16 +60,6 @@ class Sizes:
         memory = tuple(map(scale, self.memory))
         numbers = {name: scale(getattr(self, name)) for name in ("sort", "dense", "heavy")}
         return replace(self, **numbers, growth=(small, large), memory=memory)
-
-
-def normal_weights(n: int) -> tuple[Tensor, Tensor]:
-    """Mu and sigma of a network of layers of 2^20 weights. Made in place: nothing but the two stays behind."""
-    numbers = torch.Generator().manual_seed(0)
-    mu, sigma = torch.empty(n), torch.empty(n)
-    for layer, its_sigma in zip(mu.split(LAYER), sigma.split(LAYER), strict=True):
-        layer.normal_(0, 0.03, generator=numbers)
-        its_sigma.copy_(Pow2DistancePrior()(layer))
-    return mu, sigma
 
 
 def heavy_tailed_weights(n: int, scale: float) -> tuple[Tensor, Tensor]:
@@ -147,7 +135,7 @@ def real_weights() -> tuple[Tensor, Tensor]:
     from pwfn.bayesian.flat_weights import FlatWeights
     from pwfn.bayesian.posterior import set_sigma, to_bayesian
 
-    network = lite0.in_timm()
+    network = efficientnet_lite0.in_timm()
     tensors = to_bayesian(network)
     set_sigma(network, Pow2DistancePrior())
     flat = FlatWeights.of(tensors)
@@ -162,14 +150,6 @@ def memory(sizes: tuple[int, ...], runs: int) -> list[Row]:
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 row.add(pool.apply(peak_extra_bytes, (n, row.fraction)) / (8 * n))
     return rows
-
-
-def peak_extra_bytes(n: int, fraction: float) -> float:
-    """By how much a round raises this process's memory at its peak."""
-    torch.set_num_threads(THREADS)
-    mu, sigma = normal_weights(n)
-    cluster_round(mu[:1000], sigma[:1000], fraction=fraction)  # loads the code: that is not memory for the weights
-    return peak(lambda: cluster_round(mu, sigma, fraction=fraction))["bytes"]
 
 
 def count(n: int | Tensor) -> str:
@@ -197,7 +177,7 @@ def measure(sizes: Sizes, runs: int, console: Console) -> list[Row]:
         status.update("heavy tails")
         rows += heavy_tails(sizes.heavy, runs)
         status.update("real weights")
-        if lite0.installed():
+        if efficientnet_lite0.installed():
             rows += against_sort(*real_weights(), runs, "EfficientNet-Lite0 over torch.sort")
         else:
             console.print("real weights are not measured: they are not installed", highlight=False)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.kill_and_resume import finished, start
+from tests.support.killed_runs import finished, start
 
 DIGITS = ["model=test_resnet", "data=digits", "schedule=quick", "optimizer=sgd_small_data", "logger=none", "quiet=true"]
 HALF = "data.batch_size=32"

@@ -26,10 +26,10 @@ from pwfn.errors import InvalidValueError
 from pwfn.evaluation.subject import rebuilt_settings
 from pwfn.run.settings import TrainSettings
 from pwfn.training.phase import TrainingDiverged
-from tests.run.test_round_loop import loop
 from tests.support import oracles
 from tests.support.evaluation import measured
 from tests.support.project import RECORDED, Compose
+from tests.support.toy_rounds import loop
 
 RULES: list[Tolerance] = [
     SigmaTolerance(),

@@ -17,14 +17,14 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from benchmarks import kill_and_resume as kills
 from pwfn.checkpoint import files
 from pwfn.config import build
 from pwfn.records.rounds import read_records
 from pwfn.run.settings import TrainSettings
 from pwfn.run.start import run
+from tests.support import killed_runs
 from tests.support.evaluation import measured
-from tests.support.project import PROJECT, SMALL, Compose, Program, clean_environment
+from tests.support.project import PROGRAMS, SMALL, Compose, Program, clean_environment
 from tests.support.wandb_offline import find_runs, read_run
 
 # a test set that two ranks cannot share evenly; fits of which each trains only some of the parameters
@@ -39,84 +39,15 @@ OF_TWO = [
     "finish.batchnorm_images=16",
 ]
 
-# train.py, watched from outside: what each rank draws in training, and the network it ends with
-WATCHED = f"""
-import hashlib, json, os, sys
-from pathlib import Path
-sys.path.insert(0, {str(PROJECT)!r})
-import hydra, torch
-from pwfn.cli import train
-from pwfn.config import resolvers
-from pwfn.run import start as runs
-from pwfn.training.module import BayesianClassifier
-
-drawn, sent, plain_step, plain_run = [], set(), BayesianClassifier.training_step, runs.run
-
-def digest(tensors):
-    return hashlib.sha256(b"".join(t.detach().numpy().tobytes() for t in tensors)).hexdigest()
-
-def step(self, batch, index):
-    sent.update(self.trainer.model.named_module_buffers)  # what DDP broadcasts at each forward pass
-    if self.phase.noise:
-        drawn.append([torch.get_rng_state().numpy().tobytes().hex()[:4000], digest([batch[0]])])
-    return plain_step(self, batch, index)
-
-def run(*args, **options):
-    finished = plain_run(*args, **options)
-    state = finished.network.state_dict()
-    out = {{"drawn": drawn, "sent": sorted(sent), "network": {{name: digest([value]) for name, value in state.items()}},
-           "records": [one.clustered.loss for one in finished.records]}}
-    Path(f"rank{{os.environ.get('LOCAL_RANK', '0')}}.json").write_text(json.dumps(out))
-    return finished
-
-BayesianClassifier.training_step, runs.run = step, run
-
-@hydra.main(version_base="1.3", config_path={str(PROJECT / "conf")!r}, config_name="train")
-def main(cfg):
-    train.train(cfg)
-
-resolvers.register()
-main()
-"""
-
-
-# train.py with a fault in rank 1: {fault} stands for what goes wrong there at its second training step, in round 1
-BROKEN = f"""
-import os, sys
-sys.path.insert(0, {str(PROJECT)!r})
-import hydra, torch
-from pwfn.cli import train
-from pwfn.config import resolvers
-from pwfn.training.module import BayesianClassifier
-
-plain_step, steps = BayesianClassifier.training_step, []
-
-def step(self, batch, index):
-    steps.append(index)
-    if os.environ.get("LOCAL_RANK") == "1" and len(steps) == 2:
-        {{fault}}
-    return plain_step(self, batch, index)
-
-BayesianClassifier.training_step = step
-
-@hydra.main(version_base="1.3", config_path={str(PROJECT / "conf")!r}, config_name="train")
-def main(cfg):
-    train.train(cfg)
-
-resolvers.register()
-main()
-"""
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a watched run of two ranks was started; its timeout is what notices a hang."""
     where = tmp_path_factory.mktemp("ddp")
-    (where / "watched.py").write_text(WATCHED)
     overrides = [*OF_TWO, "logger=wandb", "logger.save_dir=logs", "hydra.run.dir=run"]
     environment = clean_environment(WANDB_DATA_DIR=str(where), WANDB_CACHE_DIR=str(where))
     done = subprocess.run(
-        [sys.executable, "watched.py", *overrides],
+        [sys.executable, str(PROGRAMS / "watched_ranks.py"), *overrides],
         cwd=where, env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -132,12 +63,12 @@ def test_both_ranks_end_with_the_same_network(folder: Path) -> None:
     first, second = ranks(folder)
     assert first["network"] == second["network"]  # BatchNorm's statistics included
     assert len(first["network"]) > 20
-    assert first["records"] == second["records"]
+    assert first["losses"] == second["losses"]
 
 
 @pytest.mark.slow
 def test_batch_norm_is_all_that_is_broadcast_at_each_forward(folder: Path) -> None:
-    sent = ranks(folder)[0]["sent"]
+    sent = ranks(folder)[0]["broadcast"]
     assert sent and {name.rpartition(".")[2] for name in sent} <= {
         "running_mean", "running_var", "num_batches_tracked", "mean_value", "weight"
     }, sent  # fmt: skip
@@ -184,13 +115,13 @@ def test_a_sweep_in_one_process_is_refused(program: Program, tmp_path: Path) -> 
 @pytest.mark.slow
 def test_killed_and_resumed_two_ranks_end_with_the_same_bits(folder: Path, tmp_path: Path, composed: Compose) -> None:
     again = tmp_path / "run"
-    process = kills.start(again, [*OF_TWO, "checkpoint.every_steps=1"])
+    process = killed_runs.start(again, [*OF_TWO, "checkpoint.every_steps=1"])
     while process.poll() is None and len(files.files(again)) < 2:
         time.sleep(0.01)
-    assert kills.kill(process)
+    assert killed_runs.kill(process)
     shutil.copytree(again, one := tmp_path / "one")
-    kills.finished(kills.start(again, [], resume=True), again)
-    assert kills.differences(folder / "run", again) == []
+    killed_runs.finished(killed_runs.start(again, [], resume=True), again)
+    assert killed_runs.differences(folder / "run", again) == []
     alone = composed(*OF_TWO, "trainer=cpu")  # other bits, but it goes on
     settings = build.load(TrainSettings, alone)
     finished = run(settings, OmegaConf.to_container(alone, resolve=True), one, name="", resume=True)
@@ -198,17 +129,16 @@ def test_killed_and_resumed_two_ranks_end_with_the_same_bits(folder: Path, tmp_p
 
 
 def broken(where: Path, fault: str) -> subprocess.CompletedProcess[str]:
-    (where / "broken.py").write_text(BROKEN.replace("{fault}", fault))
     overrides = [*SMALL, "trainer=ddp_cpu", "hydra.run.dir=run"]
     return subprocess.run(
-        [sys.executable, "broken.py", *overrides],
-        cwd=where, env=clean_environment(), capture_output=True, text=True, timeout=120, check=False,
+        [sys.executable, str(PROGRAMS / "broken_rank.py"), *overrides],
+        cwd=where, env=clean_environment(PWFN_TEST_FAULT=fault), capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 
 @pytest.mark.slow
 def test_a_failing_rank_ends_the_whole_run_with_its_error(tmp_path: Path) -> None:
-    done = broken(tmp_path, "raise ValueError('rank 1 is broken')")
+    done = broken(tmp_path, "error")
     assert done.returncode != 0 and "ValueError: rank 1 is broken" in done.stderr
     assert done.stderr.count("Traceback (most recent call last)") == 1  # that of rank 1; rank 0 adds a line
     assert "pwfn: another process of this run has ended: ValueError: rank 1 is broken" in done.stderr
@@ -218,8 +148,7 @@ def test_a_failing_rank_ends_the_whole_run_with_its_error(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_ranks_that_have_drifted_apart_stop_the_run(tmp_path: Path) -> None:
-    nudge = "torch.nn.init.zeros_(next(iter(self.network.parameters())))"
-    done = broken(tmp_path, nudge)
+    done = broken(tmp_path, "drift")
     assert done.returncode != 0
     assert (
         "pwfn: after the training of round 1/2, " in done.stderr and "of rank 1 are not those of rank 0" in done.stderr
