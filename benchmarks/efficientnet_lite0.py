@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with its ImageNet weights: into timm's model, checked, and through a dry run of the default schedule.
+"""EfficientNet-Lite0 with its ImageNet weights: checked in timm's model, and through a dry run of the default schedule.
 
     python benchmarks/efficientnet_lite0.py                              # the check, then a table of the rounds
     python benchmarks/efficientnet_lite0.py --write lite0.safetensors    # weights for model.checkpoint=, nothing else

@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: composed configurations, small runs in this process, and one real smoke run."""
+"""Fixtures of all tests: composed configurations, small runs in this process, and one real smoke run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.project import PROJECT, SMALL, SMOKE, Compose, Program, clean
 
 
 def pytest_configure() -> None:
-    """A shell that starts the suite in the background has it ignore Ctrl-C, which tests send to programs of their own."""
+    """Let Ctrl-C end programs that tests start: a shell that runs the suite in the background has it ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -58,7 +58,6 @@ def finished_run(small_run, tmp_path_factory: pytest.TempPathFactory):  # type: 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
     """`program(folder, "train.py", *overrides)`: an entry point in a process of its own, started in `folder`."""
-
     staging = str(tmp_path_factory.mktemp("wandb"))
 
     def start(folder: Path, script: str, *overrides: str) -> subprocess.CompletedProcess[str]:

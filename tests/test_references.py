@@ -52,6 +52,6 @@ def test_every_link_within_the_project_leads_somewhere(path: Path) -> None:
 
 
 def test_a_missing_file_and_a_missing_name_are_seen() -> None:
-    text = "see `docs/nowhere.md`, `pwfn/run/nothing.py` and pwfn.clustering.NoSuchRule; not pwfn.load or conf/*/greedy.yaml"
+    text = "see `docs/nowhere.md`, `pwfn/run/nothing.py`, pwfn.clustering.NoSuchRule; pwfn.load, conf/*/greedy.yaml"
     assert list(missing_paths(text)) == ["docs/nowhere.md", "pwfn/run/nothing.py"]
     assert list(missing_names(text)) == ["pwfn.clustering.NoSuchRule"]

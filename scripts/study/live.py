@@ -2,10 +2,10 @@
 
     python scripts/study/live.py multirun/<date>/<time> ... --name resnet18
 
-At 28 or 32 pixels the last feature maps of a network made for 224 are one pixel large: of a 3 x 3 convolution that pads,
-eight of nine weights meet nothing but zeros. Such weights may go anywhere at no cost, and pull the mean of bits per weight
-down for every rule. A weight counts as live if its gradient in the pretrained network is not exactly zero in all of
-`BATCHES` training batches. Writes results/<name>_live.csv.
+At 28 or 32 pixels the last feature maps of a network made for 224 are one pixel large: of a 3 x 3 convolution
+that pads, eight of nine weights meet nothing but zeros. Such weights may go anywhere at no cost, and pull the
+mean of bits per weight down for every rule. A weight counts as live if its gradient in the pretrained network
+is not exactly zero in all of `BATCHES` training batches. Writes results/<name>_live.csv.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
     python scripts/study/tables.py    # puts the tables into docs/study.md, draws docs/study_*.png
 
-A setting is what was run with one or several seeds; its figures are mean and standard deviation over them. Two settings
-are compared seed by seed, which share the pretrained network: the mean difference with its 95 % interval by Student's t.
+A setting is what was run with one or several seeds; its figures are mean and standard deviation over them.
+Two settings are compared seed by seed, which share the pretrained network: the mean difference with its 95 %
+interval by Student's t.
 """
 
 from __future__ import annotations
@@ -135,18 +136,19 @@ def chances(networks: Mapping[str, Sequence[Final]]) -> list[str]:
     seen = [pair for _, pair in found if verdict(pair.differences) != NONE]
     sure = [(name, pair) for name, pair in found if pair.chance * len(found) < 0.05]
     lines = [
-        f"There are {len(found)} comparisons, of which {len(seen)} show a difference by their own intervals. Allowing for "
-        f"their number by Bonferroni's rule, {len(sure)} stay beyond chance at 5 %:",
+        f"There are {len(found)} comparisons, of which {len(seen)} show a difference by their own intervals. "
+        f"Allowing for their number by Bonferroni's rule, {len(sure)} stay beyond chance at 5 %:",
         "",
     ]
     return lines + [
-        f"- {name}: `{pair.setting}` {verdict(pair.differences)} than `{pair.against}`, {interval(pair.differences)} points"
+        f"- {name}: `{pair.setting}` {verdict(pair.differences)} than `{pair.against}`, "
+        f"{interval(pair.differences)} points"
         for name, pair in sure
     ]
 
 
 def evaluations(runs: Sequence[Final]) -> list[str]:
-    """Calibration, accuracy under weight noise and the work in shifts and adds, of settings evaluated with all seeds."""
+    """Tabulate calibration, accuracy under weight noise and shifts and adds, of settings evaluated with all seeds."""
     lines = [
         f"| setting | seeds | NLL, nats | ECE % | points lost by {NOISE} noise | shifts and adds / multiplication |",
         "|---|---|---|---|---|---|",

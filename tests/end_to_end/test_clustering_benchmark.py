@@ -28,7 +28,10 @@ def test_a_row_compares_the_median_with_its_bound() -> None:
     for value in (0.9, 5.0, 1.0):
         fast.add(value, round=value, sort=1.0)
         slow.add(99 * value)
-    assert fast.measured == 1.0 and fast.ok and slow.measured == 99 and not slow.ok
+    assert fast.measured == 1.0
+    assert fast.ok
+    assert slow.measured == 99
+    assert not slow.ok
     assert fast.seconds == {"round": [0.9, 5.0, 1.0], "sort": [1.0] * 3}
     record = slow.record()
     assert (record["must_reach"], record["ok"], record["measured"]) == ({"at_least": 100}, False, 99)
@@ -49,10 +52,12 @@ def test_the_benchmark_leaves_every_row_as_json_and_markdown(program: Program, t
         assert all(row["ok"] for row in rows) or what != "weights that differ from it"
     others = [row for row in saved["rows"] if row["what"] not in BOUNDS]
     heavy = [row for row in others if "student-t" in row["what"]]
-    assert len(heavy) == 2 and all(row["must_reach"] == {"at_most": 3.0} for row in heavy)
+    assert len(heavy) == 2
+    assert all(row["must_reach"] == {"at_most": 3.0} for row in heavy)
     assert [row["fraction"] for row in others if row not in heavy] == [0.2, 0.9, 1.0] * efficientnet_lite0.installed()
     table = (tmp_path / "b.md").read_text()
-    assert table in done.stdout and len(table.splitlines()) == 2 + len(saved["rows"])
+    assert table in done.stdout
+    assert len(table.splitlines()) == 2 + len(saved["rows"])
 
 
 @pytest.mark.skipif(not can_be_measured(), reason="memory is measured on Linux only")

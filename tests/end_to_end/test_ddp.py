@@ -69,7 +69,8 @@ def test_both_ranks_end_with_the_same_network(folder: Path) -> None:
 @pytest.mark.slow
 def test_batch_norm_is_all_that_is_broadcast_at_each_forward(folder: Path) -> None:
     sent = ranks(folder)[0]["broadcast"]
-    assert sent and {name.rpartition(".")[2] for name in sent} <= {
+    assert sent
+    assert {name.rpartition(".")[2] for name in sent} <= {
         "running_mean", "running_var", "num_batches_tracked", "mean_value", "weight"
     }, sent  # fmt: skip
 
@@ -108,7 +109,8 @@ def test_a_sweep_in_one_process_is_refused(program: Program, tmp_path: Path) -> 
     done = program(tmp_path, "train.py", "-m", *SMALL, "trainer=ddp_cpu", "seed=0,1", "hydra/launcher=basic")
     assert done.returncode == 2
     fault = "hydra/launcher = 'basic': must be process, or another launcher that gives each job processes of its own"
-    assert fault in done.stderr and "Traceback" not in done.stderr
+    assert fault in done.stderr
+    assert "Traceback" not in done.stderr
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix in (".json", ".csv", ".pwfn")]
 
 
@@ -125,21 +127,24 @@ def test_killed_and_resumed_two_ranks_end_with_the_same_bits(folder: Path, tmp_p
     alone = composed(*OF_TWO, "trainer=cpu")  # other bits, but it goes on
     settings = build.load(TrainSettings, alone)
     finished = run(settings, OmegaConf.to_container(alone, resolve=True), one, name="", resume=True)
-    assert [record.round for record in finished.records] == [0, 1, 2] and finished.records[-1].fraction == 1
+    assert [record.round for record in finished.records] == [0, 1, 2]
+    assert finished.records[-1].fraction == 1
 
 
 def broken(where: Path, fault: str) -> subprocess.CompletedProcess[str]:
     overrides = [*SMALL, "trainer=ddp_cpu", "hydra.run.dir=run"]
     return subprocess.run(
         [sys.executable, str(PROGRAMS / "broken_rank.py"), *overrides],
-        cwd=where, env=clean_environment(PWFN_TEST_FAULT=fault), capture_output=True, text=True, timeout=120, check=False,
+        cwd=where, env=clean_environment(PWFN_TEST_FAULT=fault), capture_output=True, text=True, timeout=120,
+        check=False,
     )  # fmt: skip
 
 
 @pytest.mark.slow
 def test_a_failing_rank_ends_the_whole_run_with_its_error(tmp_path: Path) -> None:
     done = broken(tmp_path, "error")
-    assert done.returncode != 0 and "ValueError: rank 1 is broken" in done.stderr
+    assert done.returncode != 0
+    assert "ValueError: rank 1 is broken" in done.stderr
     assert done.stderr.count("Traceback (most recent call last)") == 1  # that of rank 1; rank 0 adds a line
     assert "pwfn: another process of this run has ended: ValueError: rank 1 is broken" in done.stderr
     assert json.loads((tmp_path / "run/failure.json").read_text()) == {"reason": "ValueError: rank 1 is broken"}
@@ -150,9 +155,8 @@ def test_a_failing_rank_ends_the_whole_run_with_its_error(tmp_path: Path) -> Non
 def test_ranks_that_have_drifted_apart_stop_the_run(tmp_path: Path) -> None:
     done = broken(tmp_path, "drift")
     assert done.returncode != 0
-    assert (
-        "pwfn: after the training of round 1/2, " in done.stderr and "of rank 1 are not those of rank 0" in done.stderr
-    )
+    assert "pwfn: after the training of round 1/2, " in done.stderr
+    assert "of rank 1 are not those of rank 0" in done.stderr
     assert "Traceback" not in done.stderr
 
 

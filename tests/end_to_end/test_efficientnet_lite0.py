@@ -59,7 +59,8 @@ def test_noise_with_a_natural_spectrum_is_smooth() -> None:
     noise = torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     smooth = efficientnet_lite0.natural(noise)
     neighbors = [(x[..., 1:] * x[..., :-1]).mean().item() for x in (noise, smooth)]
-    assert abs(neighbors[0]) < 0.05 and neighbors[1] > 0.7
+    assert abs(neighbors[0]) < 0.05
+    assert neighbors[1] > 0.7
     torch.testing.assert_close(smooth.std(dim=(-2, -1)), torch.ones(8, 3), rtol=1e-4, atol=1e-4)
 
 
@@ -82,9 +83,11 @@ def test_a_dry_run_of_real_weights(composed: Compose, checkpoint: Path, tmp_path
     last = records[-1]
     assert sum(1 for _ in (tmp_path / "layers.csv").open()) == 1 + 51  # 50 convolutions and the head with its bias
     # Trained weights are not those of a random start: most are one or two powers of two, few need four.
-    assert 0.05 < last.order_share[0] < 0.2 and last.order_share[4] < 0.05
+    assert 0.05 < last.order_share[0] < 0.2
+    assert last.order_share[4] < 0.05
     assert last.order_share[1] + last.order_share[2] > 0.6
-    assert 4 < last.entropy_bits < 6 and last.size.fp32_mb / last.size.entropy_mb > 5
+    assert 4 < last.entropy_bits < 6
+    assert last.size.fp32_mb / last.size.entropy_mb > 5
     assert last.relative.mean < 0.3
 
 
@@ -94,7 +97,8 @@ def test_the_benchmark_saves_its_rounds(program: Program, tmp_path: Path) -> Non
     done = program(tmp_path, script, "--folder", "out", "schedule=one_shot", "quiet=true")
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "out/benchmark.json").read_text())
-    assert len(report["rounds"]) == 1 and report["rounds"][0]["cluster_seconds"] > 0
+    assert len(report["rounds"]) == 1
+    assert report["rounds"][0]["cluster_seconds"] > 0
     assert set(report["logit_differences"]) == {"photographs", "white noise", "1/f noise"}
     assert "most displaced layers" in done.stdout
     assert program(tmp_path, script, "--write", "w.safetensors").returncode == 0

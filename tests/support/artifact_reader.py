@@ -17,7 +17,7 @@ from typing import Any
 
 
 class Ans:
-    """The decoder of constriction's default ANS coder: words of 32 bits, a state of 64, frequencies that sum to 2^24."""
+    """Decode as constriction's default ANS coder: words of 32 bits, a state of 64, frequencies that sum to 2^24."""
 
     def __init__(self, content: bytes) -> None:
         self.words = [word for (word,) in struct.iter_unpack("<I", content)]
@@ -48,7 +48,8 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, list[float]], dict[str, 
     """The header, the coded tensors as flat lists of numbers, the other tensors as bytes; each under every name."""
     content = path.read_bytes()
     magic, version, stored, size, digest = struct.unpack("<8sIII32s", content[:52])
-    assert magic == b"\x89PWFN\r\n\x1a" and version == 1
+    assert magic == b"\x89PWFN\r\n\x1a"
+    assert version == 1
     assert hashlib.sha256(content[:-32]).digest() == content[-32:]
     assert hashlib.sha256(content[52 : 52 + stored]).digest() == digest
     text = zlib.decompress(content[52 : 52 + stored])
@@ -71,7 +72,9 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, list[float]], dict[str, 
         digest_of_weights.update(struct.pack(f"<{len(numbers)}f", *numbers))
         coded |= dict.fromkeys(tensor["names"], numbers)
     assert digest_of_weights.hexdigest() == header["weights_sha256"]
-    assert not contexts and not free and ans.state == 0
+    assert not contexts
+    assert not free
+    assert ans.state == 0
     return header, coded, plain(header, sections["plain"])
 
 

@@ -27,7 +27,7 @@ def clustered(
     sigma_join: SigmaJoin = std_mu,
     **args: Any,
 ) -> nn.Module:
-    """A Bayesian timm network of five classes after one clustering, in evaluation mode, its statistics no longer fresh."""
+    """Make a Bayesian timm network of five classes after one clustering, with BatchNorm statistics of its own."""
     torch.manual_seed(0)
     network = timm.create_model(name, num_classes=5, in_chans=channels, **args)
     with torch.no_grad():
@@ -62,7 +62,8 @@ def assert_same_model(model: nn.Module, network: nn.Module, side: int, channels:
     with torch.no_grad():
         assert torch.equal(model(images), network(images))
     to_deterministic(network)
-    assert type(model) is type(network) and not model.training
+    assert type(model) is type(network)
+    assert not model.training
     assert {n: type(m) for n, m in model.named_modules()} == {n: type(m) for n, m in network.named_modules()}
     state, wanted = model.state_dict(), network.state_dict()
     assert set(state) == set(wanted)

@@ -85,7 +85,7 @@ def original() -> nn.Module:
 
 
 def in_timm() -> nn.Module:
-    """timm's network with the same weights, in evaluation mode."""
+    """Build timm's network with the same weights, in evaluation mode."""
     import timm
 
     network: nn.Module = timm.create_model(NAME, pretrained=False)

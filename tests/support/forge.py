@@ -1,4 +1,4 @@
-"""Takes an artifact apart and seals it again with right checksums, as someone would who wants to do harm; how it is refused."""
+"""Take an artifact apart, change it, and seal it again with right checksums; how it is refused."""
 
 from __future__ import annotations
 
@@ -74,4 +74,5 @@ def refused(path: Path, said: str = "", *, posterior: bool = False) -> None:
         assert tracemalloc.get_traced_memory()[1] < MEMORY
     finally:
         tracemalloc.stop()
-    assert "\n" not in str(error.value) and len(str(error.value)) < 700
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 700
