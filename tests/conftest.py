@@ -23,6 +23,17 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+WHOLE_RUNS = {"small_run", "finished_run", "smoke", "program"}  # fixtures that train, or start a program
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what uses a whole run or a program of its own, so that `make test-fast` leaves it out."""
+    for item in items:
+        if WHOLE_RUNS & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def composed() -> Compose:
     """`composed(*overrides, name="train")`: a configuration of conf/, as the entry points get it."""
