@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -67,3 +69,24 @@ def test_ci_runs_targets_that_exist(path: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.M))
     assert isinstance(yaml.safe_load(text), dict)
     assert set(re.findall(r"\bmake ([a-z-]+)", text)) - targets == set()
+
+
+def imported_modules(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_no_test_imports_another_test_or_a_benchmark() -> None:
+    of_tests = {
+        (str(path.relative_to(PROJECT)), module)
+        for path in (PROJECT / "tests").rglob("*.py")
+        for module in imported_modules(path)
+        if module.split(".")[0] in ("tests", "benchmarks")
+    }
+    assert of_tests
+    assert {(path, module) for path, module in of_tests if not module.startswith("tests.support")} == set()
