@@ -27,6 +27,8 @@ from tests.support.evaluation import measured
 from tests.support.project import PROGRAMS, SMALL, Compose, Program, clean_environment
 from tests.support.wandb_offline import find_runs, read_run
 
+pytestmark = pytest.mark.multiprocess
+
 # a test set that two ranks cannot share evenly; fits of which each trains only some of the parameters
 OF_TWO = [
     *SMALL,

@@ -40,6 +40,7 @@ def test_every_tensor_of_the_file_has_its_place_in_timm() -> None:
             efficientnet_lite0.timm_name(key)
 
 
+@pytest.mark.slow
 def test_logits_are_those_of_the_files_own_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(efficientnet_lite0.largest_differences().values()) < 1e-5
     swapped = efficientnet_lite0.timm_weights()
@@ -71,6 +72,7 @@ def test_the_file_is_a_checkpoint_for_any_run(checkpoint: Path) -> None:
         assert torch.equal(built(photographs), efficientnet_lite0.in_timm()(photographs))
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_real_weights(composed: Compose, checkpoint: Path, tmp_path: Path) -> None:
     overrides = [
         "model=timm",

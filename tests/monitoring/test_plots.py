@@ -132,6 +132,7 @@ def test_degenerate_weights_can_be_drawn(tmp_path: Path, before: torch.Tensor) -
     assert drawn(pixels(tmp_path / "weights.png"), "#D55E00") > 50
 
 
+@pytest.mark.slow
 def test_no_global_matplotlib_state_is_touched(tmp_path: Path) -> None:
     code = (
         "import sys, torch, pathlib; from pwfn.monitoring.plots import draw_weights;"

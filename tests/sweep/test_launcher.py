@@ -14,6 +14,8 @@ import pytest
 
 from tests.support.project import PROJECT
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import json, os, signal, sys
 from pathlib import Path
