@@ -1,6 +1,5 @@
 """Compress a model: `python train.py experiment=smoke`, `... -m seed=0,1`, `... resume=<folder of a run>`,
-`... -m resume_sweep=<folder of a sweep>`.
-"""
+`... -m resume_sweep=<folder of a sweep>`."""
 
 import sys
 from pathlib import Path

@@ -2,9 +2,9 @@
 
     python benchmarks/ensemble.py [--quick] [--rounds 7] [--json outputs/benchmark_ensemble.json]
 
-Passes at the mean and ensembles alternate, so that a busy machine slows both; the ratio is the median time of
-an ensemble over n times that of a pass. The images are few, which makes the drawing of the networks weigh
-more than in an evaluation of a whole test set.
+Passes at the mean and ensembles alternate, so that a busy machine slows both; the ratio is the median time of an ensemble
+over n times that of a pass. The images are few, which makes the drawing of the networks weigh more than in an evaluation
+of a whole test set.
 """
 
 from __future__ import annotations

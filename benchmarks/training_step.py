@@ -2,11 +2,10 @@
 
     python benchmarks/training_step.py [--quick] [--steps 9] [--json outputs/benchmark_training_step.json]
 
-Ordinary and Bayesian steps alternate, so that a busy machine slows both; each ratio is the median of one over
-the median of the other. Both steps do the same otherwise: cross entropy of random images, backward, clipping
-at norm 1, weight decay, SGD with momentum, the ordinary one with torch's defaults, and for comparison with
-torch's fused SGD, which Bayesian steps use. `free`: no weight is fixed yet, as in the first round; `fixed`:
-90 % are, as in a late one.
+Ordinary and Bayesian steps alternate, so that a busy machine slows both; each ratio is the median of one over the median
+of the other. Both steps do the same otherwise: cross entropy of random images, backward, clipping at norm 1, weight decay,
+SGD with momentum, the ordinary one with torch's defaults, and for comparison with torch's fused SGD, which Bayesian steps
+use. `free`: no weight is fixed yet, as in the first round; `fixed`: 90 % are, as in a late one.
 
 Memory: by how much a step raises the peak of a fresh process above what was resident before it, Bayesian less ordinary,
 over the bytes of the quantized weights.

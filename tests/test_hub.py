@@ -61,12 +61,10 @@ def test_any_answer_will_do(answering: list[str]) -> None:
 def test_no_answer_is_said_and_leaves_nothing_changed(closed: str) -> None:
     assert str(hub.unreachable()).startswith(f"{closed} does not answer: ")
     with hub.answering_at_once() as reason:
-        assert reason is not None
-        assert constants.is_offline_mode()
+        assert reason is not None and constants.is_offline_mode()
     assert not constants.is_offline_mode()
     with hub.answering_at_once(asked=False) as reason:
-        assert reason is None
-        assert not constants.is_offline_mode()
+        assert reason is None and not constants.is_offline_mode()
 
 
 def test_no_lookups_when_told_to_stay_offline(answering: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,8 +72,7 @@ def test_no_lookups_when_told_to_stay_offline(answering: list[str], monkeypatch:
     assert hub.unreachable() == "HF_HUB_OFFLINE is set"
     with hub.answering_at_once():
         assert constants.is_offline_mode()
-    assert constants.is_offline_mode()
-    assert answering == []
+    assert constants.is_offline_mode() and answering == []
 
 
 def test_weights_that_are_not_there_are_one_line_at_once(closed: str) -> None:
@@ -83,8 +80,7 @@ def test_weights_that_are_not_there_are_one_line_at_once(closed: str) -> None:
         ModelSpec(NAME, pretrained=True).build(num_classes=1000, in_chans=3)
     text = str(error.value)
     assert text.startswith(f"{NAME}: its weights are not on this machine, and {closed} does not answer: ")
-    assert "model.pretrained=false model.checkpoint=<file>" in text
-    assert "\n" not in text
+    assert "model.pretrained=false model.checkpoint=<file>" in text and "\n" not in text
 
 
 def test_weights_in_the_cache_need_no_hub(closed: str, tmp_path: Path) -> None:

@@ -89,7 +89,6 @@ def test_round_equals_the_dense_oracle(case: tuple[list[float], list[float]], op
     compare(case, options)
 
 
-@pytest.mark.slow
 @settings(EXACT, max_examples=200)
 @given(weights(huge, most=15), rounds)
 def test_outliers_take_the_sorted_codes(case: tuple[list[float], list[float]], options: dict[str, Any]) -> None:
@@ -100,7 +99,6 @@ def test_outliers_take_the_sorted_codes(case: tuple[list[float], list[float]], o
     compare(case, options)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("dense_codes", "chunk"), [(0, 1), (0, 7), (0, 1 << 15), (1 << 20, 1), (1 << 20, 3), (200, 5)])
 def test_chunk_borders_and_both_kinds_of_code(dense_codes: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intervals, "DENSE_CODES", dense_codes)

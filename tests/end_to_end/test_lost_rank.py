@@ -11,9 +11,9 @@ from pwfn.records import failure
 from pwfn.training import distributed
 
 
-def fail(message: str, folder: Path) -> None:
-    """Fail as a rank does while another one, that has failed before, leaves its reason."""
-    with train._ended_in_one_line(folder):
+def lost(message: str, folder: Path) -> None:
+    with pytest.raises((RuntimeError, SystemExit)), train._ended_in_one_line(folder):
+        # a rank that has gone before leaves its reason while this one waits
         failure.write(folder, "ValueError: the reason")
         raise RuntimeError(message)
 
@@ -33,8 +33,7 @@ def test_only_a_closed_connection_is_the_fault_of_another_rank(
     message: str, is_lost: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert distributed.has_lost_another(RuntimeError(message)) is is_lost
-    with pytest.raises((RuntimeError, SystemExit)):
-        fail(message, tmp_path)
+    lost(message, tmp_path)
     said = capsys.readouterr().err == "pwfn: another process of this run has ended: ValueError: the reason\n"
     reason = "ValueError: the reason" if is_lost else f"RuntimeError: {message}"
     assert (said, failure.read(tmp_path)) == (is_lost, reason)

@@ -97,8 +97,7 @@ class _Lists(TorchFunctionMode):
 @contextmanager
 def far_device() -> Iterator[Counter[str]]:
     """Make the far device usable: `tensor.to(FAR)` goes there, `.cpu()` comes back. Gives what the host has waited for:
-    how often, by operation; a copy in either direction counts as well.
-    """
+    how often, by operation; a copy in either direction counts as well."""
     waits: Counter[str] = Counter()
     with _Operations(waits), _Lists(waits):
         yield waits

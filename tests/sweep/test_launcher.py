@@ -14,8 +14,6 @@ import pytest
 
 from tests.support.project import PROJECT
 
-pytestmark = pytest.mark.slow
-
 PROGRAM = """
 import json, os, signal, sys
 from pathlib import Path
