@@ -22,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this tree's pwfn, and benchmarks
 
-from tests.support.peak_memory import peak
+from benchmarks.memory import peak
 
 NAME = "resnet50.a1_in1k"
 BOUNDS = {"write": 2.0, "read": 3.0}  # seconds

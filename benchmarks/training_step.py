@@ -36,12 +36,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from benchmarks.memory import peak
 from pwfn.bayesian.posterior import quantized_tensors, sampled, set_sigma, to_bayesian
 from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.bayesian.regularizer import LinearRegularizer
 from pwfn.training.masked_step import before_step, build_optimizer
 from pwfn.training.optimizer import SGD
-from tests.support.peak_memory import peak
 
 THREADS = 2
 WARM_UP = 3

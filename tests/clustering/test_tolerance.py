@@ -28,8 +28,8 @@ from pwfn.run.settings import TrainSettings
 from pwfn.training.phase import TrainingDiverged
 from tests.support import oracles
 from tests.support.evaluation import measured
+from tests.support.fake_loop import loop
 from tests.support.project import RECORDED, Compose
-from tests.support.toy_rounds import loop
 
 RULES: list[Tolerance] = [
     SigmaTolerance(),

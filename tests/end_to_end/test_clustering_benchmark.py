@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from tests.support import efficientnet_lite0
-from tests.support.benchmark_rows import Row, markdown
-from tests.support.peak_memory import can_be_measured
-from tests.support.project import Program
-from tests.support.round_memory import peak_extra_bytes
+from benchmarks import clustering as benchmark
+from benchmarks import memory
+from benchmarks.rows import Row, markdown
 
 BOUNDS = {
     "round over torch.sort": {"at_most": 1.0},
@@ -28,10 +27,7 @@ def test_a_row_compares_the_median_with_its_bound() -> None:
     for value in (0.9, 5.0, 1.0):
         fast.add(value, round=value, sort=1.0)
         slow.add(99 * value)
-    assert fast.measured == 1.0
-    assert fast.ok
-    assert slow.measured == 99
-    assert not slow.ok
+    assert fast.measured == 1.0 and fast.ok and slow.measured == 99 and not slow.ok
     assert fast.seconds == {"round": [0.9, 5.0, 1.0], "sort": [1.0] * 3}
     record = slow.record()
     assert (record["must_reach"], record["ok"], record["measured"]) == ({"at_least": 100}, False, 99)
@@ -40,30 +36,35 @@ def test_a_row_compares_the_median_with_its_bound() -> None:
     ]  # fmt: skip
 
 
+def test_full_numbers_of_weights() -> None:
+    sizes = benchmark.Sizes()
+    assert (sizes.sort, sizes.dense, sizes.heavy) == (25_500_000, 1_000_000, 1_000_000)
+    assert (sizes.growth, sizes.memory) == ((10_000_000, 100_000_000), (25_500_000, 100_000_000))
+    assert benchmark.FRACTIONS == (0.2, 0.9, 1.0) and benchmark.THREADS == 2
+
+
+@pytest.mark.skipif(not memory.can_be_measured(), reason="memory is measured on Linux only")
 @pytest.mark.slow
-def test_the_benchmark_leaves_every_row_as_json_and_markdown(program: Program, tmp_path: Path) -> None:
-    done = program(tmp_path, "benchmarks/clustering.py", "--runs", "1", "--scale", "0.001", "--json", "b.json")
-    assert done.returncode == 0, done.stderr
+def test_the_benchmark_leaves_every_row_as_json_and_markdown_and_a_round_keeps_to_its_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Memory at a size at which what does not grow with the weights hardly counts.
+    sizes = benchmark.Sizes(sort=20_000, dense=1000, growth=(5000, 20_000), memory=(10_000_000,), heavy=1000)
+    monkeypatch.setattr(benchmark, "Sizes", lambda: sizes)
+    monkeypatch.setattr(benchmark, "FRACTIONS", (0.9,))
+    monkeypatch.setattr(benchmark, "HEAVY_SCALES", (0.3,))
+    monkeypatch.setattr(sys, "argv", ["clustering.py", "--runs", "1", "--json", f"{tmp_path}/b.json"])
+    threads = torch.get_num_threads()
+    benchmark.main()
+    torch.set_num_threads(threads)
     saved = json.loads((tmp_path / "b.json").read_text())
+    rows = {row["what"]: row for row in saved["rows"]}
     for what, bound in BOUNDS.items():
-        rows = [row for row in saved["rows"] if row["what"] == what]
-        assert {row["fraction"] for row in rows} == {0.2, 0.9, 1.0}
-        assert all(row["must_reach"] == bound and len(row["values"]) == 1 for row in rows)
-        assert all(row["ok"] for row in rows) or what != "weights that differ from it"
-    others = [row for row in saved["rows"] if row["what"] not in BOUNDS]
-    heavy = [row for row in others if "student-t" in row["what"]]
-    assert len(heavy) == 2
-    assert all(row["must_reach"] == {"at_most": 3.0} for row in heavy)
-    assert [row["fraction"] for row in others if row not in heavy] == [0.2, 0.9, 1.0] * efficientnet_lite0.installed()
+        row = rows.pop(what)
+        assert row["must_reach"] == bound and row["fraction"] == 0.9 and len(row["values"]) == 1
+        assert row["ok"] or what not in ("weights that differ from it", "peak extra memory over mu and sigma"), row
+    heavy, *real = rows.values()
+    assert "student-t" in heavy["what"] and heavy["fraction"] == 1.0 and heavy["must_reach"] == {"at_most": 3.0}
+    assert [row["must_reach"] for row in real] == [{"at_most": 1.0}] * benchmark.lite0.installed()
     table = (tmp_path / "b.md").read_text()
-    assert table in done.stdout
-    assert len(table.splitlines()) == 2 + len(saved["rows"])
-
-
-@pytest.mark.skipif(not can_be_measured(), reason="memory is measured on Linux only")
-@pytest.mark.slow
-def test_a_round_keeps_to_its_memory() -> None:
-    weights = 10_000_000  # a number at which what does not grow with the weights hardly counts
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        needed = pool.apply(peak_extra_bytes, (weights, 0.9))
-    assert 0.5 < needed / (8 * weights) <= 2.0  # of the bytes of mu and sigma
+    assert table in capsys.readouterr().out and len(table.splitlines()) == 2 + len(saved["rows"])

@@ -12,7 +12,7 @@ from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.run.round_loop import RoundOutcome
 from pwfn.training.phase import Phase
 from tests.support import oracles
-from tests.support.toy_rounds import FRACTIONS, OPTIMIZER, FakeRunner, loop
+from tests.support.fake_loop import FRACTIONS, OPTIMIZER, FakeRunner, loop
 
 
 @pytest.fixture(scope="module")

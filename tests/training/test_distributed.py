@@ -27,7 +27,7 @@ from pwfn.run.schedule import Schedule
 from pwfn.training import distributed
 from pwfn.training.optimizer import SGD
 from pwfn.training.phase import Phase, TrainingDiverged
-from tests.support.toy_rounds import FakeRunner
+from tests.support.fake_loop import FakeRunner
 
 BACKENDS = ("gloo", "cuda:gloo")  # the second cannot send CPU tensors, as NCCL cannot: GPUs train, the CPU clusters
 CODEBOOKS: tuple[Codebook, ...] = (AdditivePow2(), KMeans(6, scope="tensor"))  # one with each

@@ -23,7 +23,7 @@ from pwfn.training.module import BayesianClassifier
 from tests.support.project import CONF
 
 drawn: list[list[str]] = []
-broadcast: set[str] = set()
+broadcasts: set[bool] = set()
 training_step, run = BayesianClassifier.training_step, start.run
 
 
@@ -32,7 +32,7 @@ def digest(tensors: Iterable[Tensor]) -> str:
 
 
 def watched_step(self: BayesianClassifier, batch: Any, index: int) -> Tensor:
-    broadcast.update(self.trainer.model.named_module_buffers)  # what DDP broadcasts at each forward pass
+    broadcasts.add(self.trainer.model.will_sync_module_buffers())  # whether DDP broadcasts buffers at each forward pass
     if self.phase.noise:
         drawn.append([torch.get_rng_state().numpy().tobytes().hex()[:4000], digest([batch[0]])])
     return training_step(self, batch, index)
@@ -42,7 +42,7 @@ def watched_run(*args: Any, **options: Any) -> Finished:
     finished = run(*args, **options)
     seen = {
         "drawn": drawn,
-        "broadcast": sorted(broadcast),
+        "broadcasts": sorted(broadcasts),
         "network": {name: digest([value]) for name, value in finished.network.state_dict().items()},
         "losses": [record.clustered.loss for record in finished.records],
     }

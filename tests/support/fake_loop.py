@@ -1,4 +1,4 @@
-"""A round loop over a small network, with a runner that trains next to nothing."""
+"""Run the round loop without training: a runner that shakes the free weights, and a loop around it."""
 
 from __future__ import annotations
 
