@@ -43,11 +43,11 @@ test: lint type  ## lint, types and every test
 test-fast: $(READY)  ## the tests without whole runs, other processes and browsers, in under two minutes
 	$(BIN)/python -m pytest -m "$(FAST)"
 
-# The same extras and tools, at the lower bounds of pyproject.toml: about 7 GB.
+# The extras that tests use, at the lower bounds of pyproject.toml: about 7 GB.
 test-oldest: $(OLDEST)/.ready  ## the fast tests with the oldest versions that are supported
 	$(OLDEST)/bin/python -m pytest -m "$(FAST)"
 
 $(OLDEST)/.ready: $(SOURCES) constraints-oldest.txt
 	$(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt --editable ".[dev]"
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt --editable ".[test]"
 	touch $@
