@@ -30,7 +30,7 @@ MEMORY = 3.0  # times the float weights
 
 
 def network() -> Any:
-    """The Bayesian network, not clustered."""
+    """Build the Bayesian network, not clustered."""
     import timm
     import torch
 
@@ -45,7 +45,7 @@ def network() -> Any:
 
 
 def prepare(folder: Path) -> None:
-    """Cluster the network and leave it, its plain float weights and its artifact in `folder`."""
+    """Cluster the network and leave it, its float weights and its artifact in `folder`."""
     from safetensors.torch import save_file
 
     import pwfn
@@ -68,13 +68,13 @@ def prepare(folder: Path) -> None:
 
 
 def child(what: str, folder: Path) -> dict[str, float]:
-    """One measurement; everything that is needed is imported before."""
+    """Measure one task; everything that is needed is imported before."""
     import timm
     import torch
     from safetensors.torch import load_file, save_file
 
     import pwfn
-    from pwfn.artifact import about, read, write  # noqa: F401
+    from pwfn.artifact import description, read, write  # noqa: F401
     from pwfn.artifact.coding import Table  # noqa: F401
     from pwfn.artifact.receipt import zipped_bytes
 
@@ -102,7 +102,7 @@ COMPARED = ("save safetensors", "load safetensors", "zip safetensors")
 
 
 def measure(folder: Path, repeat: int) -> dict[str, dict[str, float]]:
-    """Medians of `repeat` fresh processes each, taken in turn, on one core."""
+    """Take medians of `repeat` fresh processes each, in turn, on one core."""
     found: dict[str, list[dict[str, float]]] = {}
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent.parent)}
     for _ in range(repeat):
@@ -164,14 +164,14 @@ def main() -> None:
         import pwfn
         from pwfn.artifact.receipt import zipped_bytes
 
-        said = pwfn.describe(folder / "model.pwfn")
-        receipt = said["receipt"]
+        description = pwfn.describe(folder / "model.pwfn")
+        receipt = description["receipt"]
         rest = receipt["float32"] - 4 * receipt["weights"]
         result = {
             "name": NAME,
             "repeat": given.repeat,
             "receipt": receipt,
-            "file": said["file"],
+            "file": description["file"],
             "file_with_sigmas": (folder / "sigma.pwfn").stat().st_size,
             "allowed": 1.01 * receipt["entropy_bits"] * receipt["weights"] / 8 + rest + 20_000,
             "zip": zipped_bytes([memoryview((folder / "float.safetensors").read_bytes())]),

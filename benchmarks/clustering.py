@@ -1,11 +1,11 @@
-"""How long a clustering round takes and how much memory: the figures of docs/clustering.md, side by side in one run.
+"""Measure the time and the memory of a clustering round: the figures of docs/clustering.md, side by side in one run.
 
-    python benchmarks/clustering.py [--quick] [--runs 5] [--json outputs/benchmark_clustering.json]
+    python benchmarks/clustering.py [--quick] [--runs 5] [--fractions 0.2 0.9 1] [--json FILE]
 
-The table goes to the console and, in Markdown, into a file beside the JSON one. What is compared is measured in turn, so
-that a busy machine slows both sides. Weights are N(0, 0.03) in float32 with sigma from the paper's prior; b = 7, inc = 2,
-zero_fix, torch.set_num_threads(2), unless the row says otherwise. The rows of real weights need `pip install
-".[real-weights]"`.
+The table goes to the console and, in Markdown, into a file beside the JSON one. What is compared is measured in turn,
+so that a busy machine slows both sides. Weights are N(0, 0.03) in float32 with sigma from the paper's prior; b = 7,
+inc = 2, zero_fix, torch.set_num_threads(2), unless the row says otherwise. The rows of real weights need
+`pip install ".[real-weights]"`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import multiprocessing
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from tests.support import efficientnet_lite0, oracles
 
 FRACTIONS = (0.2, 0.9, 1.0)
 THREADS = 2
+OVER_SORT = 0.6  # the largest ratio of a round to torch.sort
 LAYER = 1 << 20  # weights of one tensor, for the prior
 QUICK = 0.04  # factor on all numbers of weights
 HEAVY_SCALES = (0.3, 1.0)  # of the student-t distribution: some hundreds of centroids
@@ -45,7 +46,7 @@ HEAVY_SCALES = (0.3, 1.0)  # of the student-t distribution: some hundreds of cen
 
 @dataclass(frozen=True)
 class Sizes:
-    """Numbers of weights."""
+    """How many weights the rows are measured with."""
 
     sort: int = 25_500_000
     dense: int = 1_000_000
@@ -54,6 +55,8 @@ class Sizes:
     heavy: int = 1_000_000
 
     def scaled(self, factor: float) -> Sizes:
+        """Return the same with all numbers multiplied, at least 1000 each."""
+
         def scale(n: int) -> int:
             return max(1000, round(n * factor))
 
@@ -64,7 +67,7 @@ class Sizes:
 
 
 def normal_weights(n: int) -> tuple[Tensor, Tensor]:
-    """Mu and sigma of a network of layers of 2^20 weights. Made in place: nothing but the two stays behind."""
+    """Return mu and sigma of a network of layers of 2^20 weights, made in place: nothing but the two stays behind."""
     numbers = torch.Generator().manual_seed(0)
     mu, sigma = torch.empty(n), torch.empty(n)
     for layer, its_sigma in zip(mu.split(LAYER), sigma.split(LAYER), strict=True):
@@ -74,20 +77,24 @@ def normal_weights(n: int) -> tuple[Tensor, Tensor]:
 
 
 def heavy_tailed_weights(n: int, scale: float) -> tuple[Tensor, Tensor]:
+    """Return mu and sigma of weights of a student-t distribution."""
     mu = torch.from_numpy(scale * np.random.default_rng(0).standard_t(3, n)).float()
     return mu, Pow2DistancePrior()(mu)
 
 
 def timed(work: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[float, Any]:
-    """Seconds and result. What earlier measurements left is cleared away before."""
+    """Return seconds and result; what earlier measurements left is cleared away before."""
     gc.collect()
     started = time.perf_counter()
     result = work(*arguments, **options)
     return time.perf_counter() - started, result
 
 
-def against_sort(mu: Tensor, sigma: Tensor, runs: int, what: str = "round over torch.sort") -> list[Row]:
-    rows = [Row(what, count(mu), f, 1.0) for f in FRACTIONS]
+def against_sort(
+    mu: Tensor, sigma: Tensor, fractions: Sequence[float], runs: int, what: str = "round over torch.sort"
+) -> list[Row]:
+    """Compare a round with sorting the same weights once."""
+    rows = [Row(what, count(mu), f, OVER_SORT) for f in fractions]
     for _ in range(runs):
         for row in rows:
             sort, _ = timed(torch.sort, mu)
@@ -96,12 +103,12 @@ def against_sort(mu: Tensor, sigma: Tensor, runs: int, what: str = "round over t
     return rows
 
 
-def against_dense(mu: Tensor, sigma: Tensor, runs: int) -> list[Row]:
-    """The oracle is slow and runs once per fraction. It computes in float64, so what it decides is compared as well."""
+def against_dense(mu: Tensor, sigma: Tensor, fractions: Sequence[float], runs: int) -> list[Row]:
+    """Compare time and outcome with the dense oracle, which computes in float64 and runs once per fraction."""
     rows = []
     wide_mu, wide_sigma = mu.double().numpy(), sigma.double().numpy()
     settings = {"threshold": 1.0, "inc": 2.0, "b": 7, "max_order": 4, "zero_fix": True, "rule": "std_mu"}
-    for fraction in FRACTIONS:
+    for fraction in fractions:
         speed = Row("dense oracle over round", count(mu), fraction, 100, at_least=True)
         differ = Row("weights that differ from it", count(mu), fraction, 0)
         dense, expected = timed(oracles.cluster_round, wide_mu, wide_sigma, fraction=fraction, **settings)
@@ -113,10 +120,11 @@ def against_dense(mu: Tensor, sigma: Tensor, runs: int) -> list[Row]:
     return rows
 
 
-def growth(mu: Tensor, sigma: Tensor, sizes: tuple[int, int], runs: int) -> list[Row]:
+def growth(mu: Tensor, sigma: Tensor, sizes: tuple[int, int], fractions: Sequence[float], runs: int) -> list[Row]:
+    """Compare the seconds per weight at two sizes."""
     small, large = sizes
     what = f"{count(large)} over {count(small)}"
-    rows = [Row("growth of seconds per weight", what, f, 1.2) for f in FRACTIONS]
+    rows = [Row("growth of seconds per weight", what, f, 1.2) for f in fractions]
     for _ in range(runs):
         for row in rows:
             few, _ = timed(cluster_round, mu[:small], sigma[:small], fraction=row.fraction)
@@ -126,7 +134,7 @@ def growth(mu: Tensor, sigma: Tensor, sizes: tuple[int, int], runs: int) -> list
 
 
 def heavy_tails(n: int, runs: int) -> list[Row]:
-    """Student-t weights with b = 5 over the normal case."""
+    """Compare student-t weights with b = 5 with the normal case."""
     rows = []
     normal = normal_weights(n)
     for scale in HEAVY_SCALES:
@@ -134,15 +142,15 @@ def heavy_tails(n: int, runs: int) -> list[Row]:
         centroids = cluster_round(*heavy, fraction=1.0, codebook=AdditivePow2(5)).codebook.numel()
         row = Row(f"{scale:g} x student-t(3), b=5, {centroids} centroids", count(n), 1.0, 3.0)
         for _ in range(runs):
-            plain, _ = timed(cluster_round, *normal, fraction=1.0)
+            baseline, _ = timed(cluster_round, *normal, fraction=1.0)
             seconds, _ = timed(cluster_round, *heavy, fraction=1.0, codebook=AdditivePow2(5))
-            row.add(seconds / plain, heavy=seconds, normal=plain)
+            row.add(seconds / baseline, heavy=seconds, normal=baseline)
         rows.append(row)
     return rows
 
 
 def real_weights() -> tuple[Tensor, Tensor]:
-    """All quantized weights of EfficientNet-Lite0, trained on ImageNet, as a run starts with them."""
+    """Return all quantized weights of EfficientNet-Lite0, trained on ImageNet, as a run starts with them."""
     from pwfn.bayesian.flat_weights import FlatWeights
     from pwfn.bayesian.posterior import set_sigma, to_bayesian
 
@@ -153,10 +161,10 @@ def real_weights() -> tuple[Tensor, Tensor]:
     return flat.mu, flat.sigma
 
 
-def memory(sizes: tuple[int, ...], runs: int) -> list[Row]:
-    """Peak memory above that of mu and sigma, each time in a fresh process. The result alone is 1.5 times as large."""
-    rows = [Row("peak extra memory over mu and sigma", count(n), f, 2.0) for n in sizes for f in FRACTIONS]
-    for row, n in zip(rows, (n for n in sizes for _ in FRACTIONS), strict=True):
+def memory(sizes: Sequence[int], fractions: Sequence[float], runs: int) -> list[Row]:
+    """Measure the peak above mu and sigma, each time in a fresh process; the result alone is 1.5 times as large."""
+    rows = [Row("peak extra memory over mu and sigma", count(n), f, 2.0) for n in sizes for f in fractions]
+    for row, n in zip(rows, (n for n in sizes for _ in fractions), strict=True):
         for _ in range(runs):
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 row.add(pool.apply(peak_extra_bytes, (n, row.fraction)) / (8 * n))
@@ -164,7 +172,7 @@ def memory(sizes: tuple[int, ...], runs: int) -> list[Row]:
 
 
 def peak_extra_bytes(n: int, fraction: float) -> float:
-    """By how much a round raises this process's memory at its peak."""
+    """Return by how many bytes a round raises this process's memory at its peak."""
     torch.set_num_threads(THREADS)
     mu, sigma = normal_weights(n)
     cluster_round(mu[:1000], sigma[:1000], fraction=fraction)  # loads the code: that is not memory for the weights
@@ -172,43 +180,50 @@ def peak_extra_bytes(n: int, fraction: float) -> float:
 
 
 def count(n: int | Tensor) -> str:
+    """Return a number of weights as a table shows it."""
     n = n.numel() if isinstance(n, Tensor) else n
     return f"{n / 1e6:.4g} M" if n >= 1e6 else f"{n:,}"
 
 
-def measure(sizes: Sizes, runs: int, console: Console) -> list[Row]:
+def measure(sizes: Sizes, fractions: Sequence[float], runs: int, console: Console) -> list[Row]:
+    """Measure all rows."""
     rows: list[Row] = []
     with console.status("making weights") as status:
         mu, sigma = normal_weights(max(sizes.sort, sizes.dense, *sizes.growth))
         cluster_round(mu[:1000], sigma[:1000], fraction=1.0)
         status.update("against torch.sort")
-        rows += against_sort(mu[: sizes.sort], sigma[: sizes.sort], runs)
+        rows += against_sort(mu[: sizes.sort], sigma[: sizes.sort], fractions, runs)
         status.update("against the dense oracle")
-        rows += against_dense(mu[: sizes.dense], sigma[: sizes.dense], runs)
+        rows += against_dense(mu[: sizes.dense], sigma[: sizes.dense], fractions, runs)
         status.update("growth")
-        rows += growth(mu, sigma, sizes.growth, runs)
+        rows += growth(mu, sigma, sizes.growth, fractions, runs)
         del mu, sigma
         status.update("memory")
         if can_be_measured():
-            rows += memory(sizes.memory, runs)
+            rows += memory(sizes.memory, fractions, runs)
         else:
             console.print("memory is not measured: that takes Linux")
         status.update("heavy tails")
         rows += heavy_tails(sizes.heavy, runs)
         status.update("real weights")
         if efficientnet_lite0.installed():
-            rows += against_sort(*real_weights(), runs, "EfficientNet-Lite0 over torch.sort")
+            rows += against_sort(*real_weights(), fractions, runs, "EfficientNet-Lite0 over torch.sort")
         else:
             console.print("real weights are not measured: they are not installed", highlight=False)
     return rows
 
 
 def main() -> None:
+    """Measure and write the table."""
     parser = argparse.ArgumentParser(description="Speed and memory of clustering rounds, against what they must reach.")
     parser.add_argument("--runs", type=int, default=5, help="measurements per row, of which the median counts")
     parser.add_argument(
         "--quick", action="store_true", help=f"{QUICK:g} of the weights; the bounds are for all of them"
     )
+    parser.add_argument(
+        "--fractions", type=float, nargs="+", default=FRACTIONS, help="what rounds fix, above 0 up to 1"
+    )
+    parser.add_argument("--memory-weights", type=int, nargs="+", help="numbers of weights for the rows of memory")
     parser.add_argument("--scale", type=float, default=1.0, help="a further factor on the numbers of weights")
     parser.add_argument(
         "--json", type=Path, default=Path("outputs/benchmark_clustering.json"), help="file to write, .md beside it"
@@ -219,8 +234,10 @@ def main() -> None:
     torch.set_num_threads(THREADS)
     scale = options.scale * (QUICK if options.quick else 1)
     sizes = Sizes().scaled(scale)
+    if options.memory_weights:
+        sizes = replace(sizes, memory=tuple(options.memory_weights))
     started, console = time.perf_counter(), Console()
-    rows = measure(sizes, options.runs, console)
+    rows = measure(sizes, options.fractions, options.runs, console)
     table = markdown(rows)
     if scale < 1:
         console.print("The bounds are for the full numbers of weights: with fewer of them a row may well fail.\n")

@@ -1,10 +1,10 @@
-"""What an ensemble of n draws costs beside n passes of one network over the same images.
+"""Measure what an ensemble of n draws costs beside n passes of one network over the same images.
 
     python benchmarks/ensemble.py [--quick] [--rounds 7] [--json outputs/benchmark_ensemble.json]
 
-Passes at the mean and ensembles alternate, so that a busy machine slows both; the ratio is the median time of an ensemble
-over n times that of a pass. The images are few, which makes the drawing of the networks weigh more than in an evaluation
-of a whole test set.
+Passes at the mean and ensembles alternate, so that a busy machine slows both; the ratio is the median time of an
+ensemble over n times that of a pass. The images are few, which makes the drawing of the networks weigh more than in an
+evaluation of a whole test set.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ LIMIT = 1.05
 
 @dataclass(frozen=True)
 class Case:
+    """One network with its images."""
+
     model: str
     pixels: int
     images: int
@@ -50,12 +52,14 @@ QUICK = (Case("test_resnet", 64, 32, 16),)
 
 
 def seconds(action: Callable[[], object]) -> float:
+    """Return the seconds that an action takes."""
     started = time.perf_counter()
     action()
     return time.perf_counter() - started
 
 
 def measure(case: Case, rounds: int) -> dict[str, Any]:
+    """Measure passes and ensembles, `rounds` times in turn."""
     torch.manual_seed(0)
     network = timm.create_model(case.model, num_classes=1000)
     to_bayesian(network)
@@ -78,6 +82,7 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
 
 
 def table(results: list[dict[str, Any]]) -> Table:
+    """Make the table of ratios of time."""
     shown = Table(title=f"An ensemble of {SAMPLES} over {SAMPLES} passes", title_justify="left")
     for heading in ("model", "pixels", "images", "pass ms", "ratio", "must", ""):
         shown.add_column(heading)
@@ -88,6 +93,7 @@ def table(results: list[dict[str, Any]]) -> Table:
 
 
 def main() -> None:
+    """Run all cases, print the table and write every time to a file."""
     parser = argparse.ArgumentParser(description="What an ensemble of n draws costs beside n passes.")
     parser.add_argument("--quick", action="store_true", help="one small network, to see that it works")
     parser.add_argument("--rounds", type=int, default=7, help="measured passes, and ensembles")

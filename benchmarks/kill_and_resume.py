@@ -52,7 +52,7 @@ def moment(folder: Path) -> str:
     """Where a killed run was."""
     files = folder / "checkpoints"
     found = sorted(path.name for path in files.glob("0*.ckpt")) if files.is_dir() else []
-    while_writing = ", while a checkpoint was written" if (files / ".unfinished.ckpt").exists() else ""
+    while_writing = ", while a checkpoint was written" if (files / ".new.ckpt.unfinished").exists() else ""
     rounds = len(json.loads((folder / "rounds.json").read_text())) if (folder / "rounds.json").exists() else 0
     newest = f"checkpoint {int(found[-1].partition('-')[0])}" if found else "no checkpoint"
     return f"{rounds} rounds on disk, {newest}{while_writing}"

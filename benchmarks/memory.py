@@ -1,4 +1,4 @@
-"""How much memory a piece of work takes at its peak, as the kernel counts it (Linux)."""
+"""Measure how much memory a piece of work takes at its peak, as the kernel counts it (Linux)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def can_be_measured() -> bool:
+    """Return whether the kernel lets this process reset its peak."""
     return os.access(CLEAR, os.W_OK)
 
 
 def peak(task: Callable[[], Any]) -> dict[str, float]:
-    """Seconds of `task` and the bytes it needed at its peak, above those this process held before."""
+    """Return the seconds of `task` and the bytes it needed at its peak above those this process held before."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what was freed before is given back, or the task could use it unseen
     before = _resident("VmRSS")
@@ -32,5 +33,5 @@ def peak(task: Callable[[], Any]) -> dict[str, float]:
 
 
 def _resident(key: str) -> int:
-    """Bytes: VmRSS now, VmHWM at the peak."""
+    """Return bytes: VmRSS now, VmHWM at the peak."""
     return next(int(line.split()[1]) * 1024 for line in STATUS.read_text().splitlines() if line.startswith(f"{key}:"))

@@ -1,4 +1,4 @@
-"""The rows of a benchmark: what was measured, what it must reach, and whether it does."""
+"""Hold the rows of a benchmark: what was measured, what it must reach, and whether it does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass
 class Row:
-    """One line of the table. The median of `values` is compared with `bound`; `seconds` are what they come from."""
+    """One row; the median of `values` is compared with `bound`, `seconds` are what the values come from."""
 
     what: str
     weights: str
@@ -21,18 +21,22 @@ class Row:
 
     @property
     def measured(self) -> float:
+        """The median of the values."""
         return statistics.median(self.values)
 
     @property
     def ok(self) -> bool:
+        """Whether the median keeps to the bound."""
         return self.measured >= self.bound if self.at_least else self.measured <= self.bound
 
     def add(self, value: float, **seconds: float) -> None:
+        """Add a value and the seconds it comes from."""
         self.values.append(value)
         for name, duration in seconds.items():
             self.seconds.setdefault(name, []).append(duration)
 
     def cells(self) -> tuple[str, ...]:
+        """Return the row as a line of the table."""
         must = f"{'>=' if self.at_least else '<='} {self.bound:g}"
         spread = f"{min(self.values):.3g} to {max(self.values):.3g}"
         seconds = ", ".join(f"{name} {statistics.median(each):.3g}" for name, each in self.seconds.items())
@@ -40,6 +44,7 @@ class Row:
         return self.what, self.weights, f"{self.fraction:g}", must, f"{self.measured:.3g}", spread, seconds, verdict
 
     def record(self) -> dict[str, Any]:
+        """Return the row as JSON keeps it."""
         must = {"at_least" if self.at_least else "at_most": self.bound}
         summary = {"measured": self.measured, "min": min(self.values), "max": max(self.values), "ok": self.ok}
         what = {"what": self.what, "weights": self.weights, "fraction": self.fraction, "must_reach": must}
@@ -47,7 +52,7 @@ class Row:
 
 
 def markdown(rows: list[Row]) -> str:
-    """A table that can be read as it is and pasted into a document."""
+    """Return a Markdown table of the rows."""
     headings = ("what", "weights", "fraction", "must reach", "measured", "spread", "seconds", "")
     cells = [headings, *(row.cells() for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

@@ -1,4 +1,4 @@
-"""How every part of pwfn refuses a bad value: all faults at once, each with name, value and what is allowed."""
+"""Exceptions of every wing, and `require`, which collects all bad values of an object with what is allowed."""
 
 from __future__ import annotations
 
@@ -19,13 +19,19 @@ class Fault:
 
 
 class RunError(RuntimeError):
-    """Ends a run for a reason that whoever started it can do something about; the message is one line."""
+    """Ends a run for a reason that its user can do something about; the message is one line."""
+
+    on_all_ranks = False  # True where every rank raises it at the same moment, so that rank 0 can say it for all
 
 
 class Stopped(RuntimeError):
-    """Somebody ended the run: Ctrl-C or a signal. `exit_code` is what a shell expects of a program so ended.
+    """Ends a run that was told to stop, by Ctrl-C or a signal.
 
-    `saved` says that the run was saved for this, so that nothing is lost; `preempted` that a scheduler ended it.
+    Args:
+        reason: name of the key or the signal.
+        exit_code: what a shell expects of a program that was ended so.
+        saved: whether the run was saved for this, so that nothing is lost.
+        preempted: whether a scheduler ended it.
     """
 
     def __init__(self, reason: str, exit_code: int, *, saved: bool = False, preempted: bool = False) -> None:
@@ -34,7 +40,7 @@ class Stopped(RuntimeError):
 
 
 class InvalidValueError(ValueError):
-    """Raised with every broken rule of one object; `faults` lets a caller prefix the names with a config path."""
+    """Names every broken rule of one object; a caller may prefix the names in `faults` with a config path."""
 
     def __init__(self, faults: list[Fault]) -> None:
         super().__init__("; ".join(map(str, faults)))
@@ -50,3 +56,15 @@ def require(owner: Any, **rules: tuple[bool, str]) -> None:
     faults = [Fault(name, getattr(owner, name), allowed) for name, (holds, allowed) in rules.items() if not holds]
     if faults:
         raise InvalidValueError(faults)
+
+
+def one_line(text: object, limit: int | None = 200) -> str:
+    """Turn any message, also one that quotes a hostile file, into one printable line.
+
+    Args:
+        text: the message; anything that is not a string is converted by `str`.
+        limit: the most characters of it that are kept, with " ..." after them where some are left out; None keeps all.
+    """
+    message = str(text) if limit is None else str(text)[: 4 * limit]
+    line = " ".join("".join(c if c.isprintable() else " " for c in message).split())
+    return line if limit is None or len(line) <= limit else line[:limit] + " ..."

@@ -1,8 +1,7 @@
-"""An artifact in the forms that other tools read: `python -m pwfn.export model.pwfn --to onnx`.
+"""Convert an artifact to the forms that other tools read: `python -m pwfn.export model.pwfn --to onnx`.
 
-`safetensors` is a state dict for timm and torch, `onnx` runs in ONNX Runtime (extra `onnx`), `coreml` is a Core ML package
-whose weights stay palettized: a look-up table and indices for each tensor (extra `coreml`). Every file is read again and
-compared with the model before it is called done.
+`safetensors` is a state dict for timm and torch, `onnx` runs in ONNX Runtime, `coreml` is a Core ML package whose
+weights stay palettized: a look-up table and indices for each tensor. Every file is read again and compared.
 """
 
 from __future__ import annotations
@@ -10,11 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from pwfn.artifact import ArtifactError, describe, load
-from pwfn.artifact.container import one_line
+from pwfn.errors import one_line
+from pwfn.records.files import replacing
 
 RTOL, ATOL = 1e-3, 1e-4  # of logits, for another engine's float32 arithmetic
 
@@ -32,12 +33,12 @@ class ExportError(RuntimeError):
     """A form that cannot be made here, or that is not the model; the message is one line."""
 
 
-def to_safetensors(model: nn.Module, path: Path, said: dict[str, Any]) -> str:
-    """Write the plain state dict; tied tensors are written under each of their names, as `load_state_dict` wants them."""
+def to_safetensors(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
+    """Write the state dict; tied tensors stand under each of their names, as `load_state_dict` wants them."""
     from safetensors.torch import load_file, save_file
 
     state = {key: value.detach().contiguous().clone() for key, value in model.state_dict().items()}
-    save_file(state, path, metadata={"format": "pt", **_metadata(said)})
+    save_file(state, path, metadata={"format": "pt", **_metadata(description)})
     again = load_file(path)
     wrong = [key for key in state if not _same_bits(state[key], again[key])]
     if wrong or again.keys() != state.keys():
@@ -45,11 +46,11 @@ def to_safetensors(model: nn.Module, path: Path, said: dict[str, Any]) -> str:
     return f"{len(state)} tensors, read again without a bit of difference"
 
 
-def to_onnx(model: nn.Module, path: Path, said: dict[str, Any]) -> str:
+def to_onnx(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
     """Write an ONNX model of any batch size with the input `images` and the output `logits`; run it once."""
     import onnxruntime
 
-    images = _images(said)
+    images = _images(description)
     program = torch.onnx.export(
         model,
         (images,),
@@ -60,14 +61,14 @@ def to_onnx(model: nn.Module, path: Path, said: dict[str, Any]) -> str:
         verbose=False,
     )
     assert program is not None
-    program.model.metadata_props.update(_metadata(said))
+    program.model.metadata_props.update(_metadata(description))
     program.save(path, external_data=False)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     found = session.run(["logits"], {"images": images.numpy()})[0]
     return f"run by ONNX Runtime: {_compared(model, images, torch.from_numpy(found))}"
 
 
-def to_coreml(model: nn.Module, path: Path, said: dict[str, Any]) -> str:
+def to_coreml(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
     """Write a Core ML package (iOS 17, float32) with palettized weights and hold every look-up table against the model.
 
     BatchNorm is not folded into the convolutions, which would take their weights off the codebook. A package can be run
@@ -76,7 +77,7 @@ def to_coreml(model: nn.Module, path: Path, said: dict[str, Any]) -> str:
     import coremltools as ct
     import coremltools.optimize.coreml as cto
 
-    images = _images(said)
+    images = _images(description)
     passes = ct.PassPipeline.DEFAULT
     passes.remove_passes({"common::fuse_conv_batchnorm"})
     package = ct.convert(
@@ -85,9 +86,9 @@ def to_coreml(model: nn.Module, path: Path, said: dict[str, Any]) -> str:
         compute_precision=ct.precision.FLOAT32,
         pass_pipeline=passes,
     )
-    rule = cto.OpPalettizerConfig(mode="unique", weight_threshold=0)
-    package = cto.palettize_weights(package, cto.OptimizationConfig(global_config=rule))
-    package.user_defined_metadata.update(_metadata(said))
+    unique = cto.OptimizationConfig(global_config=cto.OpPalettizerConfig(mode="unique", weight_threshold=0))
+    package = cto.palettize_weights(package, unique)
+    package.user_defined_metadata.update(_metadata(description))
     package.save(str(path))
     tables = palettized_weights(path)
     state = {key.replace(".", "_"): value for key, value in model.state_dict().items()}
@@ -103,7 +104,7 @@ def to_coreml(model: nn.Module, path: Path, said: dict[str, Any]) -> str:
 
 
 def palettized_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a Core ML package that are stored as look-up table and indices, by name with `_` for `.`."""
+    """Read the tensors of a Core ML package that have a look-up table and indices, by name with `_` for `.`."""
     import coremltools as ct
     from coremltools.converters.mil.frontend.milproto import load as milproto
     from coremltools.converters.mil.mil.ops.defs.iOS16 import constexpr_lut_to_dense
@@ -121,63 +122,97 @@ def palettized_weights(path: Path) -> dict[str, Tensor]:
     return found
 
 
-FORMS: dict[str, tuple[Callable[[nn.Module, Path, dict[str, Any]], str], str, tuple[str, ...]]] = {
-    "safetensors": (to_safetensors, ".safetensors", ()),
-    "onnx": (to_onnx, ".onnx", ("onnx", "onnxscript", "onnxruntime")),
-    "coreml": (to_coreml, ".mlpackage", ("coremltools",)),
+@dataclass(frozen=True)
+class Form:
+    """A form: its writer, which returns a line about the result, the ending of its name, the packages it needs."""
+
+    write: Callable[[nn.Module, Path, dict[str, Any]], str]
+    suffix: str
+    packages: tuple[str, ...] = ()
+    is_folder: bool = False
+
+
+FORMS = {
+    "safetensors": Form(to_safetensors, ".safetensors"),
+    "onnx": Form(to_onnx, ".onnx", ("onnx", "onnxscript", "onnxruntime")),
+    "coreml": Form(to_coreml, ".mlpackage", ("coremltools",), is_folder=True),
 }
 
 
 def export(artifact: Path, form: str, path: Path | None = None) -> str:
-    """Write `artifact` in another form and say what became of it; raises ArtifactError and ExportError.
+    """Write an artifact in another form, whole or not at all.
 
-    `path` is by default the artifact's with the form's own ending; what is there is replaced once all is well.
+    Args:
+        artifact: the file `model.pwfn`.
+        form: a key of `FORMS`.
+        path: the file or folder to write, by default beside the artifact with the form's ending. What is there is
+            replaced once the new one was read again and found right.
+
+    Returns:
+        A line about the result: path, size, and how it was compared with the model.
+
+    Raises:
+        ArtifactError: the artifact cannot be read.
+        ExportError: a package is missing, the path does not suit the form, or the form does not take this model.
+        OSError: the file cannot be written.
     """
-    write, suffix, packages = FORMS[form]
-    missing = [package for package in packages if find_spec(package) is None]
-    if missing:
-        raise ExportError(f"{form} needs {', '.join(missing)}: pip install 'pwfn[{form}]'")
-    said = describe(artifact)
-    if said["model"] is None or said["data"] is None:
-        raise ExportError(f"{artifact} does not say how to build its model, or for which images")
-    path = path or artifact.with_suffix(suffix)
-    if path.suffix != suffix:
-        raise ExportError(f"{path}: the name of this form ends with {suffix}")
-    if not path.parent.is_dir():
-        raise ExportError(f"{path}: there is no folder {path.parent}")
+    chosen = FORMS[form]
+    description, path = _checked(artifact, form, path)
     model = load(artifact)
-    unfinished = path.with_name(f".unfinished.{path.name}")
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of converters about themselves
-            outcome = write(model, unfinished, said)
-        _replace(unfinished, path)
+            with (_replacing_folder if chosen.is_folder else replacing)(path) as unfinished:
+                outcome = chosen.write(model, unfinished, description)
     except (ExportError, OSError):
         raise
     except Exception as error:  # a converter may raise anything for a model that it does not know
         raise ExportError(f"{form} does not take this model: {type(error).__name__}: {one_line(error)}") from error
+    size = sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
+    return f"{path}: {size / 1e6:.3f} MB; {outcome}"
+
+
+def _checked(artifact: Path, form: str, path: Path | None) -> tuple[dict[str, Any], Path]:
+    """Return the description and the path to write, after everything that can be refused early."""
+    missing = [package for package in FORMS[form].packages if find_spec(package) is None]
+    if missing:
+        raise ExportError(f"{form} needs {', '.join(missing)}: pip install 'pwfn[{form}]'")
+    description = describe(artifact)
+    if description["model"] is None or description["data"] is None:
+        raise ExportError(f"{artifact} does not say how to build its model, or for which images")
+    path = path or artifact.with_suffix(FORMS[form].suffix)
+    if path.suffix != FORMS[form].suffix:
+        raise ExportError(f"{path}: the name of this form ends with {FORMS[form].suffix}")
+    if not path.parent.is_dir():
+        raise ExportError(f"{path}: there is no folder {path.parent}")
+    return description, path
+
+
+@contextmanager
+def _replacing_folder(path: Path) -> Iterator[Path]:
+    """Do for a folder what `replacing` does for a file, except that an older one is removed just before the rename."""
+    unfinished = path.with_name(f".unfinished.{path.name}")  # coremltools goes by the ending
+    try:
+        yield unfinished
+        if path.is_dir():
+            shutil.rmtree(path)
+        unfinished.rename(path)
     finally:
-        _remove(unfinished)
-    return f"{path}: {_size(path) / 1e6:.3f} MB; {outcome}"
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished)
 
 
-def _metadata(said: dict[str, Any]) -> dict[str, str]:
-    """What a user of the file needs to know about it, as text."""
-    recipe = said["model"]
-    facts = {
-        "architecture": recipe["name"],
-        "num_classes": recipe["num_classes"],
-        "in_chans": recipe["in_chans"],
-        "args": recipe["args"],
-        "data": said["data"],
-        "class_names": said["class_names"],
-    }
+def _metadata(description: dict[str, Any]) -> dict[str, str]:
+    """Return what a user of the file needs to know about it, as text."""
+    model, data, class_names = (description[key] for key in ("model", "data", "class_names"))
+    facts = {"architecture": model["name"], "data": data, "class_names": class_names}
+    facts |= {key: model[key] for key in ("num_classes", "in_chans", "args")}
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
 
 
-def _images(said: dict[str, Any]) -> Tensor:
+def _images(description: dict[str, Any]) -> Tensor:
     """Two random images of the size that the model is used with."""
-    return torch.randn(2, *said["data"]["input_size"], generator=torch.Generator().manual_seed(0))
+    return torch.randn(2, *description["data"]["input_size"], generator=torch.Generator().manual_seed(0))
 
 
 def _compared(model: nn.Module, images: Tensor, found: Tensor) -> str:
@@ -192,23 +227,9 @@ def _same_bits(one: Tensor, other: Tensor) -> bool:
     return one.dtype == other.dtype and one.shape == other.shape and one.numpy().tobytes() == other.numpy().tobytes()
 
 
-def _replace(unfinished: Path, path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    os.replace(unfinished, path)
-
-
-def _remove(path: Path) -> None:
-    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; 0 if the file was written, 2 if not, with one line on why."""
-    parser = argparse.ArgumentParser(prog="python -m pwfn.export", description="A model.pwfn for other tools.")
+def main(arguments: Sequence[str] | None = None, program: str = "python -m pwfn.export") -> int:
+    """Run the command line; return 0 if the file was written, 2 if not, with one line on why."""
+    parser = argparse.ArgumentParser(prog=program, description="A model.pwfn for other tools.")
     parser.add_argument("artifact", type=Path, help="the file model.pwfn")
     parser.add_argument("--to", choices=FORMS, required=True, help="the form")
     parser.add_argument("--out", type=Path, help="the file to write; default: the artifact's name with another ending")

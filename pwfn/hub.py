@@ -1,16 +1,37 @@
-"""The Hugging Face hub, when it does not answer: fall back to what is on this machine at once, not after a minute."""
+"""Detect an unreachable Hugging Face hub and use its cache at once, not after a minute of retries."""
 
 from __future__ import annotations
 
+import os
 import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+ENDPOINT = "HF_ENDPOINT"  # environment variable of huggingface_hub: the address of another hub
+
+
+def endpoint_fault(address: str | None = None) -> str | None:
+    """Say in one line what is wrong with an address of a hub, by default HF_ENDPOINT; None if nothing is.
+
+    huggingface_hub reads the variable when it is first imported, by timm too, and may raise anything then.
+    """
+    address = os.environ.get(ENDPOINT, "") if address is None else address
+    fault = f"{ENDPOINT} = {address!r}: must be the address of a hub, such as https://huggingface.co"
+    if not address:
+        return None
+    try:
+        parts = urlsplit(address)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not close, a port that is no number
+        return fault
+    return None if sound and address.isascii() and not any(c.isspace() for c in address) else fault
 
 
 def unreachable() -> str | None:
-    """Why the hub cannot be asked, or None if it answers. Asked once, without the hub library's own retries.
+    """Say why the hub cannot be asked, or return None if it answers. Asked once, without the hub library's retries.
 
     Any HTTP answer will do. Proxies and HF_ENDPOINT are followed, HF_HUB_ETAG_TIMEOUT says how long to wait, and
     HF_HUB_OFFLINE=1 is taken at its word.
@@ -19,6 +40,8 @@ def unreachable() -> str | None:
 
     if constants.is_offline_mode():
         return "HF_HUB_OFFLINE is set"
+    if fault := endpoint_fault(constants.ENDPOINT):
+        return fault
     request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
     try:
         with urllib.request.urlopen(request, timeout=constants.HF_HUB_ETAG_TIMEOUT):
@@ -33,7 +56,7 @@ def unreachable() -> str | None:
 
 @contextmanager
 def answering_at_once(asked: bool = True) -> Iterator[str | None]:
-    """Inside the block the hub library uses its cache alone if the hub is unreachable; yields why it is, or None.
+    """Let the hub library use its cache alone inside the block if the hub is unreachable; yield why it is, or None.
 
     With `asked` False nothing is looked up and nothing changed.
     """

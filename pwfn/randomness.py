@@ -1,4 +1,4 @@
-"""One seed for a whole run: the same network on every rank, noise of its own for each."""
+"""Seed the random streams of a run and of each rank, and save and restore their state."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
-if TYPE_CHECKING:
-    pass
-
 
 def seed_run(seed: int) -> None:
-    """The same random state on every rank, for a network that is the same on every rank."""
+    """Seed every rank alike, for a network that is the same on every rank."""
     from pytorch_lightning import seed_everything  # takes seconds, and only runs need it
 
     seed_everything(seed, workers=True, verbose=False)
@@ -25,7 +22,7 @@ def seed_run(seed: int) -> None:
 
 
 def seed_rank(seed: int, rank: int, *more: int) -> None:
-    """A random state of its own for each rank of several: each draws its own noise."""
+    """Seed each rank of several by its number, so that each draws its own noise."""
     numbers = np.random.SeedSequence([seed, rank, *more]).generate_state(3)
     random.seed(int(numbers[0]))
     np.random.seed(int(numbers[1]))
@@ -33,7 +30,7 @@ def seed_rank(seed: int, rank: int, *more: int) -> None:
 
 
 def random_state() -> dict[str, Any]:
-    """The state of every global random stream of this process, as plain values and tensors."""
+    """Return the state of every global random stream of this process, as numbers, lists and tensors."""
     drawn: Any = np.random.get_state()
     _, keys, position, has_gauss, gauss = drawn
     return {
@@ -45,7 +42,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Go back to what `random_state` gave."""
+    """Restore the state that `random_state` returned."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     keys, *rest = state["numpy"]
@@ -56,13 +53,13 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 def mixed_seed(*seeds: int) -> int:
-    """One seed, from 0 to 2^63 - 1, out of several."""
+    """Mix several seeds into one, from 0 to 2^63 - 1."""
     return int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0] >> 1)
 
 
 @contextmanager
 def own_streams() -> Iterator[None]:
-    """Afterwards the global streams (that of the CPU, for torch) go on as if nobody had seeded or drawn inside."""
+    """Restore the global streams (for torch, that of the CPU) at the end of the block."""
     # Not torch.manual_seed, nor its fork_rng: they reach for the GPU's streams as well.
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
@@ -74,7 +71,7 @@ def own_streams() -> Iterator[None]:
 
 
 def seed_streams(*seeds: int) -> None:
-    """Seed the three global streams of the CPU from `seeds` together; to be used inside `own_streams`."""
+    """Seed the three global streams of the CPU from all `seeds` together; use it inside `own_streams`."""
     words = np.random.SeedSequence(seeds).generate_state(3)
     random.seed(int(words[0]))
     np.random.seed(words[1])

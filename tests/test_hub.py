@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -61,10 +62,41 @@ def test_any_answer_will_do(answering: list[str]) -> None:
 def test_no_answer_is_said_and_leaves_nothing_changed(closed: str) -> None:
     assert str(hub.unreachable()).startswith(f"{closed} does not answer: ")
     with hub.answering_at_once() as reason:
-        assert reason is not None and constants.is_offline_mode()
+        assert reason is not None
+        assert constants.is_offline_mode()
     assert not constants.is_offline_mode()
     with hub.answering_at_once(asked=False) as reason:
-        assert reason is None and not constants.is_offline_mode()
+        assert reason is None
+        assert not constants.is_offline_mode()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "huggingface.co",
+        "htp://hub",
+        "https://",
+        "http://[x",
+        "http://hub:port",
+        "http://hub:0",
+        "http://a hub",
+        "http://hüb",
+    ],
+)
+def test_a_malformed_endpoint_is_one_line(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = f"HF_ENDPOINT = {address!r}: must be the address of a hub, such as https://huggingface.co"
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    with pytest.raises(ValueError, match=f"^{re.escape(line)}$"):
+        ModelSpec(NAME)
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    with hub.answering_at_once() as reason:
+        assert reason == line
+
+
+@pytest.mark.parametrize("address", ["", "https://huggingface.co", "http://localhost:8080/hub", "http://[::1]:80"])
+def test_addresses_of_hubs(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    ModelSpec(NAME)
 
 
 def test_no_lookups_when_told_to_stay_offline(answering: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +104,8 @@ def test_no_lookups_when_told_to_stay_offline(answering: list[str], monkeypatch:
     assert hub.unreachable() == "HF_HUB_OFFLINE is set"
     with hub.answering_at_once():
         assert constants.is_offline_mode()
-    assert constants.is_offline_mode() and answering == []
+    assert constants.is_offline_mode()
+    assert answering == []
 
 
 def test_weights_that_are_not_there_are_one_line_at_once(closed: str) -> None:
@@ -80,10 +113,12 @@ def test_weights_that_are_not_there_are_one_line_at_once(closed: str) -> None:
         ModelSpec(NAME, pretrained=True).build(num_classes=1000, in_chans=3)
     text = str(error.value)
     assert text.startswith(f"{NAME}: its weights are not on this machine, and {closed} does not answer: ")
-    assert "model.pretrained=false model.checkpoint=<file>" in text and "\n" not in text
+    assert "model.pretrained=false model.checkpoint=<file>" in text
+    assert "\n" not in text
 
 
-def test_weights_in_the_cache_need_no_hub(closed: str, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("closed")
+def test_weights_in_the_cache_need_no_hub(tmp_path: Path) -> None:
     torch.manual_seed(1)
     source = timm.create_model(NAME, num_classes=1000)
     repository = tmp_path / "cache" / "models--timm--test_resnet.r160_in1k"
@@ -97,7 +132,8 @@ def test_weights_in_the_cache_need_no_hub(closed: str, tmp_path: Path) -> None:
     assert all(torch.equal(built[name], value) for name, value in source.state_dict().items())
 
 
-def test_local_files_and_random_weights_ask_nobody(closed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("closed")
+def test_local_files_and_random_weights_ask_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "unreachable", lambda: pytest.fail("asked"))
     ModelSpec(NAME).build(num_classes=10, in_chans=3)
     ModelSpec(NAME, pretrained=True).build(num_classes=10, in_chans=3, load_weights=False)

@@ -1,7 +1,8 @@
 """The artifact `model.pwfn`: a network in about as many bytes as its weights have entropy, and safe to open.
 
 `save` writes, `load` reads, `describe` looks at the header alone. docs/artifact.md describes the format. Nothing here
-imports Hydra, Lightning or W&B, and `describe` not even torch.
+imports Hydra or Lightning, and `describe` not even torch. (timm imports W&B, for its own training script, where it is
+installed.)
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from pwfn.artifact.container import ArtifactError
 
 if TYPE_CHECKING:
-    from pwfn.artifact.about import describe
+    from pwfn.artifact.description import describe
     from pwfn.artifact.read import load
     from pwfn.artifact.receipt import Receipt
     from pwfn.artifact.write import save
 
 __all__ = ["ArtifactError", "Receipt", "describe", "load", "save"]
 
-_HOMES = {"describe": "about", "load": "read", "Receipt": "receipt", "save": "write"}
+_HOMES = {"describe": "description", "load": "read", "Receipt": "receipt", "save": "write"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Symbols to bits and back: integer frequency tables for constriction's ANS coder, exact on every machine.
+"""Code symbols as bits and back: integer frequency tables for constriction's ANS coder, exact on every machine.
 
 A table holds a *level*, one byte, for each symbol: a tiny floating-point number (three bits of significand) that stands
 for how often the symbol occurs, 0 = never. Frequencies, integers that sum to 2^24, follow from the levels by integer
@@ -13,7 +13,8 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from pwfn.artifact.container import ArtifactError, one_line
+from pwfn.artifact.container import ArtifactError
+from pwfn.errors import one_line
 
 Ints = NDArray[np.int64]
 Symbols = NDArray[np.int32]
@@ -24,7 +25,7 @@ NEVER = 1e6  # bits: what a symbol that a table does not know is said to cost
 
 
 def levels_of(counts: Ints) -> Levels:
-    """The levels nearest to how often each symbol occurs; any shape, 0 to 2^31 - 1 times."""
+    """Return the levels nearest to how often each symbol occurs; `counts` has any shape, 0 to 2^31 - 1 times."""
     safe = np.maximum(counts, 1)
     exponent = np.frexp(safe.astype(np.float64))[1] - 1
     significand = np.rint(safe / 2.0 ** (exponent - 3)).astype(np.int64) - 8  # 8 carries into the next exponent
@@ -32,7 +33,7 @@ def levels_of(counts: Ints) -> Levels:
 
 
 def frequencies(levels: Levels) -> Ints:
-    """One table's frequencies: 0 for symbols that do not occur, at least 1 for the others, 2^24 in total.
+    """Return a table's frequencies: 0 for symbols that do not occur, at least 1 for the others, 2^24 in total.
 
     Level q > 0 weighs w = (8 + (q - 1) % 8) * 2^((q - 1) // 8); with n symbols in use and W the sum of the weights,
     f = 1 + w * (2^24 - n) // W, and what is missing to 2^24 goes to the first of the heaviest.
@@ -48,7 +49,7 @@ def frequencies(levels: Levels) -> Ints:
 
 
 def costs(levels: Levels) -> NDArray[np.float64]:
-    """Bits that one symbol costs under a table, by symbol; `NEVER` for those it does not know."""
+    """Return the bits that each symbol costs under a table; `NEVER` for those it does not know."""
     known = levels > 0
     bits = np.full(len(levels), NEVER)
     bits[known] = PRECISION - np.log2(frequencies(levels)[known])
@@ -56,7 +57,7 @@ def costs(levels: Levels) -> NDArray[np.float64]:
 
 
 class Table:
-    """One table made ready for the coder. A table of a single symbol needs no bits and no coder."""
+    """A table prepared for the coder; one of a single symbol needs no bits and no coder."""
 
     def __init__(self, levels: Levels) -> None:
         self.symbols = np.flatnonzero(levels).astype(np.int32)
@@ -75,7 +76,7 @@ class Table:
 
     @property
     def least_bits(self) -> float:
-        """What the most frequent symbol costs."""
+        """Bits that the most frequent symbol costs."""
         return PRECISION - float(np.log2(self.frequencies.max()))
 
 
@@ -88,10 +89,12 @@ class Encoder:
         self._coder = stream.stack.AnsCoder()
 
     def push(self, symbols: Symbols, table: Table) -> None:
+        """Code symbols, flat, under one table."""
         if table.model is not None and len(symbols):
             self._coder.encode_reverse(table.rank[symbols], table.model)
 
     def words(self) -> bytes:
+        """Return all that was pushed as 32-bit words, little endian."""
         words: bytes = self._coder.get_compressed().astype("<u4").tobytes()
         return words
 
@@ -107,6 +110,7 @@ class Decoder:
             self._coder = stream.stack.AnsCoder(np.frombuffer(words, dtype="<u4").astype(np.uint32))
 
     def pop(self, count: int, table: Table) -> Symbols:
+        """Decode the next `count` symbols, which were pushed under the same table; raises ArtifactError."""
         if table.model is None:
             return np.full(count, table.symbols[0])
         if count * table.least_bits > self.bits:
@@ -116,13 +120,14 @@ class Decoder:
         return table.symbols[ranks]
 
     def finish(self) -> None:
+        """Raise ArtifactError if symbols are left over."""
         if not self._coder.is_empty():
             raise ArtifactError("the coded symbols are not those the header announces: some are left over")
 
 
 @contextmanager
 def coder_faults() -> Iterator[None]:
-    """constriction refuses some garbage with a ValueError and panics on other: either is the file's fault."""
+    """Turn what constriction raises for garbage, a ValueError or a panic, into an ArtifactError."""
     try:
         yield
     except ValueError as error:

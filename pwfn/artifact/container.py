@@ -1,4 +1,4 @@
-"""The file around an artifact: magic, version, a compressed JSON header, sections of bytes, checksums. Nothing runs.
+"""Write and read the container of an artifact: magic, version, compressed JSON header, sections, checksums.
 
 Reads with the standard library alone and believes nothing: every claimed size is held against the size of the file
 before a byte is allocated for it. docs/artifact.md has the layout for readers in other languages.
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pwfn.errors import RunError
+from pwfn.errors import RunError, one_line
 from pwfn.records.files import replacing
 
 Buffer = bytes | bytearray | memoryview
@@ -33,14 +33,21 @@ class ArtifactError(RunError):
     """A file that is not a sound artifact, or a network that cannot become one. The message is one line."""
 
 
-def one_line(text: object, limit: int = 200) -> str:
-    """Any message, also one that quotes a hostile file, as one printable line."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)[: 4 * limit]).split())
-    return line if len(line) <= limit else line[:limit] + " ..."
-
-
 def write(path: Path, header: dict[str, Any], sections: Sequence[Buffer]) -> int:
-    """Replace `path` by header and sections, so that a crash leaves the old file or the new one; returns its bytes."""
+    """Replace a file by header and sections, so that a crash or a full disk leaves the old one or the new one.
+
+    Args:
+        path: the file.
+        header: JSON values.
+        sections: in the order of the format.
+
+    Returns:
+        The size of the file in bytes.
+
+    Raises:
+        ArtifactError: the header is too large.
+        OSError: the file cannot be written.
+    """
     text = json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
     stored = zlib.compress(text, 9)
     if len(text) > MAX_HEADER:
@@ -57,7 +64,7 @@ def write(path: Path, header: dict[str, Any], sections: Sequence[Buffer]) -> int
 
 
 def read_header(path: Path) -> tuple[bytes, int, int]:
-    """The JSON text of the header, and the bytes of all sections and of the file. Only the file's head is read."""
+    """Return the JSON text of the header, and the sizes in bytes of all sections together and of the file."""
     with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         preamble = file.read(PREAMBLE.size)
@@ -66,7 +73,7 @@ def read_header(path: Path) -> tuple[bytes, int, int]:
 
 
 def read(path: Path) -> tuple[bytes, memoryview]:
-    """The JSON text of the header and the bytes of all sections together, after the checksums were found right."""
+    """Return the JSON text of the header and the bytes of all sections, after the checksums were found right."""
     with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         preamble = file.read(PREAMBLE.size)
@@ -80,7 +87,7 @@ def read(path: Path) -> tuple[bytes, memoryview]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """The open file; whatever the system has against opening or reading it becomes an ArtifactError."""
+    """Open a file to read; an error of the system becomes an ArtifactError."""
     try:
         if not path.is_file():  # a folder, or a pipe that would be waited for without end
             raise ArtifactError(f"{one_line(path)} is not a file")
@@ -108,7 +115,16 @@ def _header(path: Path, preamble: bytes, file: BinaryIO, size: int) -> bytes:
 
 
 def inflate(content: Buffer, length: int, what: str) -> bytes:
-    """zlib's way back to exactly `length` bytes; never allocates more."""
+    """Decompress to exactly `length` bytes; never allocates more.
+
+    Args:
+        content: of zlib.
+        length: that it must have.
+        what: what it is, for the message.
+
+    Raises:
+        ArtifactError: it cannot be decompressed, or has another length.
+    """
     engine = zlib.decompressobj()
     try:
         text = engine.decompress(content, length + 1)
@@ -120,7 +136,7 @@ def inflate(content: Buffer, length: int, what: str) -> bytes:
 
 
 def parse_json(text: bytes, what: str) -> Any:
-    """JSON as the standard has it: no duplicate keys, no NaN, no nesting without end."""
+    """Parse JSON as the standard has it: no duplicate keys, no NaN, no nesting without end; raises ArtifactError."""
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(items)

@@ -1,4 +1,4 @@
-"""Which weights are coded with the same frequencies: classes of output channels, input channels and positions.
+"""Group weights that are coded with the same frequencies: classes of output channels, input channels, positions.
 
 A tensor without its dimensions of size 1 is seen as [a, b, c]: its first dimension, its second, and all others
 together; [out, in, positions] for a convolution, [channels, rows, columns] for a depthwise one. Each of the three axes
@@ -37,31 +37,33 @@ class Classes:
 
     @classmethod
     def single(cls, shape: Shape3) -> Classes:
+        """Put everything into one class."""
         a, b, c = (np.zeros(size, dtype=np.uint8) for size in shape)
         return cls((1, 1, 1), (a, b, c))
 
     @property
     def contexts(self) -> int:
+        """Number of contexts, also of those without a weight."""
         return math.prod(self.counts)
 
     def _axes(self) -> list[int]:
         return [axis for axis in range(3) if self.counts[axis] > 1]
 
     def sort(self, symbols: Symbols) -> Symbols:
-        """[a, b, c] with equal classes side by side; within a class the order stays."""
+        """Reorder [a, b, c] so that equal classes lie side by side; within a class the order stays."""
         for axis in reversed(self._axes()):
             symbols = symbols.take(np.argsort(self.of[axis], kind="stable"), axis=axis)
         return symbols
 
     def unsort(self, symbols: Symbols) -> Symbols:
-        """The way back from `sort`."""
+        """Undo `sort`."""
         for axis in self._axes():
             back = np.argsort(np.argsort(self.of[axis], kind="stable"), kind="stable")
             symbols = symbols.take(back, axis=axis)
         return symbols
 
     def blocks(self) -> Iterator[tuple[slice, slice, slice]]:
-        """Where each context lies in a sorted tensor; the class of the last axis runs fastest."""
+        """Yield where each context lies in a sorted tensor; the class of the last axis runs fastest."""
         ends = [
             [0, *np.cumsum(np.bincount(of, minlength=count)).tolist()] if count > 1 else [0, len(of)]
             for of, count in zip(self.of, self.counts, strict=True)
@@ -71,9 +73,14 @@ class Classes:
 
 
 def choose(symbols: Symbols, magnitudes: Floats) -> tuple[Classes, Ints]:
-    """The classes that make a tensor [a, b, c] smallest, and the counts [contexts, alphabet] under them.
+    """Choose the classes under which a tensor takes least space.
 
-    `magnitudes` [alphabet] are the absolute values the symbols stand for: they order classes from quiet to loud.
+    Args:
+        symbols: [a, b, c], from 0 to below the size of the alphabet.
+        magnitudes: [alphabet], the absolute values of the symbols; they order classes from small to large weights.
+
+    Returns:
+        The classes, and how often each symbol occurs in each context, [contexts, alphabet].
     """
     a, b, c = symbols.shape
     alphabet = len(magnitudes)
@@ -178,7 +185,7 @@ def _halved(counts: Ints, axis: int, times: int) -> Ints:
 
 
 def _bits(counts: Ints) -> float:
-    """What the symbols, and the tables for them, cost."""
+    """Bits that the symbols, and the tables for them, cost."""
     flat = counts.reshape(-1, counts.shape[-1])
     return _entropy_bits(flat) + SYMBOL_BITS * np.count_nonzero(flat) + TABLE_BITS * np.count_nonzero(flat.any(1))
 

@@ -1,4 +1,4 @@
-"""A network taken apart: the shared values, the weights as symbols, and everything else as it is."""
+"""Take a network apart: the shared values, the weights as symbols, and the other tensors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from pwfn.artifact.coding import Ints, Symbols
 from pwfn.artifact.container import ArtifactError
 from pwfn.artifact.header import MOST_ENTRIES, is_name
-from pwfn.bayesian.posterior import FREE, GaussianWeight, is_selected
+from pwfn.bayesian.gaussian_weight import FREE, GaussianWeight
+from pwfn.bayesian.posterior import is_selected
 from pwfn.bayesian.state_dict import gaussians_by_mean, plain_state
 
 Bits = NDArray[np.int32]  # float32 numbers by their bits, which tell -0.0 from 0.0
@@ -36,10 +37,11 @@ class Book:
 
     @property
     def escape(self) -> int:
+        """Symbol of a number that is none of the values."""
         return len(self.values)
 
     def symbols(self, bits: Bits) -> Symbols:
-        """The symbol of each number; exact, bit for bit."""
+        """Return the symbol of each number; exact, bit for bit."""
         if not len(self.values):
             return np.zeros(bits.shape, dtype=np.int32)
         place = np.minimum(np.searchsorted(self._sorted, bits), len(self._sorted) - 1)
@@ -48,7 +50,12 @@ class Book:
 
     @classmethod
     def common(cls, arrays: Iterable[Bits], most: int = MOST_ENTRIES) -> Book:
-        """The values that many numbers share: all where there are few, else those that occur at least 8 times."""
+        """Take the values that many numbers share: all where there are few, else those that occur at least 8 times.
+
+        Args:
+            arrays: the numbers, in any shapes.
+            most: upper bound for how many are taken.
+        """
         values, counts = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64)
         for array in arrays:
             new, new_counts = np.unique(array, return_counts=True)
@@ -74,6 +81,7 @@ class Weights:
 
     @property
     def bits(self) -> Bits:
+        """The numbers by their bits."""
         return self.values.view(np.int32)
 
 
@@ -88,7 +96,7 @@ class Parts:
     table: Ints | None  # from assignment (+ 1, so that free comes first) to symbol
 
     def symbols(self, index: int) -> Symbols:
-        """The symbols of one tensor, in its shape; the free weights' is the one after the last entry."""
+        """Return the symbols of one tensor, in its shape; that of free weights comes after the last entry."""
         one = self.weights[index]
         if self.table is None or one.assignment is None:
             return self.book.symbols(one.bits)
@@ -101,10 +109,16 @@ class Parts:
 
 
 def take_apart(network: nn.Module, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> Parts:
-    """Parts of a Bayesian network or of a plain model.
+    """Take a network apart for coding; it stays as it is.
 
-    Of a plain model the weights that `to_bayesian` would choose are coded (`include` and `exclude` as there), and the
-    codebook is made of the values that they share.
+    Args:
+        network: Bayesian, or an ordinary model. Of the latter the weights that `to_bayesian` would choose are coded,
+            and the codebook is made of the values that they share.
+        include: glob patterns over parameter names, as in `to_bayesian`; for an ordinary model only.
+        exclude: likewise.
+
+    Raises:
+        ArtifactError: the network has nothing to code, or tensors that a file cannot hold.
     """
     state = storable_state(network)
     gaussians = gaussians_by_mean(network)
@@ -122,7 +136,7 @@ def take_apart(network: nn.Module, include: tuple[str, ...] = (), exclude: tuple
 
 
 def storable_state(network: nn.Module) -> dict[str, Tensor]:
-    """Return the plain state dict of `network`; raises ArtifactError for an entry that a file cannot hold."""
+    """Return the state dict without Gaussians; raise ArtifactError for an entry that a file cannot hold."""
     try:
         state = plain_state(network)
     except ValueError as error:
@@ -161,7 +175,7 @@ def _numpy(tensor: Tensor) -> Any:
 
 
 def _book(weights: list[Weights]) -> tuple[Book, Ints | None]:
-    """The codebook; for a clustered network also where each assignment is found in it."""
+    """Make the codebook; for a clustered network also the table from each assignment to its symbol."""
     if not any(one.assignment is not None and (one.assignment != FREE).any() for one in weights):
         return Book.common(one.bits for one in weights), None
     size = 1 + max(int(one.assignment.max(initial=FREE)) for one in weights if one.assignment is not None)

@@ -1,4 +1,4 @@
-"""From the file to a model, believing nothing that it says before it has been held against something else."""
+"""Read an artifact into a model; nothing that it says is believed before it was checked against something else."""
 
 from __future__ import annotations
 
@@ -12,22 +12,29 @@ from torch import Tensor, nn
 
 from pwfn.artifact import container
 from pwfn.artifact.container import ArtifactError
-from pwfn.artifact.header import Header, parse
+from pwfn.artifact.header import Header
+from pwfn.artifact.header_checks import parse_header
 from pwfn.artifact.parts import DTYPES
 from pwfn.artifact.recipe import build, model_bytes
 from pwfn.artifact.sigma import decode_sigma
 from pwfn.artifact.weights import Decoded, decode_weights
-from pwfn.bayesian.posterior import FREE, quantized_tensors, to_bayesian
+from pwfn.bayesian.gaussian_weight import FREE
+from pwfn.bayesian.posterior import quantized_tensors, to_bayesian
 
 Sections = dict[str, memoryview]
 
 
 def load(path: str | Path, *, model: nn.Module | None = None, posterior: bool = False) -> nn.Module:
-    """The network of an artifact: a plain timm model in evaluation mode, its weights bit for bit those of the run.
+    """Load the network of an artifact: a timm model in evaluation mode, its weights bit for bit those of the run.
 
-    `model` is filled and returned instead of a new one; an artifact that does not say how timm builds its model needs
-    it. `posterior=True` gives the Bayesian network (`pwfn.bayesian.posterior`) with sigmas and assignments, if they were written.
-    Raises ArtifactError; a `model` that was given may then be filled in part.
+    Args:
+        path: the file.
+        model: is filled and returned instead of a new one; needed where the artifact does not say how timm builds it.
+        posterior: return the Bayesian network (`pwfn.bayesian.posterior`) with its sigmas and assignments.
+
+    Raises:
+        ArtifactError: the file is not sound, is of another network than `model`, or was written without sigmas.
+            A `model` that was given may then be filled in part.
     """
     header, sections = _read(Path(path))
     try:
@@ -39,7 +46,7 @@ def load(path: str | Path, *, model: nn.Module | None = None, posterior: bool = 
 def _read(path: Path) -> tuple[Header, Sections]:
     text, payload = container.read(path)
     try:
-        header = parse(text, len(payload))
+        header = parse_header(text, len(payload))
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from error
     sections = {}
@@ -68,7 +75,7 @@ def _load(header: Header, sections: Sections, model: nn.Module | None, posterior
 
 
 def _built(header: Header) -> nn.Module:
-    """The model, made for real only after its sizes were found right where it takes no memory."""
+    """Build the model, on the CPU only after its sizes were found right where it takes no memory."""
     if header.model is None:
         raise ArtifactError("it does not say how timm builds its model: give load a model=... to fill")
     draft = build(header.model, "meta")

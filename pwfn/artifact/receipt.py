@@ -1,4 +1,4 @@
-"""What a network weighs, written down in several ways: the receipt of a compression."""
+"""Sizes of a network in several forms: the receipt of a compression."""
 
 from __future__ import annotations
 
@@ -18,14 +18,21 @@ PIECE = 1 << 20  # bytes that are handed to zlib at once
 
 @dataclass(frozen=True)
 class Receipt:
-    """Bytes of one whole network (weights and everything else) in different forms; `file` is the artifact (None inside it).
+    """Sizes of one whole network, weights and everything else, in bytes. Free weights cost 32 bits more in each form.
 
-    `fixed_width` stores each weight's index in ceil(log2 K) bits, with the codebook; `entropy_bound` takes the entropy
-    of all weights together for each. `tensor_fixed_width` and `tensor_entropy_bound` are the same where every tensor has
-    a codebook and an entropy of its own (None in files that are older than they). Free weights cost 32 bits more in all
-    of them. `zip` is the float network deflated at
-    level 6, or None where that was not worked out. `entropy_bits` and `file_bits` are per weight; the latter counts all
-    that the file spends on weights.
+    Attributes:
+        weights: how many are coded.
+        codebook: how many entries there are.
+        free: how many weights are in none of them.
+        float32: the size of the state dict.
+        fixed_width: each weight as an index of ceil(log2 K) bits, and the codebook.
+        entropy_bound: each weight at the entropy of all weights together, and the codebook.
+        file: the artifact; None inside it.
+        zip: the float network deflated at level 6; None where that was not worked out.
+        entropy_bits: entropy of all weights together, in bits per weight.
+        file_bits: all that the file spends on weights, in bits per weight.
+        tensor_fixed_width: as `fixed_width`, where every tensor has a codebook of its own; None in older files.
+        tensor_entropy_bound: as `entropy_bound`, where every tensor has an entropy of its own; None in older files.
     """
 
     weights: int
@@ -42,10 +49,11 @@ class Receipt:
     tensor_entropy_bound: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
+        """Return all sizes by name."""
         return asdict(self)
 
     def table(self) -> Table:
-        """For the console."""
+        """Format the sizes for the console."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("the whole network as", no_wrap=True)
         for heading in ("MB", "of float32"):
@@ -66,10 +74,13 @@ class Receipt:
 
 
 def make_receipt(counts: NDArray[np.int64], *, rest: int, coded: int, zipped: int | None) -> Receipt:
-    """The receipt of a network in whose tensors the symbols occur `counts` [tensors, entries + 1] times.
+    """Work out the sizes of a network.
 
-    The last symbol stands for free weights. `rest` are the bytes of everything that is not a weight, `coded` those that
-    the file spends on weights.
+    Args:
+        counts: how often each symbol occurs, [tensors, entries + 1]; the last one stands for free weights.
+        rest: bytes of everything that is not a coded weight.
+        coded: bytes that the file spends on weights.
+        zipped: bytes of the float network when zipped, or None.
     """
     total = counts.sum(0)
     weights, free = int(total.sum()), int(total[-1])
@@ -92,8 +103,10 @@ def make_receipt(counts: NDArray[np.int64], *, rest: int, coded: int, zipped: in
 
 
 def index_bits(counts: NDArray[np.int64]) -> int:
-    """Bits of an index of fixed width, for symbols that occur `counts` [entries + 1] times; a last one that does not
-    occur needs no index."""
+    """Count the bits of an index of fixed width.
+
+    `counts` [entries + 1] says how often each symbol occurs; a last one that does not occur needs no index.
+    """
     return max(len(counts) - int(counts[-1] == 0) - 1, 0).bit_length()
 
 
@@ -103,18 +116,18 @@ def _fixed_width(counts: NDArray[np.int64]) -> int:
 
 
 def own_counts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Without the entries that do not occur."""
+    """Leave out the entries that do not occur; the last symbol stays."""
     return np.append(counts[:-1][counts[:-1] > 0], counts[-1])
 
 
 def _bits(counts: NDArray[np.int64]) -> float:
-    """The entropy of all symbols together."""
+    """Entropy in bits of all symbols together."""
     used = counts[counts > 0]
     return float((used * (np.log2(used.sum()) - np.log2(used))).sum())
 
 
 def zipped_bytes(pieces: Iterable[memoryview]) -> int:
-    """What zip makes of the bytes; a piece at a time, so that memory stays small. About 4 seconds for 100 MB."""
+    """Count the bytes that zip makes of the pieces, in little memory; about 4 seconds for 100 MB."""
     engine = zlib.compressobj(ZIP_LEVEL)
     total = 0
     for piece in pieces:

@@ -1,19 +1,18 @@
-"""How timm builds the model again: a name of its registry and arguments from a closed list, whoever wrote them."""
+"""Build the model of an artifact by timm: a name of its registry and arguments from a closed list, nothing else."""
 
 from __future__ import annotations
 
-import importlib
 import math
 import re
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pwfn.artifact.container import ArtifactError, one_line
+from pwfn.artifact.container import ArtifactError
 from pwfn.artifact.header import Recipe
+from pwfn.errors import one_line
 
 Rule = Callable[[Any], bool]
 
@@ -35,7 +34,7 @@ def _word(value: Any) -> bool:
 
 
 def _each(rule: Rule, depth: int = 2) -> Rule:
-    """The rule, or a short list of values that keep it (or of lists, as CrossViT's depths)."""
+    """Allow what `rule` allows, or a short list of such values (or of lists, as CrossViT's depths)."""
 
     def check(value: Any, depth: int = depth) -> bool:
         if type(value) in (list, tuple):
@@ -69,9 +68,17 @@ ARGUMENTS: dict[str, Rule] = {
 
 
 def recipe_of(name: str, num_classes: int, in_chans: int, args: dict[str, Any], state: dict[str, Tensor]) -> Recipe:
-    """The recipe of a network with this state dict, proved by building it; raises ArtifactError if timm cannot.
+    """Make the recipe of a network, and prove it by building a model of the same state dict.
 
-    Values that are None are left out, as `timm.create_model` does.
+    Args:
+        name: of a timm model, with or without its tag.
+        num_classes: of its classifier; 0 for none.
+        in_chans: color channels of its input.
+        args: further arguments of `timm.create_model`; those that are None are left out, as timm does.
+        state: the state dict whose names, shapes and dtypes the built model must have.
+
+    Raises:
+        ArtifactError: timm does not know the name, an argument is not one of `ARGUMENTS`, or another model comes out.
     """
     args = {key: value for key, value in args.items() if value is not None}
     draft = _checked(Recipe.model_construct(name=name, num_classes=num_classes, in_chans=in_chans, args=args, bytes=0))
@@ -84,20 +91,10 @@ def recipe_of(name: str, num_classes: int, in_chans: int, args: dict[str, Any], 
     return draft.model_copy(update={"bytes": model_bytes(model)})
 
 
-def import_timm() -> Any:
-    """timm without W&B, which timm imports, for its own training script, wherever it is installed."""
-    if "timm" in sys.modules or "wandb" in sys.modules:
-        return importlib.import_module("timm")
-    sys.modules["wandb"] = None  # type: ignore[assignment]  # to Python: there is no such package
-    try:
-        return importlib.import_module("timm")
-    finally:
-        del sys.modules["wandb"]
-
-
 def _checked(recipe: Recipe) -> Recipe:
-    """The recipe, if timm knows the model and every argument is one of `ARGUMENTS`; raises ArtifactError."""
-    timm = import_timm()
+    """Return the recipe if timm knows the model and every argument is one of `ARGUMENTS`; else raise ArtifactError."""
+    import timm
+
     name = str(recipe.name)
     architecture, _, tag = name.partition(".")
     if re.fullmatch(r"[a-z0-9_]+(\.[a-z0-9_]+)?", name) is None or not timm.is_model(architecture):
@@ -113,8 +110,9 @@ def _checked(recipe: Recipe) -> Recipe:
 
 
 def build(recipe: Recipe, device: str) -> nn.Module:
-    """The model with random weights; on the device `meta` it takes no memory. The global random state stays."""
-    timm = import_timm()
+    """Build the model with random weights; on the device `meta` it takes no memory. The global random state stays."""
+    import timm
+
     _checked(recipe)
     args: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in recipe.args.items()}
     try:
@@ -129,6 +127,6 @@ def build(recipe: Recipe, device: str) -> nn.Module:
 
 
 def model_bytes(model: nn.Module) -> int:
-    """What parameters and buffers take in memory, also those that are in no state dict."""
+    """Count the bytes that parameters and buffers take in memory, also those that are in no state dict."""
     tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}
     return sum(math.prod(t.shape) * t.element_size() for t in tensors.values())

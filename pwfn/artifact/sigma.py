@@ -1,7 +1,7 @@
-"""The sigmas of a posterior as sections of bytes, coded under the symbol of their weight.
+"""Code the sigmas of a posterior as sections of bytes, each under the symbol of its weight.
 
-After the last round the members of a cluster mostly share one sigma, so that it costs next to nothing once the weight is
-known. Sigmas that few weights share are kept as they are.
+After the last round the members of a cluster mostly share one sigma, so that it costs next to nothing once the weight
+is known. Sigmas that few weights share are not coded.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pwfn.artifact.coding import Decoder, Encoder, Symbols, Table, levels_of
 from pwfn.artifact.container import ArtifactError, Buffer, inflate
 from pwfn.artifact.header import MOST_ENTRIES, Header
 from pwfn.artifact.parts import Bits, Book, Parts
-from pwfn.artifact.weights import Decoded, deflated, plain
+from pwfn.artifact.weights import Decoded, deflated, uncompressed
 
 
 def encode_sigma(parts: Parts) -> tuple[int, dict[str, tuple[Buffer, int]]]:
-    """How many values the sigmas share, and the sections; raises ArtifactError for a network without sigmas."""
+    """Return how many values the sigmas share, and the sections; raise ArtifactError if a weight has no sigma."""
     sigmas = [_bits(one.sigma, one.names[0]) for one in parts.weights]
     alphabet = parts.book.escape + 1
     size = sum(one.size for one in sigmas)
@@ -38,17 +38,26 @@ def encode_sigma(parts: Parts) -> tuple[int, dict[str, tuple[Buffer, int]]]:
         for row, where in reversed(list(_by_symbol(parts.symbols(index)))):
             encoder.push(symbols[where], tables[row])
     return book.escape, {
-        "sigma_values": plain(book.values.astype("<f4").tobytes()),
+        "sigma_values": uncompressed(book.values.astype("<f4").tobytes()),
         "sigma_tables": deflated(levels.tobytes()),
-        "sigma_symbols": plain(encoder.words()),
-        "sigma_free": plain(b"".join(free)),
+        "sigma_symbols": uncompressed(encoder.words()),
+        "sigma_free": uncompressed(b"".join(free)),
     }
 
 
 def decode_sigma(
     header: Header, sections: Mapping[str, memoryview], tensors: Iterator[Decoded]
 ) -> Iterator[tuple[Decoded, NDArray[np.float32]]]:
-    """Each decoded tensor with its sigmas, of the same shape; raises ArtifactError."""
+    """Yield each decoded tensor with its sigmas, of the same shape.
+
+    Args:
+        header: of a file with sigmas.
+        sections: by name, as stored.
+        tensors: decoded, in their order.
+
+    Raises:
+        ArtifactError: the sigmas are not sound; at the latest after the last tensor.
+    """
     assert header.sigma is not None
     sizes = {section.name: section.size for section in header.sections}
     levels = np.frombuffer(inflate(sections["sigma_tables"], sizes["sigma_tables"], "section sigma_tables"), np.uint8)

@@ -1,4 +1,4 @@
-"""Few tables for many contexts: a context that can be coded with another's frequencies brings no table of its own."""
+"""Share few frequency tables among many contexts: what can be coded with another's frequencies needs none."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ NEW_SYMBOL_BITS = PRECISION + SYMBOL_BITS  # about what a symbol costs a table t
 
 
 def pool(counts: Sequence[Ints]) -> tuple[Levels, list[Ids]]:
-    """Tables [tables, alphabet] for the contexts of all tensors, and the table of each context.
+    """Make the tables of all contexts.
 
-    `counts` has for each tensor its counts [contexts, alphabet]. The contexts come largest first, and each joins the
-    table that codes it in the fewest bits, that of the whole network to begin with, or founds its own if that is worth
-    its bytes. In the end every table is made of the counts of all that joined it.
+    The contexts come largest first, and each joins the table that codes it in the fewest bits, that of the whole
+    network to begin with, or founds its own if that is worth its bytes. In the end every table is made of the counts of
+    all that joined it.
+
+    Args:
+        counts: for each tensor how often each symbol occurs in each context, [contexts, alphabet].
+
+    Returns:
+        The levels of the tables, [tables, alphabet], and for each tensor the table of each context.
     """
     rows = np.concatenate(list(counts))
     bits = _table_costs(levels_of(rows.sum(0)))[:, None]
@@ -47,7 +53,7 @@ def _table_costs(levels: Levels) -> NDArray[np.float64]:
 
 
 def _from_members(rows: Ints, ids: Ints, sizes: list[int]) -> tuple[Levels, list[Ids]]:
-    """The tables that were joined, numbered anew. Contexts without a single weight go to the first."""
+    """Make the tables that were joined, numbered anew. Contexts without a single weight go to the first."""
     ids = np.where(rows.any(1), ids, ids[np.argmax(rows.sum(1))])
     _, numbers = np.unique(ids, return_inverse=True)
     totals = np.zeros((numbers.max() + 1, rows.shape[1]), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The weights of a network as sections of bytes, and the way back, tensor by tensor.
+"""Code the weights of a network as sections of bytes, and decode them tensor by tensor.
 
 The coder is a stack, so the tensors go on it from the last to the first and come off in their order.
 """
@@ -23,8 +23,15 @@ from pwfn.artifact.tables import Ids, pool
 
 @dataclass(frozen=True)
 class Encoded:
-    """Sections by name as (stored bytes, size when inflated), the tensors' part of the header, and how often each symbol
-    occurs, `counts` [tensors, entries + 1]."""
+    """Coded weights.
+
+    Attributes:
+        sections: by name, the bytes to store and their size when inflated.
+        coded: the tensors in the header.
+        tables: how many frequency tables there are.
+        counts: how often each symbol occurs, [tensors, entries + 1].
+        sha256: of the weights: float32, little endian, in order.
+    """
 
     sections: dict[str, tuple[Buffer, int]]
     coded: tuple[Coded, ...]
@@ -35,7 +42,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Decoded:
-    """One tensor again: its values and its symbols in its shape; the last symbol means free."""
+    """A decoded tensor: values and symbols in its shape; the last symbol means free."""
 
     coded: Coded
     values: NDArray[np.float32]
@@ -43,10 +50,12 @@ class Decoded:
 
 
 def deflated(content: bytes) -> tuple[Buffer, int]:
+    """Return a section that is stored compressed, and its size when inflated."""
     return zlib.compress(content, 9), len(content)
 
 
-def plain(content: bytes) -> tuple[Buffer, int]:
+def uncompressed(content: bytes) -> tuple[Buffer, int]:
+    """Return a section that compression would not shrink, and its size."""
     return content, len(content)
 
 
@@ -70,14 +79,14 @@ def encode_weights(parts: Parts) -> Encoded:
     sections = {
         "contexts": deflated(b"".join(_context_bytes(c, i) for c, i in zip(chosen, ids, strict=True))),
         "tables": deflated(levels.tobytes()),
-        "symbols": plain(encoder.words()),
-        "free": plain(b"".join(free)),
+        "symbols": uncompressed(encoder.words()),
+        "free": uncompressed(b"".join(free)),
     }
     return Encoded(sections, tuple(coded), len(levels), np.stack([one.sum(0) for one in counts]), digest.hexdigest())
 
 
 def _choose(symbols: Symbols, magnitudes: NDArray[np.float64]) -> tuple[Classes, Ints]:
-    """As `choose`, which is only shown the symbols that the tensor has: how finely it divides depends on their number."""
+    """Call `choose` with only the symbols that the tensor has: how finely it divides depends on their number."""
     present, own = np.unique(symbols, return_inverse=True)
     classes, counts = choose(own.reshape(symbols.shape).astype(np.int32), magnitudes[present])
     by_context = np.zeros((len(counts), len(magnitudes)), dtype=np.int64)
@@ -102,7 +111,7 @@ def _context_bytes(classes: Classes, ids: Ids) -> bytes:
 
 
 def decode_weights(header: Header, sections: Mapping[str, memoryview]) -> Iterator[Decoded]:
-    """The tensors in their order; raises ArtifactError, at the latest after the last one, for anything that is wrong."""
+    """Yield the tensors in their order; raise ArtifactError, at the latest after the last, if anything is wrong."""
     sizes = {section.name: section.size for section in header.sections}
     contexts = memoryview(inflate(sections["contexts"], sizes["contexts"], "section contexts"))
     levels = np.frombuffer(inflate(sections["tables"], sizes["tables"], "section tables"), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""A network into one small file."""
+"""Write a network into one small file."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from pwfn.artifact import container
-from pwfn.artifact.container import ArtifactError
-from pwfn.artifact.header import Codebook, Header, Plain, Preprocessing, Recipe, Section, reason_of
+from pwfn.artifact.container import ArtifactError, Buffer
+from pwfn.artifact.header import Codebook, Header, Plain, Preprocessing, Recipe, Section
+from pwfn.artifact.header_checks import reason_of
 from pwfn.artifact.parts import DTYPES, Parts, take_apart
 from pwfn.artifact.receipt import Receipt, make_receipt, zipped_bytes
 from pwfn.artifact.recipe import recipe_of
 from pwfn.artifact.sigma import encode_sigma
-from pwfn.artifact.weights import encode_weights, plain
+from pwfn.artifact.weights import Encoded, encode_weights, uncompressed
 from pwfn.models.timm_model import data_config
 
 PACKAGES = ("pwfn", "torch", "timm", "constriction")
@@ -44,34 +45,53 @@ def save(
     include: tuple[str, ...] = (),
     exclude: tuple[str, ...] = (),
 ) -> Receipt:
-    """Write `network` to `path`, whole or not at all, and return what it weighs there and elsewhere.
+    """Write a network into a file, whole or not at all. Nothing is rounded.
 
-    A Bayesian network is written at its mean with its assignments, `sigma=True` adds its sigmas. Of a plain model the
-    weights of linear and convolution layers are coded (`include`, `exclude`: as in `to_bayesian`); the values that they
-    share become the codebook. Nothing is rounded.
+    Args:
+        path: of the file.
+        network: Bayesian, written at its mean with its assignments, or an ordinary model, of which the weights of
+            linear and convolution layers are coded; the values that they share become the codebook.
+        name: of the model in timm. This and the next three are by default those of the network; where timm does not
+            build it from them, a warning says that `load` will need a model to fill.
+        num_classes: number of classes of the model.
+        in_chans: number of color channels of the model.
+        args: further arguments of `timm.create_model`.
+        data: preprocessing (timm's data config), by default the model's own.
+        class_names: in the order of the labels.
+        sigma: also write the sigmas.
+        include: glob patterns for an ordinary model, as in `to_bayesian`.
+        exclude: likewise.
 
-    `name`, `num_classes`, `in_chans` and `args` say how timm builds the model, and are taken from a timm model where
-    they are not given. Where timm does not build this network from them, ArtifactError is raised if `name` was given;
-    otherwise a warning says that `load` will need a model to fill. `data` is the preprocessing (timm's data config), by
-    default the model's own.
+    Raises:
+        ArtifactError: a tensor cannot be stored, or timm does not build this network from the `name` that was given.
     """
     parts = take_apart(network, include, exclude)
+    recipe, data = _recipe(network, parts, (name, num_classes, in_chans, dict(args or {})), data)
+    return write(path, parts, recipe, {"data": data, "class_names": class_names}, sigma=sigma)
+
+
+def _recipe(
+    network: nn.Module,
+    parts: Parts,
+    given: tuple[str | None, int | None, int | None, dict[str, Any]],
+    data: Mapping[str, Any] | None,
+) -> tuple[Recipe | None, Mapping[str, Any] | None]:
+    """Make the recipe, or None with a warning, and the preprocessing; see `save`."""
+    name, num_classes, in_chans, args = given
     found = name or _timm_name(network)
-    recipe = None
     reason = "it does not say which timm model it is"
     if found is not None:
         chans = in_chans if in_chans is not None else _in_chans(network)
         classes = num_classes if num_classes is not None else int(getattr(network, "num_classes", 1000))
         try:
-            recipe = recipe_of(found, classes, chans, dict(args or {}), parts.state)
-            data = data if data is not None else _data_config(network, chans)
+            recipe = recipe_of(found, classes, chans, args, parts.state)
+            return recipe, data if data is not None else _data_config(network, chans)
         except ArtifactError as error:
             if name is not None:
                 raise
             reason = str(error)
-    if recipe is None:
-        warnings.warn(f"the artifact will not say how to build the model: {reason}", stacklevel=2)
-    return write(path, parts, recipe, {"data": data, "class_names": class_names}, sigma=sigma)
+    warnings.warn(f"the artifact will not say how to build the model: {reason}", stacklevel=3)
+    return None, data
 
 
 def write(
@@ -85,21 +105,40 @@ def write(
 ) -> Receipt:
     """Code and write a network that was taken apart.
 
-    `about` may hold `data`, `class_names`, `config` and `metrics` for the header. `zipped` also works out what zip makes
-    of the float network, which takes about 4 seconds for 100 MB.
+    Args:
+        path: of the file.
+        parts: of the network.
+        recipe: how timm builds it, or None.
+        about: may hold `data`, `class_names`, `config` and `metrics` for the header.
+        sigma: also write the sigmas.
+        zipped: also find out what zip makes of the float network, about 4 seconds for 100 MB.
     """
     encoded = encode_weights(parts)
-    sections = encoded.sections | {"plain": plain(b"".join(_bytes(tensor) for _, tensor in parts.plain))}
     shared, sigma_sections = encode_sigma(parts) if sigma else (None, {})
-    sections |= sigma_sections
+    rest = uncompressed(b"".join(_bytes(tensor) for _, tensor in parts.plain))
+    sections = {**encoded.sections, "plain": rest, **sigma_sections}
     receipt = make_receipt(
         encoded.counts,
-        rest=sections["plain"][1],
+        rest=rest[1],
         coded=sum(len(stored) for stored, _ in encoded.sections.values()),
         zipped=zipped_bytes(_float_pieces(parts)) if zipped else None,
     )
+    header = _header_of(parts, recipe, about, encoded, sections, receipt, shared)
+    size = container.write(Path(path), header.model_dump(mode="json"), [stored for stored, _ in sections.values()])
+    return replace(receipt, file=size)
+
+
+def _header_of(
+    parts: Parts,
+    recipe: Recipe | None,
+    about: Mapping[str, Any],
+    encoded: Encoded,
+    sections: Mapping[str, tuple[Buffer, int]],
+    receipt: Receipt,
+    sigma: int | None,
+) -> Header:
     names = about.get("class_names")
-    header = _header(
+    return _checked(
         writer={package: version(package) for package in PACKAGES},
         model=recipe,
         data=about.get("data"),
@@ -111,16 +150,14 @@ def write(
         coded=encoded.coded,
         plain=tuple(Plain(names=n, shape=tuple(t.shape), dtype=NAMES[t.dtype]) for n, t in parts.plain),  # type: ignore[arg-type]
         tables=encoded.tables,
-        sigma=shared,
+        sigma=sigma,
         weights_sha256=encoded.sha256,
         sections=tuple(Section(name=key, stored=len(b), size=size) for key, (b, size) in sections.items()),
     )
-    size = container.write(Path(path), header.model_dump(mode="json"), [stored for stored, _ in sections.values()])
-    return replace(receipt, file=size)
 
 
-def _header(data: Mapping[str, Any] | None, **fields: Any) -> Header:
-    """The header, if it can be read again."""
+def _checked(data: Mapping[str, Any] | None, **fields: Any) -> Header:
+    """Return the header if it can be read again, else raise ArtifactError."""
     try:
         read_as = json.dumps(plain_json(data))
         return Header(data=TypeAdapter(Preprocessing | None).validate_json(read_as), **fields)
@@ -141,7 +178,7 @@ def _in_chans(network: nn.Module) -> int:
 
 
 def _data_config(network: nn.Module, channels: int) -> dict[str, Any]:
-    """The model's own preprocessing, for images of as many channels as it was built for."""
+    """Return the model's own preprocessing, for images of as many channels as it was built for."""
     config = data_config(network)
     config["input_size"] = (channels, *config["input_size"][1:])
     for key in ("mean", "std"):
@@ -151,7 +188,7 @@ def _data_config(network: nn.Module, channels: int) -> dict[str, Any]:
 
 
 def plain_json(value: Any) -> Any:
-    """Anything as JSON can hold it: tuples become lists; what is no number, text, list or mapping becomes its text."""
+    """Convert to JSON values: tuples become lists; what is no number, text, list or mapping becomes its text."""
     if isinstance(value, Mapping):
         return {str(key): plain_json(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -164,7 +201,7 @@ def plain_json(value: Any) -> Any:
 
 
 def _bytes(tensor: Tensor) -> bytes:
-    """The elements in C order, little endian (as on every machine that torch runs on)."""
+    """Return the elements in C order, little endian (as on every machine that torch runs on)."""
     return tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
 
 

@@ -2,8 +2,8 @@
 
 from pwfn.bayesian.coverage import Coverage, coverage
 from pwfn.bayesian.flat_weights import FlatWeights
+from pwfn.bayesian.gaussian_weight import FREE
 from pwfn.bayesian.posterior import (
-    FREE,
     QuantizedTensor,
     at_mean,
     quantized_tensors,

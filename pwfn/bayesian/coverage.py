@@ -1,4 +1,4 @@
-"""Which parameters of a model are quantized, which are not, and why; said for every run."""
+"""Report which parameters of a model are quantized, which are not, and why."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from pwfn.bayesian.posterior import QUANTISED_NAMES, QUANTISED_TYPES, GaussianWeight, is_lazy, quantized_tensors
+from pwfn.bayesian.gaussian_weight import GaussianWeight
+from pwfn.bayesian.posterior import QUANTIZED_NAMES, QUANTIZED_TYPES, is_lazy, quantized_tensors
 
 LAZY = "without a shape before the first forward pass"
 STANDARDIZING = ("StdConv2d", "StdConv2dSame", "ScaledStdConv2d", "ScaledStdConv2dSame")
@@ -26,10 +27,15 @@ class Uncovered:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Sizes are numbers of parameters, tied ones counted once.
+    """The parameters of a model, quantized or not; tied ones are counted once.
 
-    `quantized` holds the size and `kinds` the kind ("weight of Conv2d") of every quantized tensor, by name. `tied` are
-    further names of parameters that are counted under another one, `normalized` modules that normalize their weight.
+    Attributes:
+        total: number of parameters.
+        quantized: number of parameters of every quantized tensor, by name.
+        kinds: the kind of every quantized tensor ("weight of Conv2d"), by name.
+        uncovered: the parameters that are not quantized.
+        tied: further names of parameters that are counted under another name.
+        normalized: modules that normalize their weight in forward.
     """
 
     total: int
@@ -41,30 +47,30 @@ class Coverage:
 
     @property
     def covered(self) -> int:
-        """Quantized parameters."""
+        """Return the number of quantized parameters."""
         return sum(self.quantized.values())
 
     @property
     def share(self) -> float:
-        """Quantized parameters over all."""
+        """Return the share of quantized parameters, from 0 to 1."""
         return self.covered / self.total
 
     def covered_by_kind(self) -> list[tuple[str, int, int]]:
-        """Kind, tensors and parameters of what is quantized, the most parameters first."""
+        """Return kind, tensors and parameters of what is quantized, the most parameters first."""
         return _sums((self.kinds[name], size) for name, size in self.quantized.items())
 
     def left_out_by_reason(self) -> list[tuple[str, int, int]]:
-        """Reason, tensors and parameters of what is not quantized, the most parameters first."""
+        """Return reason, tensors and parameters of what is not quantized, the most parameters first."""
         return _sums((one.reason, one.size) for one in self.uncovered)
 
     def sentence(self) -> str:
-        """One line for the console."""
+        """Summarize the coverage in one line."""
         text = f"{self.covered:,} of {self.total:,} parameters ({100 * self.share:.2f} %) share the codebook"
         rest = ", ".join(f"{size:,} {reason}" for reason, _, size in self.left_out_by_reason())
         return f"{text}; in floating point stay {rest}" if rest else text
 
     def warnings(self) -> list[str]:
-        """What a user should know before trusting the figures."""
+        """Return what a user should know before trusting the figures, one line each."""
         lines = []
         if 1 - self.share > WARN_ABOVE:
             largest = sorted(self.uncovered, key=lambda u: -u.size)[:5]
@@ -77,21 +83,22 @@ class Coverage:
             )
         if self.normalized:
             lines.append(
-                f"{len(self.normalized)} modules normalize their weight in forward ({', '.join(self.normalized[:3])} ...): "
-                "the stored weights share the codebook, the weights that are multiplied with do not"
+                f"{len(self.normalized)} modules normalize their weight in forward "
+                f"({', '.join(self.normalized[:3])} ...): the stored weights share the codebook, the weights that are "
+                "multiplied with do not"
             )
         return lines
 
 
 def coverage(model: nn.Module) -> Coverage:
-    """The report of a model that `to_bayesian` has converted."""
+    """Compute the coverage of a model that `to_bayesian` has converted."""
     tensors = quantized_tensors(model)
     gaussian = {id(t.mu) for t in tensors} | {id(t.gaussian.sigma) for t in tensors}
     modules = dict(model.named_modules())
     kinds = {}
     for name in (t.name for t in tensors):
         owner, _, leaf = name.rpartition(".")
-        kinds[name] = f"{leaf} of {_plain_name(modules[owner])}"
+        kinds[name] = f"{leaf} of {_original_name(modules[owner])}"
     uncovered, seen, normalized = [], set[int](), []
     for module_name, module in modules.items():
         if standardizes_weight(module):
@@ -119,7 +126,7 @@ def _size(parameter: nn.Parameter) -> int:
     return 0 if is_lazy(parameter) else parameter.numel()
 
 
-def _plain_name(module: nn.Module) -> str:
+def _original_name(module: nn.Module) -> str:
     """The name of a module's class before torch derived a parametrized one from it."""
     name = type(module).__name__
     return type(module).__mro__[1].__name__ if nn.utils.parametrize.is_parametrized(module) else name
@@ -128,10 +135,10 @@ def _plain_name(module: nn.Module) -> str:
 def _reason(module: nn.Module, name: str) -> str:
     if is_lazy(module._parameters[name]):  # type: ignore[arg-type]
         return LAZY
-    kind = _plain_name(module)
-    if isinstance(module, QUANTISED_TYPES) and name in QUANTISED_NAMES:
+    kind = _original_name(module)
+    if isinstance(module, QUANTIZED_TYPES) and name in QUANTIZED_NAMES:
         return "excluded by configuration"
-    if isinstance(module, (*QUANTISED_TYPES, nn.utils.parametrize.ParametrizationList)):
+    if isinstance(module, (*QUANTIZED_TYPES, nn.utils.parametrize.ParametrizationList)):
         return "from which a layer computes its weight in forward"
     if isinstance(module, nn.modules.batchnorm._NormBase | nn.LayerNorm | nn.GroupNorm) or "Norm" in kind:
         return "of normalization layers"
@@ -160,8 +167,8 @@ def _tied(model: nn.Module) -> list[str]:
 
 
 def standardizes_weight(module: nn.Module) -> bool:
-    """Whether `module` is one of timm's convolutions that standardize their weight in forward (arXiv:1903.10520).
+    """Return whether `module` is one of timm's convolutions that standardize their weight in forward.
 
-    They are known by the names of their classes, because the method imports no timm.
+    See arXiv:1903.10520. They are known by the names of their classes, because the method imports no timm.
     """
     return any(cls.__name__ in STANDARDIZING and cls.__module__.startswith("timm.") for cls in type(module).__mro__)

@@ -7,12 +7,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pwfn.bayesian.posterior import FREE, QuantizedTensor
+from pwfn.bayesian.gaussian_weight import FREE
+from pwfn.bayesian.posterior import QuantizedTensor
 
 
 @dataclass(frozen=True)
 class FlatWeights:
-    """All quantized weights, tensor after tensor: `mu`, `sigma` (at least 2^-30) float32, `assignment` int32."""
+    """All quantized weights, one tensor after the other.
+
+    Attributes:
+        mu: the means [weights].
+        sigma: the standard deviations, at least 2^-30 [weights].
+        assignment: the indices in the codebook, -1 where a weight is free (int32) [weights].
+    """
 
     mu: Tensor
     sigma: Tensor
@@ -20,6 +27,7 @@ class FlatWeights:
 
     @classmethod
     def of(cls, tensors: list[QuantizedTensor]) -> FlatWeights:
+        """Copy them from the tensors of a network."""
         return cls(
             torch.cat([t.mu.detach().flatten() for t in tensors]),
             torch.cat([t.gaussian.effective_sigma.flatten() for t in tensors]),
@@ -28,10 +36,18 @@ class FlatWeights:
 
 
 def check_fixed(tensors: list[QuantizedTensor], codebook: Tensor) -> None:
-    """Raise RuntimeError if a fixed weight is not exactly its codebook entry any more: training must not move it."""
+    """Check that every fixed weight is still exactly its codebook entry.
+
+    Args:
+        tensors: the quantized tensors of a network.
+        codebook: its values [entries].
+
+    Raises:
+        RuntimeError: training has moved a fixed weight.
+    """
     for tensor in tensors:
         fixed = tensor.gaussian.assignment != FREE
         entries = codebook[tensor.gaussian.assignment[fixed].to(torch.int64)]
-        strayed = int((tensor.mu.detach()[fixed] != entries).sum())
-        if strayed:
-            raise RuntimeError(f"{strayed} fixed weights of {tensor.name} moved during training; please report this")
+        moved = int((tensor.mu.detach()[fixed] != entries).sum())
+        if moved:
+            raise RuntimeError(f"{moved} fixed weights of {tensor.name} moved during training; please report this")

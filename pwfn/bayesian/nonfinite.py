@@ -1,4 +1,4 @@
-"""Where in a network numbers stopped being numbers."""
+"""Find the first parameter, buffer or layer of a network that is not finite."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from pwfn.bayesian.posterior import quantized_tensors
 
 
 def weights_not_finite(network: nn.Module) -> str | None:
-    """The first parameter or buffer with a NaN or an infinity, by the name it has in the plain network; None if all are finite."""
+    """Return the first parameter or buffer with a NaN or an infinity; None if all are finite.
+
+    Quantized weights have the names of the original model, their sigmas are "sigma of <name>".
+    """
     quantized = [(t.name, t.mu) for t in quantized_tensors(network)]
     quantized += [(f"sigma of {t.name}", t.gaussian.sigma) for t in quantized_tensors(network)]
     seen = {id(tensor) for _, tensor in quantized}
@@ -23,7 +26,7 @@ def weights_not_finite(network: nn.Module) -> str | None:
 
 
 def layer_not_finite(network: nn.Module, images: Tensor) -> str | None:
-    """The first layer whose output is not finite when `network` is given `images` [n, C, H, W] as it is now."""
+    """Return the first layer whose output is not finite for `images` [batch, channels, height, width], or None."""
     found: list[str] = []
 
     def watch(name: str) -> Any:
@@ -34,7 +37,7 @@ def layer_not_finite(network: nn.Module, images: Tensor) -> str | None:
         return hook
 
     leaves = [(name, module) for name, module in network.named_modules() if not any(module.children())]
-    # a parametrized layer has children, its parametrizations, but is a layer all the same
+    # a parametrized layer has its parametrizations as children
     layers = [(n, m) for n, m in network.named_modules() if hasattr(m, "parametrizations")] + leaves
     handles = [m.register_forward_hook(watch(n)) for n, m in layers if n and "parametrizations" not in n]
     try:
@@ -47,7 +50,7 @@ def layer_not_finite(network: nn.Module, images: Tensor) -> str | None:
 
 
 def describe(network: nn.Module, images: Tensor) -> str:
-    """What is not finite, in a few words, for a network whose loss on `images` is not."""
+    """Describe in a few words what is not finite in a network whose loss on `images` is not."""
     if not bool(torch.isfinite(images).all()):
         return "the images of the batch are not finite"
     if name := weights_not_finite(network):

@@ -1,4 +1,4 @@
-"""Where sigma starts: one value per weight, from the pretrained weights alone."""
+"""Choose the initial standard deviation of each weight from the pretrained weights alone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from pwfn.errors import require
 
@@ -15,19 +16,20 @@ MIN_SIGMA = 2.0**-30  # the smallest standard deviation a weight is ever sampled
 
 
 class Prior(ABC):
-    """Gives the starting sigma of one tensor of weights."""
+    """Compute the initial sigma of one tensor of weights."""
 
     @abstractmethod
     def __call__(self, mu: Tensor) -> Tensor:
-        """Sigma of the same shape and dtype as `mu`, every element at least `MIN_SIGMA`."""
+        """Return sigma of the same shape and dtype as `mu`, every element at least `MIN_SIGMA`."""
 
 
 @dataclass(frozen=True)
 class Pow2DistancePrior(Prior):
-    """The further a weight is from both neighboring powers of two, the larger its sigma (the paper's prior).
+    """Make sigma larger the further a weight is from both neighboring powers of two (the paper's prior).
 
-    With `down <= |mu| <= up` the neighboring powers of two, `d = |(|mu|-up)/mu| * |(|mu|-down)/mu|` and q the `quantile`
-    of d within the tensor: `sigma = clamp(scale * d / q, 2^-30, ceiling)`. Zeros and powers of two have d = 0.
+    With `down <= |mu| <= up` the neighboring powers of two, `d = |(|mu|-up)/mu| * |(|mu|-down)/mu|` and q the
+    `quantile` of d within the tensor: `sigma = clamp(scale * d / q, 2^-30, ceiling)`. Zeros and powers of two have
+    d = 0.
     """
 
     scale: float = 0.0025
@@ -42,6 +44,7 @@ class Pow2DistancePrior(Prior):
             ceiling=(MIN_SIGMA < self.ceiling < math.inf, "a number above 2^-30"),
         )
 
+    @override
     def __call__(self, mu: Tensor) -> Tensor:
         distance = relative_pow2_distance(mu)
         q = linear_quantile(distance, self.quantile)
@@ -52,26 +55,27 @@ class Pow2DistancePrior(Prior):
 
 @dataclass(frozen=True)
 class ConstantPrior(Prior):
-    """The same sigma everywhere."""
+    """Give every weight the same sigma."""
 
     sigma: float = 1e-4
 
     def __post_init__(self) -> None:
         require(self, sigma=(MIN_SIGMA <= self.sigma < math.inf, "a number from 2^-30"))
 
+    @override
     def __call__(self, mu: Tensor) -> Tensor:
         return torch.full_like(mu, self.sigma)
 
 
 def relative_pow2_distance(mu: Tensor) -> Tensor:
-    """Product of the relative distances to the powers of two above and below `|mu|`, 0 at zero and at powers of two."""
+    """Multiply the relative distances to the powers of two above and below `|mu|`; 0 at zero and at powers of two."""
     mantissa, _ = torch.frexp(mu.abs())  # in [0.5, 1), so up = 1 and down = 0.5 on the mantissa's scale
     distance = (1 - mantissa) * (mantissa - 0.5) / mantissa.square()
     return torch.where(mantissa == 0, torch.zeros_like(distance), distance)
 
 
 def linear_quantile(values: Tensor, q: float) -> float:
-    """The q-quantile with linear interpolation. Unlike `torch.quantile` it takes tensors of any size."""
+    """Compute the q-quantile with linear interpolation; unlike `torch.quantile` for tensors of any size."""
     flat = values.flatten()
     position = q * (flat.numel() - 1)
     below = math.floor(position)

@@ -1,6 +1,6 @@
-"""What keeps sigma up: without it, training under noise would shrink every sigma to nothing.
+"""Keep sigma up: without a regularizer, training under noise would shrink every sigma to nothing.
 
-A regularizer acts on the free weights of one tensor (never on biases). It is part of the autograd graph: its gradient
+It acts on the free weights of one tensor (never on biases). It is part of the autograd graph: its gradient
 joins that of the data before gradients are accumulated, scaled, clipped or averaged over processes.
 """
 
@@ -12,47 +12,67 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from pwfn.errors import require
 
 
 class Regularizer(ABC):
-    """`sigma`, `eps` (the noise drawn) and `data_gradient` (of the loss, per sigma) have one shape.
-
-    `free` is a boolean mask of that shape; None stands for all free.
-    """
+    """A term of the loss that depends on the sigmas of one tensor and on the noise drawn for it."""
 
     @property
     def linear(self) -> tuple[float, float] | None:
-        """`(strength, ceiling)` where the rule is `Linear` with these: the CPU's kernels know no other."""
+        """Return `(strength, ceiling)` of an equal `LinearRegularizer`, the only one that is compiled; else None."""
         return None
 
     @abstractmethod
     def penalty(self, sigma: Tensor, eps: Tensor, free: Tensor | None) -> Tensor:
-        """The term added to the loss, a scalar summed over the free weights."""
+        """Compute the term of the loss.
+
+        Args:
+            sigma: the standard deviations of one tensor.
+            eps: the noise drawn, of its shape.
+            free: a boolean mask of the weights that are not fixed, None for all.
+
+        Returns:
+            A scalar, summed over the free weights.
+        """
 
     @abstractmethod
     def gradient(self, sigma: Tensor, eps: Tensor, free: Tensor | None, data_gradient: Tensor) -> Tensor:
-        """What is added to d loss / d sigma; 0 where a weight is fixed."""
+        """Compute what is added to d loss / d sigma.
+
+        Args:
+            sigma: the standard deviations of one tensor.
+            eps: the noise drawn, of its shape.
+            free: a boolean mask of the weights that are not fixed, None for all.
+            data_gradient: d loss / d sigma without the regularizer.
+
+        Returns:
+            A tensor of the same shape, 0 where a weight is fixed.
+        """
 
 
 class NoRegularizer(Regularizer):
-    """Sigma follows the data alone."""
+    """Let sigma follow the data alone."""
 
+    @override
     @property
     def linear(self) -> tuple[float, float]:
         return 0.0, 0.0
 
+    @override
     def penalty(self, sigma: Tensor, eps: Tensor, free: Tensor | None) -> Tensor:
         return sigma.new_zeros(())
 
+    @override
     def gradient(self, sigma: Tensor, eps: Tensor, free: Tensor | None, data_gradient: Tensor) -> Tensor:
         return torch.zeros_like(sigma)
 
 
 @dataclass(frozen=True)
 class _Pull(Regularizer):
-    """Pulls every sigma below `ceiling` (S) upwards, with weight `strength` (lambda)."""
+    """Pull every sigma below `ceiling` (S) upwards, with weight `strength` (lambda)."""
 
     strength: float = 2.0**-11
     ceiling: float = 0.05
@@ -69,36 +89,45 @@ class _Pull(Regularizer):
 
 
 class LinearRegularizer(_Pull):
-    """`lambda/2 * relu(S - sigma)^2 * |eps|`: a pull that grows linearly with the distance to S (the paper's)."""
+    """Pull in proportion to the distance to S (the paper's): `lambda/2 * relu(S - sigma)^2 * |eps|`."""
 
+    @override
     @property
     def linear(self) -> tuple[float, float]:
         return self.strength, self.ceiling
 
+    @override
     def penalty(self, sigma: Tensor, eps: Tensor, free: Tensor | None) -> Tensor:
         return _sum_free(self._gap(sigma).square_(), eps, free) * (self.strength / 2)
 
+    @override
     def gradient(self, sigma: Tensor, eps: Tensor, free: Tensor | None, data_gradient: Tensor) -> Tensor:
         return _only_free(self._gap(sigma).mul_(eps.abs()).mul_(-self.strength), free)
 
 
 class ExponentialRegularizer(_Pull):
-    """`lambda * (exp(gap) - gap - 1) * |eps|` with `gap = relu(S - sigma)`: a pull of `lambda * (exp(gap) - 1) * |eps|`."""
+    """Pull exponentially in the distance to S: `lambda * (exp(gap) - gap - 1) * |eps|`, `gap = relu(S - sigma)`.
 
+    Its gradient is `-lambda * (exp(gap) - 1) * |eps|`.
+    """
+
+    @override
     def penalty(self, sigma: Tensor, eps: Tensor, free: Tensor | None) -> Tensor:
         gap = self._gap(sigma)
         return _sum_free(gap.expm1() - gap, eps, free) * self.strength
 
+    @override
     def gradient(self, sigma: Tensor, eps: Tensor, free: Tensor | None, data_gradient: Tensor) -> Tensor:
         return _only_free(self._gap(sigma).expm1_().mul_(eps.abs()).mul_(-self.strength), free)
 
 
 @dataclass(frozen=True)
 class LinearOnGradRegularizer(_Pull):
-    """Pulls hardest where the data gradient g is small: adds `|g| - lambda * softmin((1 - |eps|) * |g| / temperature)`.
+    """Pull hardest where the data gradient g is small.
 
-    The softmin runs over the free sigmas of one tensor that are below S; no other sigma is touched. It is a gradient
-    only: no function has it, so its penalty counts as 0 in the loss.
+    Added is `|g| - lambda * softmin((1 - |eps|) * |g| / temperature)`. The softmin runs over the free sigmas of one
+    tensor that are below S; no other sigma is touched. It is a gradient only: no function has it, so its penalty
+    counts as 0 in the loss.
     """
 
     temperature: float = 0.1
@@ -107,9 +136,11 @@ class LinearOnGradRegularizer(_Pull):
         super().__post_init__()
         require(self, temperature=(0 < self.temperature < math.inf, "a number above 0"))
 
+    @override
     def penalty(self, sigma: Tensor, eps: Tensor, free: Tensor | None) -> Tensor:
         return sigma.new_zeros(())
 
+    @override
     def gradient(self, sigma: Tensor, eps: Tensor, free: Tensor | None, data_gradient: Tensor) -> Tensor:
         active = sigma < self.ceiling
         if free is not None:

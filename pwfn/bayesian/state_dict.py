@@ -6,7 +6,8 @@ import re
 
 from torch import Tensor, nn
 
-from pwfn.bayesian.posterior import GaussianWeight, quantized_tensors
+from pwfn.bayesian.gaussian_weight import GaussianWeight
+from pwfn.bayesian.posterior import quantized_tensors
 
 MEAN = re.compile(r"parametrizations\.(\w+)\.original$")  # how torch calls the parameter under a parametrization
 

@@ -1,4 +1,4 @@
-"""What survives a kill: checkpoints, saved networks and the saved configuration."""
+"""Save a run while it goes on, and read it back: checkpoints, networks and the configuration."""
 
 from pwfn.checkpoint.spec import CheckpointSpec
 

@@ -1,4 +1,4 @@
-"""Saves a run while it goes on, and lets another process go on from there.
+"""Save a run while it goes on, and resume it in another process.
 
 A checkpoint inside an epoch is made right after an optimizer step. What comes next depends on the saved state alone:
 which image comes when and how it is augmented are functions of seed and epoch, and noise comes from the random streams
@@ -16,6 +16,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
+from typing_extensions import override
 
 from pwfn.bayesian.nonfinite import weights_not_finite
 from pwfn.checkpoint import files
@@ -33,9 +34,16 @@ _SAVE = 1  # what ranks agree on after a step: 0 nothing, 1 save, anything above
 
 
 class Saver(Callback):
-    """A callback of the run's one trainer. Whoever runs the rounds keeps `state` up to date.
+    """Save the run at its steps and between its fits; the loop over the rounds keeps `state` up to date.
 
-    `resumed` is the content of a checkpoint whose network and state have been read; the rest of it is put back here.
+    Args:
+        folder: of the run.
+        spec: how often to save, and how many checkpoints to keep.
+        seed: of the run; a resume with another number of ranks seeds them anew.
+        state: how far the run is.
+        network: the Bayesian network that is trained.
+        stop: holds the signal that asks the run to stop.
+        resumed: the content of a checkpoint whose network and state have been read; the rest is restored here.
     """
 
     def __init__(
@@ -58,11 +66,8 @@ class Saver(Callback):
         self._fit_started: float | None = None
 
     def attach(self, trainer: Trainer) -> None:
-        """Take the trainer, and put its counters and this rank's random streams where the checkpoint has them."""
+        """Take the trainer, and restore its counters and this rank's random streams from the checkpoint."""
         self._trainer = trainer
-        # Lightning's handlers would replace those of `stop`; with several ranks they wait for each other while a signal
-        # is handled, and under SLURM they save checkpoints of their own
-        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
         if self._resumed is not None:
             if self._fit_done and self._resumed["ranks"] != trainer.world_size:
                 _share_among(trainer, self._fit_done, self._resumed["ranks"])
@@ -71,41 +76,45 @@ class Saver(Callback):
 
     @property
     def batches_done(self) -> int:
-        """How many batches the next fit has to pass over in its first epoch."""
+        """Return how many batches the next fit has to pass over in its first epoch."""
         return int(self._fit_done["batches"]) if self._fit_done else 0
 
     @property
     def seconds(self) -> float:
-        """Wall time of the run, that before a resume included."""
+        """Return the wall time of the run, the time before a resume included."""
         return self._seconds_before + time.monotonic() - self._started
 
     def begin_fit(self) -> int:
-        """The trainer's epoch in which the next fit begins, or had begun before the run was interrupted."""
+        """Return the trainer's epoch in which the next fit begins, or had begun before a resume."""
         assert self._trainer is not None
         self._first_epoch = self._fit_done["first_epoch"] if self._fit_done else self._trainer.current_epoch
         return self._first_epoch
 
     def end_fit(self) -> None:
-        """A fit is over; what a checkpoint said of one is used up, even if there was nothing left to do in it."""
+        """Forget what the checkpoint says of a fit, also where nothing was left to do in it."""
         self._fit_started = None
         if self._resumed is not None:
             self._resumed["fit"] = None
 
     def between_fits(self, *, always: bool = False) -> None:
-        """Save, `always` or if the run is asked to stop, and then stop it."""
-        asked = distributed.largest(self.stop.signal)
+        """Save, `always` or where the run is asked to stop; raise Stopped where it is."""
+        asked = distributed.all_reduce_max(self.stop.signal)
         if asked or always:
             self.save()
         if asked:
             raise stopped_by(asked)
 
     def save(self, batches: int | None = None) -> None:
-        """Write a checkpoint: between two fits, or with `batches` of the present epoch done."""
+        """Write a checkpoint: between two fits, or with `batches` of the present epoch done.
+
+        Raises:
+            TrainingDiverged: on every rank, where a tensor of any rank is not finite.
+            CheckpointError: where the file cannot be written.
+        """
         trainer = self._trainer
         assert trainer is not None
-        if name := weights_not_finite(self.network):  # the last good checkpoint must not make way for this
-            raise TrainingDiverged(f"{name} is not finite after step {trainer.global_step}: try a smaller optimizer.lr")
-        streams = distributed.gathered(random_state())
+        of_ranks = distributed.all_gather_object((weights_not_finite(self.network), random_state()))
+        self._refuse_not_finite([name for name, _ in of_ranks], trainer.global_step)
         if trainer.is_global_zero:
             self.state.seconds = self.seconds
             state = self.state.as_dict()
@@ -116,24 +125,47 @@ class Saver(Callback):
                 "state": state,
                 "network": self.network.state_dict(),
                 "ranks": trainer.world_size,
-                "random": streams,
+                "random": [state for _, state in of_ranks],
                 "trainer": counters(trainer),
                 "fit": None if batches is None else self._fit(trainer, batches),
             }
             files.write(self.folder, content, self.spec.keep)
         self._saved = time.monotonic()
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._fit_started = time.monotonic()
-        if self._resumed is None:
-            return
-        if fit := self._fit_done:
-            trainer.optimizers[0].load_state_dict(fit["optimizer"])
-            trainer.lr_scheduler_configs[0].scheduler.load_state_dict(fit["scheduler"])
-            trainer.precision_plugin.load_state_dict(fit["precision"])
-        self._restore_random()  # once more, in case that setting up the fit has drawn
-        self._resumed = None
+    @staticmethod
+    def _refuse_not_finite(names: list[str | None], step: int) -> None:
+        """End the run on every rank where a tensor of any is not finite: a good checkpoint must not make way for it."""
+        for rank, name in enumerate(names):
+            if name:
+                where = f" on rank {rank}" if len(names) > 1 else ""
+                error = TrainingDiverged(f"{name} is not finite{where} after step {step}: try a smaller optimizer.lr")
+                error.on_all_ranks = True
+                raise error
 
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.stop.install()
+        resumed_within = False
+        if self._resumed is not None:
+            if fit := self._fit_done:
+                resumed_within = True
+                trainer.optimizers[0].load_state_dict(fit["optimizer"])
+                trainer.lr_scheduler_configs[0].scheduler.load_state_dict(fit["scheduler"])
+                trainer.precision_plugin.load_state_dict(fit["precision"])
+            self._restore_random()  # once more, in case that setting up the fit has drawn
+            self._resumed = None
+        # Lightning's handlers, in place until now, pass a signal on but would end the run in its first step
+        if asked := distributed.all_reduce_max(self.stop.signal):
+            if not resumed_within:  # else the checkpoint that was resumed has everything
+                self.save()
+            raise stopped_by(asked)
+        self._fit_started = time.monotonic()
+
+    @override
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.stop.install()
+
+    @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -142,6 +174,7 @@ class Saver(Callback):
         if done % trainer.accumulate_grad_batches == 0 and done != trainer.num_training_batches:
             self._after_step(trainer, done)
 
+    @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._after_step(trainer, 0)
 
@@ -150,7 +183,7 @@ class Saver(Callback):
         due = every is not None and trainer.global_step % every == 0
         if self.spec.every_minutes is not None and trainer.is_global_zero:  # other ranks have clocks of their own
             due |= time.monotonic() - self._saved >= 60 * self.spec.every_minutes
-        agreed = distributed.largest(self.stop.signal or (_SAVE if due else 0))
+        agreed = distributed.all_reduce_max(self.stop.signal or (_SAVE if due else 0))
         if agreed:
             self.save(batches)
         if agreed > _SAVE:
@@ -167,12 +200,13 @@ class Saver(Callback):
 
     @property
     def _fit_done(self) -> dict[str, Any] | None:
-        """What the checkpoint says of the fit it was made in, None if it was made between two."""
+        """Return what the checkpoint says of the fit it was made in, None if it was made between two."""
         fit: dict[str, Any] | None = self._resumed["fit"] if self._resumed is not None else None
         return fit
 
     def _restore_random(self) -> None:
-        assert self._resumed is not None and self._trainer is not None
+        assert self._resumed is not None
+        assert self._trainer is not None
         streams, rank = self._resumed["random"], self._trainer.global_rank
         if len(streams) == self._trainer.world_size:
             set_random_state(streams[rank])
@@ -181,8 +215,8 @@ class Saver(Callback):
 
 
 def read_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """The newest intact checkpoint of the run in `folder`, None if it was ended before its first one."""
-    content = files.newest(folder, say=_say_on_rank_0)
+    """Read the newest intact checkpoint of the run in `folder`, None if it ended before its first one."""
+    content = files.newest(folder, warn=_print_on_rank_0)
     if content is not None and content.get("format") != FORMAT:
         raise files.CheckpointError(
             f"{folder / CHECKPOINTS} was written by another version of this program (format "
@@ -191,13 +225,13 @@ def read_checkpoint(folder: Path) -> dict[str, Any] | None:
     return content
 
 
-def _say_on_rank_0(line: str) -> None:
+def _print_on_rank_0(line: str) -> None:
     if getattr(rank_zero_only, "rank", 0) == 0:
         print(f"pwfn: {line}", file=sys.stderr, flush=True)
 
 
 def _share_among(trainer: Trainer, fit: dict[str, Any], ranks_before: int) -> None:
-    """Another number of ranks takes over: about the same images of the epoch and steps of the schedule are done."""
+    """Convert what is done for another number of ranks: about as many images and steps of the schedule."""
     batches = fit["batches"] * ranks_before // trainer.world_size
     fit["batches"] = batches - batches % trainer.accumulate_grad_batches
     fit["scheduler"]["last_epoch"] = fit["scheduler"]["last_epoch"] * ranks_before // trainer.world_size

@@ -1,7 +1,8 @@
-"""Checkpoint files: written whole or not at all, checked before they are believed, the last few kept.
+"""Write checkpoint files whole or not at all, verify them before they are read, and keep the last few.
 
 A file is called `<number>-<first 16 hex digits of its SHA-256>.ckpt`: one rename makes content and checksum appear
-together. It is read with torch's weights_only unpickler, which makes tensors and plain values and nothing else.
+together. It is read with torch's weights_only unpickler, which makes tensors, numbers, strings and containers and
+nothing else.
 """
 
 from __future__ import annotations
@@ -11,29 +12,31 @@ import os
 import pickle
 import re
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 
-from pwfn.errors import RunError
-from pwfn.records.files import CHECKPOINTS
+from pwfn.errors import RunError, one_line
+from pwfn.records.files import CHECKPOINTS, replacing
 
 _NAME = re.compile(r"(\d{6,})-([0-9a-f]{16})\.ckpt")
-_UNFINISHED = ".unfinished.ckpt"
+_DIGITS = 16  # of the digest, in a file's name
+_ANY = "new.ckpt"  # what a file is called before its digest is known
 _CHUNK = 1 << 20
 
 
 class CheckpointError(RunError):
-    """A checkpoint cannot be written, or none can be read; the message says which and why."""
+    """Ends a run whose checkpoint cannot be written, or none of whose checkpoints can be read."""
 
 
 class _Hashing:
-    """Passes what is written on to `file` and hashes it on the way: the content is never read again."""
+    """Hash what is written to `file` on the way, so that it need not be read again."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.digest = file, hashlib.sha256()
+    def __init__(self, file: IO[bytes], digest: hashlib._Hash) -> None:
+        self.file, self.digest = file, digest
 
     def write(self, data: bytes) -> int:
         self.digest.update(data)
@@ -44,44 +47,66 @@ class _Hashing:
 
 
 def files(run: Path) -> list[Path]:
-    """The checkpoints of the run in folder `run`, oldest first."""
+    """List the checkpoints of the run in folder `run`, oldest first."""
     found = [path for path in (run / CHECKPOINTS).glob("*.ckpt") if _NAME.fullmatch(path.name)]
     return sorted(found, key=_number)
 
 
 def write(run: Path, content: dict[str, Any], keep: int) -> Path:
-    """Save `content` as the newest checkpoint and leave the `keep` newest; raises CheckpointError.
+    """Save `content` as the newest checkpoint, then remove all but the `keep` newest.
 
-    Whatever happens on the way, disk full included, the checkpoints that were there before stay as they were.
+    An old checkpoint that cannot be removed is a RuntimeWarning: the new one counts.
+
+    Args:
+        run: folder of the run; `checkpoints` in it is made where it is missing.
+        content: tensors, numbers, strings, None, and dicts and lists of them.
+        keep: from 1.
+
+    Returns:
+        The path of the new checkpoint.
+
+    Raises:
+        CheckpointError: where it cannot be written, for one on a full disk; the older ones are as they were.
     """
     folder = run / CHECKPOINTS
-    unfinished = folder / _UNFINISHED
+    digest = hashlib.sha256()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         before = files(run)
-        with unfinished.open("wb") as file:
-            hashing = _Hashing(file)
-            torch.save(content, hashing)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
         number = _number(before[-1]) + 1 if before else 1
-        path = folder / f"{number:06d}-{hashing.digest.hexdigest()[:16]}.ckpt"
-        unfinished.replace(path)
+        target = replacing(folder / _ANY, name=lambda: _name(number, digest.hexdigest()))
+        with target as unfinished, unfinished.open("wb") as file:
+            torch.save(content, _Hashing(file, digest))  # type: ignore[arg-type]
         _sync_folder(folder)
-        for old in files(run)[:-keep]:
-            old.unlink()
     except (OSError, RuntimeError) as error:  # torch turns an OSError of its writer into a RuntimeError
-        _discard(unfinished)
         raise CheckpointError(
             f"no checkpoint can be written to {folder} ({_reason(error)}); those in there are as they were"
         ) from error
-    return path
+    for old in files(run)[:-keep]:
+        _remove_old(old)
+    return folder / _name(number, digest.hexdigest())
 
 
-def newest(run: Path, say: Callable[[str], None] = lambda line: None) -> dict[str, Any] | None:
-    """The content of the newest intact checkpoint, None if there is no checkpoint at all.
+def _name(number: int, digest: str) -> str:
+    return f"{number:06d}-{digest[:_DIGITS]}.ckpt"
 
-    `say` is given a line for each damaged one that is passed over. Raises CheckpointError if all are damaged.
+
+def _remove_old(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError as error:
+        warnings.warn(f"{path} cannot be removed ({_reason(error)}): it stays", RuntimeWarning, stacklevel=3)
+
+
+def newest(run: Path, warn: Callable[[str], None] = lambda _line: None) -> dict[str, Any] | None:
+    """Read the newest intact checkpoint, None if there is no checkpoint at all.
+
+    Args:
+        run: folder of the run.
+        warn: called with a line for each damaged checkpoint that is passed over.
+
+    Raises:
+        CheckpointError: where all are damaged.
     """
     found = files(run)
     for path in reversed(found):
@@ -90,14 +115,14 @@ def newest(run: Path, say: Callable[[str], None] = lambda line: None) -> dict[st
             return _read(path)
         older = [other for other in found if _number(other) < _number(path)]
         instead = f"going back to {older[-1].name}" if older else "and there is none before it"
-        say(f"{path} is damaged ({fault}): {instead}")
+        warn(f"{path} is damaged ({fault}): {instead}")
     if found:
         raise CheckpointError(f"every checkpoint in {run / CHECKPOINTS} is damaged: this run cannot be resumed")
     return None
 
 
 def remove(run: Path) -> None:
-    """Take the checkpoints of a finished run away, if any are left: its network is in a file of its own."""
+    """Remove the checkpoints of a finished run, if any are left: its network is in a file of its own."""
     if (run / CHECKPOINTS).exists():
         shutil.rmtree(run / CHECKPOINTS)
 
@@ -116,7 +141,7 @@ def _fault(path: Path) -> str | None:
                 digest.update(chunk)
     except OSError as error:
         return _reason(error)
-    return None if digest.hexdigest()[:16] == match[2] else "its content does not have the checksum of its name"
+    return None if digest.hexdigest()[:_DIGITS] == match[2] else "its content does not have the checksum of its name"
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -128,7 +153,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """A rename is safe from a power cut once the folder itself is on disk."""
+    # a rename is safe from a power cut once the folder itself is on disk
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -136,15 +161,11 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _discard(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:  # on a full or lost disk nothing can be tidied up; the next checkpoint overwrites it
-        return
-
-
 def _reason(error: BaseException) -> str:
-    cause = error if isinstance(error, OSError) else error.__cause__ or error.__context__ or error
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
-    return " ".join(str(cause).split())[:200]
+    """Return the operating system's message, where it is the cause."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return one_line(error)

@@ -1,4 +1,4 @@
-"""Where a run is and what it has found out so far: what a checkpoint holds besides the network and its training."""
+"""Hold how far a run is and its results so far, and convert both for a checkpoint."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from pwfn.clustering.codebook import Values
-from pwfn.clustering.fitted_codebook import Table
+from pwfn.clustering.fitted_codebook import FittedValues
 from pwfn.records.rounds import CLUSTER_COLUMNS, RoundRecord, Scores
 
 PRETRAINING = -1
@@ -16,10 +16,15 @@ PRETRAINING = -1
 
 @dataclass
 class Place:
-    """How far a run is: in `round` (counted from 0; -1 = pretraining), the first `phase` fits of it are done.
+    """Say how far a run is.
 
-    `epochs` counts the passes over the training images in the rounds so far, `train_seconds` the time of the present
-    round's fits that are done, `codebook` holds the centroids of the round before, and `values` what was on offer then.
+    Args:
+        round: the present one, counted from 0; -1 is the pretraining.
+        phase: how many fits of it are done.
+        epochs: passes over the training images in the rounds so far.
+        train_seconds: wall time of the finished fits of the present round.
+        codebook: the centroids of the round before, sorted; None before there is one.
+        values: the values that a weight could take in the round before; None before there are any.
     """
 
     round: int = PRETRAINING
@@ -30,37 +35,49 @@ class Place:
     values: Values | None = None
 
     def next_round(self, codebook: Tensor | None, values: Values | None = None) -> None:
+        """Move to the beginning of the next round."""
         self.round, self.phase, self.train_seconds, self.codebook = self.round + 1, 0, 0.0, codebook
         self.values = values
 
     def as_dict(self) -> dict[str, Any]:
-        return {**vars(self), "values": self.values.saved() if self.values else None}
+        """Convert to numbers, tensors and containers."""
+        return {**vars(self), "values": self.values.as_dict() if self.values else None}
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Place:
+        """Convert back what `as_dict` gave."""
         made = saved.get("values")  # nothing is saved of values that are known without the weights
-        return cls(**{**saved, "values": Table.of(made) if made else None})
+        return cls(**{**saved, "values": FittedValues.from_dict(made) if made else None})
 
 
 @dataclass
 class RunState:
-    """`before` holds the quantized means before the first round, `seconds` the time before it was resumed."""
+    """Hold what a checkpoint has besides the network and its training.
+
+    Args:
+        place: how far the run is.
+        baseline: scores of the pretrained network; None before they are known.
+        before: means of all quantized weights before the first round, flat, on the CPU; on rank 0 only.
+        records: one for each finished round.
+        clusters: rows of clusters.csv.
+        seconds: wall time of the run, up to the last resume.
+    """
 
     place: Place = field(default_factory=Place)
     baseline: Scores | None = None
     before: Tensor | None = None
     records: list[RoundRecord] = field(default_factory=list)
-    clusters: list[dict[str, Any]] = field(default_factory=list)  # the rows of clusters.csv
+    clusters: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
 
     def add(self, record: RoundRecord, clusters: list[dict[str, Any]]) -> None:
-        """A finished round, with the rows of its clusters."""
+        """Add a finished round with the rows of its clusters."""
         self.records.append(record)
         self.clusters += [{**row, "round": record.round} for row in clusters]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values and tensors alone: a checkpoint is read by an unpickler that knows no class."""
-        rows = [{key: column.plain(row[key]) for key, column in CLUSTER_COLUMNS.items()} for row in self.clusters]
+        """Convert to numbers, tensors and containers: a checkpoint is read by an unpickler that knows no class."""
+        rows = [{key: column.convert(row[key]) for key, column in CLUSTER_COLUMNS.items()} for row in self.clusters]
         return {
             "place": self.place.as_dict(),
             "baseline": asdict(self.baseline) if self.baseline else None,
@@ -72,6 +89,7 @@ class RunState:
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> RunState:
+        """Convert back what `as_dict` gave."""
         return cls(
             place=Place.from_dict(saved["place"]),
             baseline=Scores(**saved["baseline"]) if saved["baseline"] else None,

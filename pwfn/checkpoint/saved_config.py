@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pwfn.checkpoint.saved_run import NotAFinishedRun
+from pwfn.errors import one_line
 from pwfn.records.files import CONFIG, write_text
 from pwfn.renamed import with_present_names
 
@@ -21,24 +22,29 @@ EARLIER: dict[str, Any] = {  # what versions without these keys did, so that the
     "finish": {"epochs": 0, "batchnorm_images": 0, "optimizer": {"_target_": "pwfn.training.SGD"}},
     "distillation": {"weight": 0.0, "temperature": 1.0},
     "costly_round": {"points": None, "against": "previous", "stop": False},
+    "kernels": "auto",
 }
 
 
-def write_config(folder: Path, plain: Any) -> None:
-    """The resolved config, from which everything can be rebuilt."""
+def write_config(folder: Path, config: Any) -> None:
+    """Write the resolved configuration, from which everything can be rebuilt."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(plain)))
+    write_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
 
 
 def read_config(folder: Path) -> DictConfig:
-    """The config a run was started with."""
+    """Read the configuration that the run in `folder` was started with.
+
+    Raises:
+        NotAFinishedRun: where there is none that can be read.
+    """
     path = folder / CONFIG
     if not path.is_file():
         raise NotAFinishedRun(f"{folder} is not the folder of a run: it has no {CONFIG}")
     try:
         cfg = OmegaConf.load(path)
     except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
-        raise NotAFinishedRun(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+        raise NotAFinishedRun(f"{path} cannot be read: {one_line(error)}") from error
     if not isinstance(cfg, DictConfig):
         raise NotAFinishedRun(f"{path} is not a config: it is not a mapping")
     cfg = DictConfig(with_present_names(OmegaConf.to_container(cfg)))
@@ -59,6 +65,7 @@ MAY_CHANGE = (
     "data.root",
     "data.num_workers",
     "model.checkpoint",
+    "kernels",
     "quiet",
     "report",
     "name",

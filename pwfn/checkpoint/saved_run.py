@@ -1,7 +1,4 @@
-"""What of a run has to survive it: the resolved config and the network, before compression and in the end.
-
-Nothing is pickled: the network is a safetensors file, the config is YAML.
-"""
+"""Tell what a run's folder holds: nothing, rounds, or a finished run."""
 
 from __future__ import annotations
 
@@ -14,11 +11,11 @@ from pwfn.records.rounds import RoundRecord, read_records
 
 
 class NotAFinishedRun(ValueError):
-    """The folder holds no finished run; the message says what is missing."""
+    """Refuses a folder that holds no finished run; the message says what is missing."""
 
 
 class FolderInUse(RunError):
-    """The folder holds rounds of another run, with which those of a new one would be mixed up."""
+    """Refuses a folder with rounds of another run, which those of a new one would replace."""
 
 
 def refuse_used(folder: Path) -> None:
@@ -32,12 +29,12 @@ def refuse_used(folder: Path) -> None:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the run in `folder` has all its figures: its result is written when nothing but the report is left to do."""
+    """Tell whether the run in `folder` has its result, which is written when only the report is left to do."""
     return (folder / RESULT).is_file()
 
 
 def finished_records(folder: Path) -> list[RoundRecord]:
-    """The records of all rounds; raises NotAFinishedRun unless all weights were fixed and the network was saved."""
+    """Read the records of all rounds; NotAFinishedRun unless the last of them has fixed all weights."""
     if not folder.is_dir():
         raise NotAFinishedRun(f"{folder} is not a finished run: there is no such folder")
     if not (folder / RECORDS).is_file():

@@ -1,4 +1,4 @@
-"""How often a run is saved, and how many checkpoints are kept."""
+"""Say how often a run is saved, and how many checkpoints are kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from pwfn.errors import require
 
 @dataclass(frozen=True)
 class CheckpointSpec:
-    """How often a run is saved beside the end of every round, and how many checkpoints are kept."""
+    """Say how often a run is saved besides the end of every round.
+
+    Args:
+        every_minutes: wall time from one checkpoint to the next, above 0; None: no matter how long.
+        every_steps: optimizer steps from one checkpoint to the next, from 1; None: no matter how many.
+        keep: how many checkpoints stay, from 1.
+    """
 
     every_minutes: float | None
     every_steps: int | None

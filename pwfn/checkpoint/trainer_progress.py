@@ -1,4 +1,8 @@
-"""What Lightning's trainer counts over all fits of a run, and how to put a new trainer where another one was."""
+"""Count what Lightning's trainer has done over all fits of a run, and have a new trainer go on from there.
+
+The counts are ours, not the whole of what Lightning saves, so that a checkpoint can be read by another version of
+Lightning and by another number of ranks.
+"""
 
 from __future__ import annotations
 
@@ -6,32 +10,37 @@ from pytorch_lightning import Trainer
 
 
 def counters(trainer: Trainer) -> dict[str, int]:
-    """Epochs finished, optimizer steps and batches, since the beginning of the run."""
-    loop = trainer.fit_loop
+    """Count finished epochs, optimizer steps and batches since the beginning of the run."""
+    state = trainer.fit_loop.state_dict()
     return {
-        "epochs": loop.epoch_progress.current.processed,  # type: ignore[attr-defined]
+        "epochs": state["epoch_progress"]["current"]["processed"],
         "steps": trainer.global_step,
-        "batches": loop.epoch_loop.batch_progress.total.ready,
+        "batches": state["epoch_loop.batch_progress"]["total"]["ready"],
     }
 
 
 def place_trainer(trainer: Trainer, counted: dict[str, int], *, batches: int) -> None:
-    """Have `trainer` go on as if it had counted that itself; `batches` of the epoch after those are done.
+    """Have `trainer` go on as if it had counted that itself.
 
-    With none done, the next fit begins an epoch as always. Else Lightning takes it for one restarted within an epoch: it
-    goes on behind its `batches`th batch and does not call on_train_epoch_start.
+    Lightning takes an epoch with `batches` behind it for one that it was restarted in: it goes on after that batch and
+    does not call on_train_epoch_start. Without any, the next fit begins its first epoch as always.
+
+    Args:
+        trainer: a new one, which has not run yet.
+        counted: what `counters` gave.
+        batches: how many batches are done of the epoch after the finished ones; from 0.
     """
-    fit, loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
-    epochs, within = counted["epochs"], int(batches > 0)
-    for tracker in (fit.epoch_progress.total, fit.epoch_progress.current):
-        tracker.ready = tracker.started = epochs + within  # type: ignore[attr-defined]
-        tracker.processed = tracker.completed = epochs  # type: ignore[attr-defined]
-    for tracker, count in ((loop.batch_progress.total, counted["batches"]), (loop.batch_progress.current, batches)):
-        tracker.reset()
-        tracker.increment_by(count)
-    loop.batch_progress.is_last_batch = False
-    step = loop.automatic_optimization.optim_progress.optimizer.step.total
-    step.reset()
-    step.increment_by(counted["steps"])
-    loop._batches_that_stepped = counted["steps"]  # the steps that loggers are told
-    fit.restarting = bool(within)
+    loop, epochs, steps = trainer.fit_loop, counted["epochs"], counted["steps"]
+    state = loop.state_dict()
+    begun = epochs + (batches > 0)
+    for tracker in state["epoch_progress"].values():
+        tracker.update(ready=begun, started=begun, processed=epochs, completed=epochs)
+    for name, count in (("total", counted["batches"]), ("current", batches)):
+        tracker = state["epoch_loop.batch_progress"][name]
+        tracker.update(dict.fromkeys(tracker, count))
+    taken = state["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]["total"]
+    taken.update(dict.fromkeys(taken, steps))
+    state["epoch_loop.state_dict"]["_batches_that_stepped"] = steps  # the step that loggers are told
+    loop.load_state_dict(state)
+    if not batches:
+        loop.on_iteration_done()  # no epoch was broken off: the next fit restarts nothing

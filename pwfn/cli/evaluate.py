@@ -14,20 +14,14 @@ from pwfn.checkpoint import saved_run
 from pwfn.config import build
 from pwfn.errors import RunError
 from pwfn.evaluation import tables
-from pwfn.evaluation.analyses.batchnorm import with_new_statistics
-from pwfn.evaluation.analyses.codebook_report import codebook_section
-from pwfn.evaluation.analyses.corruptions_report import corruptions_section
-from pwfn.evaluation.analyses.prune_codebook import prune, prune_section
-from pwfn.evaluation.analyses.shift_add_report import bill_section
-from pwfn.evaluation.analyses.stop_after_round import frontier_section, saved_rounds
-from pwfn.evaluation.analyses.weight_noise import compared
-from pwfn.evaluation.analyses.weight_noise_report import noise_section
-from pwfn.evaluation.log import log_evaluation
+from pwfn.evaluation.analyses.registry import chosen
+from pwfn.evaluation.find_subject import subject_of
+from pwfn.evaluation.logged_figures import log_evaluation
 from pwfn.evaluation.measure import MEAN, Measured, Setup, measure
 from pwfn.evaluation.metrics import by_class
 from pwfn.evaluation.plots import draw_confusion, draw_reliability, draw_risk_coverage
 from pwfn.evaluation.settings import EvaluateSettings
-from pwfn.evaluation.subject import CLUSTERED, Subject, subject_of
+from pwfn.evaluation.subject import CLUSTERED, Subject
 from pwfn.evaluation.tables import Section
 from pwfn.monitoring.console import show
 
@@ -59,19 +53,18 @@ def report_on(folders: str | tuple[str, ...], output: str | None) -> None:
 def run(settings: EvaluateSettings, console: Console) -> Measured:
     """Measure what the settings name; everything is printed and left in the evaluation's folder."""
     subject = subject_of(settings)
-    compared(settings)  # what is missing is said before anything is measured
-    if settings.frontier:
-        saved_rounds(Path(str(settings.run)))
+    analyses = chosen(settings)
+    for analysis in analyses:
+        analysis.check()  # what is missing is said before anything is measured
     subject.folder.mkdir(parents=True, exist_ok=True)
     before = _files(subject.folder)
     with _progress(console, settings.quiet) as say:
         say("reading the images")
         setup = Setup.of(settings, subject, say)
-        setup, pruned = prune(setup) if settings.prune_codebook.max_size else (setup, None)
-        measured = measure(with_new_statistics(setup) if settings.batchnorm_images else setup)
-        sections = list(_sections(setup, measured))
-        if pruned is not None:
-            sections.append(prune_section(setup, pruned, measured))
+        for analysis in analyses:
+            setup = analysis.prepare(setup)
+        measured = measure(setup)
+        sections = [found for analysis in analyses if (found := analysis.run(setup, measured)) is not None]
     names = _class_names(subject)
     facts = {
         "seed": settings.seed,
@@ -95,20 +88,6 @@ def run(settings: EvaluateSettings, console: Console) -> Measured:
 def _files(folder: Path) -> dict[str, int]:
     """The files of a folder, and when each was written."""
     return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-
-
-def _sections(setup: Setup, measured: Measured) -> Iterator[Section]:
-    """The parts that were asked for."""
-    if setup.settings.noise.draws:
-        yield noise_section(setup, {name: scores.top1 for name, scores in measured.at_mean.items()})
-    if setup.settings.corruptions.kinds:
-        yield corruptions_section(setup, measured)
-    if setup.settings.frontier:
-        yield frontier_section(setup)
-    if setup.settings.bill:
-        yield bill_section(setup)
-    if setup.settings.codebook.show:
-        yield codebook_section(setup)
 
 
 def _print(

@@ -56,14 +56,14 @@ def _ended_in_one_line(folder: Path) -> Iterator[None]:
     try:
         yield
     except RunError as error:
+        if error.on_all_ranks and _is_another_rank():
+            raise SystemExit(0) from None  # rank 0 says it; Lightning would kill it if this one seemed to fail
         failure.write(folder, str(error))
         print(f"pwfn: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except (Stopped, KeyboardInterrupt) as stop:
         stopped = stop if isinstance(stop, Stopped) else Stopped("Ctrl-C", 130)
-        from pytorch_lightning.utilities import rank_zero_only
-
-        if getattr(rank_zero_only, "rank", 0) > 0:
+        if _is_another_rank():
             # all ranks have stopped together and rank 0 says so; Lightning kills it if another one seems to fail
             raise SystemExit(0 if stopped.saved else stopped.exit_code) from None
         failure.write(folder, str(stopped))
@@ -79,6 +79,13 @@ def _ended_in_one_line(folder: Path) -> Iterator[None]:
             raise SystemExit(1) from None
         failure.write(folder, f"{type(error).__name__}: {error}")
         raise
+
+
+def _is_another_rank() -> bool:
+    """Whether this process of the run is not the one that speaks for all."""
+    from pytorch_lightning.utilities import rank_zero_only
+
+    return int(getattr(rank_zero_only, "rank", 0)) > 0
 
 
 def _do(settings: TrainSettings, plain: Any, folder: Path, hydra: Any) -> float:

@@ -1,8 +1,8 @@
-"""The values on offer as integers, the *points* of an axis: what a weight reaches is then an interval of points.
+"""Number the candidates, so that those a weight reaches are an interval of integers.
 
-Points ascend with their values. They keep their meaning through all thresholds and orders of a round, so that a pass over
-the weights serves every choice made at the same threshold. Intervals are computed in float64 whatever the dtype of the
-weights, so that the same numbers give the same clusters in every dtype.
+Candidate indices ascend with their values and keep their meaning through all thresholds and orders of a round, so that
+one pass over the weights serves every choice made at the same threshold. Intervals are computed in float64 whatever the
+dtype of the weights, so that the same numbers give the same clusters in every dtype.
 """
 
 from __future__ import annotations
@@ -14,129 +14,155 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-MIN_UNIT = 2.0**-20  # in units of the weights: no weight is held tighter than this when it looks for a centroid
+Interval = tuple[
+    Tensor, Tensor
+]  # the first and the last candidate index that each weight reaches; none if first > last
+
+MIN_TOLERANCE = 2.0**-20  # in units of the weights: no weight is held tighter than this when it looks for a centroid
 
 
 @dataclass(frozen=True)
-class Span:
-    """Where the points of an axis lie: `count` of them from `first` on; `longest` is above the length of any interval."""
+class IndexRange:
+    """`count` candidate indices from `first` on; `longest` is above the length of any interval."""
 
     first: int
     count: int
     longest: int
 
 
-class Axis(ABC):
-    """An axis at one threshold `k`, in each weight's own unit of movement; with `zero_fix` tiny weights always reach zero."""
+class Candidates(ABC):
+    """The candidates at one threshold.
+
+    Weight i reaches candidate c where `|mu_i - c| <= k * max(tolerance_i, 2^-20)`. With `zero_fix` tiny weights
+    always reach zero.
+    """
 
     k: float
     zero_fix: bool
 
     @abstractmethod
-    def span(self, largest: float, largest_unit: float) -> Span:
-        """For weights of magnitude at most `largest`, with a unit of at most `largest_unit`."""
+    def index_range(self, largest: float, largest_tolerance: float) -> IndexRange:
+        """Return the indices in use for weights of at most this magnitude and tolerance."""
 
     @abstractmethod
     def limit(self, largest: float) -> int:
-        """The largest point that a magnitude of `largest` is above, where magnitudes bound what is on offer; else 0."""
+        """Return the largest index on offer to weights up to a magnitude; 0 where they may use all."""
 
     @abstractmethod
-    def interval(self, mu: Tensor, unit: Tensor, limit: int, segment: int = 0) -> tuple[Tensor, Tensor]:
-        """First and last point within reach of weights of one segment; none if first > last.
+    def interval(self, mu: Tensor, tolerance: Tensor, limit: int, segment: int = 0) -> Interval:
+        """Return the first and the last candidate index that each weight reaches; none if first > last.
 
-        `mu` and `unit` are float64 and overwritten; `limit` is that of the largest of all weights.
+        Args:
+            mu: Means of weights of one segment, float64 [n]; overwritten.
+            tolerance: Their tolerances, float64 [n], not negative; overwritten.
+            limit: `limit` of the largest magnitude of all weights.
+            segment: Which of the codebook's segments the weights belong to.
         """
 
     @abstractmethod
-    def value(self, point: int) -> float:
-        """What the point stands for."""
+    def value(self, index: int) -> float:
+        """Return the value of a candidate."""
 
     @abstractmethod
-    def tiny(self, point: int) -> float:
-        """Weights of a magnitude below this always reach the point; 0 for all points but those at zero."""
+    def zero_radius(self, index: int) -> float:
+        """Return the magnitude below which weights always reach the candidate; 0 for none."""
 
 
 @dataclass(frozen=True)
-class Grid(Axis):
-    """The multiples of `step`, a power of two: point p is p * step."""
+class GridCandidates(Candidates):
+    """The multiples of `step`, a power of two: index p has the value p * step."""
 
     step: float
     k: float
     zero_fix: bool
 
-    def span(self, largest: float, largest_unit: float) -> Span:
+    @override
+    def index_range(self, largest: float, largest_tolerance: float) -> IndexRange:
         limit = self.limit(largest)
-        farthest = self.k * max(largest_unit, MIN_UNIT) / self.step
+        farthest = self.k * max(largest_tolerance, MIN_TOLERANCE) / self.step
         # Three more than the widest interval has steps: its ends both count, so does emptiness, and one for rounding.
-        return Span(-limit, 2 * limit + 1, int(min(2 * farthest, 2 * limit)) + 3)
+        return IndexRange(-limit, 2 * limit + 1, int(min(2 * farthest, 2 * limit)) + 3)
 
+    @override
     def limit(self, largest: float) -> int:
         return int(largest / self.step)
 
-    def interval(self, mu: Tensor, unit: Tensor, limit: int, segment: int = 0) -> tuple[Tensor, Tensor]:
+    @override
+    def interval(self, mu: Tensor, tolerance: Tensor, limit: int, segment: int = 0) -> Interval:
         scale = 1.0 / self.step
         mu.mul_(scale)
-        reach = unit.clamp_(min=MIN_UNIT).mul_(self.k * scale)
-        first = (mu - reach).ceil_().clamp_(min=-limit)
-        last = reach.add_(mu).floor_().clamp_(max=limit)
-        if self.zero_fix:  # where |mu| < 1, 0 bounds first from above and last from below; elsewhere nothing comes near
-            bound = mu.abs_().floor_().mul_(2)
-            torch.minimum(first, bound, out=first)
-            torch.maximum(last, bound.neg_(), out=last)
+        distance = tolerance.clamp_(min=MIN_TOLERANCE).mul_(self.k * scale)
+        first = (mu - distance).ceil_().clamp_(min=-limit)
+        last = distance.add_(mu).floor_().clamp_(max=limit)
+        if self.zero_fix:
+            is_tiny = mu.abs_() < 1
+            first = torch.where(is_tiny, first.clamp(max=0), first)
+            last = torch.where(is_tiny, last.clamp(min=0), last)
         return first, last
 
-    def value(self, point: int) -> float:
-        return point * self.step
+    @override
+    def value(self, index: int) -> float:
+        return index * self.step
 
-    def tiny(self, point: int) -> float:
-        return self.step if self.zero_fix and point == 0 else 0.0
+    @override
+    def zero_radius(self, index: int) -> float:
+        return self.step if self.zero_fix and index == 0 else 0.0
 
 
 @dataclass(frozen=True)
-class Segment:
-    """The values for the weights of one segment: `values` (float64, ascending, on the weights' device) are the points from
-    `start` on. With `zero_fix` a weight of a magnitude below `around_zero` reaches `zero`, the place of 0 among them."""
+class SegmentCandidates:
+    """The candidates of one segment: `values` (float64, ascending) have the indices from `start` on.
+
+    With `zero_fix` a weight of a magnitude below `around_zero` reaches `zero`, the place of 0 among the values;
+    `around_zero` is 0 where there is no such weight, or no 0 among the values.
+    """
 
     values: Tensor
     start: int
     zero: int
-    around_zero: float  # 0 where there is no such weight, or no 0 among the values
+    around_zero: float
 
 
 @dataclass(frozen=True)
-class Listed(Axis):
-    """Any values, segment after segment, so that intervals of two segments never meet."""
+class ListedCandidates(Candidates):
+    """Any values, numbered segment after segment, so that intervals of two segments never meet."""
 
-    segments: Sequence[Segment]
+    segments: Sequence[SegmentCandidates]
     k: float
     zero_fix: bool
 
-    def span(self, largest: float, largest_unit: float) -> Span:
+    @override
+    def index_range(self, largest: float, largest_tolerance: float) -> IndexRange:
         sizes = [segment.values.numel() for segment in self.segments]
-        return Span(0, sum(sizes), max(sizes) + 1)
+        return IndexRange(0, sum(sizes), max(sizes) + 1)
 
+    @override
     def limit(self, largest: float) -> int:
         return 0
 
-    def interval(self, mu: Tensor, unit: Tensor, limit: int, segment: int = 0) -> tuple[Tensor, Tensor]:
+    @override
+    def interval(self, mu: Tensor, tolerance: Tensor, limit: int, segment: int = 0) -> Interval:
         own = self.segments[segment]
-        reach = unit.clamp_(min=MIN_UNIT).mul_(self.k)
-        first = torch.searchsorted(own.values, mu - reach)
-        last = torch.searchsorted(own.values, reach.add_(mu), right=True).sub_(1)
+        distance = tolerance.clamp_(min=MIN_TOLERANCE).mul_(self.k)
+        first = torch.searchsorted(own.values, mu - distance)
+        last = torch.searchsorted(own.values, distance.add_(mu), right=True).sub_(1)
         if self.zero_fix and own.around_zero:
             is_tiny = mu.abs_() < own.around_zero
             first = torch.where(is_tiny, first.clamp(max=own.zero), first)
             last = torch.where(is_tiny, last.clamp(min=own.zero), last)
         return first.add_(own.start), last.add_(own.start)
 
-    def value(self, point: int) -> float:
-        own = self._segment(point)
-        return float(own.values[point - own.start])
+    @override
+    def value(self, index: int) -> float:
+        own = self._segment_of(index)
+        return float(own.values[index - own.start])
 
-    def tiny(self, point: int) -> float:
-        own = self._segment(point)
-        return own.around_zero if self.zero_fix and point - own.start == own.zero else 0.0
+    @override
+    def zero_radius(self, index: int) -> float:
+        own = self._segment_of(index)
+        return own.around_zero if self.zero_fix and index - own.start == own.zero else 0.0
 
-    def _segment(self, point: int) -> Segment:
-        return self.segments[bisect_right(self.segments, point, key=lambda segment: segment.start) - 1]
+    def _segment_of(self, index: int) -> SegmentCandidates:
+        return self.segments[bisect_right(self.segments, index, key=lambda segment: segment.start) - 1]

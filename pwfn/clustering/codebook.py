@@ -1,8 +1,8 @@
-"""Which values a weight may take.
+"""Specify which values a weight may take.
 
-`Codebook` is what a configuration names, `Values` is one that is ready for clustering. Sums of powers of two (Subia-Waud
-and Dasmahapatra 2023, section 3) are the same for all weights, and ready as they are. Codebooks that are made from the
-weights are in `pwfn.clustering.fitted_codebook`.
+`Codebook` is what a configuration names, `Values` are those that are ready for clustering. Sums of powers of two
+(Subia-Waud and Dasmahapatra 2023, arXiv:2309.13575, section 3) are the same for all weights, and both at once.
+Codebooks that are made from the weights are in `pwfn.clustering.fitted_codebook`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from pwfn.clustering.candidates import Axis, Grid
+from pwfn.clustering.candidates import Candidates, GridCandidates
 from pwfn.errors import require
 
 MAX_B = 24  # 2^-24 is one float32 significand: finer grids could not be told apart near 1
@@ -24,7 +25,7 @@ MAX_LIMIT_BITS = 30  # no weight may be 2^30 grid steps large: a code is below 4
 
 
 class Codebook(ABC):
-    """Which values a weight may take; `max_order` is how many terms one value may add up."""
+    """A specification of values; `max_order` is how many terms one value may add up."""
 
     max_order: int
 
@@ -34,16 +35,29 @@ class Codebook(ABC):
         return False
 
     @abstractmethod
-    def made_for(self, mu: Tensor, sizes: Sequence[int]) -> Values:
-        """The values for these weights [N], flat; tensor after tensor has `sizes` of them. Raises ValueError."""
+    def fit(self, mu: Tensor, sizes: Sequence[int]) -> Values:
+        """Return the values for these weights.
+
+        Args:
+            mu: Means of all weights, flat [N], on the CPU.
+            sizes: Weights of each tensor, one after the other; none: all are one tensor.
+
+        Raises:
+            ValueError: If there are no such values for these weights.
+        """
 
 
 class Values(Codebook):
-    """Values that are known, for clustering; `sizes` are the weights of each segment (empty: all weights are one)."""
+    """Values that are known.
+
+    Attributes:
+        sizes: Weights of each segment that has values of its own; none: all weights share them.
+    """
 
     sizes: tuple[int, ...]
 
-    def made_for(self, mu: Tensor, sizes: Sequence[int]) -> Values:
+    @override
+    def fit(self, mu: Tensor, sizes: Sequence[int]) -> Values:
         return self
 
     @abstractmethod
@@ -51,30 +65,30 @@ class Values(Codebook):
         """Raise ValueError if weights from `low` to `high` cannot be clustered to these values."""
 
     @abstractmethod
-    def axis(self, k: float, zero_fix: bool, device: torch.device) -> Axis:
-        """The values as points, for the threshold `k`."""
+    def candidates_at(self, k: float, zero_fix: bool) -> Candidates:
+        """Return the values as candidates at the threshold `k`."""
 
     @abstractmethod
-    def points(self, order: int, limit: int) -> Tensor:
-        """The points that are on offer: sorted int64, of at most `order` terms, at most `limit` from 0."""
+    def indices(self, order: int, limit: int) -> Tensor:
+        """Return the sorted int64 indices of candidates of at most `order` terms, at most `limit` from 0."""
 
     @abstractmethod
-    def listed(self, largest: float) -> list[Tensor]:
-        """For each segment all values that weights of magnitude at most `largest` may go to: float64, ascending."""
+    def tables(self, largest: float) -> list[Tensor]:
+        """Return each segment's values for weights of magnitude at most `largest`: float64, ascending."""
 
     @abstractmethod
     def orders(self, values: Tensor) -> Tensor | None:
-        """How many terms each of these values adds up (int64, same shape), None where that means nothing."""
+        """Return how many terms each of these values adds up (int64), None where that means nothing."""
 
     @abstractmethod
-    def saved(self) -> dict[str, Any] | None:
-        """What was made from the weights, as numbers and lists; None if nothing was."""
+    def as_dict(self) -> dict[str, Any] | None:
+        """Return what was made from the weights, as numbers and lists; None if nothing was."""
 
 
 class OnGrid(Values):
     """Sums of at most `max_order` powers of two, the smallest of which is 2^-b.
 
-    Every value is an integer multiple of 2^-b, so the codebook is computed with exact integers, its *numerators*.
+    Every value is an integer multiple of 2^-b, so the codebook is computed with exact integers, its numerators.
     """
 
     b: int
@@ -82,13 +96,14 @@ class OnGrid(Values):
 
     @property
     def step(self) -> float:
-        """The grid on which every value lies: 2^-b."""
+        """The grid on which every value lies: 2^-b, in units of the weights."""
         return 2.0**-self.b
 
     def candidates(self, order: int, largest: float) -> Tensor:
-        """Sorted float64 values of at most `order` powers of two whose magnitude is at most `largest`."""
-        return self.points(order, int(largest / self.step)).double() * self.step
+        """Return the sorted float64 values of at most `order` powers of two, of magnitude at most `largest`."""
+        return self.indices(order, int(largest / self.step)).double() * self.step
 
+    @override
     def check(self, low: float, high: float) -> None:
         bound = 2.0 ** (MAX_LIMIT_BITS - self.b)
         if max(-low, high) >= bound:
@@ -96,19 +111,24 @@ class OnGrid(Values):
                 f"mu must be smaller than {bound:g} in magnitude where b = {self.b}; it goes from {low} to {high}"
             )
 
-    def axis(self, k: float, zero_fix: bool, device: torch.device) -> Axis:
-        return Grid(self.step, k, zero_fix)
+    @override
+    def candidates_at(self, k: float, zero_fix: bool) -> GridCandidates:
+        return GridCandidates(self.step, k, zero_fix)
 
-    def points(self, order: int, limit: int) -> Tensor:
+    @override
+    def indices(self, order: int, limit: int) -> Tensor:
         return _numerators(order, limit)
 
-    def listed(self, largest: float) -> list[Tensor]:
+    @override
+    def tables(self, largest: float) -> list[Tensor]:
         return [self.candidates(self.max_order, largest)]
 
+    @override
     def orders(self, values: Tensor) -> Tensor:
         return order_of(values, self.b)
 
-    def saved(self) -> None:
+    @override
+    def as_dict(self) -> None:
         return None
 
 
@@ -157,9 +177,14 @@ def _numerators(order: int, limit: int) -> Tensor:
 
 
 def order_of(values: Tensor, b: int) -> Tensor:
-    """How many powers of two each value adds up (0 for zero): the number of ones in its binary numerator.
+    """Return how many powers of two each value adds up: the ones in its binary numerator, 0 for zero.
 
-    `values` are multiples of 2^-b below 2^(31-b) in magnitude; the result is int64 of the same shape.
+    Args:
+        values: Multiples of 2^-b below 2^(31-b) in magnitude, of any shape.
+        b: The smallest power of two is 2^-b.
+
+    Returns:
+        int64 of the same shape.
     """
     numerators = (values.double().abs() * 2.0**b).round().to(torch.int64)
     orders = torch.zeros_like(numerators)

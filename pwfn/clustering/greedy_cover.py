@@ -1,13 +1,14 @@
-"""Greedy choice on a histogram of intervals: which centroid is worth most, then which of the rest is.
+"""Choose candidates greedily, that of the largest gain first, on a histogram of intervals.
 
-The weights themselves never appear here: intervals of grid points with the number of weights that share each of them.
-There are some dozens to thousands of them, too few for tensors to pay: the choice runs on Python's integers.
+The weights themselves never appear here: intervals of candidate indices with the number of weights that share each of
+them. There are some dozens to thousands of them, too few for tensors to pay: the choice runs on Python's integers.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from heapq import heapify, heappop, heapreplace
 from math import log2
 
@@ -17,33 +18,61 @@ from torch import Tensor
 FREE = -1  # cluster of an interval whose weights nobody has taken
 CUT_SHORT = -2  # the last cluster of a round, of which only the nearest weights are taken
 
-
-Worth = Callable[
+Gain = Callable[
     [int, int], float
-]  # of a point, given its catch and how many weights it has caught before in the round
+]  # of a candidate: its coverage, and the weights that it has taken before in the round
 
 
-def most_weights(catch: int, caught: int) -> float:
-    """The method's: a centroid is worth the weights that it catches now."""
-    return catch
+def most_weights(coverage: int, _taken: int) -> float:
+    """Return the gain of the method: the weights that a candidate covers now."""
+    return coverage
 
 
-def most_bits(catch: int, caught: int) -> float:
-    """A centroid is worth the bits that it saves: `(n + m) log2(n + m) - n log2 n` for m = `catch`, n = `caught`.
+def most_bits(coverage: int, taken: int) -> float:
+    """Return the bits that a candidate saves by its coverage.
 
-    N weights of which n_c share the value c, while each free one has a value of its own, cost N times their entropy:
-    `N log2 N - sum_c n_c log2 n_c` bits. This is by how much that sum of bits falls if m free weights join the n. Two
-    centroids that have caught nothing compare as their catches do; one that was taken before, at a smaller threshold or a
-    lower order, is worth more than its catch says, as to be joined by few is cheaper than to be another value.
+    With m = `coverage` and n = `taken` these are `(n + m) log2(n + m) - n log2 n`. N weights of which n_c share the
+    value c, while each free one has a value of its own, cost N times their entropy: `N log2 N - sum_c n_c log2 n_c`
+    bits. This is by how much that sum falls if m free weights join the n. Two candidates that have taken nothing
+    compare as their coverages do; one that was taken before, at a smaller threshold or a lower order, gains more than
+    its coverage says, as to be joined by few is cheaper than to be another value.
     """
-    together = catch + caught
-    return together * log2(together) - (caught * log2(caught) if caught else 0.0)
+    together = coverage + taken
+    return together * log2(together) - (taken * log2(taken) if taken else 0.0)
+
+
+@dataclass
+class GainRule:
+    """Compare candidates by gain through the passes of one round.
+
+    Attributes:
+        gain: What a candidate is worth.
+        least: A candidate that gains less than this for each weight it covers is passed over.
+        taken: How many weights each candidate, by its index, has taken so far; brought up to date by every pass.
+    """
+
+    gain: Gain = most_weights
+    least: float = 0.0
+    taken: dict[int, int] = field(default_factory=dict)
+
+    def of(self, index: int, coverage: int) -> float:
+        """Return what a candidate gains that covers so many weights, at least one."""
+        return self.gain(coverage, self.taken.get(index, 0))
+
+    def take(self, index: int, weights: int) -> None:
+        """Remember that a candidate takes so many weights more."""
+        self.taken[index] = self.taken.get(index, 0) + weights
 
 
 class GreedyCover:
-    """P distinct intervals `lo[p]..hi[p]` (inclusive, int64, `lo` ascending; empty where hi < lo), `counts[p]` weights each.
+    """P distinct intervals of candidate indices, and which cluster has taken each.
 
-    `cluster[p]` tells who took the interval: FREE, a running number, or CUT_SHORT. All tensors are on the CPU.
+    Attributes:
+        lo: First index of each interval, int64 [P], ascending.
+        hi: Last index, int64 [P]; the interval is empty where hi < lo.
+        counts: How many weights share each interval, int64 [P].
+        cluster: The cluster that has taken each interval, int64 [P]: FREE, a running number, or CUT_SHORT.
+        passed_over: Whether a candidate was passed over for gaining too little.
     """
 
     def __init__(self, lo: Tensor, hi: Tensor, counts: Tensor) -> None:
@@ -51,71 +80,70 @@ class GreedyCover:
         self.cluster = torch.full_like(counts, FREE)
         self.passed_over = False
 
-    def take(
-        self,
-        points: Tensor,
-        todo: int,
-        next_cluster: int,
-        worth: Worth = most_weights,
-        caught: dict[int, int] | None = None,
-        least: float = 0.0,
-    ) -> tuple[list[int], int]:
-        """Let `points` (sorted int64) take intervals, that of the largest worth first, until `todo` weights are taken.
+    def take(self, indices: Tensor, todo: int, next_cluster: int, rule: GainRule) -> tuple[list[int], int]:
+        """Let candidates take the intervals that hold them, that of the largest gain first.
 
-        Ties go to the smaller point; each point is taken once. Clusters are numbered from `next_cluster`; the one that
-        would catch more than what is left to do is marked CUT_SHORT. Returns the points in the order in which they
-        were taken, and how many weights are left to do (with a cut cluster: how many of its members to take).
-        `caught` tells how many weights each point has caught before, and is brought up to date. A point that is worth less
-        than `least` for each weight of its catch is passed over (which `passed_over` remembers).
+        Ties go to the smaller index. Each candidate is taken once. A cluster that would hold more weights than are left
+        to assign is marked CUT_SHORT.
+
+        Args:
+            indices: The candidates on offer, sorted int64.
+            todo: How many weights are to be assigned.
+            next_cluster: The number of the first new cluster.
+            rule: What a candidate gains.
+
+        Returns:
+            The candidates in the order in which they were taken, and how many weights are left to assign (with a
+            cluster cut short: how many of its members to take).
         """
-        before = {} if caught is None else caught
-        begin = torch.searchsorted(points, self.lo)  # an interval covers points[begin:end]; ascending, as lo is
-        end = torch.searchsorted(points, self.hi, right=True)
-        count = self.counts * ((self.cluster == FREE) & (begin < end))
-        gain = _coverage(begin, end, count, points.numel()).tolist()
-        begins, ends, counts, cluster = begin.tolist(), end.tolist(), count.tolist(), self.cluster.tolist()
-        names = points.tolist()
-        had = [before.get(name, 0) for name in names]
-        # The largest worth on top, of equals the smaller point. Gains only fall, and worths with them, so what is out of
-        # date is too high up, and is put right when it comes to the top.
-        heap = [(-worth(catch, had[point]), point) for point, catch in enumerate(gain) if catch]
+        one_pass, names = _Pass(self, indices), indices.tolist()
+        # The largest gain on top, of equals the smaller index. Coverages only fall, and gains with them, so what is out
+        # of date is too high up, and is put right when it comes to the top.
+        heap = [(-rule.of(names[place], n), place) for place, n in enumerate(one_pass.coverage) if n]
         heapify(heap)
         taken: list[int] = []
-        used: list[int] = []
         while todo > 0 and heap:
-            point = heap[0][1]
-            catch = gain[point]
-            if not catch:
+            old, place = heap[0]
+            coverage = one_pass.coverage[place]
+            gain = rule.of(names[place], coverage) if coverage else 0.0
+            if not coverage or gain < rule.least * coverage:  # and so it stays, as coverage only falls
+                self.passed_over |= coverage > 0
                 heappop(heap)
-                continue
-            if -(now := -worth(catch, had[point])) < least * catch:  # and so it stays, as its catch only falls
-                self.passed_over = True
-                heappop(heap)
-                continue
-            if now != heap[0][0]:
-                heapreplace(heap, (now, point))
-                continue
-            number = next_cluster + len(taken) if catch <= todo else CUT_SHORT
-            # Whoever covered an already used point is gone: only starts after the nearest used point remain.
-            position = bisect_left(used, point)
-            after = used[position - 1] if position else -1
-            for i in range(bisect_right(begins, after), bisect_right(begins, point)):
-                if counts[i] and ends[i] > point:
-                    for covered in range(begins[i], ends[i]):
-                        gain[covered] -= counts[i]
-                    counts[i], cluster[i] = 0, number
-            taken.append(point)
-            before[names[point]] = had[point] + min(catch, todo)
-            insort(used, point)
-            if catch > todo:
-                break
-            todo -= catch
-        self.cluster = torch.tensor(cluster, dtype=torch.int64)
-        return [names[point] for point in taken], todo
+            elif gain != -old:
+                heapreplace(heap, (-gain, place))
+            else:
+                one_pass.assign(place, next_cluster + len(taken) if coverage <= todo else CUT_SHORT)
+                taken.append(names[place])
+                rule.take(names[place], min(coverage, todo))
+                if coverage > todo:
+                    break
+                todo -= coverage
+        self.cluster = torch.tensor(one_pass.cluster, dtype=torch.int64)
+        return taken, todo
 
 
-def _coverage(begin: Tensor, end: Tensor, count: Tensor, size: int) -> Tensor:
-    """How many weights cover each of `size` points, given the half-open index range and the count of every interval."""
-    change = torch.zeros(size + 1, dtype=torch.int64)
-    change.index_add_(0, begin, count).index_add_(0, end, -count)
-    return change.cumsum(0)[:-1]
+class _Pass:
+    """One pass over the candidates on offer: what each still covers."""
+
+    def __init__(self, cover: GreedyCover, indices: Tensor) -> None:
+        begin = torch.searchsorted(indices, cover.lo)  # an interval holds indices[begin:end]; ascending, as lo is
+        end = torch.searchsorted(indices, cover.hi, right=True)
+        count = cover.counts * ((cover.cluster == FREE) & (begin < end))
+        change = torch.zeros(indices.numel() + 1, dtype=torch.int64)
+        change.index_add_(0, begin, count).index_add_(0, end, -count)
+        self.coverage: list[int] = change.cumsum(0)[:-1].tolist()
+        self.cluster: list[int] = cover.cluster.tolist()
+        self._begins, self._ends, self._counts = begin.tolist(), end.tolist(), count.tolist()
+        self._used: list[int] = []
+
+    def assign(self, place: int, cluster: int) -> None:
+        """Give all free intervals that hold a candidate to a cluster."""
+        # Intervals that hold a used candidate are taken: only starts after the nearest used one remain.
+        position = bisect_left(self._used, place)
+        after = self._used[position - 1] if position else -1
+        for i in range(bisect_right(self._begins, after), bisect_right(self._begins, place)):
+            if self._counts[i] and self._ends[i] > place:
+                for covered in range(self._begins[i], self._ends[i]):
+                    self.coverage[covered] -= self._counts[i]
+                self._counts[i], self.cluster[i] = 0, cluster
+        insort(self._used, place)

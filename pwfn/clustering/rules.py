@@ -1,4 +1,4 @@
-"""Who goes where: the rules by which a round chooses the weights to fix and the value of each."""
+"""Choose by which rule a round fixes weights and gives each its value."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from functools import partial
 from typing import Protocol
 
 from torch import Tensor
+from typing_extensions import override
 
+from pwfn.clustering.cluster_result import ClusterResult
 from pwfn.clustering.codebook import Codebook
 from pwfn.clustering.greedy_cover import most_bits
-from pwfn.clustering.greedy_round import ClusterResult, cluster_round
+from pwfn.clustering.greedy_round import cluster_round
 from pwfn.clustering.nearest_round import nearest_round
 from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.errors import require
@@ -22,7 +24,7 @@ MOST_BITS = 32  # above log2 e + log2 of the number of weights, which no weight 
 
 
 class Round(Protocol):
-    """One clustering of flat tensors, as `pwfn.clustering.cluster_round`."""
+    """One clustering of flat tensors; arguments and result as in `pwfn.clustering.cluster_round`."""
 
     def __call__(
         self,
@@ -34,7 +36,9 @@ class Round(Protocol):
         sizes: Sequence[int],
         sigma_join: SigmaJoin,
         tolerance: Tensor | None,
-    ) -> ClusterResult: ...
+    ) -> ClusterResult:
+        """Cluster the weights of one round."""
+        ...
 
 
 class Rule(ABC):
@@ -42,21 +46,25 @@ class Rule(ABC):
 
     @abstractmethod
     def threshold(self, round_index: int, rounds: int) -> float:
-        """The threshold with which round `round_index` of `rounds` starts, in tolerances."""
+        """Return the threshold with which round `round_index` of `rounds` starts, in tolerances."""
 
     @abstractmethod
     def at(self, threshold: float) -> Round:
-        """The round that starts with this threshold."""
+        """Return the round that starts with this threshold."""
 
 
 @dataclass(frozen=True)
 class Greedy(Rule):
-    """The value that most free weights reach is taken first (the method's rule).
+    """Take the value first that most free weights reach (the method's rule; arXiv:2309.13575, section 3).
 
-    The threshold, how far a weight reaches, goes linearly from `start` (first round) to `end` (last; None: it stays at
-    `start`). When nothing more can be reached it grows by the factor `inc` within the round. With `zero_fix`, tiny
-    weights always reach zero: those smaller than the smallest power of two in the codebook, or nearer to zero than to
-    any other of evenly spaced values.
+    The threshold, how many tolerances a weight may move, goes linearly from `start` to `end` over the rounds.
+
+    Attributes:
+        start: Threshold of the first round, above 0.
+        end: Threshold of the last round, above 0; None: it stays at `start`.
+        inc: Factor on the threshold, within a round, when nothing more can be reached; above 1.
+        zero_fix: Whether tiny weights always reach zero: those smaller than the smallest power of two in the codebook,
+            or nearer to zero than to any other of evenly spaced values.
     """
 
     start: float = 1.0
@@ -72,21 +80,26 @@ class Greedy(Rule):
             inc=(1 < self.inc < math.inf, "a number above 1"),
         )
 
+    @override
     def threshold(self, round_index: int, rounds: int) -> float:
         if self.end is None or rounds == 1:
             return self.start
         return self.start + (self.end - self.start) * round_index / (rounds - 1)
 
+    @override
     def at(self, threshold: float) -> Round:
         return partial(cluster_round, threshold=threshold, inc=self.inc, zero_fix=self.zero_fix)
 
 
 @dataclass(frozen=True)
 class GreedyBits(Greedy):
-    """The value that saves most bits is taken first (`pwfn.clustering.greedy_cover.most_bits`); all else as in `Greedy`.
+    """Take the value first that saves most bits; all else as in `Greedy`.
 
-    A value that saves less than `least` bits for each weight it would get is passed over, and its weights wait for a
-    larger threshold, at which they may reach one that more share.
+    The bits are those of `pwfn.clustering.greedy_cover.most_bits`.
+
+    Attributes:
+        least: A value that saves less than so many bits for each weight it would get is passed over, and its weights
+            wait for a larger threshold, at which they may reach one that more share; 0 to 32.
     """
 
     least: float = 0.0
@@ -95,23 +108,26 @@ class GreedyBits(Greedy):
         super().__post_init__()
         require(self, least=(0 <= self.least <= MOST_BITS, f"a number from 0 to {MOST_BITS}"))
 
+    @override
     def at(self, threshold: float) -> Round:
         return partial(
             cluster_round,
             threshold=threshold,
             inc=self.inc,
             zero_fix=self.zero_fix,
-            worth=most_bits,
+            gain=most_bits,
             least=self.least,
         )
 
 
 @dataclass(frozen=True)
 class Nearest(Rule):
-    """Every weight goes to the nearest value, those first that have the shortest way in their own tolerances."""
+    """Give every weight its nearest value, those first that are nearest to theirs in their own tolerances."""
 
+    @override
     def threshold(self, round_index: int, rounds: int) -> float:
         return math.inf
 
+    @override
     def at(self, threshold: float) -> Round:
         return nearest_round

@@ -1,4 +1,4 @@
-"""What uncertainty remains after a cluster has moved onto its centroid.
+"""Join the sigmas of a cluster that moves onto its value.
 
 Every rule is a callable on one cluster, `rule(mu, sigma) -> sigma after the move`, with `mu` and `sigma` of the members
 *before* the move (flat tensors of equal length). The clustering does not call it cluster by cluster: a rule that needs
@@ -12,34 +12,37 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 
 @dataclass(frozen=True)
 class SigmaJoin(ABC):
-    """A rule for the sigma of a cluster's members; `retrain` says whether a fixed weight's sigma goes on training."""
+    """A rule for the sigma of a cluster's members."""
 
     @property
     def retrain(self) -> bool:
+        """Whether a fixed weight's sigma goes on training."""
         return False
 
     @abstractmethod
     def __call__(self, mu: Tensor, sigma: Tensor) -> Tensor:
-        """The members' new sigma, same shape as `sigma`."""
+        """Return the members' new sigma [n], given mu and sigma [n] of the members before the move."""
 
 
 class RootMeanSquare(SigmaJoin):
-    """Every member gets the same sigma: the root mean square of one quantity over the cluster, computed in float64."""
+    """Every member gets the root mean square of one quantity over the cluster, computed in float64."""
 
     about_mean: bool  # of the quantity's deviation from its mean, or of the quantity itself
 
     @abstractmethod
     def quantity(self, mu: Tensor, sigma: Tensor) -> Tensor:
-        """What is squared and averaged, for each of the given weights."""
+        """Return what is squared and averaged, for each of the given weights."""
 
     def joined(self, mean: Tensor, variance: Tensor) -> Tensor:
-        """The sigma of clusters in which the quantity has this mean and (population) variance."""
+        """Return the sigma of clusters in which the quantity has this mean and population variance (float64)."""
         return variance.sqrt() if self.about_mean else (variance + mean.square()).sqrt()
 
+    @override
     def __call__(self, mu: Tensor, sigma: Tensor) -> Tensor:
         variance, mean = torch.var_mean(self.quantity(mu.double(), sigma.double()), correction=0)
         return self.joined(mean, variance).to(sigma.dtype).expand_as(sigma)
@@ -50,6 +53,7 @@ class StdMu(RootMeanSquare):
 
     about_mean = True
 
+    @override
     def quantity(self, mu: Tensor, sigma: Tensor) -> Tensor:
         return mu
 
@@ -59,6 +63,7 @@ class MeanSigma(RootMeanSquare):
 
     about_mean = False
 
+    @override
     def quantity(self, mu: Tensor, sigma: Tensor) -> Tensor:
         return sigma
 
@@ -68,6 +73,7 @@ class Divide(SigmaJoin):
 
     divisor: float
 
+    @override
     def __call__(self, mu: Tensor, sigma: Tensor) -> Tensor:
         return sigma / self.divisor
 
@@ -90,6 +96,7 @@ class AllowRetraining(Divide):
     divisor = 1.0
 
     @property
+    @override
     def retrain(self) -> bool:
         return True
 

@@ -1,4 +1,4 @@
-"""Pure functions that count: how many values a network has, and how many bits one of them costs."""
+"""Count how many values a network has, and how many bits one of them costs."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ import torch
 from torch import Tensor
 
 from pwfn.clustering.chunking import chunks, in_one_thread
+from pwfn.clustering.cluster_moments import cluster_moments
 
 _INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
 def value_counts(weights: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct values of a flat tensor, sorted, and how often each occurs (int64). -0.0 counts as 0.0; no NaN."""
-    plain = weights.detach().flatten() + 0.0
-    integer = _INTEGERS.get(plain.dtype)
+    """Return the distinct values of a tensor, sorted, and their counts (int64); -0.0 counts as 0.0."""
+    weights = weights.detach().flatten() + 0.0
+    integer = _INTEGERS.get(weights.dtype)
     if integer is None:
-        values, counts = torch.unique(plain, return_counts=True)
+        values, counts = torch.unique(weights, return_counts=True)
         return values, counts
     # The bits of floats, read as integers, sort as the floats do once those of negative numbers are turned around;
     # integers are sorted three times as fast.
-    keys, counts = torch.unique(_turn_negative(plain.view(integer)), return_counts=True)
-    return _turn_negative(keys).view(plain.dtype), counts
+    keys, counts = torch.unique(_turn_negative(weights.view(integer)), return_counts=True)
+    return _turn_negative(keys).view(weights.dtype), counts
 
 
 def _turn_negative(bits: Tensor) -> Tensor:
-    """Everything but the sign inverted where the sign is set; its own inverse."""
+    """Invert everything but the sign where the sign is set; its own inverse."""
     sign_place = torch.iinfo(bits.dtype).bits - 1
     return bits ^ ((bits >> sign_place) & torch.iinfo(bits.dtype).max)
 
 
 def entropy_bits(counts: Tensor) -> float:
-    """Shannon entropy -sum p log2 p, in bits per weight, of values that occur `counts` times (zeros allowed)."""
+    """Return the entropy `-sum p log2 p`, in bits per weight, of values that occur `counts` times."""
     p = counts[counts > 0].double()
     p = p / p.sum()
     return max(0.0, float(-(p * p.log2()).sum()))
@@ -40,28 +41,30 @@ def entropy_bits(counts: Tensor) -> float:
 
 @in_one_thread()
 def network_values(mu: Tensor, assignment: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
-    """`value_counts(mu)` of a clustered network: the fixed weights are counted by their codebook index, not sorted."""
+    """Return `value_counts(mu)` of a clustered network; fixed weights are counted by assignment.
+
+    Args:
+        mu: Means [N], on the CPU.
+        assignment: Index into `codebook` of each weight, int32 [N]; -1 = free.
+        codebook: The values in use, sorted.
+    """
     counts = torch.bincount(assignment + 1, minlength=codebook.numel() + 1)[1:]
-    free_values, free_counts = value_counts(mu[assignment < 0])
     entries = codebook.to(mu.dtype)
-    place = torch.searchsorted(free_values, entries)
-    common = torch.zeros_like(counts, dtype=torch.bool)
-    inside = place < free_values.numel()
-    common[inside] = free_values[place[inside]] == entries[inside]
-    free_counts[place[common]] += counts[common]
-    # the other entries stand between the free values
-    slots = place[~common] + torch.arange(int((~common).sum()), device=mu.device)
-    values = mu.new_empty(free_values.numel() + slots.numel())
-    total = counts.new_empty(values.numel())
-    rest = torch.ones_like(total, dtype=torch.bool).index_fill_(0, slots, False)
-    values[slots], total[slots] = entries[~common], counts[~common]
-    values[rest], total[rest] = free_values, free_counts
+    values, total = value_counts(torch.cat([mu[assignment < 0], entries]))
+    total[torch.searchsorted(values, entries)] += counts - 1  # each entry was counted once among the free weights
     return values, total
 
 
 @in_one_thread()
 def values_of_tensors(mu: Tensor, assignment: Tensor, codebook: Tensor, sizes: list[int]) -> tuple[int, float]:
-    """Tensor by tensor (of `sizes` weights): the most distinct values of any, and the mean entropy in bits per weight."""
+    """Return the most distinct values of any tensor, and the tensors' mean entropy in bits per weight.
+
+    Args:
+        mu: Means [N], on the CPU.
+        assignment: Index into `codebook` of each weight, int32 [N]; -1 = free.
+        codebook: The values in use, sorted.
+        sizes: Weights of each tensor, one after the other.
+    """
     most, bits = 0, 0.0
     for own, assigned in zip(mu.split(sizes), assignment.split(sizes), strict=True):
         _, counts = network_values(own, assigned, codebook)
@@ -71,9 +74,9 @@ def values_of_tensors(mu: Tensor, assignment: Tensor, codebook: Tensor, sizes: l
 
 
 def order_shares(rows: list[dict[str, Any]], weights: int) -> tuple[float, ...] | None:
-    """Share of all quantized `weights` that are fixed on zero, on one, two, three and four powers of two.
+    """Return the shares of all quantized `weights` that are fixed on sums of 0 to 4 powers of two.
 
-    None where the values are no such sums.
+    `rows` are those of `cluster_rows`; None where the values are no such sums.
     """
     tally = [0.0] * 5
     for row in rows:
@@ -87,34 +90,28 @@ def order_shares(rows: list[dict[str, Any]], weights: int) -> tuple[float, ...] 
 def cluster_rows(
     mu: Tensor, sigma: Tensor, assignment: Tensor, codebook: Tensor, orders: Tensor | None
 ) -> list[dict[str, Any]]:
-    """One row per centroid in use: value, order, count, spread of its members' mu and their sigmas before the move.
+    """Return a row for every codebook value: its order, members, and their mu and sigma before the move.
 
-    `mu` and `sigma` are flat, as they were before clustering; `assignment` holds codebook indices, -1 = free. `orders` are
-    those of the codebook's values, None where they have none.
+    Args:
+        mu: Means before the clustering [N], on any device.
+        sigma: Standard deviations before the clustering [N], on any device.
+        assignment: Index into `codebook` of each weight, int32 [N], on the CPU; -1 = free.
+        codebook: The values in use, sorted.
+        orders: How many terms each of them adds up, int64; None where that means nothing.
     """
-    size = codebook.numel()
-    count = torch.zeros(size, dtype=torch.int64, device=mu.device)
-    mu_sum, sigma_sum, squares, sigma_max = torch.zeros(4, size, dtype=torch.float64, device=mu.device).unbind()
-    for part in chunks(mu.numel(), mu.device):  # bin 0 is that of the free weights, -1
-        bins = assignment[part] + 1
-        count += torch.bincount(bins, minlength=size + 1)[1:]
-        mu_sum += torch.bincount(bins, weights=mu[part].double(), minlength=size + 1)[1:]
-        sigma_sum += torch.bincount(bins, weights=sigma[part].double(), minlength=size + 1)[1:]
-        largest = sigma.new_zeros(size + 1).scatter_reduce_(0, bins.to(torch.int64), sigma[part], "amax")
-        torch.maximum(sigma_max, largest[1:].double(), out=sigma_max)
-    per = count.clamp(min=1).double()
-    mean = torch.cat([mu_sum.new_zeros(1), mu_sum / per])
-    for part in chunks(mu.numel(), mu.device):
-        bins = assignment[part] + 1
-        deviation = mu[part].double() - mean[bins]
-        squares += torch.bincount(bins, weights=deviation.square_(), minlength=size + 1)[1:]
+    mu, sigma, size = mu.cpu(), sigma.cpu(), codebook.numel()
+    count, _, mu_variance = cluster_moments(assignment, size, lambda chunk: mu[chunk].double())
+    _, sigma_mean, _ = cluster_moments(assignment, size, lambda chunk: sigma[chunk].double())
+    sigma_max = sigma.new_zeros(size + 1)
+    for chunk in chunks(mu.numel()):  # entry 0 is that of the free weights, -1
+        sigma_max.scatter_reduce_(0, assignment[chunk].long() + 1, sigma[chunk], "amax")
     columns = {
         "value": codebook.double(),
         "order": orders,
         "count": count,
-        "mu_std": (squares / per).sqrt(),
-        "sigma_mean": sigma_sum / per,
-        "sigma_max": sigma_max,
+        "mu_std": mu_variance.sqrt(),
+        "sigma_mean": sigma_mean,
+        "sigma_max": sigma_max[1:].double(),
     }
     names = list(columns)
     lists = ([None] * size if column is None else column.tolist() for column in columns.values())

@@ -1,7 +1,7 @@
-"""How far a weight may move: what one unit of movement is for it, in which the clustering counts thresholds.
+"""Say how far each weight may move: its tolerance, in which a clustering counts thresholds.
 
 A rule is called with all quantized weights of the network, flat, before they are clustered. Whatever it gives, a
-clustering takes no tolerance for smaller than 2^-20 (`pwfn.clustering.intervals`).
+clustering takes no tolerance for smaller than 2^-20 (`pwfn.clustering.candidates`).
 """
 
 from __future__ import annotations
@@ -14,37 +14,56 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from pwfn.errors import require
 
-Gradients = Callable[[int], Tensor]  # of so many batches: for each weight its mean squared gradient [N]
+Gradients = Callable[[int], Tensor]  # over so many batches: the mean squared gradient of each weight [N]
 
 
 class Tolerance(ABC):
-    """A rule; `unit` is what tables, which have little room, call tolerances."""
+    """A rule for the tolerances of all weights.
 
-    unit: ClassVar[str] = "units"
-    without_noise: ClassVar[str] = ""  # what a user should know of the rule in a run that trains without
+    Attributes:
+        label: What tables, which have little room, call tolerances.
+        without_noise: A warning for runs that train without noise; empty: none.
+    """
+
+    label: ClassVar[str] = "units"
+    without_noise: ClassVar[str] = ""
 
     @property
     def gradient_batches(self) -> int:
-        """Over how many batches of training images gradients have to be looked at; 0 = none, and no images are read."""
+        """Over how many batches of training images gradients are averaged; 0 = none, and no images are read."""
         return 0
 
     @abstractmethod
     def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:
-        """The tolerance of every weight [N], finite and not negative, in the dtype of `mu`."""
+        """Return the tolerance of every weight.
+
+        Args:
+            mu: Means [N].
+            sigma: Standard deviations [N].
+            gradients: Gives the mean squared gradients [N] over so many batches.
+
+        Returns:
+            Tolerances [N], finite and not negative, in weight units, in the dtype and on the device of `mu`.
+
+        Raises:
+            ValueError: If no tolerance can be made of these weights.
+        """
 
 
 class SigmaTolerance(Tolerance):
-    """Each weight's own sigma (the method's): learned, if there is noise in training, and joined by clusters."""
+    """Each weight's own sigma (the method's), learned if training has noise, and joined by clusters."""
 
-    unit: ClassVar[str] = "sigmas"
+    label: ClassVar[str] = "sigmas"
     without_noise: ClassVar[str] = (
         "noise = False: nothing trains sigma, so a weight's tolerance is what the prior gave it, and later what "
         "sigma_join made of that"
     )
 
+    @override
     def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:
         return sigma
 
@@ -58,6 +77,7 @@ class ConstantTolerance(Tolerance):
     def __post_init__(self) -> None:
         require(self, value=(0 < self.value < math.inf, "a number above 0"))
 
+    @override
     def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:
         return torch.full_like(mu, self.value)
 
@@ -71,18 +91,23 @@ class RelativeTolerance(Tolerance):
     def __post_init__(self) -> None:
         require(self, share=(0 < self.share < math.inf, "a number above 0"))
 
+    @override
     def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:
         return mu.abs().mul_(self.share)
 
 
 @dataclass(frozen=True)
 class FisherTolerance(Tolerance):
-    """The more the loss feels a weight, the less it may move: an inverse square root of squared gradients.
+    """The larger the gradients of a weight, the less it may move: `value * sqrt(m / max(F, floor * m))`.
 
-    With F the mean squared gradient of the loss over `batches` batches (a diagonal Fisher information) and m the median
-    of the F above 0: `value * sqrt(m / max(F, floor * m))`. Near a minimum a move of one tolerance
-    then changes the loss, to second order, by about as much whichever weight makes it; the median weight's is `value`, and none exceeds
-    `value / sqrt(floor)`.
+    F is the mean squared gradient of the loss over `batches` batches (a diagonal Fisher information), m the median of
+    the F above 0. Near a minimum a move of one tolerance then changes the loss, to second order, by about as much
+    whichever weight makes it; the median weight's is `value`, and none exceeds `value / sqrt(floor)`.
+
+    Attributes:
+        value: Tolerance of the median weight, in weight units, above 0.
+        batches: How many batches gradients are averaged over, at least 1.
+        floor: Smallest F that counts, as a share of the median, above 0 and at most 1.
     """
 
     value: float
@@ -98,15 +123,17 @@ class FisherTolerance(Tolerance):
         )
 
     @property
+    @override
     def gradient_batches(self) -> int:
         return self.batches
 
+    @override
     def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:
         squared = gradients(self.batches).to(mu)
-        felt = squared[squared > 0]  # NaN is not
+        positive = squared[squared > 0]  # NaN is not
         if not torch.isfinite(squared).all():
             raise ValueError("gradients of the loss must be finite where the tolerance is made of them")
-        if felt.numel() == 0:
+        if positive.numel() == 0:
             raise ValueError("no weight has a gradient other than 0 to make a tolerance of")
-        median = felt.median()
+        median = positive.median()
         return (median / squared.clamp_(min=self.floor * median)).sqrt_().mul_(self.value)

@@ -1,4 +1,4 @@
-"""Many weights as not too many groups of neighbors, fine enough to make a codebook of."""
+"""Sum up many weights as not too many bins of neighbors, fine enough to make a codebook of."""
 
 from __future__ import annotations
 
@@ -12,25 +12,29 @@ from torch import Tensor
 from pwfn.clustering.chunking import CHUNK
 
 Floats = NDArray[np.float64]
-MOST = 1 << 16
+MOST_BINS = 1 << 16
 
 
 @dataclass(frozen=True)
-class Groups:
-    """Weights in ascending groups: `means` of the members, and `counts` of them, both float64 [groups], none empty.
+class WeightBins:
+    """Weights in ascending bins.
 
-    Sums over the weights, and so means of any neighboring groups together, are exact to rounding.
+    Sums over the weights, and so means of any neighboring bins together, are exact to rounding.
+
+    Attributes:
+        means: Mean of the members of each bin, float64 [bins].
+        counts: Number of its members, float64 [bins], at least 1.
     """
 
     means: Floats
     counts: Floats
 
     @classmethod
-    def of(cls, mu: Tensor, most: int = MOST) -> Groups:
-        """Of a flat tensor: a group for each distinct value of at most `most` weights; of more, as many bins of equal width.
+    def of(cls, mu: Tensor, most: int = MOST_BINS) -> WeightBins:
+        """Return a bin for each distinct value of at most `most` weights; of more, `most` equal bins.
 
-        The outermost weights, a 64th of `most` on either side, are not put into bins: a few huge ones would else leave all
-        others in one.
+        The bins are equally wide. The outermost weights, a 64th of `most` on either side, have bins of their own: a
+        few huge ones would otherwise leave all others in one.
         """
         mu = mu.detach() + 0.0
         if mu.numel() <= most:
@@ -39,17 +43,17 @@ class Groups:
         low, high = (mu.kthvalue(k).values for k in (outer + 1, mu.numel() - outer))
         below, above = _distinct(mu[mu < low]), _distinct(mu[mu > high])
         middle = _binned(mu[(mu >= low) & (mu <= high)], float(low), float(high), most)
-        means, counts = (np.concatenate(parts) for parts in zip(below, middle, above, strict=True))
+        means, counts = (np.concatenate(pieces) for pieces in zip(below, middle, above, strict=True))
         return cls(means, counts)
 
     def error(self, values: Floats) -> float:
-        """The sum of squared distances of the groups' means to the nearest of the ascending `values`."""
+        """Return the sum of squared distances of the bins' means to the nearest of the ascending `values`."""
         borders = (values[1:] + values[:-1]) / 2
         nearest = values[np.searchsorted(borders, self.means)]
         return float((self.counts * (self.means - nearest) ** 2).sum())
 
     def magnitude(self, share: float) -> float:
-        """The smallest magnitude that at least this share of the weights does not exceed."""
+        """Return the smallest magnitude that at least this share of the weights does not exceed."""
         order = np.argsort(np.abs(self.means), kind="stable")
         up_to = np.cumsum(self.counts[order])
         place = int(np.searchsorted(up_to, share * up_to[-1] * (1 - 1e-12)))
@@ -58,15 +62,15 @@ class Groups:
 
 def _distinct(mu: Tensor) -> tuple[Floats, Floats]:
     values, counts = torch.unique(mu, return_counts=True)
-    return values.double().cpu().numpy(), counts.double().cpu().numpy()
+    return values.double().numpy(), counts.double().numpy()
 
 
 def _binned(mu: Tensor, low: float, high: float, bins: int) -> tuple[Floats, Floats]:
-    """The mean and the number of the weights in each bin that has any."""
+    """Return the mean and the number of the weights in each bin that has any."""
     count, total = np.zeros(bins), np.zeros(bins)
     scale = bins / (high - low) if high > low else 0.0
     for piece in mu.split(CHUNK):
-        values = piece.double().cpu().numpy()
+        values = piece.double().numpy()
         place = np.minimum(((values - low) * scale).astype(np.int64), bins - 1)
         count += np.bincount(place, minlength=bins)
         total += np.bincount(place, weights=values, minlength=bins)

@@ -23,8 +23,8 @@ from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import TypeAdapter
 
-from pwfn.config.messages import also, describe, nearest, nearest_key, one_line
-from pwfn.errors import Fault, InvalidValueError
+from pwfn.config.messages import also, describe, nearest, nearest_key
+from pwfn.errors import Fault, InvalidValueError, one_line
 
 T = TypeVar("T")
 
@@ -94,7 +94,7 @@ def _read(container: DictConfig | ListConfig, key: Any, depth: int) -> Any:
     except MissingMandatoryValue:
         return MISSING
     except OmegaConfBaseException as error:
-        return _Broken(one_line(str(error).partition("\n")[0]))
+        return _Broken(one_line(str(error).partition("\n")[0], limit=None))
     return _plain(value, depth + 1) if isinstance(value, DictConfig | ListConfig) else value
 
 
@@ -174,7 +174,7 @@ class _Builder:
         except InvalidValueError as error:
             self.faults += [str(Fault(_dotted(path, f.name), f.value, f.allowed)) for f in error.faults]
         except (ValueError, TypeError) as error:
-            self.faults.append(f"{path or _name(cls)}: {one_line(str(error))}")
+            self.faults.append(f"{path or _name(cls)}: {one_line(error, limit=None)}")
         return _Failed()
 
     def _value(self, hint: Any, node: Any, path: str) -> Any:
@@ -215,7 +215,7 @@ def _find_class(target: Any) -> tuple[type | None, str]:
     try:
         found = getattr(importlib.import_module(module), name)
     except Exception as error:
-        return None, one_line(f"{type(error).__name__}: {error}")
+        return None, one_line(f"{type(error).__name__}: {error}", limit=None)
     return (found, "") if isinstance(found, type) else (None, "not a class")
 
 

@@ -67,7 +67,3 @@ def nearest_key(path: str, known: Iterable[str]) -> str | None:
 def also(match: str | None) -> str:
     """How a nearest match is added to a fault."""
     return f"; the nearest is {match}" if match is not None else ""
-
-
-def one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -13,7 +13,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from pwfn.config.messages import also, nearest, one_line
+from pwfn.config.messages import also, nearest
+from pwfn.errors import one_line
 
 
 class OverrideReader:
@@ -36,7 +37,7 @@ class OverrideReader:
         try:
             return self.parser.parse_overrides([line])
         except HydraException as error:
-            reason = one_line(str(error).partition("\nSee https")[0])
+            reason = one_line(str(error).partition("\nSee https")[0], limit=None)
             self.faults.append(f"{line!r}: must be of the form key=value ({reason})")
             return []
 
@@ -60,7 +61,7 @@ class OverrideReader:
         try:
             values = list(override.sweep_string_iterator())
         except (ValueError, TypeError, HydraException) as error:
-            self.faults.append(f"{override.input_line}: {one_line(str(error))}")
+            self.faults.append(f"{override.input_line}: {one_line(error, limit=None)}")
             return []
         if not values:
             self.faults.append(f"{override.input_line}: must stand for at least one value")
@@ -147,7 +148,9 @@ def reason_of(error: BaseException) -> str:
     """The first part of a message of Hydra or OmegaConf in one line, without its search path and inner details."""
     text = str(error) or str(error.__cause__ or type(error).__name__)
     cause = f" ({error.__cause__})" if isinstance(error.__cause__, OmegaConfBaseException) and str(error) else ""
-    return one_line(text.partition("\nSearch path")[0].partition("\nConfig search path")[0] + cause.split("\n")[0])
+    return one_line(
+        text.partition("\nSearch path")[0].partition("\nConfig search path")[0] + cause.split("\n")[0], limit=None
+    )
 
 
 def quoted(text: str) -> str:

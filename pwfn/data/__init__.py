@@ -1,4 +1,4 @@
-"""Which images a run uses. Light to import: image libraries are loaded when images are.
+"""Images of a run: sources, splits, transforms and loaders; image libraries are loaded only when images are.
 
 `pwfn.data.module.ImageDataModule` turns one of these into loaders.
 """

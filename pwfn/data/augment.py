@@ -1,4 +1,4 @@
-"""What training does to each image: one class per option of `conf/data/augment/`. (`pwfn.data.mix` mixes a batch.)"""
+"""Augment single images in training: one class for each option of `conf/data/augment/`. `pwfn.data.mix` mixes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pwfn.data.transforms import Config, Steps, ToMode
+from pwfn.data.transforms import Config, Steps, ToMode, evaluation_steps
 from pwfn.errors import require
 
 if TYPE_CHECKING:
@@ -16,11 +16,22 @@ if TYPE_CHECKING:
 
 
 class Augment(ABC):
-    """From the steps that evaluate an image to those that train on it."""
+    """Turns the steps that evaluate an image into those that train on it."""
 
     @abstractmethod
     def training(self, config: Config, evaluation: Steps) -> Steps:
-        """`config` holds the arguments of `timm.data.create_transform` for this network and data set."""
+        """Build the training steps.
+
+        Args:
+            config: arguments of `timm.data.create_transform` for this network and data set.
+            evaluation: the steps for the same config without augmentation.
+        """
+
+
+def build_transforms(augment: Augment, config: Config) -> tuple[Steps, Steps]:
+    """Build the (training, evaluation) transforms for a config of `pwfn.data.transforms.transform_config`."""
+    evaluation = evaluation_steps(config)
+    return augment.training(config, evaluation), evaluation
 
 
 @dataclass(frozen=True)
@@ -33,7 +44,7 @@ class NoAugment(Augment):
 
 @dataclass(frozen=True)
 class Crop(Augment):
-    """A shift by up to an eighth of the side in each direction, the usual 4 pixels of 32."""
+    """Shifts by up to an eighth of the side in each direction, the usual 4 pixels of 32."""
 
     def training(self, config: Config, evaluation: Steps) -> Steps:
         from torchvision import transforms
@@ -46,7 +57,7 @@ class Crop(Augment):
 
 @dataclass(frozen=True)
 class CropFlip(Augment):
-    """As `Crop`, and every second image is mirrored."""
+    """Shifts as `Crop` does and mirrors every second image."""
 
     def training(self, config: Config, evaluation: Steps) -> Steps:
         from torchvision import transforms
@@ -117,10 +128,10 @@ def _rising(values: tuple[float, float]) -> bool:
 
 
 def posterize(image: Image, bits_to_keep: int, **_: Any) -> Image:
-    """timm's posterize, which also draws 0 bits (black): Pillow refuses that from version 13 on."""
+    """Posterize as timm does, also with 0 bits (black), which it draws and Pillow refuses from version 13 on."""
     from timm.data import auto_augment
 
-    return auto_augment.posterize(image, bits_to_keep) if bits_to_keep else image.point(lambda value: 0)
+    return auto_augment.posterize(image, bits_to_keep) if bits_to_keep else image.point(lambda _: 0)
 
 
 def _let_posterize_take_every_bit() -> None:

@@ -1,4 +1,4 @@
-"""What a loader reads from: images transformed each time, or tensors that were made once and kept."""
+"""Data sets behind the loaders: images transformed each time, or tensors that were made once and kept."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Cached(Dataset[tuple[Tensor, int]]):
         return images[0], int(labels[0])
 
     def __getitems__(self, numbers: list[int]) -> Batch:
-        """A whole batch with one indexing: the DataLoader prefers this method where a dataset has it."""
+        """Return a whole batch with one indexing; the DataLoader prefers this method where a dataset has it."""
         indices = [number % len(self) for number in numbers]
         images = self.images[indices]
         if self.random is not None:
@@ -79,7 +79,14 @@ class Cached(Dataset[tuple[Tensor, int]]):
 
 
 def feed(images: ImageSet, steps: Steps, cache_bytes: int, seed: int = 0) -> Transformed | Cached:
-    """What a loader reads from: `Cached` if the transformed images need less than `cache_bytes`, else `Transformed`."""
+    """Choose the data set behind a loader: `Cached` where the fixed tensors fit, else `Transformed`.
+
+    Args:
+        images: of one split.
+        steps: their transform; nothing of it can be kept where it has no fixed steps.
+        cache_bytes: size that the tensors of all images together must stay below.
+        seed: of the run, for the random steps.
+    """
     if steps.fixed is None:
         return Transformed(images, steps, seed)
     first: Tensor = steps.fixed(images[0][0])
@@ -92,5 +99,5 @@ def feed(images: ImageSet, steps: Steps, cache_bytes: int, seed: int = 0) -> Tra
 
 
 def as_is(batch: Batch) -> Batch:
-    """The collate function of `Cached`, whose batches are whole already."""
+    """Collate nothing: the batches of `Cached` are whole already."""
     return batch

@@ -1,4 +1,4 @@
-"""Labeled images before any transform, and the seeded stratified choice every split is made with."""
+"""Labeled images before any transform, and the seeded stratified choice that makes every split."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from pwfn.errors import RunError
+from pwfn.errors import RunError, one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,7 +42,7 @@ class ImageSet(Dataset[tuple["Image", int]]):
 
     @abstractmethod
     def pick(self, indices: Indices) -> Self:
-        """A set of only these images, in this order."""
+        """Return a set of only these images, in this order."""
 
 
 class ArrayImages(ImageSet):
@@ -79,7 +79,7 @@ class FileImages(ImageSet):
 
 
 def decoded(file: str | IO[bytes], name: str) -> Image:
-    """The whole image in `file`; raise `DataError` beginning with `name` if it is damaged or none."""
+    """Decode the image in `file`; raise `DataError` beginning with `name` if it is damaged or no image."""
     from PIL import Image
 
     with readable(name), Image.open(file) as image:
@@ -89,20 +89,28 @@ def decoded(file: str | IO[bytes], name: str) -> Image:
 
 @contextmanager
 def readable(name: str) -> Iterator[None]:
-    """Turns what Pillow raises for damaged images into a `DataError` that begins with `name`."""
+    """Turn what Pillow raises for damaged images into a `DataError` that begins with `name`."""
     from PIL.Image import DecompressionBombError
 
     try:
         yield
     # SyntaxError and ValueError are how Pillow's PNG and TIFF readers report them
     except (OSError, SyntaxError, ValueError, DecompressionBombError) as error:
-        raise DataError(f"{name}: not a readable image ({' '.join(str(error).split())})") from error
+        raise DataError(f"{name}: not a readable image ({one_line(error, None)})") from error
 
 
 def stratified_split(labels: Indices, count: int, seed: int) -> tuple[Indices, Indices]:
-    """A seeded choice of exactly `count` of the images, and the rest; both as ascending indices.
+    """Choose exactly `count` images, each class its proportional share.
 
-    Each class gives its proportional share, rounded down or up so that the sum is `count` (largest remainders first).
+    Shares are rounded down or up so that their sum is `count` (largest remainders first).
+
+    Args:
+        labels: of all images, int64 [n].
+        count: from 0 to n.
+        seed: of the choice.
+
+    Returns:
+        The indices chosen, and the rest; both ascending.
     """
     rng = np.random.default_rng(seed)
     sizes = np.bincount(labels)

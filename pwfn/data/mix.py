@@ -1,4 +1,4 @@
-"""Mixing the images of a training batch with each other, by timm: mixup and CutMix. (`pwfn.data.augment`: each image.)"""
+"""Mix the images of a training batch by timm's mixup and CutMix; `pwfn.data.augment` augments single images."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pwfn.errors import require
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
-    """mixup (arXiv:1710.09412) with Beta(`mixup`, `mixup`), CutMix (arXiv:1905.04899) with Beta(`cutmix`, `cutmix`).
+    """Settings of mixup, with Beta(`mixup`, `mixup`), and of CutMix, with Beta(`cutmix`, `cutmix`); 0 turns either off.
 
-    0 turns either off. `prob` of the batches are mixed; where both are on, `switch_prob` of those by CutMix. `mode` says
-    what shares one draw: the whole batch, a pair of images, or nothing (each image has its own).
+    mixup is arXiv:1710.09412, CutMix arXiv:1905.04899. `prob` of the batches are mixed; where both are on,
+    `switch_prob` of those by CutMix. `mode` says what shares one draw: the whole batch, a pair of images, or nothing.
     """
 
     mixup: float = 0.0
@@ -41,12 +41,20 @@ class Mix:
 
     @property
     def active(self) -> bool:
+        """Whether any batch is mixed."""
         return (self.mixup > 0 or self.cutmix > 0) and self.prob > 0
 
     def mixed(self, images: Tensor, labels: Tensor, num_classes: int, seeds: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Images [n, C, H, W], changed in place, and labels [n] as shares of the classes, float32 [n, num_classes].
+        """Mix one batch. timm mixes pairs, so the last image of an odd batch stays as it is.
 
-        The draws are a function of `seeds` alone. timm mixes pairs, so the last image of an odd batch stays as it is.
+        Args:
+            images: [n, C, H, W], changed in place.
+            labels: class numbers, int64 [n].
+            num_classes: how many there are.
+            seeds: the draws are a function of these alone.
+
+        Returns:
+            The images, and the labels as shares of the classes, float32 [n, num_classes].
         """
         from timm.data.mixup import Mixup
 
@@ -69,7 +77,7 @@ class Mix:
 
 @contextmanager
 def _numpy_seeded(seeds: tuple[int, ...]) -> Iterator[None]:
-    """timm draws from numpy's global stream: give it one of its own, and leave the global one as it was."""
+    """Seed numpy's global stream, from which timm draws, and set it back afterwards."""
     before = np.random.get_state()
     np.random.seed(np.random.SeedSequence(seeds).generate_state(8))
     try:

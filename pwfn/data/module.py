@@ -1,4 +1,4 @@
-"""The images of one run as Lightning wants them: loaded once, split once, transformed as the model's config says."""
+"""LightningDataModule of a run: images loaded once, split once, transformed as the model's data config says."""
 
 from __future__ import annotations
 
@@ -11,25 +11,31 @@ import torch.distributed
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
+from pwfn.data.augment import build_transforms
 from pwfn.data.feed import CACHE_BYTES, Batch, Cached, Transformed, as_is, feed
 from pwfn.data.samplers import EachOnce, NumberedShare, ends_in_one
 from pwfn.data.spec import ImageData, Partition, is_integer
 from pwfn.data.stream_loader import Streamed, StreamedEpoch, StreamLoader, stream_images_per_rank
 from pwfn.data.streams import ImageStream
-from pwfn.data.transforms import Config, build_transforms, transform_config
+from pwfn.data.transforms import Config, transform_config
 from pwfn.errors import require
 from pwfn.randomness import mixed_seed
 
 
 class ImageDataModule(LightningDataModule):
-    """The loaders of one run. The Trainer needs `use_distributed_sampler=False`: the samplers here know their rank.
-
-    `data_config` comes from `timm.data.resolve_data_config({}, model=model)`; `seed` is the run's, and orders the
-    training images (the splits depend on `spec.split_seed` alone). `config` says how images are prepared.
-    `train_share`, above 0 to 1, may be set between fits: each epoch then sees only so much of its shuffled order.
-    `batches_done` says how many batches of its first epoch a resumed fit has behind it.
+    """Loaders of one run. The Trainer needs `use_distributed_sampler=False`: the samplers here know their rank.
 
     Which image comes when, and how it is augmented and mixed, are functions of the seed, the epoch and the rank alone.
+
+    Args:
+        spec: which images, and how they are split and augmented.
+        data_config: `timm.data.resolve_data_config({}, model=model)`.
+        seed: of the run, from 0; it orders the training images (the splits depend on `spec.split_seed` alone).
+
+    Attributes:
+        config: how images are prepared, as arguments of `timm.data.create_transform`.
+        train_share: above 0 to 1; may be set between fits. Each epoch sees only so much of its shuffled order.
+        batches_done: how many batches of its first epoch a resumed fit has behind it.
     """
 
     partition: Partition | None
@@ -39,14 +45,15 @@ class ImageDataModule(LightningDataModule):
         self.spec = spec
         self.seed = seed
         require(self, seed=(is_integer(seed, 0), "an integer from 0"))
-        self.train_steps, self.eval_steps = build_transforms(spec, data_config, spec.channels)
-        self.config = transform_config(spec, data_config, spec.channels)
+        self.config = transform_config(data_config, spec.channels, spec.image_size)
+        self.train_steps, self.eval_steps = build_transforms(spec.augment, self.config)
         self.partition = None
         self.train_share = 1.0
         self.batches_done = 0
         self._feeds: dict[str, Transformed | Cached] = {}
 
     def prepare_data(self) -> None:
+        """Fetch what is missing; Lightning calls this once per machine."""
         self.spec.prepare()
 
     def setup(self, stage: str | None = None) -> None:
@@ -57,7 +64,7 @@ class ImageDataModule(LightningDataModule):
             self.partition = self.spec.partition()
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffled anew in each epoch. A last batch of one image is left out: BatchNorm cannot train on it."""
+        """Shuffle anew in each epoch. A last batch of one image is left out: BatchNorm cannot train on it."""
         require(self, train_share=(0 < self.train_share <= 1, "a number above 0 to 1"))
         rank, world_size = rank_and_world_size()
         if isinstance(self._loaded().train, ImageStream):
@@ -78,12 +85,12 @@ class ImageDataModule(LightningDataModule):
         )
 
     def batches_outside_fits(self) -> DataLoader[Any]:
-        """The whole training split in the order that the next epoch will have; the images are not mixed."""
+        """Load the whole training split in the order that the next epoch will have; the images are not mixed."""
         self.train_share, self.batches_done = 1.0, 0  # whatever the fit before had; the next one sets its own
         return self.train_dataloader()
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """Evaluation transform, never shuffled; an empty list when `val_fraction` is 0."""
+        """Load the validation images in order, transformed as in evaluation; an empty list if there are none."""
         if self._loaded().val is None:
             return []
         source = self._feed("val")
@@ -95,7 +102,7 @@ class ImageDataModule(LightningDataModule):
         return self._eval_loader(source, sampler, keep_workers=True)
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """Evaluation transform, never shuffled, every image exactly once over all ranks (so a rank may have fewer)."""
+        """Load every test image exactly once over all ranks, in order (so a rank may have fewer)."""
         images = self._loaded().test
         if isinstance(images, ImageStream):
             streamed = Streamed(images, self.eval_steps, *rank_and_world_size())
@@ -104,7 +111,7 @@ class ImageDataModule(LightningDataModule):
         return self._eval_loader(source, EachOnce(len(source), *rank_and_world_size()), keep_workers=False)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """On the device: mix the images of a training batch, if `spec.mix` says so; the labels become shares [n, C]."""
+        """Mix the images of a training batch on the device, if `spec.mix` says so; the labels become shares [n, C]."""
         if not self.spec.mix.active or self.trainer is None or not self.trainer.training:
             return batch
         rank, _ = rank_and_world_size()
@@ -112,7 +119,7 @@ class ImageDataModule(LightningDataModule):
         return self.spec.mix.mixed(*batch, self._num_classes, seeds=(self.seed, rank, *at))
 
     def _epoch(self) -> int:
-        """The number of the present epoch, which goes on counting over all fits of a run."""
+        """Return the number of the present epoch, which goes on counting over all fits of a run."""
         if self.trainer is None:
             return 0
         progress: Any = self.trainer.fit_loop.epoch_progress.current
@@ -190,7 +197,7 @@ class ImageDataModule(LightningDataModule):
 
 
 def _generator(seeds: tuple[int, ...]) -> torch.Generator:
-    """What a loader seeds its workers from.
+    """Make the generator that a loader seeds its workers from.
 
     Without one, a loader takes a number from the global stream each time it is iterated, and an evaluation more or
     less would shift the noise of the weights.
@@ -199,7 +206,7 @@ def _generator(seeds: tuple[int, ...]) -> torch.Generator:
 
 
 def rank_and_world_size() -> tuple[int, int]:
-    """(0, 1) outside of a process group."""
+    """Return rank and world size; (0, 1) outside of a process group."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return 0, 1

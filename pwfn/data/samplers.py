@@ -1,4 +1,4 @@
-"""Which image comes when, on which process. Every order is a function of (seed, epoch, rank) and of nothing else."""
+"""Samplers whose order is a function of (seed, epoch, rank) and of nothing else."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from torch.utils.data import Sampler
 
 
 def share_of(count: int, share: float) -> int:
-    """How many of `count` images an epoch sees that sees this share of them."""
+    """Count the images of an epoch that sees this share, above 0 to 1, of `count` images."""
     # rounded first, or 0.07 of 100 would be 8: the product is 7.000000000000001
     return math.ceil(round(share * count, 6))
 
 
 def images_per_rank(count: int, share: float, world_size: int) -> int:
-    """How many of them each rank is given: equally many, because one with a batch less would leave the others waiting."""
+    """Count the images of each rank: equally many, because a rank with a batch less would leave the others waiting."""
     return math.ceil(share_of(count, share) / world_size)
 
 
 def ends_in_one(images: int, batch_size: int) -> bool:
-    """Whether the last of several batches would be a single image. It is left out: BatchNorm cannot train on it."""
+    """Tell whether the last of several batches would be one image. It is left out: BatchNorm cannot train on it."""
     return images > batch_size and images % batch_size == 1
 
 
 class ShuffledShare(Sampler[int]):
-    """The first `share_of` images of a shuffled order that is new in every epoch, dealt out to the ranks.
+    """Deals out the first `share_of` images of a shuffled order that is new in every epoch.
 
     A few images are repeated if need be, so that ranks get equally many. torch's DistributedSampler knows no share and
     seeds with `seed + epoch`, so that epoch 1 of seed 0 would be epoch 0 of seed 1.
@@ -42,10 +42,11 @@ class ShuffledShare(Sampler[int]):
         self._skipped = (0, 0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before each training epoch, on every sampler that has it."""
+        """Set the epoch; Lightning calls this before each training epoch, on every sampler that has it."""
         self.epoch = epoch
 
     def skip(self, epoch: int, images: int) -> None:
+        """Pass over the first `images` of `epoch`, which a resumed run has seen."""
         self._skipped = (epoch, images)
 
     def __len__(self) -> int:
@@ -61,7 +62,7 @@ class ShuffledShare(Sampler[int]):
 
 
 class NumberedShare(ShuffledShare):
-    """Image i of epoch e is called `e * count + i`, so that whoever augments it knows in which epoch: see `Seeded`."""
+    """Calls image i of epoch e `e * count + i`, so that its augmentation is drawn anew in each epoch."""
 
     def __iter__(self) -> Iterator[int]:
         first = self.epoch * self.count
@@ -69,7 +70,7 @@ class NumberedShare(ShuffledShare):
 
 
 class EachOnce(Sampler[int]):
-    """Every `world_size`-th image from `rank` on, in order: over all ranks each image comes exactly once."""
+    """Gives every `world_size`-th image from `rank` on, in order: over all ranks each image comes exactly once."""
 
     def __init__(self, count: int, rank: int = 0, world_size: int = 1) -> None:
         self.indices = range(rank, count, world_size)

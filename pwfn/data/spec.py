@@ -1,4 +1,4 @@
-"""What images a run uses, how they are split and how they are fed: the contract every data set fulfils."""
+"""The contract that every data set fulfills: which images there are, how they are split and how they are fed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pwfn.errors import require
 
 
 class Splits(NamedTuple):
-    """What a data set holds, untransformed. `test` is never trained on, `train` may still give validation images."""
+    """Images of a data set, untransformed; `test` is never trained on, `train` may still give validation images."""
 
     train: ImageSet | ImageStream
     test: ImageSet | ImageStream
 
 
 class Partition(NamedTuple):
-    """The images a run uses; no image is in two of them. `val` is None when nothing is held out."""
+    """Images of a run; no image is in two of them. `val` is None when nothing is held out."""
 
     train: ImageSet | ImageStream
     val: ImageSet | None
@@ -29,6 +29,7 @@ class Partition(NamedTuple):
 
 
 def is_integer(value: Any, least: int) -> bool:
+    """Tell whether a value is an integer from `least` on; True and False are none."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
@@ -50,20 +51,21 @@ class ImageData(ABC):
     @property
     @abstractmethod
     def channels(self) -> int:
-        """Color channels of the images the network is given: 1 (gray) or 3 (RGB)."""
+        """Count the color channels of the images the network is given: 1 (gray) or 3 (RGB)."""
 
     @property
     @abstractmethod
-    def num_classes(self) -> int: ...
+    def num_classes(self) -> int:
+        """Count the classes; raise `DataError` where they are counted on a disk that does not hold the images."""
 
     @property
     def known_images(self) -> int | None:
-        """Training images there are before any are chosen, where that can be said without reading them."""
+        """Count the training images before any are chosen, where that is known without reading them, else None."""
         return None
 
     @property
     def classes_if_known(self) -> int | None:
-        """`num_classes`, or None where they are counted on a disk that does not hold the images."""
+        """Return `num_classes`, or None where they are counted on a disk that does not hold the images."""
         try:
             return self.num_classes
         except DataError:
@@ -72,14 +74,14 @@ class ImageData(ABC):
     @property
     @abstractmethod
     def class_names(self) -> tuple[str, ...] | None:
-        """Names in the order of the labels, or None where the labels have none."""
+        """List the names in the order of the labels, or None where the labels have none."""
 
     @abstractmethod
     def load(self) -> Splits:
         """Read every label (and small sets entirely). Raise `DataError` when something is missing or damaged."""
 
     def check(self) -> None:  # noqa: B027  (most sets are small)
-        """Raise `DataError` early, before anything is built or downloaded, for what can be seen without reading much."""
+        """Raise `DataError` before anything is built or fetched, for what can be seen without reading much."""
 
     def prepare(self) -> None:  # noqa: B027  (most sets have nothing to fetch)
         """Fetch what `load` reads. Called once per machine, before any process calls `load`."""
@@ -103,7 +105,7 @@ class ImageData(ABC):
         )
 
     def rules(self) -> dict[str, tuple[bool, str]]:
-        """What a subclass requires of its own fields, in the form `pwfn.errors.require` takes."""
+        """Return the rules for a subclass's own fields, in the form `pwfn.errors.require` takes."""
         return {}
 
     def partition(self) -> Partition:

@@ -1,4 +1,4 @@
-"""Loaders of streamed images: whole epochs of equal length on every rank, a test that sees each image once."""
+"""Loaders of streamed images: epochs of equal length on every rank, and tests that see each image once."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class Streamed(IterableDataset[tuple[Tensor, int]]):
 
     @property
     def part(self) -> Part:
+        """Which part of a pass this process reads."""
         worker = get_worker_info()
         return Part(self.rank, self.world_size, *((worker.id, worker.num_workers) if worker else (0, 1)))
 
@@ -38,8 +39,8 @@ class StreamedEpoch(Streamed):
 
     Equally many on every rank, because a process with a batch less would leave the others waiting. A worker whose
     shards hold fewer than its turns ask for begins again, so within one epoch a few images may come twice and as many
-    not at all; shards are dealt out anew in each epoch. The order is a function of (seed, epoch, part), and what is drawn
-    for an image one of its place in that order.
+    not at all; shards are dealt out anew in each epoch. The order is a function of (seed, epoch, part), and what is
+    drawn for an image one of its place in that order.
 
     A resumed run has `batches` of `epoch` behind it (`skip`): those are read but not decoded.
     """
@@ -53,10 +54,11 @@ class StreamedEpoch(Streamed):
         self._skipped = (0, 0)
 
     def skip(self, epoch: int, batches: int) -> None:
+        """Pass over the first `batches` of `epoch`, which a resumed run has seen."""
         self._skipped = (epoch, batches)
 
     def turns(self, worker: int, workers: int) -> int:
-        """How many images `worker` of `workers` gives: those of every `workers`-th batch."""
+        """Count the images that `worker` of `workers` gives: those of every `workers`-th batch."""
         starts = range(worker * self.batch_size, self.count, workers * self.batch_size)
         return sum(min(self.batch_size, self.count - start) for start in starts)
 
@@ -94,7 +96,7 @@ class StreamedEpoch(Streamed):
 
 
 class StreamLoader(DataLoader[Any]):
-    """Takes the number of the epoch from `epoch` at each start, and starts its workers anew: they hold copies of it."""
+    """Loader that asks `epoch` for its number at each start, and starts its workers anew: they hold copies of it."""
 
     def __init__(self, images: Streamed, epoch: Callable[[], int], **options: Any) -> None:
         super().__init__(images, **options)
@@ -106,14 +108,24 @@ class StreamLoader(DataLoader[Any]):
         return super().__iter__()
 
     def __len__(self) -> int:
-        """In batches. An evaluation has no length: each worker ends with a batch of its own that may not be full."""
+        """Count batches. An evaluation has no length: each worker ends with a batch that may not be full."""
         if not isinstance(self.dataset, StreamedEpoch):
             raise TypeError("the number of batches is not known before they have been read")
         return math.ceil(self.dataset.count / self.dataset.batch_size)
 
 
 def stream_images_per_rank(stream: ImageStream, share: float, world_size: int, batch_size: int) -> int:
-    """Of an epoch that sees `share` of the stream. A last batch of one image is left out, as elsewhere."""
+    """Count the images that each rank trains on in one epoch.
+
+    Args:
+        stream: whose `length` must be known.
+        share: above 0 to 1, of the stream.
+        world_size: number of ranks.
+        batch_size: of one rank. A last batch of one image is left out: BatchNorm cannot train on it.
+
+    Raises:
+        DataError: the length is not known.
+    """
     if stream.length is None:
         raise DataError(f"{stream.title}: does not say how many images it has; set data.train_length")
     count = images_per_rank(stream.length, share, world_size)

@@ -1,4 +1,4 @@
-"""Images that can only be read one after another: WebDataset shards, streamed Hugging Face sets, TFDS records.
+"""Images that can only be read one after another: WebDataset shards and streamed Hugging Face sets.
 
 timm's own readers of these sets repeat and drop images in a test on several processes, and pass over damaged ones. So
 timm finds the set, and these classes read it: in one pass, every image is read by exactly one part (rank and worker).
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """Which part of a pass is read here: worker `worker` of the `workers` of rank `rank` of `world_size`."""
+    """Which part of a pass a process reads: that of worker `worker` of `workers`, of rank `rank` of `world_size`."""
 
     rank: int = 0
     world_size: int = 1
@@ -34,15 +34,17 @@ class Part:
 
     @property
     def index(self) -> int:
+        """Number of this part, from 0."""
         return self.rank * self.workers + self.worker
 
     @property
     def count(self) -> int:
+        """Number of parts."""
         return self.world_size * self.workers
 
 
 class Raw(NamedTuple):
-    """An image as it is stored; `name` is how it is called when it turns out to be damaged."""
+    """An image as it is stored; `name` stands in the message when it turns out to be damaged."""
 
     file: IO[bytes]
     label: Any
@@ -59,16 +61,21 @@ class ImageStream(ABC):
     shuffle_buffer: int
 
     def images(self, part: Part, seed: int | None = None) -> Iterator[tuple[Image, int]]:
-        """This part of one pass, in the set's order or shuffled with `seed`, which has to be the same in all parts.
+        """Read one part of a pass.
 
-        A pass is shuffled as a stream can be: the order of the shards, and the images within a moving window of
-        `shuffle_buffer` of them. Raises `DataError`.
+        Args:
+            part: which part.
+            seed: of the shuffling, the same in all parts; None keeps the set's order. A pass is shuffled as a stream
+                can be: the order of the shards, and the images within a window of `shuffle_buffer` of them.
+
+        Raises:
+            DataError: an image or a shard is damaged, or a label is not a class.
         """
         for raw in self.raw(part, seed):
             yield self.image(raw)
 
     def image(self, raw: Raw) -> tuple[Image, int]:
-        """Decoded, with its label; the file is closed."""
+        """Decode an image and its label, and close its file."""
         with raw.file as file:
             return decoded(file, raw.name), self._label(raw)
 
@@ -83,10 +90,11 @@ class ImageStream(ABC):
         return label
 
     @abstractmethod
-    def raw(self, part: Part, seed: int | None) -> Iterator[Raw]: ...
+    def raw(self, part: Part, seed: int | None) -> Iterator[Raw]:
+        """Read one part of a pass as `images` does, without decoding."""
 
     def most_workers(self, world_size: int) -> int | None:
-        """How many workers of each of `world_size` ranks get something to read; None if any number does."""
+        """Count the workers of each of `world_size` ranks that get something to read; None if any number does."""
         return None
 
 
@@ -170,39 +178,8 @@ class HubStream(ImageStream):
         return max(1, shards // world_size if shards % world_size == 0 else shards)
 
     def features(self) -> dict[str, Any]:
-        """What is known of each column, by its name; empty if it shows only in the images themselves."""
+        """Return what is known of each column, by its name; empty if only the images themselves show it."""
         return dict(self._samples().features or {})
 
     def _samples(self) -> Any:
         return self.builder.as_streaming_dataset(self.split)
-
-
-@dataclass
-class RecordStream(ImageStream):
-    """A set of tensorflow_datasets, prepared on this machine. `builder` is a `tfds.core.DatasetBuilder`."""
-
-    builder: Any
-    split: str
-    image_key: str
-    label_key: str
-
-    def features(self) -> dict[str, Any]:
-        return dict(self.builder.info.features)
-
-    def raw(self, part: Part, seed: int | None) -> Iterator[Raw]:
-        import tensorflow_datasets as tfds
-
-        samples = self.builder.as_dataset(
-            split=tfds.even_splits(self.split, part.count)[part.index],
-            shuffle_files=seed is not None,
-            read_config=tfds.ReadConfig(shuffle_seed=seed),
-            decoders={self.image_key: tfds.decode.SkipDecoding()},
-        )
-        if seed is not None:
-            samples = samples.shuffle(self.shuffle_buffer, seed=mixed_seed(seed, part.index))
-        for index, sample in enumerate(tfds.as_numpy(samples)):
-            yield Raw(
-                io.BytesIO(sample[self.image_key]),
-                sample[self.label_key],
-                f"{self.title}: image {index} of part {part.index} of {part.count}",
-            )

@@ -1,4 +1,4 @@
-"""From a PIL image to the tensor a network is given, as the network's own timm data config says."""
+"""Transform a PIL image into the tensor a network is given, as the network's own timm data config says."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from pwfn.data.spec import ImageData
-
 Transform = Callable[[Any], Any]
 Config = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Steps:
-    """PIL image -> float32 [C, H, W]: a fixed part, whose tensor may be kept in memory, then a random part.
+    """Fixed steps, whose tensor may be kept in memory, then random ones: from a PIL image to float32 [C, H, W].
 
     `fixed` is None when the randomness begins with the PIL image, so that nothing can be kept.
     """
@@ -35,40 +33,32 @@ class Steps:
 
 @dataclass(frozen=True)
 class ToMode:
-    """Gray (`L`) or color (`RGB`), whatever the file holds. A class, because workers must be able to pickle it."""
+    """Converts to gray (`L`) or color (`RGB`). A class, because workers must be able to pickle it."""
 
     mode: str
 
     @classmethod
     def of(cls, config: Config) -> ToMode:
+        """Choose the mode for the number of channels of `config["input_size"]`."""
         return cls("L" if config["input_size"][0] == 1 else "RGB")
 
     def __call__(self, image: Image) -> Image:
         return image if image.mode == self.mode else image.convert(self.mode)
 
 
-def build_transforms(spec: ImageData, data_config: Config, channels: int) -> tuple[Steps, Steps]:
-    """The (training, evaluation) transforms for a network that takes `channels` (1 or 3) color channels.
+def transform_config(data_config: Config, channels: int, image_size: int | None) -> Config:
+    """Adapt a model's data config to the images it is given; the result is for `timm.data.create_transform`.
 
-    `data_config` is what `timm.data.resolve_data_config({}, model=model)` returned. Unless `spec` chooses another size
-    or `channels` differ from the model's, evaluation is timm's own for the model's tag, bit for bit. Validation images
-    take the evaluation transform.
+    Args:
+        data_config: `timm.data.resolve_data_config({}, model=model)`.
+        channels: color channels of the network's input, 1 or 3. Where the config has another number, each of mean and
+            std becomes the average over its channels.
+        image_size: side of the square input in pixels, or None for the model's own size and crop.
     """
-    from timm.data.transforms_factory import create_transform
-    from torchvision import transforms
-
-    config = transform_config(spec, data_config, channels)
-    fixed = transforms.Compose([ToMode.of(config), create_transform(**config, is_training=False)])
-    evaluation = Steps(fixed, None)
-    return spec.augment.training(config, evaluation), evaluation
-
-
-def transform_config(spec: ImageData, data_config: Config, channels: int) -> Config:
-    """The arguments for `timm.data.create_transform`: the model's own, with what `spec` and `channels` replace."""
     config = dict(data_config)
     height, width = config["input_size"][-2:]
-    if spec.image_size is not None:
-        height = width = spec.image_size
+    if image_size is not None:
+        height = width = image_size
         # The share that is cropped away belongs to the size the model was made for: a chosen size shows all it can.
         config["crop_pct"] = 1.0
     config["input_size"] = (channels, height, width)
@@ -77,3 +67,11 @@ def transform_config(spec: ImageData, data_config: Config, channels: int) -> Con
         if len(values) != channels:
             config[name] = (sum(values) / len(values),) * channels
     return config
+
+
+def evaluation_steps(config: Config) -> Steps:
+    """Build the transform of validation and test images: timm's own for this config, bit for bit."""
+    from timm.data.transforms_factory import create_transform
+    from torchvision import transforms
+
+    return Steps(transforms.Compose([ToMode.of(config), create_transform(**config, is_training=False)]), None)

@@ -1,1 +1,1 @@
-"""What a finished network is worth, measured without ever showing a label to a predictor."""
+"""Measure finished networks, without ever showing a label to a predictor."""

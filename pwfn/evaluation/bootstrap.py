@@ -1,4 +1,4 @@
-"""How sure a figure of a finite test split is: percentile intervals over resampled images (Efron 1979)."""
+"""Estimate percentile intervals of a test split's figures by resampling images (Efron 1979)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,18 @@ LEVEL = 0.95
 
 
 def bootstrap(rows: Mapping[str, Answers], *, resamples: int, seed: int, bins: int) -> dict[str, dict[str, Numbers]]:
-    """For every row and metric its value on each of `resamples` splits drawn with replacement, [resamples].
+    """Compute every metric of every row on `resamples` splits drawn with replacement.
 
     All rows speak of the same images and are given the same splits, so differences of two rows have intervals too.
+
+    Args:
+        rows: the answers of each row, by its name.
+        resamples: how many splits are drawn.
+        seed: of the splits.
+        bins: groups of confidence that calibration is measured over.
+
+    Returns:
+        For each row and metric its value on each split [resamples].
     """
     count = len(next(iter(rows.values())))
     found: dict[str, list[dict[str, Numbers]]] = {name: [] for name in rows}
@@ -23,18 +32,19 @@ def bootstrap(rows: Mapping[str, Answers], *, resamples: int, seed: int, bins: i
         for name, answers in rows.items():
             found[name].append(_resampled(answers, times, bins))
     return {
-        name: {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} for name, parts in found.items()
+        name: {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}
+        for name, chunks in found.items()
     }
 
 
 def interval(values: Numbers) -> tuple[float, float]:
-    """What the middle 95 % of the values lie between."""
+    """Return what the middle 95 % of the values lie between."""
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
 def _splits(count: int, resamples: int, seed: int) -> Iterator[Numbers]:
-    """How often each image is in each split, [a few splits, count]."""
+    """Count how often each image is in each split [a few splits, count]."""
     rng = np.random.default_rng(seed)
     at_once = max(1, BLOCK // count)
     for start in range(0, resamples, at_once):
@@ -63,7 +73,7 @@ def _resampled(answers: Answers, times: Numbers, bins: int) -> dict[str, Numbers
 
 
 def _adaptive(gap: Numbers, times: Numbers, bins: int) -> Numbers:
-    """The adaptive calibration error of each split, for images sorted by confidence."""
+    """Compute the adaptive calibration error of each split, for images sorted by confidence."""
     count = len(gap)
     borders = equal_counts(count, bins)[1:]
     ends, sums = np.cumsum(times, axis=1), np.cumsum(times * gap, axis=1)

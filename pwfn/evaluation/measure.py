@@ -1,4 +1,4 @@
-"""All figures of a subject: every network in every mode, with intervals and what a run recorded of it."""
+"""Measure every network of a subject in every mode, with intervals."""
 
 from __future__ import annotations
 
@@ -25,27 +25,31 @@ MEAN, SAMPLE, ENSEMBLE = "mean", "sample", "ensemble"
 
 @dataclass(frozen=True)
 class Setup:
-    """What every part of an evaluation works with. `say` shows what goes on."""
+    """Hold what all measurements of an evaluation work with; `say` shows what goes on."""
 
     settings: EvaluateSettings
     subject: Subject
     images: LabeledImages
     on: Computing
-    say: Say = lambda text: None
+    say: Say = lambda _: None
 
     @classmethod
-    def of(cls, settings: EvaluateSettings, subject: Subject, say: Say = lambda text: None) -> Setup:
+    def of(cls, settings: EvaluateSettings, subject: Subject, say: Say = lambda _: None) -> Setup:
+        """Read the labels of the test images and choose the device."""
         images = LabeledImages(subject.data.test_dataloader())
         return cls(settings, subject, images, computing(settings, subject), say)
 
     def network(self, name: str) -> nn.Module:
-        """One of the subject's networks on the device, in evaluation mode."""
+        """Build one of the subject's networks on the device, in evaluation mode."""
         return self.subject.networks[name]().to(self.on.device).eval()
 
 
 @dataclass(frozen=True)
 class Row:
-    """One network in one mode. `figures` are the metrics of `answers.METRICS` and aurc; `intervals` of the metrics."""
+    """Hold the figures of one network in one mode.
+
+    `figures` are the metrics of `metrics.METRICS` and aurc; `intervals` are those of the metrics.
+    """
 
     network: str
     mode: str
@@ -54,7 +58,7 @@ class Row:
     intervals: dict[str, tuple[float, float]]
 
     def flat(self) -> dict[str, Any]:
-        """Plain values for evaluation.json."""
+        """Return the row of evaluation.json."""
         members = self.answers.member_top1
         of_members = {} if members is None else {"top1_of_members": members.tolist()}
         return {"network": self.network, "mode": self.mode, **self.figures, "intervals": self.intervals, **of_members}
@@ -62,7 +66,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Change:
-    """How much a metric of one network at its mean weights is above that of the network `before`, with its interval."""
+    """Hold how much a metric of one network at its mean weights is above that of the network `before`."""
 
     network: str
     before: str
@@ -73,17 +77,26 @@ class Change:
 
 @dataclass(frozen=True)
 class Measured:
+    """Hold all figures of a subject.
+
+    `at_mean` are the scores at the mean weights, counted exactly as a run counts them.
+    """
+
     rows: list[Row]
     changes: list[Change]
     at_mean: dict[str, Scores]  # counted exactly as a run counts
     images: int
 
     def row(self, network: str, mode: str) -> Row:
+        """Return the row of one network in one mode."""
         return next(row for row in self.rows if (row.network, row.mode) == (network, mode))
 
 
 def computing(settings: EvaluateSettings, subject: Subject) -> Computing:
-    """The run's precision on the device of the settings; a precision that it cannot compute in is noted down."""
+    """Choose the run's precision on the device of the settings.
+
+    A precision that the device cannot compute in is replaced, which is noted down.
+    """
     gpu = settings.device == "gpu" or (settings.device == "auto" and torch.cuda.is_available())
     precision = subject.precision
     if precision == "16-mixed" and not gpu:
@@ -100,8 +113,8 @@ def measure(setup: Setup) -> Measured:
     for name in setup.subject.networks:
         network = setup.network(name)
         setup.say(f"{name}: at the mean weights")
-        said, at_mean[name] = at_the_mean(network, images, on)
-        answers[name, MEAN] = judge(said, torch.cat(images.labels))
+        prediction, at_mean[name] = at_the_mean(network, images, on)
+        answers[name, MEAN] = judge(prediction, torch.cat(images.labels))
         if name in setup.subject.learned and settings.samples:
             first, together = predict_draws(
                 network,
@@ -118,14 +131,14 @@ def measure(setup: Setup) -> Measured:
 
 
 def at_the_mean(network: nn.Module, images: LabeledImages, on: Computing) -> tuple[Prediction, Scores]:
-    """The prediction, and its scores counted batch by batch as a run counts them: the same to the last bit."""
+    """Predict, and count the scores batch by batch as a run does: the same to the last bit."""
     labels, running = iter(images.labels), RunningScores().to(on.device)
-    said = predict(network, images, on, lambda batch: running.update(batch, next(labels).to(on.device)))
-    return said, running.scores()
+    prediction = predict(network, images, on, lambda batch: running.update(batch, next(labels).to(on.device)))
+    return prediction, running.scores()
 
 
 def scores_of(network: nn.Module, images: LabeledImages, on: Computing) -> Scores:
-    """The scores alone, of the weights that the network has now."""
+    """Score the weights that the network has now."""
     running = RunningScores().to(on.device)
     for labels, batch in zip(images.labels, logits(network, images, on), strict=True):
         running.update(batch, labels.to(on.device))
@@ -157,7 +170,7 @@ def _summed_up(
 
 
 def _changes(rows: list[Row], resampled: dict[str, Any]) -> Iterator[Change]:
-    """Against the first network, at the mean weights; the intervals are those of differences on the same images."""
+    """Compare with the first network, at the mean weights, on the same resampled images."""
     at_mean = [row for row in rows if row.mode == MEAN]
     first = at_mean[0]
     for row in at_mean[1:] if resampled else ():

@@ -1,4 +1,4 @@
-"""Predictions held against the labels, image by image, and the figures that sum them up."""
+"""Compare predictions with labels, image by image, and sum them up in metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Whole = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Answers:
-    """One number for each image [n]: shares of a hit (0 or 1), nats, and the confidence in the chosen class.
+    """Hold the outcome of each image [n]: hits (0 or 1), nats, and the confidence in the chosen class.
 
     `mutual_information` and `member_top1` (percent, of each member) are None but for ensembles.
     """
@@ -39,8 +39,11 @@ class Answers:
 
 
 def judge(prediction: Prediction, labels: Tensor) -> Answers:
-    """Hold class probabilities against the labels [n]. Brier's score (1950) is the squared distance to the truth, 0 to 2;
-    mutual information is the ensemble's entropy less the mean entropy of its members (Depeweg et al. 2018)."""
+    """Compare class probabilities with the labels [n].
+
+    Brier's score (1950) is the squared distance to the truth, 0 to 2; mutual information is the ensemble's entropy less
+    the mean entropy of its members (Depeweg et al. 2018).
+    """
     logs = prediction.log_probabilities
     probabilities = logs.exp()
     ranks = label_ranks(logs, labels)
@@ -65,7 +68,13 @@ def judge(prediction: Prediction, labels: Tensor) -> Answers:
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of a whole split: how a table calls it, its unit, its digits, and the column of `Answers` it averages."""
+    """Describe a figure of a whole split.
+
+    Attributes:
+        heading: what tables call it.
+        column: the column of `Answers` that it is the mean of, if it is one.
+        scale: what the mean is multiplied by.
+    """
 
     name: str
     heading: str
@@ -88,23 +97,29 @@ METRICS = (
 
 
 def edges(bins: int) -> Numbers:
-    """The inner borders of `bins` equal bins of confidence; a bin holds what is above its lower border, up to its upper."""
+    """Return the inner borders of `bins` equal bins of confidence.
+
+    A bin holds what is above its lower border, up to its upper.
+    """
     return np.linspace(0, 1, bins + 1)[1:-1]
 
 
 def bin_of(confidence: Numbers, bins: int) -> Whole:
-    """In which of the `bins` equal bins each confidence lies (Guo et al. 2017)."""
+    """Return in which of the `bins` equal bins each confidence lies (Guo et al. 2017)."""
     return np.searchsorted(edges(bins), confidence, side="left")
 
 
 def equal_counts(count: int, bins: int) -> Whole:
-    """The borders 0 ... count of at most `bins` groups of as equal a size as possible, larger ones first."""
-    sizes = [len(part) for part in np.array_split(np.arange(count), min(bins, count))]
+    """Return the borders 0 ... count of at most `bins` groups of about equal size, larger ones first."""
+    sizes = [len(group) for group in np.array_split(np.arange(count), min(bins, count))]
     return np.concatenate([[0], np.cumsum(sizes)])
 
 
 def summary(answers: Answers, bins: int) -> dict[str, float | None]:
-    """Every metric of `METRICS`, and `aurc`, the area under the curve of risk (share of errors) over coverage."""
+    """Compute every metric of `METRICS`, and `aurc`.
+
+    `aurc` is the area under the curve of risk (share of errors) over coverage.
+    """
     gap = answers.hit1 - answers.confidence
     order = np.argsort(answers.confidence, kind="stable")
     groups = np.add.reduceat(gap[order], equal_counts(len(answers), bins)[:-1])
@@ -121,7 +136,7 @@ def summary(answers: Answers, bins: int) -> dict[str, float | None]:
 
 
 def risk_coverage(answers: Answers) -> tuple[Numbers, Numbers]:
-    """Coverage k/n and the share of errors among the k images of highest confidence, for k = 1 ... n.
+    """Return coverage k/n and the share of errors among the k surest images, for k = 1 ... n.
 
     Images of equal confidence cannot be told apart: each counts as the mean error of all of them.
     """
@@ -132,8 +147,12 @@ def risk_coverage(answers: Answers) -> tuple[Numbers, Numbers]:
 
 
 def by_class(answers: Answers, classes: int) -> list[dict[str, float]]:
-    """One row per class: `images`, `recall` (percent right of them), `chosen` (how often the class was the answer),
-    `precision` (percent right of those; NaN where there are none), `confidence` (mean over its images)."""
+    """Compute the figures of each class, a row each.
+
+    Returns:
+        `images`, `recall` (percent right of them), `chosen` (how often the class was the answer), `precision` (percent
+        right of those; NaN where there are none), `confidence` (mean over its images).
+    """
     images = np.bincount(answers.labels, minlength=classes)
     chosen = np.bincount(answers.chosen, minlength=classes)
     right = np.bincount(answers.labels, weights=answers.hit1, minlength=classes)
@@ -148,6 +167,6 @@ def by_class(answers: Answers, classes: int) -> list[dict[str, float]]:
 
 
 def confusion(answers: Answers, classes: int) -> Whole:
-    """How often class j was answered for an image of class i, [classes, classes]."""
+    """Count how often class j was answered for an image of class i [classes, classes]."""
     pairs = np.bincount(answers.labels * classes + answers.chosen, minlength=classes * classes)
     return pairs.reshape(classes, classes)

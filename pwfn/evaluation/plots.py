@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: calibration, selective prediction, confusions."""
+"""Draw calibration, selective prediction and confusions."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pwfn.evaluation.measure import SAMPLE, Measured, Row
 from pwfn.evaluation.metrics import bin_of, confusion, risk_coverage
 from pwfn.monitoring.plots import BLUE, GREEN, GREY, INK, ORANGE, save, tidy
 
-COLOURS = {"pretrained": GREY, "trained": BLUE, "clustered": ORANGE}
+COLORS = {"pretrained": GREY, "trained": BLUE, "clustered": ORANGE}
 SETTLED = 0.1  # from this coverage on, the whole curve of risk is in the picture
 MOST_NAMED = 30  # classes whose names and counts a confusion matrix has room for
 
 
 def draw_reliability(measured: Measured, bins: int, path: Path) -> None:
-    """One panel for each network at the mean and as an ensemble, as a PNG."""
+    """Draw a reliability diagram for each network, at the mean and as an ensemble, as a PNG."""
     rows = [row for row in measured.rows if row.mode != SAMPLE]
     figure = Figure(figsize=(2.6 * len(rows) + 0.8, 4.4), dpi=150, layout="constrained")
     grid = figure.subplots(2, len(rows), sharex=True, sharey="row", height_ratios=(3, 1), squeeze=False)
@@ -40,7 +40,7 @@ def _reliability(top: Axes, bottom: Axes, row: Row, bins: int) -> None:
         100 * np.bincount(place, weights=x, minlength=bins)[used] / count[used] for x in (one.hit1, one.confidence)
     )
     left, width = 100 * np.arange(bins)[used] / bins, 100 / bins
-    top.bar(left, right, width, align="edge", color=COLOURS.get(row.network, GREEN), alpha=0.75, edgecolor="white")
+    top.bar(left, right, width, align="edge", color=COLORS.get(row.network, GREEN), alpha=0.75, edgecolor="white")
     top.plot(sure, right, ".", color=INK, markersize=5)
     top.plot([0, 100], [0, 100], color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     bottom.bar(left, 100 * count[used] / len(one), width, align="edge", color=GREY, edgecolor="white")
@@ -51,7 +51,10 @@ def _reliability(top: Axes, bottom: Axes, row: Row, bins: int) -> None:
 
 
 def draw_risk_coverage(measured: Measured, path: Path) -> None:
-    """The share of errors among the images a network is surest of, over how many these are, as a PNG."""
+    """Draw the share of errors among the images a network is surest of, as a PNG.
+
+    The axis is how many images these are.
+    """
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
     axes = figure.subplots()
     highest = 0.0
@@ -64,7 +67,7 @@ def draw_risk_coverage(measured: Measured, path: Path) -> None:
             100 * coverage,
             100 * risk,
             where="post",
-            color=COLOURS.get(row.network, GREEN),
+            color=COLORS.get(row.network, GREEN),
             linestyle="-" if row.answers.member_top1 is None else (0, (4, 2)),
             linewidth=1.6,
             label=f"{row.network}, {row.mode} (area {100 * (row.figures['aurc'] or 0):.3f} %)",
@@ -79,7 +82,7 @@ def draw_risk_coverage(measured: Measured, path: Path) -> None:
 
 
 def draw_confusion(row: Row, names: Sequence[str], path: Path) -> None:
-    """How often each class was taken for each other, in percent of the images of the class, as a PNG."""
+    """Draw how often each class was taken for each other, in percent of its images, as a PNG."""
     table = confusion(row.answers, len(names))
     share = 100 * table / np.maximum(table.sum(1, keepdims=True), 1)
     named = len(names) <= MOST_NAMED

@@ -1,4 +1,4 @@
-"""Predictions of a Bayesian network from images alone: at the mean weights, of one draw, of an ensemble of draws."""
+"""Predict from images alone: at the mean weights, of one draw, of an ensemble of draws."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pwfn.randomness import mixed_seed
 
 
 class LabeledImages:
-    """A split that is gone through many times: iterating gives images alone, the labels are kept apart.
+    """Iterate over the images of a split many times, and keep the labels apart.
 
     Predictors are given this and nothing else. `labels` are those of the batches, in their order. Raises DataError if a
     later pass brings other labels, for then the images came in another order too.
@@ -39,6 +39,7 @@ class LabeledImages:
 
     @property
     def labels(self) -> list[Tensor]:
+        """The labels of each batch."""
         if self._labels is None:
             for _ in self:
                 pass
@@ -48,7 +49,9 @@ class LabeledImages:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was said of each image: `log_probabilities` float64 [images, classes] on the CPU.
+    """Hold the class probabilities of each image.
+
+    `log_probabilities` are float64 [images, classes] on the CPU.
 
     Of an ensemble also the mean entropy of its members (nats) [images], and the class each of them chose
     [members, images].
@@ -61,7 +64,7 @@ class Prediction:
 
 @torch.no_grad()
 def logits(network: nn.Module, images: Iterable[Tensor], on: Computing) -> Iterator[Tensor]:
-    """The network's logits batch by batch, on its device; it is put into evaluation mode."""
+    """Yield the network's logits batch by batch, on its device; it is put into evaluation mode."""
     network.eval()
     for batch in images:
         with on.context():
@@ -73,7 +76,14 @@ def logits(network: nn.Module, images: Iterable[Tensor], on: Computing) -> Itera
 def predict(
     network: nn.Module, images: Iterable[Tensor], on: Computing, watch: Callable[[Tensor], None] | None = None
 ) -> Prediction:
-    """The prediction at the weights that the network has now; `watch` is shown the logits of every batch."""
+    """Predict at the weights that the network has now.
+
+    Args:
+        network: put into evaluation mode.
+        images: batches of images.
+        on: device and precision.
+        watch: is shown the logits of every batch.
+    """
     rows = []
     for batch in logits(network, images, on):
         if watch is not None:
@@ -89,12 +99,20 @@ def predict_draws(
     *,
     samples: int,
     seed: int,
-    on_draw: Callable[[int], None] = lambda draw: None,
+    on_draw: Callable[[int], None] = lambda _: None,
 ) -> tuple[Prediction, Prediction]:
-    """The predictions of the first of `samples` networks drawn from the posterior, and of all of them together.
+    """Predict with networks drawn from the posterior: with the first alone, and with all together.
 
     An ensemble averages probabilities. Each draw sees every image, so the result does not depend on the batch size, and
-    is a function of (seed, its number) alone. The global random state is left as it was.
+    is a function of (seed, its number) alone. The global random state is left unchanged.
+
+    Args:
+        network: a Bayesian network.
+        images: batches of images; gone through once for each draw.
+        on: device and precision.
+        samples: how many networks are drawn, from 1.
+        seed: of the draws.
+        on_draw: is told the number of each draw before it is made.
     """
     if samples < 1:
         raise ValueError(f"samples = {samples}: must be at least 1")
@@ -103,33 +121,41 @@ def predict_draws(
     for draw in range(samples):
         on_draw(draw)
         with drawn(network, seed, draw):
-            said = predict(network, images, on).log_probabilities
-        first = said if first is None else first
-        total = said if total is None else torch.logaddexp(total, said)
-        own = entropy(said)
+            found = predict(network, images, on).log_probabilities
+        first = found if first is None else first
+        total = found if total is None else torch.logaddexp(total, found)
+        own = entropy(found)
         member_entropy = own if member_entropy is None else member_entropy + own
-        choices.append(first_choice(said))
-    assert first is not None and total is not None and member_entropy is not None
+        choices.append(first_choice(found))
+    assert first is not None
+    assert total is not None
+    assert member_entropy is not None
     count = torch.tensor(samples, dtype=torch.float64)
     return Prediction(first), Prediction(total - count.log(), member_entropy / samples, torch.stack(choices))
 
 
 @contextmanager
 def drawn(network: nn.Module, seed: int, draw: int) -> Iterator[None]:
-    """Inside the block the network is draw number `draw` of its posterior; the global random state is left as it was."""
+    """Replace the weights of a network by draw number `draw` of its posterior inside the block.
+
+    The global random state is left unchanged.
+    """
     with ExitStack() as block:
-        with torch.random.fork_rng(), torch.no_grad():
-            torch.manual_seed(mixed_seed(seed, draw))
+        with torch.random.fork_rng(devices=[]), torch.no_grad():  # a draw takes its key from the CPU's stream alone
+            torch.default_generator.manual_seed(mixed_seed(seed, draw))
             block.enter_context(sampled(network))
         yield
 
 
 def entropy(log_probabilities: Tensor) -> Tensor:
-    """-sum p ln p over the classes, in nats [images]."""
+    """Compute -sum p ln p over the classes, in nats [images]."""
     result: Tensor = torch.special.entr(log_probabilities.exp()).sum(1)
     return result
 
 
 def first_choice(log_probabilities: Tensor) -> Tensor:
-    """The most probable class of each image, of equals the one of smaller number (torch's argmax may take any)."""
+    """Return the most probable class of each image, of equals the one of smaller number.
+
+    torch's argmax may take any of them.
+    """
     return torch.from_numpy(log_probabilities.numpy().argmax(1))

@@ -1,4 +1,4 @@
-"""The whole configuration of an evaluation as types: what `conf/evaluate.yaml` must add up to."""
+"""Check the whole configuration of an evaluation: the types and rules behind `conf/evaluate.yaml`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ NOISE_KINDS = ("absolute", "relative", "sigma")
 
 @dataclass(frozen=True)
 class NoiseLevels:
-    """Standard deviations of the noise on weights, in three units; `draws` noisy networks for each, 0 = none."""
+    """Choose standard deviations of the noise on weights, in three units.
+
+    `draws` noisy networks are measured at each; 0 = not measured.
+    """
 
     draws: int
     absolute: tuple[float, ...]
@@ -39,7 +42,10 @@ class NoiseLevels:
 
 @dataclass(frozen=True)
 class Corruptions:
-    """Which corruptions of the test images are measured, and how strong each is; `conf/evaluate.yaml` has the units."""
+    """Choose which corruptions of the test images are measured, and how strong each is.
+
+    `conf/evaluate.yaml` has the units.
+    """
 
     kinds: tuple[Literal["noise", "blur", "contrast", "rotation"], ...]
     noise: tuple[float, ...]
@@ -60,7 +66,10 @@ class Corruptions:
 
 @dataclass(frozen=True)
 class CodebookSpec:
-    """Whether the use of the codebook is reported, which entries count as rare, and in which unit a merge is priced."""
+    """Choose whether the use of the codebook is reported, and how.
+
+    Entries of fewer than `rare` weights count as rare; `cost` is the unit in which a merge is priced.
+    """
 
     show: bool
     rare: int
@@ -72,7 +81,7 @@ class CodebookSpec:
 
 @dataclass(frozen=True)
 class PruneCodebook:
-    """How many entries are left after the cheapest merges; None: nothing is merged."""
+    """Choose how many entries are left after the cheapest merges; None: nothing is merged."""
 
     max_size: int | None
 
@@ -82,9 +91,10 @@ class PruneCodebook:
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """One run of `evaluate.py`: the folder of a finished run, an artifact and the data to measure it on, or a report.
+    """Hold the settings of one run of `evaluate.py`, each checked.
 
-    `conf/evaluate.yaml` says what each value means.
+    `conf/evaluate.yaml` says what each of them means. The subject is the folder of a finished run, or an artifact and
+    the data to measure it on; or a report is written.
     """
 
     run: str | None
@@ -111,7 +121,8 @@ class EvaluateSettings:
 
     @staticmethod
     def option_hint(group: str, option: str) -> str | None:
-        """How to write what was meant by an option that evaluation does not have."""
+        """Suggest how to write what was meant by an option that evaluation does not have."""
+        del option  # whatever it is
         if group == "trainer":
             return "an evaluation is one process, on device=cpu, gpu or auto, in the precision of the run"
         return None

@@ -1,4 +1,4 @@
-"""What an evaluation prints and leaves: tables for the console, evaluation.json and classes.csv."""
+"""Lay out the tables of an evaluation for the console, evaluation.json and classes.csv."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,18 @@ WITH_INTERVAL = ("top1", "nll", "brier", "ece")
 
 @dataclass(frozen=True)
 class Section:
-    """An optional part of an evaluation: its key and content in evaluation.json, and what the console shows of it."""
+    """Hold what an analysis found.
+
+    `name` is its key and `content` its value in evaluation.json; `shown` are tables and lines for the console.
+    """
 
     name: str
     content: Any
     shown: tuple[Table | str, ...]
 
 
-def plain_table(*headings: str, left: int = 1, title: str | None = None) -> Table:
-    """A table whose first `left` columns are text and whose others are numbers."""
+def new_table(*headings: str, left: int = 1, title: str | None = None) -> Table:
+    """Return an empty table whose first `left` columns are text and whose others are numbers."""
     table = Table(
         title=title,
         title_justify="left",
@@ -49,12 +52,21 @@ def plain_table(*headings: str, left: int = 1, title: str | None = None) -> Tabl
     return table
 
 
+def csv_of(headings: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
+    """Return the text of a CSV file with one line of headings."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(headings)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
 def metrics_table(measured: Measured) -> Table:
-    """Every network in every mode, a row each, at most 80 columns wide."""
+    """Return a table of every network in every mode, a row each, at most 80 columns wide."""
     headings = [f"{metric.heading}\n{metric.unit}" for metric in METRICS]
     members = {len(row.answers.member_top1) for row in measured.rows if row.answers.member_top1 is not None}
     title = f"{measured.images:,} test images" + "".join(f"; ensembles of {count}" for count in members)
-    table = plain_table("network", "weights", *headings, left=2, title=title)
+    table = new_table("network", "weights", *headings, left=2, title=title)
     for row in measured.rows:
         cells = [row.figures[metric.name] for metric in METRICS]
         table.add_row(*_names(row, measured), *(_number(v, m.digits) for v, m in zip(cells, METRICS, strict=True)))
@@ -62,10 +74,10 @@ def metrics_table(measured: Measured) -> Table:
 
 
 def intervals_table(measured: Measured) -> Table:
-    """The intervals of the main figures."""
+    """Return a table of the intervals of the main figures."""
     chosen = [metric for metric in METRICS if metric.name in WITH_INTERVAL]
     headings = [f"{metric.heading} {metric.unit}".strip() for metric in chosen]
-    table = plain_table("network", "weights", *headings, left=2, title=f"{100 * LEVEL:g} % intervals")
+    table = new_table("network", "weights", *headings, left=2, title=f"{100 * LEVEL:g} % intervals")
     for row in measured.rows:
         spans = [_span(*row.intervals[metric.name], metric.digits - 1) for metric in chosen]
         table.add_row(*_names(row, measured), *spans)
@@ -86,14 +98,20 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def classes_table(row: Row, names: Sequence[str], classes: Sequence[Mapping[str, float]]) -> Table:
-    """The classes that are recognized worst, or all where there are few."""
+    """Return a table of the classes that are recognized worst, or of all where there are few.
+
+    Args:
+        row: the network and mode that the figures are of.
+        names: the name of each class.
+        classes: the figures of each class, as `metrics.by_class` gives them.
+    """
     shown = list(classes)
     title = f"{row.network}, {row.mode} weights: by class"
     if len(shown) > MOST_CLASSES:
         seen = [one for one in shown if one["images"]]
         shown = sorted(seen, key=lambda one: one["recall"])[:MOST_CLASSES]
         title += f" (the {MOST_CLASSES} of lowest recall; classes.csv has all {len(classes)})"
-    table = plain_table("class", "images", "recall %", "chosen", "precision %", "confidence %", title=title)
+    table = new_table("class", "images", "recall %", "chosen", "precision %", "confidence %", title=title)
     for one in shown:
         table.add_row(
             names[int(one["class"])],
@@ -107,12 +125,12 @@ def classes_table(row: Row, names: Sequence[str], classes: Sequence[Mapping[str,
 
 
 def _percent(value: float) -> str:
-    """Nothing where a class has no images, or was never the answer."""
+    """Return nothing where a class has no images, or was never the answer."""
     return "" if math.isnan(value) else f"{value:.2f}"
 
 
 def recorded_lines(subject: Subject, measured: Measured) -> list[str]:
-    """Whether the scores at the mean weights are those that were recorded, network by network."""
+    """Say whether the scores at the mean weights are those that were recorded, network by network."""
     lines = []
     differ = {
         name: recorded
@@ -133,32 +151,40 @@ def _scores(scores: Any) -> str:
 
 
 def change_lines(measured: Measured) -> list[str]:
-    """How much top1 changed from the first network on, in words."""
+    """Say how much top1 changed from the first network on."""
     lines = []
     for change in measured.changes:
         if change.metric == "top1":
             low, high = change.interval
             lines.append(
-                f"top1 {change.network} less {change.before}: {change.value:+.2f} points ({100 * LEVEL:g} %: {low:+.2f} to {high:+.2f})"
+                f"top1 {change.network} less {change.before}: {change.value:+.2f} points "
+                f"({100 * LEVEL:g} %: {low:+.2f} to {high:+.2f})"
             )
     return lines
 
 
 def write_classes(path: Path, measured: Measured, names: Sequence[str]) -> None:
-    """classes.csv: one row for each class of each network in each mode."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["network", "weights", "class", "images", "recall", "chosen", "precision", "confidence"])
-    for row in measured.rows:
-        for one in by_class(row.answers, len(names)):
-            writer.writerow([row.network, row.mode, names[int(one.pop("class"))], *one.values()])
-    write_text(path, text.getvalue())
+    """Write classes.csv: one row for each class of each network in each mode."""
+    headings = ("network", "weights", "class", "images", "recall", "chosen", "precision", "confidence")
+    rows = (
+        [row.network, row.mode, names[int(one.pop("class"))], *one.values()]
+        for row in measured.rows
+        for one in by_class(row.answers, len(names))
+    )
+    write_text(path, csv_of(headings, rows))
 
 
 def as_json(
     subject: Subject, measured: Measured, facts: Mapping[str, Any], sections: Sequence[Section]
 ) -> dict[str, Any]:
-    """The content of evaluation.json."""
+    """Return the content of evaluation.json.
+
+    Args:
+        subject: what was evaluated.
+        measured: the figures of all networks.
+        facts: what is needed to repeat the evaluation; it stands at the top level.
+        sections: what the optional analyses found, each under its own name.
+    """
     return {
         "subject": subject.title,
         "images": measured.images,
@@ -176,4 +202,5 @@ def as_json(
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write evaluation.json."""
     write_text(path, json.dumps(content, indent=1) + "\n")

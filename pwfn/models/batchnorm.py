@@ -1,4 +1,4 @@
-"""BatchNorm's running statistics, gathered anew with the weights as they are."""
+"""Re-estimate the running statistics of BatchNorm with the present weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def with_statistics(network: nn.Module) -> list[_BatchNorm]:
-    """The BatchNorm layers of `network` that keep statistics."""
+    """List the BatchNorm layers of `network` that keep statistics."""
     return [m for m in network.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
 
 
@@ -22,10 +22,18 @@ def with_statistics(network: nn.Module) -> list[_BatchNorm]:
 def reestimate(
     network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], on: Computing, images: int
 ) -> tuple[int, int]:
-    """Replace the statistics of every BatchNorm layer, in place, by their mean over the first batches that hold `images`.
+    """Replace the statistics of every BatchNorm layer, in place, by their mean over some batches.
 
-    Returns how many layers there are and how many images were used. Labels are not looked at; each batch counts the
-    same, as in torch's own `update_bn`.
+    Each batch counts the same, as in torch's own `update_bn`.
+
+    Args:
+        network: is in evaluation mode afterwards.
+        batches: images [n, C, H, W] and labels, which are not used.
+        on: device and precision.
+        images: no further batch is taken once so many were seen.
+
+    Returns:
+        How many layers there are, and how many images were used.
     """
     layers = with_statistics(network)
     if not layers:
@@ -34,7 +42,7 @@ def reestimate(
     network.eval()
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # the plain mean over all batches
+        layer.momentum = None  # the mean over all batches, each with the same weight
         layer.train()
     seen = 0
     for batch, _ in batches:

@@ -1,4 +1,4 @@
-"""Weights that meet nothing but padding: images so small that a kernel reaches over their edges at every place."""
+"""Find weights that only ever multiply padding: images may be so small that a kernel always reaches over an edge."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SAME = (Conv2dSame, StdConv2dSame, ScaledStdConv2dSame)  # these pad by themsel
 
 
 def padding_warnings(network: nn.Module, size: tuple[int, int, int]) -> list[str]:
-    """What a user should know before trusting bits per weight of a network for images of `size` [channels, height, width]."""
+    """Warn if bits per weight would look better than they are, for images of `size` [channels, height, width]."""
     if any(is_lazy(parameter) for parameter in network.parameters()):  # these take their shapes from the first images
         return []
     idle = idle_weights(network, torch.zeros(1, *size))
@@ -27,18 +27,25 @@ def padding_warnings(network: nn.Module, size: tuple[int, int, int]) -> list[str
     if share <= WARN_ABOVE:
         return []
     return [
-        f"at least {100 * share:.0f} % of the quantized weights meet nothing but padding at {size[1]} x {size[2]} pixels, most "
-        f"of them in {max(idle, key=idle.__getitem__)}: they do nothing, and bits per weight look better than they would "
-        "for larger images"
+        f"at least {100 * share:.0f} % of the quantized weights meet nothing but padding at {size[1]} x {size[2]} "
+        f"pixels, most of them in {max(idle, key=idle.__getitem__)}: they do nothing, and bits per weight look better "
+        "than they would for larger images"
     ]
 
 
 @torch.no_grad()
 def idle_weights(network: nn.Module, images: Tensor) -> dict[str, int]:
-    """How many weights of each quantized convolution see only its padding while `images` [n, C, H, W] go through, if any.
+    """Count the weights of each quantized convolution that meet only its padding.
 
-    A weight that several layers share counts if it does so in all of them. What pads outside of a convolution, or in a
-    way of its own, is not seen. The network stays as it was; it and the images are on one device.
+    A weight that several layers share counts if it does so in all of them. Padding outside of a convolution, or in a
+    way of its own, is not seen. Nothing of the network is changed.
+
+    Args:
+        network: Bayesian.
+        images: [n, C, H, W] of the size in question, on the device of the network; their values do not matter.
+
+    Returns:
+        The counts above 0 by the name of the tensor.
     """
     met: dict[str, Tensor] = {}
     sizes = {}
@@ -71,7 +78,7 @@ def _look(name: str, met: dict[str, Tensor]) -> Any:
 
 
 def _reached(module: _ConvNd, axis: int, inputs: int, outputs: int) -> list[bool]:
-    """Which places of the kernel meet an input, along one axis of so many inputs and outputs."""
+    """Tell which places of the kernel meet an input, along one axis of so many inputs and outputs."""
     kernel, stride, dilation = module.kernel_size[axis], module.stride[axis], module.dilation[axis]
     missing = (outputs - 1) * stride + dilation * (kernel - 1) + 1 - inputs
     if isinstance(module, _SAME):

@@ -13,11 +13,12 @@ AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 @dataclass(frozen=True)
 class Computing:
-    """Where and in which precision (as a Trainer calls it) networks are run."""
+    """Device, and precision by the name a Trainer has for it, in which networks are run."""
 
     device: torch.device
     precision: str
 
     def context(self) -> AbstractContextManager[Any]:
+        """Return the context in which to call a network: autocast, or none in full precision."""
         dtype = AUTOCAST.get(self.precision)
         return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype=dtype)

@@ -1,12 +1,10 @@
-"""Which network: any timm model by name, with its weights from the hub, from a local file, or random."""
+"""Build any timm model by name, with its weights from the hub, from a local file, or random."""
 
 from __future__ import annotations
 
 import difflib
-import pickle
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from pwfn.bayesian.posterior import to_bayesian
-from pwfn.errors import RunError, require
-from pwfn.hub import answering_at_once
-
-
-class ModelError(RunError):
-    """A network that cannot be built or whose weights cannot be loaded; the message is one line."""
-
+from pwfn.errors import one_line, require
+from pwfn.hub import answering_at_once, endpoint_fault
+from pwfn.models.weights import ModelError, read_weights, unmatched_keys
 
 # what the constructors of timm's models raise for arguments that do not suit them, and its loading for a wrong file
 BUILD_ERRORS = (RuntimeError, OSError, TypeError, ValueError, LookupError, AttributeError, ImportError, AssertionError)
@@ -48,6 +42,8 @@ class ModelSpec:
     quantize: Quantize = Quantize()
 
     def __post_init__(self) -> None:
+        if fault := endpoint_fault():
+            raise ValueError(fault)
         import timm
 
         architecture, _, tag = self.name.partition(".")
@@ -69,15 +65,23 @@ class ModelSpec:
 
     @property
     def random_weights(self) -> bool:
+        """Whether neither the hub nor a file gives the weights."""
         return not self.pretrained and self.checkpoint is None
 
     def build(
         self, *, num_classes: int | None, in_chans: int, load_weights: bool = True, device: str = "cpu"
     ) -> nn.Module:
-        """The network, with the model's own number of classes where `num_classes` is None.
+        """Build the network.
 
-        With `load_weights=False` it has random weights, for a run whose weights are read later, or none at all on the
-        device "meta".
+        Args:
+            num_classes: of its classifier; None for the model's own number. For another number than that of the
+                weights timm makes the classifier anew, at random.
+            in_chans: color channels of its input; weights of a first layer for other channels are adapted by timm.
+            load_weights: False for random weights, where those of a run are read later.
+            device: "cpu", or "meta" for a network without any memory.
+
+        Raises:
+            ModelError: timm cannot build it, or the weights are missing or do not fit.
         """
         import timm
 
@@ -92,7 +96,7 @@ class ModelSpec:
         on = nullcontext() if device == "cpu" else torch.device(device)
         with answering_at_once(asked=load_weights and self.pretrained) as unreachable:
             try:
-                with _unmatched_keys() as (missing, unexpected), on:
+                with unmatched_keys() as (missing, unexpected), on:
                     network: nn.Module = timm.create_model(self.name, in_chans=in_chans, **args)
                 self._refuse_misfits(missing, unexpected)
                 return network
@@ -106,10 +110,10 @@ class ModelSpec:
                 "brought here: model.pretrained=false model.checkpoint=<file>"
             )
         source = self.checkpoint or ("the hub" if self.pretrained else "random weights")
-        return ModelError(f"cannot build {self.name} with weights from {source}: {' '.join(str(error).split())[:400]}")
+        return ModelError(f"cannot build {self.name} with weights from {source}: {one_line(error, 400)}")
 
     def _overlay(self, weights: dict[str, Tensor]) -> dict[str, Any]:
-        """What timm has to know about a file: its tensors, and how many classes its head has."""
+        """Return what timm has to know about a file: its tensors, and how many classes its head has."""
         overlay: dict[str, Any] = {"state_dict": weights}
         for head in self._heads()[:1]:
             if f"{head}.weight" in weights:
@@ -125,7 +129,7 @@ class ModelSpec:
         return (heads,) if isinstance(heads, str) else tuple(heads or ())
 
     def _refuse_misfits(self, missing: set[str], unexpected: set[str]) -> None:
-        """For another number of classes timm loads without looking what fits: half the network would be random."""
+        """Refuse what timm loads all the same for another number of classes: half the network would be random."""
         of_heads = tuple(f"{head}." for head in self._heads())
         for what, keys in (("missing", missing), ("too many", unexpected)):
             names = sorted(key for key in keys if not key.startswith(of_heads))
@@ -137,7 +141,11 @@ class ModelSpec:
 def build_bayesian(
     spec: ModelSpec, *, num_classes: int | None, in_chans: int, load_weights: bool = True, device: str = "cpu"
 ) -> nn.Module:
-    """The Bayesian network that a specification describes; raises ModelError, also for a pattern that fits nothing."""
+    """Build the network of `spec.build`, which takes the same arguments, and make it Bayesian.
+
+    Raises:
+        ModelError: as `spec.build` does, and for a pattern of `spec.quantize` that fits nothing.
+    """
     network = spec.build(num_classes=num_classes, in_chans=in_chans, load_weights=load_weights, device=device)
     try:
         to_bayesian(network, include=spec.quantize.include, exclude=spec.quantize.exclude)
@@ -146,55 +154,8 @@ def build_bayesian(
     return network
 
 
-@contextmanager
-def _unmatched_keys() -> Iterator[tuple[set[str], set[str]]]:
-    """What the state dicts that are loaded inside the block leave as it was, and what of them is left over.
-
-    timm only writes it to its log.
-    """
-    missing: set[str] = set()
-    unexpected: set[str] = set()
-    plain = nn.Module.load_state_dict
-
-    def load(self: nn.Module, *args: Any, **options: Any) -> Any:
-        result = plain(self, *args, **options)
-        missing.update(result.missing_keys)
-        unexpected.update(result.unexpected_keys)
-        return result
-
-    nn.Module.load_state_dict = load  # type: ignore[method-assign]
-    try:
-        yield missing, unexpected
-    finally:
-        nn.Module.load_state_dict = plain  # type: ignore[method-assign]
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors or torch file. Nothing is ever unpickled but tensors. Raises ModelError."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    content: Any
-    try:
-        if path.suffix == ".safetensors":
-            content = dict(load_file(path))
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        raise ModelError(f"{path} is not a readable file of weights: {' '.join(str(error).split())[:200]}") from error
-    for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ModelError(f"{path} holds no state dict")
-    for name, value in content.items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise ModelError(f"{path} holds NaN or infinite weights, the first in {name}")
-    return {name.removeprefix("module."): value for name, value in content.items()}
-
-
 def warn_if_random(spec: ModelSpec, pretrain_epochs: int) -> None:
-    """Say aloud that a network starts from random weights and is not trained before it is compressed."""
+    """Warn if a network starts from random weights and is not trained before it is compressed."""
     if spec.random_weights and pretrain_epochs == 0:
         warnings.warn(
             f"{spec.name} starts from RANDOM weights and pretrain.epochs is 0: set model.pretrained=true, "
@@ -204,7 +165,13 @@ def warn_if_random(spec: ModelSpec, pretrain_epochs: int) -> None:
 
 
 def warn_if_new_head(spec: ModelSpec, network: nn.Module, pretrain_epochs: int) -> None:
-    """Say aloud that the classifier was made anew, for another number of classes than the weights are for."""
+    """Warn if the classifier was made anew, for another number of classes than the weights are for.
+
+    Args:
+        spec: the network's.
+        network: as built.
+        pretrain_epochs: how long it is trained before anything is fixed; the advice depends on it.
+    """
     of_weights = getattr(network, "pretrained_cfg", {}).get("num_classes")
     classes = getattr(network, "num_classes", of_weights)
     if spec.random_weights or of_weights == classes:
@@ -218,7 +185,7 @@ def warn_if_new_head(spec: ModelSpec, network: nn.Module, pretrain_epochs: int) 
 
 
 def data_config(network: nn.Module) -> dict[str, Any]:
-    """The model's own preprocessing as timm knows it: input_size, interpolation, mean, std, crop_pct, crop_mode."""
+    """Return timm's preprocessing of a model: input_size, interpolation, mean, std, crop_pct, crop_mode."""
     import timm
 
     return dict(timm.data.resolve_data_config({}, model=network))

@@ -1,4 +1,4 @@
-"""What is shown and logged while a run goes on."""
+"""Show and log a run while it goes on."""
 
 from pwfn.monitoring.loggers import Csv, LoggerSpec, NoLogger, TensorBoard, Wandb
 

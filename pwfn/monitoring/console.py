@@ -1,4 +1,4 @@
-"""How pwfn prints: text as it is, tables at their full width also where the console is a file or a pipe."""
+"""Print text without markup, and tables at their full width also into a file or a pipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How long a run will still take: its rounds differ in how much they train, and each has its tests and clustering besides."""
+"""Estimate the remaining time of a run whose rounds differ in how many epochs they train.
+
+Each round also has its tests and its clustering, which are measured apart from the training.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,16 @@ ENOUGH = 0.5  # epochs that have to be behind before the first round's end: a fe
 
 
 def clock(seconds: float) -> str:
-    """`1:02:03`, to the second."""
+    """Write seconds as `1:02:03`."""
     return str(timedelta(seconds=round(seconds)))
 
 
 class TimeLeft:
-    """`work` says of each round how many epochs it trains (half an epoch's images are half of one).
+    """Measure epochs and rounds as they end, and estimate what is left. All times are in seconds, of one clock.
 
-    The first `rounds_done` were done before the run was resumed. All times are in seconds, of one clock.
+    Args:
+        work: epochs that each round trains; half of the images are half an epoch.
+        rounds_done: how many rounds were done before the run was resumed.
     """
 
     def __init__(self, work: Sequence[float], rounds_done: int = 0) -> None:
@@ -30,23 +35,25 @@ class TimeLeft:
 
     @property
     def rounds(self) -> int:
+        """Return how many rounds the run has."""
         return len(self._work)
 
     def begin(self, now: float) -> None:
-        """A fit of a round is about to begin; the first one starts the clock."""
+        """Note that a fit of a round is about to begin; the first one starts the clock."""
         if self._begun is None:
             self._begun = now
 
     def skipped(self, epochs: float) -> None:
-        """So much of the present round was trained before the run was resumed."""
+        """Add epochs of the present round that were trained before the run was resumed."""
         self._behind += epochs
 
     def trained(self, epochs: float, seconds: float) -> None:
-        """So much of the present round was trained just now."""
+        """Add epochs of the present round that have just been trained."""
         self._behind, self._training_here = self._behind + epochs, self._training_here + seconds
         self._worked, self._training = self._worked + epochs, self._training + seconds
 
     def end_round(self, now: float) -> None:
+        """Count the present round as done."""
         if self._begun is not None:
             self._rest += max(0.0, now - self._begun - self._training_here)
             self._ended += 1
@@ -54,8 +61,12 @@ class TimeLeft:
         self._begun, self._behind, self._training_here = now, 0.0, 0.0
 
     def seconds(self, epochs: float = 0.0, seconds: float = 0.0) -> float | None:
-        """The estimate, `epochs` of the present round having been trained in `seconds` beside what was told; None before
-        there is a measure."""
+        """Estimate the time that is left, None before there is a measure.
+
+        Args:
+            epochs: of the present round, trained since the last call of `trained`.
+            seconds: the time they took.
+        """
         worked, training = self._worked + epochs, self._training + seconds
         ahead = max(0.0, sum(self._work[self.rounds_done :]) - self._behind - epochs)
         if (self._ended == 0 and worked < ENOUGH) or (ahead > 0 and worked <= 0):

@@ -1,8 +1,8 @@
-"""Lightning's loggers that write files into the run's folder, with the same keys as W&B, all under optimizer steps."""
+"""Log into files of the run's folder, with the keys that W&B gets, on one axis of optimizer steps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,66 +10,55 @@ import numpy as np
 from numpy.typing import NDArray
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.loggers.logger import Logger
+from typing_extensions import override
 
 from pwfn.config.secrets import without_secrets
+from pwfn.monitoring.round_logger import RoundLogger
 from pwfn.monitoring.round_media import Histogram, RoundView
 
 
-class UnderSteps(Logger):
-    """A mix-in: what is reported without a step is filed under the last one that was given."""
+class UnderSteps(RoundLogger, Logger):
+    """Mix into a Lightning logger: what is reported without a step is filed under the last one that was given."""
 
     _last_step = 0
 
-    @property
-    def takes_pictures(self) -> bool:
-        return False
-
+    @override
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
         self._last_step = self._last_step if step is None else step
         super().log_metrics(dict(metrics), self._last_step)  # type: ignore[safe-super]
 
-    def start_rounds(self, keys: Iterable[str]) -> None:
-        pass
-
+    @override
     def report_round(self, flat: Mapping[str, float | int], view: RoundView | None = None) -> None:
         self.log_metrics(flat, step=int(flat["steps"]))
         self.save()
 
-    def report_again(self, rows: Sequence[Mapping[str, float | int]]) -> None:
-        """Nothing: what was written before the resume is still there."""
-
-    def mark_preempting(self) -> None:
-        pass
-
+    @override
     def report_summary(self, values: Mapping[str, float | int]) -> None:
         self.log_metrics(values)
         self.save()
 
-    def report_pictures(self, pictures: Mapping[str, NDArray[np.uint8] | Path]) -> None:
-        pass
-
-    def report_artifact(self, path: Path, metadata: Mapping[str, Any]) -> None:
-        """Nothing: it lies beside the logger's files."""
-
 
 class CsvRunLogger(UnderSteps, CSVLogger):
-    """Scalars alone."""
+    """Write scalars alone, as CSV."""
 
 
 class TensorBoardRunLogger(UnderSteps, TensorBoardLogger):
-    """A resumed run goes on in the same folder, with a file of its own."""
+    """Write TensorBoard's event files; a resumed run goes on in the same folder, with a file of its own."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         super().__init__(folder, name="", version="tensorboard", default_hp_metric=False)
         self._config = without_secrets(config)
 
     @property
+    @override
     def takes_pictures(self) -> bool:
         return True
 
+    @override
     def start_rounds(self, keys: Iterable[str]) -> None:
         self.log_hyperparams(self._config)
 
+    @override
     def report_round(self, flat: Mapping[str, float | int], view: RoundView | None = None) -> None:
         super().report_round(flat)
         if view is None:
@@ -78,6 +67,7 @@ class TensorBoardRunLogger(UnderSteps, TensorBoardLogger):
             self.experiment.add_histogram_raw(key, **_raw(histogram), global_step=self._last_step)
         self.report_pictures({"codebook": view.picture})
 
+    @override
     def report_pictures(self, pictures: Mapping[str, NDArray[np.uint8] | Path]) -> None:
         from PIL import Image
 
@@ -88,7 +78,7 @@ class TensorBoardRunLogger(UnderSteps, TensorBoardLogger):
 
 
 def _raw(histogram: Histogram) -> dict[str, Any]:
-    """As TensorBoard wants it; the sums are those of the bins' middles."""
+    """Convert for TensorBoard; the sums are those of the bins' middles."""
     edges, counts = np.array(histogram.edges), np.array(histogram.counts)
     middles = (edges[:-1] + edges[1:]) / 2
     return {

@@ -1,4 +1,4 @@
-"""What a terminal shows while a run goes on: the present phase and the whole run as bars, below them the results so far."""
+"""Show in a terminal the present phase and the whole run as bars, below them the results so far."""
 
 from __future__ import annotations
 
@@ -11,32 +11,61 @@ from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.table import Column
 from rich.text import Text
 
+from pwfn.monitoring.eta import clock
 from pwfn.records.rounds import RoundRecord, Scores
 
 _BARS = "▁▂▃▄▅▆▇█"
 _PER_SECOND = 4  # how often it is drawn: a thread of the training process does it
+_SPEED_SECONDS = 600  # over which speed is measured: at least two updates of the slowest training
 
 
 def sparkline(values: Sequence[float], low: float, high: float) -> str:
-    """A character for each value, from the lowest bar at `low` to a full one at `high`; a blank for what is no number."""
+    """Draw a character for each value, from the lowest bar at `low` to a full one at `high`.
+
+    What is no number becomes a blank.
+    """
     steps = [(value - low) / (high - low) if high > low else 0.5 for value in values]
     return "".join(
         _BARS[min(len(_BARS) - 1, max(0, int(step * len(_BARS))))] if math.isfinite(step) else " " for step in steps
     )
 
 
+class _Figures(ProgressColumn):
+    """Show what is known of a bar in words.
+
+    rich measures the time: for the phase also what is left of it, because its batches are alike. Rounds are not, so
+    that what is left of the run is estimated by `pwfn.monitoring.eta`.
+    """
+
+    def render(self, task: Task) -> Text:
+        figures = list(task.fields["figures"])
+        if task.fields["whole"]:
+            figures.insert(0, f"{clock(task.elapsed or 0)} so far")
+        elif task.total is not None and task.time_remaining is not None:
+            figures.append(f"{clock(task.time_remaining)} left")
+        return Text(", ".join(figures), no_wrap=True)
+
+
 class LiveView:
-    """Use it as a context manager: it owns the bottom of the terminal until it ends, and leaves nothing there."""
+    """Own the bottom of the terminal while entered, and leave nothing there."""
 
     def __init__(self, console: Console) -> None:
         self._ascii = console.options.ascii_only
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[text]}"))
-        self._bars = Progress(SpinnerColumn("line" if self._ascii else "dots"), *columns, console=console, expand=True)
-        self._phase = self._bars.add_task("starting", total=None, text="")
-        self._run = self._bars.add_task("run", total=None, text="")
+        self._bars = Progress(
+            SpinnerColumn("line" if self._ascii else "dots"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            _Figures(table_column=Column(no_wrap=True)),
+            console=console,
+            expand=True,
+            speed_estimate_period=_SPEED_SECONDS,
+        )
+        self._phase = self._bars.add_task("starting", total=None, figures=(), whole=False)
+        self._run = self._bars.add_task("run", total=None, figures=(), whole=True)
         self._results: list[Text] = []
         # transient: bars of a finished run say nothing, the lines above them stay
         self._live = Live(self, console=console, transient=True, refresh_per_second=_PER_SECOND)
@@ -55,18 +84,33 @@ class LiveView:
         yield self._bars
         yield from self._results
 
-    def phase(self, description: str, done: int | None, total: int | None, text: str) -> None:
-        """What goes on now; a `total` of None is a bar of unknown length."""
-        # update() cannot go back to a bar of unknown length, nor to one that is not at its end
-        self._bars.tasks[0].total, self._bars.tasks[0].finished_time = total, None
-        self._bars.update(self._phase, completed=done or 0, description=description, text=text)
+    def start_phase(self, description: str, total: int | None = None, done: int = 0) -> None:
+        """Show what goes on now, and measure its speed from here on.
 
-    def run(self, done: int, rounds: int, text: str) -> None:
-        """How far the whole run is."""
-        self._bars.update(self._run, total=rounds, completed=done, description=f"rounds {done}/{rounds}", text=text)
+        Args:
+            description: its name.
+            total: batches of the whole phase; None where it has none, or they are not known.
+            done: batches that were done before a resume.
+        """
+        self._bars.tasks[0].total = total  # reset() cannot go back to a bar of unknown length
+        self._bars.reset(self._phase, completed=done, description=description, figures=(), whole=False)
+
+    def phase(self, description: str, done: int, figures: Sequence[str]) -> None:
+        """Show that `done` batches of the whole phase are done, and what else is known of it."""
+        self._bars.update(self._phase, completed=done, description=description, figures=figures)
+
+    def start_run(self) -> None:
+        """Begin the clock of the whole run."""
+        self._bars.reset(self._run, figures=(), whole=True)
+
+    def run(self, done: int, rounds: int, seconds_left: float | None) -> None:
+        """Show how many rounds are done, and an estimate of the time that is left, where there is one."""
+        figures = [f"about {clock(seconds_left)} left"] if seconds_left is not None else []
+        description = f"rounds {done}/{rounds}"
+        self._bars.update(self._run, total=rounds, completed=done, description=description, figures=figures)
 
     def results(self, baseline: Scores, records: Sequence[RoundRecord]) -> None:
-        """The last round in words, and all of them as two small curves, accuracy with the pretrained network first."""
+        """Show the last round in words, and all as two small curves; that of accuracy begins before them."""
         lines = [f"pretrained: top1 {baseline.top1:.2f} %"]
         if records:
             last = records[-1]
@@ -92,8 +136,7 @@ def _curves(top1: list[float], records: Sequence[RoundRecord]) -> str:
 
 @contextmanager
 def _logs_above(before: set[object]) -> Iterator[None]:
-    """While rich holds stdout and stderr: send there what log handlers would write to the streams of `before`, straight into
-    the view."""
+    """Send to rich's stderr what log handlers would write to the streams of `before`, straight into the view."""
     named = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
     moved: list[tuple[logging.StreamHandler[Any], Any]] = []
     for handler in {handler for logger in (logging.root, *named) for handler in logger.handlers}:

@@ -1,4 +1,4 @@
-"""The pictures of a run and of a round. Every function makes its own figure and touches no global matplotlib state."""
+"""Draw the pictures of a run and of a round; no function touches matplotlib's global state."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
+from pwfn.records.files import replacing
 from pwfn.records.rounds import RoundRecord, Scores, is_finishing
 from pwfn.records.weight_histogram import WeightHistogram, as_fraction, ticks
 
@@ -29,19 +30,17 @@ ORDER_COLOURS = (
 
 
 def draw_rounds(records: Sequence[RoundRecord], baseline: Scores, path: Path) -> None:
-    """Accuracy and bits per weight over the share of weights that are fixed, as a PNG of 1200 x 900 pixels."""
+    """Draw accuracy and bits per weight over the share of fixed weights, as a PNG of 1200 x 900 pixels."""
     save(rounds_figure(records, baseline), path)
 
 
 def draw_weights(spread: WeightHistogram, path: Path) -> None:
-    """How the weights are spread before and after, as a PNG of 1200 x 675 pixels.
-
-    A stem is as high as the number of weights at its value.
-    """
+    """Draw the histogram of the weights before, and a stem for each value after, as a PNG of 1200 x 675 pixels."""
     save(weights_figure(spread), path)
 
 
 def rounds_figure(records: Sequence[RoundRecord], baseline: Scores) -> Figure:
+    """Plot accuracy and bits per weight over the share of fixed weights."""
     figure = Figure(figsize=(8, 6), dpi=150, layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     ends = list(records[-1:]) if is_finishing(records) else []  # a mark beside the lines: nothing was clustered there
@@ -78,7 +77,7 @@ def rounds_figure(records: Sequence[RoundRecord], baseline: Scores) -> Figure:
 
 
 def _apart(heights: Sequence[float], gap: float) -> list[float]:
-    """The nearest places to the sorted `heights` that are `gap` or more apart: what collides moves as one pile."""
+    """Move the sorted `heights` to the nearest places that are `gap` or more apart; what collides moves as one."""
     piles: list[list[float]] = []
     for height in heights:
         piles.append([height])
@@ -111,6 +110,7 @@ def _label_ends(axes: Axes, heights: Sequence[float], labels: Sequence[str], col
 
 
 def weights_figure(spread: WeightHistogram) -> Figure:
+    """Plot the histogram of the weights before, and a stem as high as the weights of each value after."""
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
     axes = figure.subplots()
     _asinh_axis(axes, spread.width, spread.reach)
@@ -131,7 +131,7 @@ def weights_figure(spread: WeightHistogram) -> Figure:
 
 
 def codebook_figure(clusters: Sequence[Mapping[str, Any]]) -> Figure:
-    """A stem for each shared value of a round, as high as its number of weights; `clusters` are rows of clusters.csv."""
+    """Plot a stem for each value of a round, as high as its number of weights; `clusters` are rows of clusters.csv."""
     figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
     axes = figure.subplots()
     sizes = sorted(abs(float(row["value"])) for row in clusters if row["value"]) or [1.0]
@@ -164,13 +164,14 @@ def _asinh_axis(axes: Axes, width: float, reach: float) -> None:
 
 
 def pixels(figure: Figure) -> NDArray[np.uint8]:
-    """The figure as [height, width, 3]."""
+    """Render a figure as an array [height, width, 3]."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()  # type: ignore[no-untyped-call]
 
 
 def tidy(axes: Axes) -> None:
+    """Give axes the look of all of pwfn's pictures."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
     axes.tick_params(colors=INK)
@@ -179,7 +180,9 @@ def tidy(axes: Axes) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG; the folder is made where it is missing."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure)
-    figure.savefig(path, format="png")
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, format="png")

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live view in a terminal, one plain line an epoch anywhere else."""
+"""Show a run while it goes on: a live view in a terminal, one line an epoch elsewhere."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
+from typing_extensions import override
 
 from pwfn.monitoring.eta import TimeLeft, clock
 from pwfn.monitoring.live_view import LiveView
@@ -19,15 +20,19 @@ _LOSS_EVERY = 0.25  # seconds; reading a loss waits for the GPU, so not at every
 
 
 def _loss_of(outputs: Any) -> torch.Tensor | None:
-    """The data's part of the loss where the module tells it apart: that is the one people can read."""
+    """Return the loss of the data alone where the module has it: that is the one people can read."""
     loss = outputs.get("cross_entropy", outputs.get("loss")) if isinstance(outputs, Mapping) else outputs
     return loss.detach() if isinstance(loss, torch.Tensor) and loss.numel() == 1 else None
 
 
 class RunProgress(Callback):
-    """Shows the run and its present phase. Use it as a context manager around the run; silent on every rank but 0.
+    """Show the run and its present phase; use it as a context manager around the run. Only rank 0 shows anything.
 
     One trainer fits many times and its `current_epoch` counts on, so epochs are counted here, from each `start_phase`.
+
+    Args:
+        console: to print to; None: stdout.
+        quiet: whether to show nothing.
     """
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
@@ -40,6 +45,7 @@ class RunProgress(Callback):
 
     @property
     def active(self) -> bool:
+        """Tell whether this process shows anything."""
         return not self.quiet and getattr(rank_zero_only, "rank", 0) == 0
 
     def __enter__(self) -> RunProgress:
@@ -54,31 +60,43 @@ class RunProgress(Callback):
             self._live = None
 
     def start_run(self, work: Sequence[float], rounds_done: int = 0) -> None:
-        """Begin the clock of the whole run; `work` says of each round how many epochs it trains, as `TimeLeft` takes it."""
+        """Begin the clock of the whole run.
+
+        Args:
+            work: epochs that each round trains; half of the images are half an epoch.
+            rounds_done: how many rounds were done before the run was resumed.
+        """
         self._left = TimeLeft(work, rounds_done)
-        self._run_started = time.monotonic()
+        if self._live is not None:
+            self._live.start_run()
         self._show_run()
 
     def start_phase(self, label: str, epochs: int, share: float | None = None) -> None:
-        """Announce the next fit, for instance ("round 3/10", 3): each epoch sees `share` of the images; None: of no round."""
+        """Announce the next fit.
+
+        Args:
+            label: its name, "round 3/10".
+            epochs: how many it has.
+            share: of the images that each epoch sees; None for a fit that belongs to no round.
+        """
         self._label, self._epochs, self._epoch, self._share = label, epochs, 0, share
-        self._skipped = self._batches_skipped = 0  # epochs, and batches of the one after them, from before a resume
+        self._skipped = 0  # epochs from before a resume
         if share is not None:
             self._left.begin(time.monotonic())
         self._epoch_running = False
         self._batches: int | None = None
-        self._phase_started = self._loss_read = time.monotonic()
+        self._loss_read = time.monotonic()
         self._loss_sum: torch.Tensor | None = None
         self._losses = 0
-        self._show_phase(label, None, None, "")
+        self._show(label)
 
     def status(self, text: str) -> None:
-        """Say what goes on between fits ("testing", "clustering"); shown only in a terminal."""
-        self._show_phase(text, None, None, "")
+        """Show what goes on between fits ("testing", "clustering"), only in a terminal."""
+        self._show(text)
         self._show_run()
 
     def results(self, baseline: Scores, records: Sequence[RoundRecord]) -> None:
-        """What is known of the rounds so far; shown only in a terminal."""
+        """Show the results of the rounds so far, only in a terminal."""
         if self._live is not None:
             self._live.results(baseline, records)
 
@@ -95,27 +113,35 @@ class RunProgress(Callback):
         if self.active:
             self.console.print(line, soft_wrap=True, markup=False, highlight=False)
 
+    @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A resumed fit goes on in the middle: count the epochs that it has behind it."""
+        # a resumed fit goes on in the middle: count the epochs that it has behind it
         self._epoch = self._skipped = max(0, self._epochs - (int(trainer.max_epochs or 0) - trainer.current_epoch))
         self._left.skipped(self._epoch * (self._share or 0.0))
 
+    @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if not self._epoch_running:  # Lightning does not announce an epoch that it resumes within
-            self._batches_skipped = batch_idx
-            self.on_train_epoch_start(trainer, pl_module)
+            self._start_epoch(trainer, batch_idx)
 
+    @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start_epoch(trainer, 0)
+
+    def _start_epoch(self, trainer: Trainer, batches_done: int) -> None:
         self._epoch_running = True
-        if self._epoch == self._skipped:  # the time the trainer needs to set itself up is no measure for the batches
-            self._phase_started = time.monotonic()
         self._epoch += 1
         self._epoch_started = self._loss_read = time.monotonic()
         self._loss_sum, self._losses = None, 0
         batches = trainer.num_training_batches
         self._batches = int(batches) if batches != float("inf") else None
-        self._show_batches(0, "")
+        first = self._epoch == self._skipped + 1
+        if first and self._batches is not None:  # the time the trainer needs to set itself up is no measure for these
+            epochs = max(self._epochs, self._epoch)
+            self._show(self._label, self._batches * epochs, self._batches * self._skipped + batches_done)
+        self._show_batches(batches_done, "")
 
+    @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -130,6 +156,7 @@ class RunProgress(Callback):
             self._show_batches(batch_idx + 1, f"loss {loss.item():.3f}")
             self._show_run((batch_idx + 1) / self._batches if self._batches else 0.0)
 
+    @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_running = False
         if self._share is not None:
@@ -141,31 +168,24 @@ class RunProgress(Callback):
         else:
             self._show_batches(self._batches or 0, mean.strip())
 
-    def _show_batches(self, done: int, loss: str) -> None:
-        parts = [loss] if loss else []
-        total = None
-        if self._batches is not None:
-            parts.insert(0, f"{done}/{self._batches} batches")
-            total = self._batches * max(self._epochs, self._epoch)
-            done += self._batches * (self._epoch - 1)
-            here = done - self._batches * self._skipped - self._batches_skipped
-            if here > 0:
-                left = (time.monotonic() - self._phase_started) / here * (total - done)
-                parts.append(f"{clock(left)} left")
-        self._show_phase(f"{self._label} epoch {self._epoch}/{self._epochs}", done, total, ", ".join(parts))
-
-    def _show_phase(self, description: str, done: int | None, total: int | None, text: str) -> None:
+    def _show(self, description: str, total: int | None = None, done: int = 0) -> None:
         if self._live is not None:
-            self._live.phase(description, done, total, text)
+            self._live.start_phase(description, total, done)
 
-    def _show_run(self, of_epoch: float = 0.0) -> None:
-        """`of_epoch` is how much of the present epoch is done."""
+    def _show_batches(self, done: int, loss: str) -> None:
+        """Show that `done` batches of the present epoch are done."""
         if self._live is None:
             return
-        now = time.monotonic()
-        text = f"{clock(now - self._run_started)} so far"
-        part = of_epoch * (self._share or 0.0)
-        left = self._left.seconds(part, now - self._epoch_started if part else 0.0)
-        if left is not None:
-            text += f", about {clock(left)} left"
-        self._live.run(self._left.rounds_done, self._left.rounds, text)
+        batches = self._batches or 0
+        figures = [f"{done}/{batches} batches"] if batches else []
+        figures += [loss] if loss else []
+        description = f"{self._label} epoch {self._epoch}/{self._epochs}"
+        self._live.phase(description, batches * (self._epoch - 1) + done if batches else 0, figures)
+
+    def _show_run(self, of_epoch: float = 0.0) -> None:
+        """Show the whole run, with the share `of_epoch` of the present epoch done."""
+        if self._live is None:
+            return
+        trained = of_epoch * (self._share or 0.0)
+        seconds = time.monotonic() - self._epoch_started if trained else 0.0
+        self._live.run(self._left.rounds_done, self._left.rounds, self._left.seconds(trained, seconds))

@@ -1,4 +1,4 @@
-"""What a round looks like beside its numbers: histograms of all weights, the codebook as rows and as a picture."""
+"""Make histograms of all weights and a picture of the codebook, for loggers that take them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pwfn.bayesian.prior import MIN_SIGMA
 from pwfn.clustering.chunking import chunks, in_one_thread
-from pwfn.clustering.greedy_round import ClusterResult
+from pwfn.clustering.cluster_result import ClusterResult
 from pwfn.monitoring.plots import codebook_figure, pixels
 
 BINS = 256
@@ -21,7 +21,7 @@ BINS = 256
 
 @dataclass(frozen=True)
 class Histogram:
-    """`edges` are one more than `counts`, equally far apart."""
+    """Hold the `counts` of bins between `edges`, which are one more and equally far apart."""
 
     counts: list[int]
     edges: list[float]
@@ -29,7 +29,13 @@ class Histogram:
 
 @dataclass(frozen=True)
 class RoundView:
-    """`histograms` and `picture` (uint8 [height, width, 3]) by the keys of `pwfn.records.metric_names.ROUND_VIEW`; rows as in clusters.csv."""
+    """Hold what a round looks like; the keys are those of `pwfn.records.metric_names.ROUND_VIEW`.
+
+    Args:
+        histograms: by their keys.
+        clusters: rows of clusters.csv.
+        picture: the codebook, uint8 [height, width, 3].
+    """
 
     histograms: Mapping[str, Histogram]
     clusters: Sequence[Mapping[str, Any]]
@@ -38,23 +44,29 @@ class RoundView:
 
 @in_one_thread()
 def round_view(start: Tensor, result: ClusterResult, clusters: Sequence[Mapping[str, Any]]) -> RoundView:
-    """Of a clustering; `start` are the means before the first round, on the CPU."""
+    """Make the view of one clustering.
+
+    Args:
+        start: means of all quantized weights before the first round, flat, on the CPU.
+        result: of the clustering of the same weights.
+        clusters: rows of clusters.csv.
+    """
     mu, sigma = result.mu.cpu(), result.sigma.cpu()
     reach = float(mu.abs().max())
-    parts = chunks(mu.numel())
-    far = max(float((mu[part] - start[part]).abs().max()) for part in parts)
+    pieces = chunks(mu.numel())
+    far = max(float((mu[piece] - start[piece]).abs().max()) for piece in pieces)
     lowest = float(np.log2(MIN_SIGMA))
     highest = max(lowest + 1, float(np.ceil(np.log2(max(float(sigma.max()), MIN_SIGMA)))))
     histograms = {
-        "histogram/mu": _histogram((mu[part] for part in parts), -reach, reach),
-        "histogram/sigma": _histogram((sigma[part].clamp(min=MIN_SIGMA).log2() for part in parts), lowest, highest),
-        "histogram/displacement": _histogram(((mu[part] - start[part]).abs() for part in parts), 0.0, far),
+        "histogram/mu": _histogram((mu[piece] for piece in pieces), -reach, reach),
+        "histogram/sigma": _histogram((sigma[piece].clamp(min=MIN_SIGMA).log2() for piece in pieces), lowest, highest),
+        "histogram/displacement": _histogram(((mu[piece] - start[piece]).abs() for piece in pieces), 0.0, far),
     }
     return RoundView(histograms, clusters, pixels(codebook_figure(clusters)))
 
 
 def _histogram(pieces: Any, low: float, high: float) -> Histogram:
-    """All values lie from `low` to `high`, the last bin includes its upper edge."""
+    """Count values, which lie from `low` to `high`; the last bin includes its upper edge."""
     if high <= low:
         high = low + 1.0
     counts = torch.zeros(BINS, dtype=torch.int64)

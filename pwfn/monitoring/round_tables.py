@@ -1,4 +1,4 @@
-"""Lines and tables of rounds for the console."""
+"""Write rounds as lines and tables for the console."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pwfn.records.rounds import RoundRecord, Scores, is_finishing
 
 
 def _short(count: int) -> str:
-    """At most five characters, exact up to 9999: the table has to fit, and the files hold the exact number."""
+    """Write a count in at most five characters, exact up to 9999; the files hold the exact number."""
     if count < 10_000:
         return str(count)
     power = 1
@@ -23,7 +23,7 @@ def _short(count: int) -> str:
 
 
 def round_line(record: RoundRecord, baseline: Scores) -> str:
-    """One line of plain text for the moment a round ends."""
+    """Describe a round that has ended in one line."""
     change = record.clustered.top1 - baseline.top1
     return (
         f"round {record.round + 1}: {100 * record.fraction:.1f} % fixed to {record.codebook_size:,} values, "
@@ -33,7 +33,7 @@ def round_line(record: RoundRecord, baseline: Scores) -> str:
 
 
 def finishing_line(record: RoundRecord, baseline: Scores) -> str:
-    """The same for what followed the last clustering."""
+    """Describe the finishing, which follows the last clustering, in one line."""
     change = record.clustered.top1 - baseline.top1
     return (
         f"finishing: top1 {record.trained.top1:.2f} % trained, {record.clustered.top1:.2f} % at the end "
@@ -41,14 +41,17 @@ def finishing_line(record: RoundRecord, baseline: Scores) -> str:
     )
 
 
-def rounds_table(records: Sequence[RoundRecord], baseline: Scores, unit: str = "sigmas") -> Table:
-    """The whole run, 80 columns wide: first the pretrained network, then a row for each round, counted from 1.
+def rounds_table(records: Sequence[RoundRecord], baseline: Scores, tolerance_name: str = "sigmas") -> Table:
+    """Make the table of a whole run, 80 columns wide.
 
-    `unit` is what one tolerance is called.
+    Args:
+        records: of all rounds, which get a row each, counted from 1.
+        baseline: scores of the pretrained network, which get the first row.
+        tolerance_name: what one tolerance is called, "sigmas".
     """
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, header_style="bold")
     headings = ("round", "fixed\n%", "code\nbook", "unique", "bits", "trained\ntop1 %", "clustered\ntop1 %")
-    for heading in (*headings, "change\npoints", f"limit\n{unit}", "moved", "sec"):
+    for heading in (*headings, "change\npoints", f"limit\n{tolerance_name}", "moved", "sec"):
         table.add_column(heading, justify="left" if heading == "round" else "right", no_wrap=True)
     table.add_row("pretrained", *[""] * 4, f"{baseline.top1:.2f}")
     for index, one in enumerate(records):
@@ -69,7 +72,7 @@ def rounds_table(records: Sequence[RoundRecord], baseline: Scores, unit: str = "
 
 
 def sentence(record: RoundRecord, baseline: Scores, weights: int | None) -> str:
-    """The result in words; `weights` is the number of quantized weights, where it is known."""
+    """Describe the result of a run in one sentence; `weights`: how many are quantized, where that is known."""
     count = f"{weights:,} weights" if weights is not None else "quantized weights"
     if record.fraction < 1:
         who = f"{100 * record.fraction:.1f} % of the {count} now share {record.codebook_size:,} values"

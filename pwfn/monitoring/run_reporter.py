@@ -1,4 +1,4 @@
-"""Everything a run writes about itself: one record a round, sent unchanged to files, logger and console."""
+"""Send one record a round, unchanged, to files, logger and console."""
 
 from __future__ import annotations
 
@@ -27,15 +27,21 @@ SUMMARY = ("clustered/top1", "entropy_bits", "unique_weights")  # the figures th
 
 
 class RunReporter:
-    """Writes a run's files and rows; made and called on rank 0 only.
+    """Write a run's files and rows; on rank 0 only.
 
     After every round the folder holds the whole story so far: rounds.csv and rounds.json (a row a round, see `COLUMNS`)
     and clusters.csv (a row for each centroid of each round, see `CLUSTER_COLUMNS`). `finish` adds summary.json.
+
+    Args:
+        folder: of the run.
+        logger: of the trainer, None where it has none.
+        console: for the table and the result at the end.
+        tolerance_name: what one tolerance is called, "sigmas".
     """
 
-    def __init__(self, folder: Path, logger: Logger | None, console: Console, unit: str = "sigmas") -> None:
+    def __init__(self, folder: Path, logger: Logger | None, console: Console, tolerance_name: str = "sigmas") -> None:
         self.folder = Path(folder)
-        self._unit = unit
+        self._tolerance_name = tolerance_name
         self.records: list[RoundRecord] = []
         self._clusters: list[dict[str, Any]] = []
         self._logger = run_logger(logger)
@@ -50,8 +56,13 @@ class RunReporter:
     ) -> None:
         """Begin with the pretrained network's scores, once the trainer exists.
 
-        A resumed run hands over the `records` of its finished rounds and the rows of their `clusters`, `round`
-        included. They replace what is in the folder: the files may be of a round that its checkpoint does not know of.
+        What a resumed run hands over replaces the files in the folder: they may have a round that its checkpoint does
+        not know of.
+
+        Args:
+            baseline: scores of the pretrained network.
+            records: of the rounds that were finished before a resume.
+            clusters: rows of their clusters, `round` included.
         """
         self._baseline = baseline
         self.records, self._clusters = list(records), [dict(row) for row in clusters]
@@ -67,14 +78,23 @@ class RunReporter:
 
     @property
     def wants_views(self) -> bool:
-        """Whether the logger has any use for what rounds look like."""
+        """Tell whether the logger has any use for histograms and pictures."""
         return self._logger.takes_pictures
 
     def add(self, record: RoundRecord, clusters: Sequence[Mapping[str, Any]], view: RoundView | None = None) -> str:
-        """Write a finished round everywhere and return the line to show for it.
+        """Write a finished round everywhere. Nothing is printed: a live display may own the terminal.
 
-        `clusters` has one row per centroid with the keys of `CLUSTER_COLUMNS`; `round` is filled in here. `view` is for
-        the logger alone. Nothing is printed: a live display may own the terminal.
+        Args:
+            record: of the next round.
+            clusters: a row for each centroid with the keys of `CLUSTER_COLUMNS`; `round` is filled in here.
+            view: for the logger alone.
+
+        Returns:
+            The line to show for it.
+
+        Raises:
+            ValueError: where a round is missing.
+            NotWritten: for one on a full disk; each file is the old one or the new one.
         """
         if self._baseline is None:
             raise RuntimeError("call start(baseline) before the first add(...)")
@@ -96,8 +116,11 @@ class RunReporter:
     def finish(self, records: Sequence[RoundRecord], baseline: Scores, extra: Mapping[str, Any]) -> None:
         """Write summary.json and print the table, the result in words and the files.
 
-        `extra` (seed, versions, command, total seconds ...) goes into the summary under `run`; its `weights`, the
-        number of quantized weights, also goes into the sentence.
+        Args:
+            records: of all rounds.
+            baseline: scores of the pretrained network.
+            extra: seed, versions, command, seconds ...: what the summary has under `run`. Its `weights`, the number of
+                quantized weights, also goes into the sentence.
         """
         final = records[-1] if records else None
         summary = {
@@ -113,7 +136,7 @@ class RunReporter:
             figures = final.flat()
             write_result(self.folder, final.clustered.top1, {key: figures[key] for key in SUMMARY})
             self._report_final(baseline.top1 - final.clustered.top1, extra.get("artifact"))
-        show(self._console, rounds_table(records, baseline, self._unit))
+        show(self._console, rounds_table(records, baseline, self._tolerance_name))
         show(
             self._console,
             "\n" + (sentence(final, baseline, extra.get("weights")) if final else "No round was finished."),
@@ -126,5 +149,5 @@ class RunReporter:
         self._logger.report_summary({"top1_drop": top1_drop, **size})
 
     def report_artifact(self, path: Path, metadata: Mapping[str, Any]) -> None:
-        """Hand the run's result over to loggers that keep such things."""
+        """Hand the run's result over to loggers that keep files."""
         self._logger.report_artifact(path, metadata)

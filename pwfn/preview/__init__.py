@@ -1,1 +1,1 @@
-"""Answers before training: what would be quantized, what a codebook would cost."""
+"""Answer before training: what would be quantized, what a codebook would cost."""

@@ -1,4 +1,4 @@
-"""How far weights have moved from where they started: as a share of themselves, and in tolerances."""
+"""Measure how far weights moved from where they started, relative to themselves and in tolerances."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pwfn.clustering.candidates import MIN_UNIT
+from pwfn.clustering.candidates import MIN_TOLERANCE
 from pwfn.clustering.chunking import chunks, in_one_thread
 
 PERCENT = 99  # of many moves, the one that so many do not exceed is told
@@ -18,7 +18,7 @@ _COARSE = 16  # bits of a float32 that are cut off for a first, coarse histogram
 
 @dataclass(frozen=True)
 class Spread:
-    """Of many numbers from 0 up: the mean, the smallest of them that 99 % do not exceed, and the largest."""
+    """Hold of many numbers from 0 up the mean, what 99 % do not exceed, and the largest."""
 
     mean: float
     p99: float
@@ -27,7 +27,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class TensorMove:
-    """How far one tensor of weights was moved.
+    """Hold how far one tensor of weights was moved.
 
     `l2` is the Euclidean norm of the move over that of the starting weights (NaN for a tensor that started all zero);
     `relative` and `tolerances` are means over its weights, as in `Moves`.
@@ -42,40 +42,46 @@ class TensorMove:
 
 @dataclass(frozen=True)
 class Moves:
-    """N weights before and after: `start`, `tolerance` (at the start) and `now` are flat float32 tensors."""
+    """Compare N weights before and after.
+
+    `start`, `tolerance` (at the start) and `now` are flat float32 tensors.
+    """
 
     start: Tensor
     tolerance: Tensor
     now: Tensor
 
-    def relative(self, part: slice) -> Tensor:
-        """`|now - start| / |start|`. Weights that start at exactly 0 have no such number and are left out."""
-        start = self.start[part]
-        moves = (self.now[part] - start).abs_().div_(start.abs())
+    def relative(self, chunk: slice) -> Tensor:
+        """Compute `|now - start| / |start|`.
+
+        Weights that start at exactly 0 have no such number and are left out.
+        """
+        start = self.start[chunk]
+        moves = (self.now[chunk] - start).abs_().div_(start.abs())
         nonzero = start != 0
         return moves if bool(nonzero.all()) else moves[nonzero]
 
-    def in_tolerances(self, part: slice) -> Tensor:
-        """`|now - start| / max(tolerance, 2^-20)`: the floor is that of the clustering."""
-        return (self.now[part] - self.start[part]).abs_().div_(self.tolerance[part].clamp(min=MIN_UNIT))
+    def in_tolerances(self, chunk: slice) -> Tensor:
+        """Compute `|now - start| / max(tolerance, 2^-20)`: the floor is that of the clustering."""
+        return (self.now[chunk] - self.start[chunk]).abs_().div_(self.tolerance[chunk].clamp(min=MIN_TOLERANCE))
 
     def split(self, sizes: list[int]) -> list[Moves]:
-        """The same for each of the tensors that the flat ones are made of."""
+        """Split into the tensors that the flat ones are made of."""
         flat = (self.start, self.tolerance, self.now)
         return [Moves(*pieces) for pieces in zip(*(t.split(sizes) for t in flat), strict=True)]
 
 
 @in_one_thread()
 def spread(moves: Callable[[slice], Tensor], n: int) -> Spread:
-    """Of `moves(part)`, float32 from 0 up, over all parts of n weights; all zero where there is not one.
+    """Sum up `moves(chunk)`, float32 from 0 up, over all chunks of n weights; all zero without weights.
 
     The 99 % are found without sorting, in two passes: the upper half of a float's bits, read as an integer, makes a
     histogram that tells in which of its bins the number is; only the floats of that bin are looked at one by one.
     """
     total, largest, count = 0.0, 0.0, 0
     histogram = torch.zeros(1 << (32 - _COARSE), dtype=torch.int64)
-    for part in chunks(n):
-        values = moves(part)
+    for chunk in chunks(n):
+        values = moves(chunk)
         if values.numel():
             total += values.sum(dtype=torch.float64).item()
             largest = max(largest, values.max().item())
@@ -96,10 +102,10 @@ def _coarse(values: Tensor) -> Tensor:
 
 
 def mean(moves: Callable[[slice], Tensor], n: int) -> float:
-    """The mean of `moves(part)` over all parts of n weights, 0 where there is not one."""
+    """Average `moves(chunk)` over all chunks of n weights; 0 where there is none."""
     total, count = 0.0, 0
-    for part in chunks(n):
-        values = moves(part)
+    for chunk in chunks(n):
+        values = moves(chunk)
         total += values.sum(dtype=torch.float64).item()
         count += values.numel()
     return total / max(count, 1)
@@ -107,7 +113,13 @@ def mean(moves: Callable[[slice], Tensor], n: int) -> float:
 
 @in_one_thread()
 def tensor_moves(moves: Moves, names: list[str], sizes: list[int]) -> list[TensorMove]:
-    """Tensor by tensor, the one moved farthest by `l2` first, those without such a number last."""
+    """Measure the moves tensor by tensor, the one moved farthest by `l2` first.
+
+    Args:
+        moves: all weights, flat.
+        names: the name of each tensor.
+        sizes: the weights of each tensor, in the order of the flat weights.
+    """
     rows = []
     for name, n, own in zip(names, sizes, moves.split(sizes), strict=True):
         length = torch.linalg.vector_norm(own.start, dtype=torch.float64).item()

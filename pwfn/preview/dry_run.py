@@ -1,4 +1,4 @@
-"""The whole schedule without training: what a codebook would cost, and how far it would move the weights."""
+"""Go through the whole schedule without training."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _size() -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class DryRunRecord(Record):
-    """All numbers of one round without training; `columns` gives the meaning and the unit of each."""
+    """Hold the numbers of one round without training; `columns` gives the meaning and unit of each."""
 
     round: int = whole("round", "which round this is; counted from 0 here, from 1 on the console", "rounds")
     fraction: float = real("fraction", "quantized weights that are fixed after this round", "share")
@@ -59,7 +59,7 @@ class DryRunRecord(Record):
 
 
 class Untrained:
-    """Stands where the trainer does in a real run: trains nothing, and has no scores.
+    """Take the place of the trainer: train nothing, and have no scores.
 
     `gradients` looks at training images, for a tolerance that has to.
     """
@@ -76,6 +76,7 @@ class Untrained:
         return Scores(math.nan, math.nan, math.nan)
 
     def new_statistics(self, images: int) -> tuple[int, int]:
+        del images  # nothing was trained
         return 0, 0
 
     def squared_gradients(self, batches: int) -> Tensor:
@@ -85,7 +86,7 @@ class Untrained:
 
 
 class DryRun:
-    """The rounds of `settings` on a Bayesian network whose sigmas have been set; remembers where it started."""
+    """Cluster a Bayesian network whose sigmas are set, round by round, and remember where it started."""
 
     def __init__(self, network: nn.Module, settings: TrainSettings, gradients: Gradients | None = None) -> None:
         self.tensors = quantized_tensors(network)
@@ -118,7 +119,8 @@ class DryRun:
     def _record(self, outcome: RoundOutcome) -> DryRunRecord:
         one, result, weights = outcome.record, outcome.result, self.start.mu.numel()
         counts = symbol_counts(result.assignment, [t.mu.numel() for t in self.tensors], result.codebook.numel())
-        assert one.tensor_values is not None and one.tensor_entropy_bits is not None
+        assert one.tensor_values is not None
+        assert one.tensor_entropy_bits is not None
         return DryRunRecord(
             round=one.round,
             fraction=one.fraction,
@@ -135,5 +137,5 @@ class DryRun:
         )
 
     def layers(self) -> list[TensorMove]:
-        """How far each tensor is from its start by now, the farthest first."""
+        """Return how far each tensor is from its start by now, the farthest first."""
         return tensor_moves(self.moves, [t.name for t in self.tensors], [t.mu.numel() for t in self.tensors])

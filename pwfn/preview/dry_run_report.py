@@ -1,4 +1,4 @@
-"""What a dry run says and leaves: `python train.py dry_run=true`."""
+"""Print and write what a dry run finds (`dry_run=true`)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DISPLACED = 10  # tensors that are listed by name
 FIGURES = ("codebook_size", "entropy_bits", "entropy_mb", "relative_mean", "tolerances_mean", "threshold")
 
 LAYER_COLUMNS = by_key(
-    Column("name", "the tensor, as in the plain model's state dict", "text", str),
+    Column("name", "the tensor, as in the model's own state dict", "text", str),
     Column("weights", "its elements", "weights", int),
     Column("l2", "Euclidean norm of its move over that of its starting weights; nan if these are all 0", "share"),
     Column("relative", "mean of |move| / |starting weight| over its weights that do not start at 0", "share"),
@@ -43,15 +43,17 @@ LAYER_COLUMNS = by_key(
 )
 
 
-def dry_run(settings: TrainSettings, plain: Any, folder: Path, console: Console | None = None) -> list[DryRunRecord]:
-    """Cluster a network through all rounds without training; print what comes of it and leave it in `folder`."""
+def dry_run(
+    settings: TrainSettings, config: dict[str, Any], folder: Path, console: Console | None = None
+) -> list[DryRunRecord]:
+    """Cluster a network through all rounds without training; print the figures and write them to `folder`."""
     console = console or Console()
     seed_run(settings.seed)
     data = settings.data
     network = build_bayesian(settings.model, num_classes=data.classes_if_known, in_chans=data.channels)
     alarms = _alarms(settings, network)
     cover = coverage(network)
-    saved_config.write_config(folder, plain)
+    saved_config.write_config(folder, config)
     write_coverage(cover, folder)
     if not settings.quiet:
         for alarm in alarms:
@@ -59,33 +61,44 @@ def dry_run(settings: TrainSettings, plain: Any, folder: Path, console: Console 
         show_coverage(cover, headline(settings, network), console)
     set_sigma(network, settings.prior)
     run = DryRun(network, settings, _gradients(settings, network))
-    unit = settings.tolerance.unit
-    records: list[DryRunRecord] = []
-    for record in run.rounds():
-        records.append(record)
-        write_rounds(records, folder)
-        if not settings.quiet:
-            show(console, round_line(record))
+    records = _rounds(run, folder, None if settings.quiet else console)
     layers = run.layers()
     write_text(folder / "layers.csv", csv_text(LAYER_COLUMNS, map(asdict, layers)))
     last = records[-1].flat()
     write_result(folder, records[-1].size.entropy_mb, {key: last[key] for key in FIGURES})
-    for part in (
-        size_table(records, run.per_tensor),
-        distance_table(records, unit),
-        layers_table(layers[:DISPLACED], unit),
-    ):
-        show(console, "")
-        show(console, part)
-    show(console, "\n" + conclusion(records[-1], cover.covered, run.zeros, unit, run.per_tensor))
+    _show_result(console, run, records, layers, settings.tolerance.label)
     for alarm in alarms:
         show(console, alarm, ALARM)
     show(console, f"Files in {folder}: {', '.join(sorted(p.name for p in folder.iterdir() if p.is_file()))}")
     return records
 
 
+def _rounds(run: DryRun, folder: Path, console: Console | None) -> list[DryRunRecord]:
+    """Go through the rounds and write each when it ends, with a line on the console if there is one."""
+    records: list[DryRunRecord] = []
+    for record in run.rounds():
+        records.append(record)
+        write_rounds(records, folder)
+        if console is not None:
+            show(console, round_line(record))
+    return records
+
+
+def _show_result(
+    console: Console, run: DryRun, records: Sequence[DryRunRecord], layers: Sequence[TensorMove], unit: str
+) -> None:
+    for table in (
+        size_table(records, run.per_tensor),
+        distance_table(records, unit),
+        layers_table(layers[:DISPLACED], unit),
+    ):
+        show(console, "")
+        show(console, table)
+    show(console, "\n" + conclusion(records[-1], run.start.mu.numel(), run.zeros, unit, run.per_tensor))
+
+
 def _gradients(settings: TrainSettings, network: nn.Module) -> Gradients | None:
-    """What a tolerance made of gradients asks for; no image is read for any other."""
+    """Return what a tolerance made of gradients asks for; no image is read for any other."""
     if not settings.tolerance.gradient_batches:
         return None
     settings.data.check()
@@ -95,7 +108,7 @@ def _gradients(settings: TrainSettings, network: nn.Module) -> Gradients | None:
 
 
 def _alarms(settings: TrainSettings, network: nn.Module) -> list[str]:
-    """What makes the figures those of another network than the one that is meant."""
+    """Warn that the figures are those of another network than the one that is meant."""
     name, pretraining = settings.model.name, settings.pretrain.epochs
     if settings.model.random_weights:
         later = f", which the {pretraining} epochs of pretraining in a real run would change" if pretraining else ""
@@ -121,7 +134,7 @@ def write_rounds(records: Sequence[DryRunRecord], folder: Path) -> None:
 
 
 def round_line(record: DryRunRecord) -> str:
-    """One line for the moment a round ends."""
+    """Describe a round in one line when it ends."""
     return (
         f"round {record.round + 1}: {100 * record.fraction:.1f} % fixed to {record.codebook_size:,} values, "
         f"{record.size.entropy_mb:.2f} of {record.size.fp32_mb:.2f} MB, {record.cluster_seconds:.1f} s"
@@ -136,7 +149,10 @@ def _table(*headings: str) -> Table:
 
 
 def size_table(records: Sequence[DryRunRecord], per_tensor: bool) -> Table:
-    """What each round costs on disk, and which orders its centroids have; `per_tensor`: with a codebook for each tensor."""
+    """Return a table of what each round costs on disk, and of the orders of its centroids.
+
+    `per_tensor`: each tensor has a codebook of its own.
+    """
     with_orders = any(one.order_share for one in records)
     orders = ("order\n0 %", "\n1 %", "\n2 %", "\n3 %", "\n4 %") if with_orders else ()
     table = _table("round", "fixed\n%", "code\nbook", "entropy\nbits", "\nMB", "fixed width\nMB", *orders)
@@ -154,7 +170,7 @@ def size_table(records: Sequence[DryRunRecord], per_tensor: bool) -> Table:
 
 
 def distance_table(records: Sequence[DryRunRecord], unit: str) -> Table:
-    """How far each round's weights are from where they started."""
+    """Return a table of how far each round's weights are from where they started."""
     relative = ("moved by % of\nitself: mean", "\n99 %", "\nmax")
     table = _table("round", f"limit\n{unit}", *relative, f"in {unit}\nmean", "\n99 %", "\nmax", "\nsec")
     for one in records:
@@ -170,7 +186,7 @@ def distance_table(records: Sequence[DryRunRecord], unit: str) -> Table:
 
 
 def layers_table(layers: Sequence[TensorMove], unit: str) -> Table:
-    """The most displaced tensors after the last round."""
+    """Return a table of the most displaced tensors after the last round."""
     table = _table("most displaced layers", "weights", "L2\n%", "moved by\nmean %", f"in {unit}\nmean")
     for one in layers:
         table.add_row(
@@ -185,7 +201,15 @@ def _number(value: float) -> str:
 
 
 def conclusion(last: DryRunRecord, weights: int, zeros: int, unit: str, per_tensor: bool) -> str:
-    """The outcome in words."""
+    """Describe the outcome in words.
+
+    Args:
+        last: the record of the last round.
+        weights: how many weights are quantized.
+        zeros: how many of them start at exactly 0.
+        unit: the unit of the tolerances.
+        per_tensor: whether each tensor has a codebook of its own.
+    """
     size, values = last.size, "values" if last.codebook_size > 1 else "value"
     bits = last.entropy_bits
     if per_tensor:
@@ -193,7 +217,8 @@ def conclusion(last: DryRunRecord, weights: int, zeros: int, unit: str, per_tens
     lines = [
         f"{weights:,} weights on {last.codebook_size:,} {values}: {bits:.2f} bits each, "
         f"{size.entropy_mb:.2f} MB at the entropy, {size.fixed_mb:.2f} MB at {size.index_bits} bits, instead of "
-        f"{size.fp32_mb:.2f} MB ({size.fp32_mb / size.entropy_mb:.1f} and {size.fp32_mb / size.fixed_mb:.1f} times smaller).",
+        f"{size.fp32_mb:.2f} MB ({size.fp32_mb / size.entropy_mb:.1f} and {size.fp32_mb / size.fixed_mb:.1f} times "
+        "smaller).",
         f"The last weights could move {last.threshold:,.6g} {unit}. In the mean a weight moved by "
         f"{100 * last.relative.mean:.3g} % of itself, {last.tolerances.mean:.3g} of its starting {unit}.",
     ]

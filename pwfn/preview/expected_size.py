@@ -1,22 +1,28 @@
-"""How large a network that has not been trained yet would be on disk, by the same receipt that a finished one gets."""
+"""Predict how large a network would be on disk, by the receipt that a finished one gets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from pwfn.artifact.receipt import index_bits, make_receipt, own_counts
-from pwfn.bayesian.posterior import GaussianWeight, is_lazy, quantized_tensors
+from pwfn.bayesian.posterior import quantized_tensors
+from pwfn.bayesian.state_dict import plain_state
+from pwfn.errors import RunError
 
 
 @dataclass(frozen=True)
 class ExpectedSize:
-    """Megabytes (10^6 bytes) of one network: plain float32, indices at their entropy, indices of `index_bits` each."""
+    """Hold the megabytes (10^6 bytes) of one network.
+
+    They are those in float32, with indices at their entropy, and with indices of `index_bits` each.
+    """
 
     fp32_mb: float
     entropy_mb: float
@@ -25,43 +31,51 @@ class ExpectedSize:
 
 
 def expected_size(counts: NDArray[np.int64], other_bytes: int, *, per_tensor: bool = False) -> ExpectedSize:
-    """The size of a network in whose tensors the codebook entries are used `counts` [tensors, entries + 1] times.
+    """Predict the size of a network from how often each of its tensors uses each entry of the codebook.
 
-    The last column counts weights that are still floats. Every weight is stored as the index of its entry; a free one as
-    one more index, and its 32 bits besides. The `other_bytes` are stored as they are. `per_tensor`: each tensor has a
-    codebook and an entropy of its own, and `index_bits` is that of the largest.
+    Args:
+        counts: weights at each entry [tensors, entries + 1]; the last column counts weights that are still floats.
+            Every weight is stored as the index of its entry; a free one as one more index, and its 32 bits besides.
+        other_bytes: bytes of everything else, which is stored unchanged.
+        per_tensor: each tensor has a codebook and an entropy of its own; `index_bits` is that of the largest.
     """
     receipt = make_receipt(counts, rest=other_bytes, coded=0, zipped=None)
     entropy, fixed, bits = receipt.entropy_bound, receipt.fixed_width, index_bits(counts.sum(0))
     if per_tensor:
-        assert receipt.tensor_entropy_bound is not None and receipt.tensor_fixed_width is not None
+        assert receipt.tensor_entropy_bound is not None
+        assert receipt.tensor_fixed_width is not None
         entropy, fixed = receipt.tensor_entropy_bound, receipt.tensor_fixed_width
         bits = max(index_bits(own_counts(row)) for row in counts)
     return ExpectedSize(receipt.float32 / 1e6, entropy / 1e6, fixed / 1e6, bits)
 
 
 def symbol_counts(assignment: Tensor, sizes: Sequence[int], entries: int) -> NDArray[np.int64]:
-    """How often each of the `entries`, and then a free weight, occurs in each tensor [tensors, entries + 1].
+    """Count how often each entry, and then a free weight, occurs in each tensor.
 
-    `assignment` holds the entry of every weight, flat, -1 = free; a tensor after the other has `sizes` of them.
+    Args:
+        assignment: the entry of every weight [weights], -1 = free.
+        sizes: weights of each tensor, in the order of `assignment`.
+        entries: entries of the codebook.
+
+    Returns:
+        The counts [tensors, entries + 1].
     """
     rows = [torch.bincount(own + 1, minlength=entries + 1).roll(-1) for own in assignment.split(list(sizes))]
     return torch.stack(rows).cpu().numpy()
 
 
 def other_bytes(network: nn.Module) -> int:
-    """Bytes of everything in a Bayesian network's plain state dict that is not quantized; tied tensors count once."""
+    """Sum the bytes of everything that a network stores beside its quantized weights.
+
+    Tied tensors count once.
+
+    Raises:
+        RunError: the state dict of the model holds something that is no tensor.
+    """
     quantized = {id(tensor.mu) for tensor in quantized_tensors(network)}
-    rest = {id(tensor): tensor for tensor in _state(network) if id(tensor) not in quantized}
+    try:
+        state = plain_state(network)
+    except ValueError as error:
+        raise RunError(f"the size of this model cannot be predicted: {error}") from error
+    rest = {id(t): t for t in state.values() if id(t) not in quantized and not is_lazy(t)}
     return sum(tensor.numel() * tensor.element_size() for tensor in rest.values())
-
-
-def _state(network: nn.Module) -> Iterator[Tensor]:
-    """Parameters and persistent buffers, without sigmas and assignments."""
-    for module in network.modules():
-        if isinstance(module, GaussianWeight):
-            continue
-        yield from (p for p in module._parameters.values() if p is not None and not is_lazy(p))
-        for name, buffer in module._buffers.items():
-            if buffer is not None and name not in module._non_persistent_buffers_set:
-                yield buffer

@@ -1,8 +1,7 @@
-"""Which parameters of a model would be quantized, said before anything is trained: `python train.py inspect=true`."""
+"""List which parameters of a model would be quantized, before anything is trained (`inspect=true`)."""
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import nn
 
 from pwfn.bayesian.coverage import Coverage, coverage
 from pwfn.checkpoint import saved_config
-from pwfn.models.timm_model import ModelError, build_bayesian
+from pwfn.models.meta_build import build_without_weights
 from pwfn.monitoring.console import show
 from pwfn.records.columns import Column, by_key, csv_text
 from pwfn.records.files import write_text
@@ -21,7 +20,7 @@ from pwfn.records.rounds import write_result
 from pwfn.run.settings import TrainSettings
 
 COVERAGE_COLUMNS = by_key(
-    Column("name", "the parameter, as in the plain model's state dict", "text", str),
+    Column("name", "the parameter, as in the model's own state dict", "text", str),
     Column("size", "its elements", "parameters", int),
     Column("quantised", "1 if it shares the codebook, 0 if it stays in floating point", "flag", int),
     Column("what", "the kind of a quantized parameter, or why another one is left out", "text", str),
@@ -31,38 +30,36 @@ NAMED = 4  # tied parameters and normalizing modules that are listed by name
 WARNING = "bold yellow"
 
 
-def inspect(settings: TrainSettings, plain: Any, folder: Path, console: Console | None = None) -> Coverage:
-    """Print the coverage report of a model and leave it in `folder`; no weights are loaded, no images looked for."""
+def inspect(settings: TrainSettings, config: dict[str, Any], folder: Path, console: Console | None = None) -> Coverage:
+    """Print the coverage report of a model and write it to `folder`.
+
+    No weights are loaded, no images looked for.
+
+    Args:
+        settings: the settings of the run that is asked about.
+        config: the resolved configuration that they were built from; it is saved in the folder.
+        folder: where the configuration, coverage.csv and the result are written.
+        console: where the report is printed; the standard output by default.
+
+    Raises:
+        ModelError: the model cannot be built, or a pattern of model.quantize matches nothing.
+    """
     console = console or Console()
-    network, note = _build(settings)
+    data = settings.data
+    network, no_meta = build_without_weights(settings.model, num_classes=data.classes_if_known, in_chans=data.channels)
     cover = coverage(network)
-    saved_config.write_config(folder, plain)
+    saved_config.write_config(folder, config)
     show_coverage(cover, headline(settings, network), console)
-    for line in (*note, f"Every parameter: {write_coverage(cover, folder)}"):
-        show(console, line)
+    if no_meta is not None:
+        show(console, f"Built with real tensors, as it cannot be built without: {no_meta}")
+    show(console, f"Every parameter: {write_coverage(cover, folder)}")
     figures = {"parameters": cover.total, "covered": cover.covered, "covered_percent": 100 * cover.share}
     write_result(folder, 100 * cover.share, figures)
     return cover
 
 
-def _build(settings: TrainSettings) -> tuple[nn.Module, list[str]]:
-    """The network without a single weight or, where a model cannot be made so, with random ones and a note."""
-    build = partial(
-        build_bayesian,
-        settings.model,
-        num_classes=settings.data.classes_if_known,
-        in_chans=settings.data.channels,
-        load_weights=False,
-    )
-    try:
-        return build(device="meta"), []
-    except ModelError as error:
-        network = build()
-        return network, [f"Built with real tensors, as it cannot be built without: {error}"]
-
-
 def headline(settings: TrainSettings, network: nn.Module) -> str:
-    """What is reported on: the model, and where its number of classes comes from."""
+    """Describe what is reported on: the model, and where its number of classes comes from."""
     data, known = type(settings.data).__name__, settings.data.classes_if_known
     classes = known if known is not None else getattr(network, "num_classes", None)
     source = f"those of {data}" if known is not None else f"the model's own: {data} finds no folder to count in"
@@ -70,7 +67,7 @@ def headline(settings: TrainSettings, network: nn.Module) -> str:
 
 
 def write_coverage(cover: Coverage, folder: Path) -> Path:
-    """Leave a row for every parameter; returns the file."""
+    """Write coverage.csv, a row for every parameter, and return its path."""
     path = folder / "coverage.csv"
     write_text(path, csv_text(COVERAGE_COLUMNS, coverage_rows(cover)))
     return path
@@ -90,7 +87,7 @@ def show_coverage(cover: Coverage, title: str, console: Console) -> None:
 
 
 def sums_table(cover: Coverage) -> Table:
-    """Parameters by kind: what shares the codebook, what does not and why."""
+    """Sum up the parameters by kind: what shares the codebook, what does not and why."""
     table = _table("parameters", "tensors", "size", "share %")
     groups = (
         ("share the codebook", cover.covered_by_kind()),
@@ -108,7 +105,7 @@ def sums_table(cover: Coverage) -> Table:
 
 
 def largest_table(cover: Coverage) -> Table:
-    """The largest tensors by name, those of the codebook first."""
+    """List the largest tensors by name, those of the codebook first."""
     table = _table("largest tensors", "size", "share %")
     covered = sorted(cover.quantized.items(), key=lambda item: -item[1])
     left_out = sorted(((one.name, one.size) for one in cover.uncovered), key=lambda item: -item[1])

@@ -1,4 +1,4 @@
-"""What is known of a run, as files in its folder."""
+"""Keep what is known of a run as files in its folder."""
 
 from pwfn.records.columns import Column
 from pwfn.records.rounds import RoundRecord, Scores, read_records

@@ -11,7 +11,15 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class Column:
-    """One key of the flat row, as it stands in rounds.csv, rounds.json and W&B; `optional`: where it may be None (empty)."""
+    """Describe one column of a table.
+
+    Args:
+        key: its name in rounds.csv, rounds.json and W&B.
+        meaning: for people.
+        unit: "percent", "bits/weight", ...
+        kind: type of its values.
+        optional: whether a value may be None (an empty cell).
+    """
 
     key: str
     meaning: str
@@ -19,12 +27,16 @@ class Column:
     kind: type[int] | type[float] | type[str] = float
     optional: bool = False
 
-    def plain(self, value: Any) -> Any:
-        """The value as it is written."""
+    def convert(self, value: Any) -> Any:
+        """Convert a value to what is written."""
         return None if self.optional and value is None else self.kind(value)
 
     def read(self, row: Mapping[str, Any]) -> Any:
-        """Take this column's value out of a row whose values may still be text, as those of a CSV file are."""
+        """Take this column's value out of a row whose values may still be text, as those of a CSV file are.
+
+        Raises:
+            ValueError: where it is not of this column's kind.
+        """
         if self.kind is str:
             return str(row[self.key])
         if self.optional and row[self.key] in (None, ""):
@@ -40,57 +52,60 @@ class Column:
 
 
 def whole(key: str, meaning: str, unit: str) -> Any:
-    """A field of a record that is one whole number."""
+    """Declare a field of a record that is one whole number."""
     return field(metadata={"columns": (Column(key, meaning, unit, int),)})
 
 
 def real(key: str, meaning: str, unit: str) -> Any:
-    """A field of a record that is one number."""
+    """Declare a field of a record that is one number."""
     return field(metadata={"columns": (Column(key, meaning, unit),)})
 
 
 def later(column: Column) -> Any:
-    """A field that records of older versions do not have, whose column is optional."""
+    """Declare a field that records of older versions do not have; its column is optional."""
     return field(default=None, metadata={"columns": (column,)})
 
 
 def order_shares() -> dict[str, Any]:
-    """The metadata of a field that holds the shares of the orders 0 to 4, or None where values have no order."""
+    """Make the metadata of a field with the shares of the orders 0 to 4, or None where values have no order."""
     sits_on = ["zero", "one power of two", *(f"a sum of {word} powers of two" for word in ("two", "three", "four"))]
     meanings = [f"quantized weights fixed to {what}" for what in sits_on]
     columns = tuple(Column(f"order_{n}_share", meaning, "share", optional=True) for n, meaning in enumerate(meanings))
-    return {"columns": columns, "join": lambda parts: None if None in parts else tuple(parts)}
+    return {"columns": columns, "join": lambda shares: None if None in shares else tuple(shares)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A dataclass that is one row of a table: the metadata of each field names the columns it fills."""
+    """Be one row of a table: the metadata of each field of a subclass names the columns it fills."""
 
     @classmethod
     def columns(cls) -> dict[str, Column]:
-        """Every column by its key, in the order of the fields."""
+        """Return every column by its key, in the order of the fields."""
         return {column.key: column for one in fields(cls) for column in one.metadata["columns"]}
 
     def flat(self) -> dict[str, Any]:
-        """One row of plain values; the keys are those of `columns`, in that order."""
+        """Convert to a row of numbers and strings; the keys are those of `columns`, in that order."""
         row: dict[str, Any] = {}
         for one in fields(self):
             value, columns = getattr(self, one.name), one.metadata["columns"]
             if is_dataclass(value) and not isinstance(value, type):
                 value = astuple(value)
-            parts = value if isinstance(value, tuple) else (value,) * (len(columns) if value is None else 1)
-            row.update({column.key: column.plain(part) for column, part in zip(columns, parts, strict=True)})
+            cells = value if isinstance(value, tuple) else (value,) * (len(columns) if value is None else 1)
+            row.update({column.key: column.convert(cell) for column, cell in zip(columns, cells, strict=True)})
         return row
 
     def numbers(self) -> dict[str, Any]:
-        """`flat` without what is empty."""
+        """Convert as `flat` does, without what is empty."""
         return {key: value for key, value in self.flat().items() if value is not None}
 
     @classmethod
     def from_flat(cls, row: Mapping[str, Any]) -> Self:
-        """The way back from `flat`, or from a line of a CSV file; ValueError names the keys that are wrong.
+        """Convert back what `flat` gave, or a line of a CSV file.
 
         What has a default may be missing: older versions did not write it.
+
+        Raises:
+            ValueError: names the keys that are missing, unknown or have a wrong value.
         """
         known = cls.columns()
         later = {c.key for one in fields(cls) if one.default is not MISSING for c in one.metadata["columns"]}
@@ -101,20 +116,20 @@ class Record:
             raise ValueError(f"unknown: {', '.join(unknown)}")
         values: dict[str, Any] = {}
         for one in fields(cls):
-            parts = [column.read(row) for column in one.metadata["columns"]]
-            values[one.name] = one.metadata["join"](parts) if "join" in one.metadata else parts[0]
+            cells = [column.read(row) for column in one.metadata["columns"]]
+            values[one.name] = one.metadata["join"](cells) if "join" in one.metadata else cells[0]
         return cls(**values)
 
 
 def by_key(*columns: Column) -> dict[str, Column]:
-    """A table's columns in their order."""
+    """Index a table's columns by their keys, in their order."""
     return {column.key: column for column in columns}
 
 
 def csv_text(columns: Mapping[str, Column], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as CSV with a header. Floats are written so that reading gives the very same number."""
+    """Write rows as CSV with a header; floats so that reading gives the same bits."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([column.plain(row[key]) for key, column in columns.items()] for row in rows)
+    writer.writerows([column.convert(row[key]) for key, column in columns.items()] for row in rows)
     return text.getvalue()

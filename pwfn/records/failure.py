@@ -1,22 +1,25 @@
-"""Why a run ended before its time, in one line, for whoever comes later: the table of a sweep, a report."""
+"""Keep in failure.json why a run ended early, in one line, for the table of a sweep and for reports."""
 
 from __future__ import annotations
 
 import json
+import os
 import time
 import warnings
 from pathlib import Path
 
+from pwfn.errors import one_line
 from pwfn.records.files import write_text
 
 FILE = "failure.json"
 _LONGEST = 300  # characters; some libraries say pages
+# where launchers (Lightning's own, torchrun, SLURM) say which process of a run this is; known before Lightning is
+_RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
 
 
 def write(folder: Path, reason: str) -> None:
-    """Keep `reason` beside what the run has left; a disk that is full must not hide it."""
-    line = " ".join(reason.split())
-    line = line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+    """Write `reason` to the run's folder; a full disk, which must not hide it, is a RuntimeWarning."""
+    line = one_line(reason, _LONGEST)
     try:
         write_text(folder / FILE, json.dumps({"reason": line}, indent=1) + "\n")
     except OSError as error:
@@ -24,7 +27,7 @@ def write(folder: Path, reason: str) -> None:
 
 
 def read(folder: Path) -> str | None:
-    """The reason, or None where the run has left none that can be read."""
+    """Read the reason, None where there is none that can be read."""
     try:
         found = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -34,7 +37,7 @@ def read(folder: Path) -> str | None:
 
 
 def awaited(folder: Path, seconds: float = 5.0) -> str | None:
-    """The reason another process of the run is about to leave, None if it has left none by then."""
+    """Wait up to `seconds` for the reason that another process of the run is about to write; None without one."""
     end = time.monotonic() + seconds
     while (reason := read(folder)) is None and time.monotonic() < end:
         time.sleep(0.1)
@@ -42,5 +45,9 @@ def awaited(folder: Path, seconds: float = 5.0) -> str | None:
 
 
 def forget(folder: Path) -> None:
-    """A run that begins or goes on has not failed (yet)."""
-    (folder / FILE).unlink(missing_ok=True)
+    """Remove what an earlier attempt has left: a run that begins or is resumed has not failed yet.
+
+    On rank 0 alone: the other ranks begin later, when there may be a new reason.
+    """
+    if all(os.environ.get(name, "0") == "0" for name in _RANKS):
+        (folder / FILE).unlink(missing_ok=True)

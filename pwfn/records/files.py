@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from pwfn.errors import RunError, one_line
 
 # of a run
 CONFIG = "config.yaml"
@@ -18,7 +20,7 @@ PROVENANCE = "provenance.json"
 ARTIFACT = "model.pwfn"
 CHECKPOINTS = "checkpoints"  # a folder
 VALUES = "codebook.json"  # the values of a codebook that was fitted to the weights
-PRETRAINED = "pretrained.safetensors"  # before any round: the plain model's state dict
+PRETRAINED = "pretrained.safetensors"  # before any round: an ordinary state dict
 TRAINED = "trained.safetensors"  # after the last training, before the last clustering
 NETWORK = "network.safetensors"  # the newest: after the last clustering so far, or after the finishing
 
@@ -27,19 +29,38 @@ PLAN = "sweep.json"
 JOBS = "jobs.json"  # and jobs.csv
 
 
+class NotWritten(RunError, OSError):
+    """A file cannot be written, for one on a full disk; what was there before is as it was.
+
+    Args:
+        path: the file.
+        reason: why, as it is shown to the user.
+        error_number: `errno` of the system's own error, where there is one.
+    """
+
+    def __init__(self, path: Path, reason: str, error_number: int | None = None) -> None:
+        super().__init__(f"{path} cannot be written ({reason})")
+        self.errno, self.strerror = error_number, reason
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, name: Callable[[], str] | None = None) -> Iterator[Path]:
     """Give a path to write to, which takes the place of `path` when the block ends well and is removed otherwise.
 
-    A reader, or a crash at any moment, finds the old content or the new, never a part. The file gets the permissions
+    A reader, or a crash at any moment, finds the old content or the new, never a mixture. The file gets the permissions
     that the umask grants, also where a library creates it with fewer.
 
     Args:
         path: the file to replace; its folder exists. The unfinished file lies beside it, because a rename is atomic
             only within one file system.
+        name: called when the block has ended, where the file's name depends on its content: the name it gets instead
+            of that of `path`.
 
     Raises:
-        OSError: what the block, the flush to disk or the rename raises; `path` is then as it was.
+        NotWritten: where the block, the flush to disk or the rename ends in an OSError; `path` is then as it was.
     """
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
@@ -49,9 +70,18 @@ def replacing(path: Path) -> Iterator[Path]:
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
         unfinished.chmod(mode)
-        unfinished.replace(path)
+        unfinished.replace(path if name is None else path.with_name(name()))
+    except OSError as error:
+        raise NotWritten(path, error.strerror or one_line(error), error.errno) from error
     finally:
+        _discard(unfinished)
+
+
+def _discard(unfinished: Path) -> None:
+    try:
         unfinished.unlink(missing_ok=True)
+    except OSError:  # on a lost disk nothing can be tidied up, and what the block has raised says why
+        return
 
 
 def write_text(path: Path, text: str) -> None:

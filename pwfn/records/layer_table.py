@@ -1,4 +1,4 @@
-"""What became of each quantized tensor of a run: its values, its bits, its sigmas, and how far it has moved."""
+"""Make the rows of layers.csv: values, bits, sigmas and displacement of each quantized tensor."""
 
 from __future__ import annotations
 
@@ -27,9 +27,15 @@ LAYER_COLUMNS = by_key(
 
 @in_one_thread()
 def layer_rows(network: nn.Module, before: Tensor, kinds: Mapping[str, str]) -> list[dict[str, str | int | float]]:
-    """A row for each quantized tensor, in the network's order; the keys are those of `LAYER_COLUMNS`.
+    """Make a row for each quantized tensor, in the network's order.
 
-    `before` holds their means before the first round, flat, one tensor after the other.
+    Args:
+        network: a Bayesian network.
+        before: the quantized means before the first round, flat, one tensor after the other, on the CPU.
+        kinds: of each tensor by its name, as `pwfn.bayesian.coverage` has them.
+
+    Returns:
+        Rows with the keys of `LAYER_COLUMNS`.
     """
     tensors = quantized_tensors(network)
     rows = []

@@ -1,4 +1,4 @@
-"""Every key that a logger is sent, in one place; docs/wandb.md shows the same tables, and tests compare both with runs.
+"""Name every metric that a logger is sent; docs/wandb.md has the same tables, and tests compare both with runs.
 
 Those of a round are `COLUMNS` in pwfn/records/rounds.py: a row goes to files, logger and console unchanged.
 """

@@ -1,4 +1,4 @@
-"""Where a run comes from: the command, the commit and the versions that have to be known to repeat it."""
+"""Keep the command, the commit and the versions that have to be known to repeat a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GIT_SECONDS = 10
 
 @dataclass(frozen=True)
 class Provenance:
-    """`commit` is None where the program is in no git checkout, or git is not there."""
+    """Say where a run comes from; `commit` is None outside a git checkout, or where there is no git."""
 
     command: str
     commit: str | None
@@ -33,6 +33,7 @@ class Provenance:
 
     @classmethod
     def of_this_program(cls) -> Provenance:
+        """Describe the running program."""
         program = Path(sys.argv[0])
         return cls(
             command=shlex.join([program.name, *map(without_given_secrets, sys.argv[1:])]),
@@ -43,19 +44,20 @@ class Provenance:
 
     @classmethod
     def of_run(cls, folder: Path) -> Provenance:
-        """What the run in `folder` was started with; of a run that has no such file, this program's."""
+        """Read what the run in `folder` was started with; without such a file, describe this program."""
         try:
             return cls(**json.loads((folder / PROVENANCE).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return cls.of_this_program()
 
     def write(self, folder: Path) -> None:
+        """Write it to the run's folder, which is made where it is missing."""
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / PROVENANCE, json.dumps(asdict(self), indent=1) + "\n")
 
 
 def commit(folder: Path) -> str | None:
-    """The commit that is checked out in `folder`, with `CHANGED` where tracked files differ from it."""
+    """Return the commit that is checked out in `folder`, with `CHANGED` where tracked files differ from it."""
     head = _git(folder, "rev-parse", "--verify", "HEAD")
     if not head:
         return None
@@ -64,7 +66,7 @@ def commit(folder: Path) -> str | None:
 
 
 def _git(folder: Path, *command: str) -> str | None:
-    """What git says, None where it fails; it takes no lock, so that it disturbs nobody who works in the checkout."""
+    """Return what git prints, None where it fails; it takes no lock on the checkout."""
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     try:
         done = subprocess.run(

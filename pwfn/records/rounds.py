@@ -1,8 +1,7 @@
-"""What is known after one round: one dataclass, and the one list that says what each of its numbers means."""
+"""Define the record of one round, with the meaning and the unit of each number, and read a run's records."""
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from pwfn.records.files import RECORDS, RESULT, write_text
 
 @dataclass(frozen=True)
 class Scores:
-    """`top1` and `top5` in percent, `loss` the mean cross entropy in nats, all over one whole split."""
+    """Hold `top1` and `top5` in percent and `loss`, the mean cross entropy in nats, over one whole split."""
 
     top1: float
     top5: float
@@ -27,12 +26,12 @@ def _scores(key: str, moment: str) -> dict[str, Any]:
     top1 = Column(f"{key}/top1", f"right at the first guess on the test split, {moment}", "percent")
     top5 = Column(f"{key}/top5", f"right within the first five guesses on the test split, {moment}", "percent")
     loss = Column(f"{key}/loss", f"mean cross entropy on the test split, {moment}", "nats")
-    return {"columns": (top1, top5, loss), "join": lambda parts: Scores(*parts)}
+    return {"columns": (top1, top5, loss), "join": lambda scores: Scores(*scores)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RoundRecord(Record):
-    """All numbers of one round. `COLUMNS` gives the meaning and the unit of each."""
+    """Hold all numbers of one round; `COLUMNS` has the meaning and the unit of each."""
 
     round: int = whole(
         "round",
@@ -78,12 +77,12 @@ COLUMNS: dict[str, Column] = RoundRecord.columns()
 
 
 def last_clustering(records: Sequence[RoundRecord]) -> RoundRecord | None:
-    """The round that fixed the last weights. A record after it is that of the finishing, which clusters nothing."""
+    """Return the record of the round that fixed the last weights; one after it is that of the finishing."""
     return next((record for record in records if record.fraction == 1), None)
 
 
 def is_finishing(records: Sequence[RoundRecord]) -> bool:
-    """Whether the last of these records is not that of a round but of what followed the last clustering."""
+    """Tell whether the last record is not that of a round but of the finishing after the last clustering."""
     return bool(records) and last_clustering(records) not in (None, records[-1])
 
 
@@ -105,12 +104,17 @@ CLUSTER_COLUMNS = by_key(
 
 
 def write_result(folder: Path, objective: float, figures: Mapping[str, int | float]) -> None:
-    """What a sweep wants to know of one of its jobs: `objective` for its sweeper, `figures` for its table."""
+    """Write result.json, which a sweep reads: `objective` for its sweeper, `figures` for its table."""
     write_text(folder / RESULT, json.dumps({"objective": objective, "summary": dict(figures)}, indent=1) + "\n")
 
 
 def read_records(folder: Path) -> list[RoundRecord]:
-    """The rounds of a run, from the `RECORDS` file in its folder; ValueError says what is wrong with a damaged file."""
+    """Read the records of a run's rounds from the file `RECORDS` in its folder.
+
+    Raises:
+        ValueError: says what is wrong with a damaged file.
+        OSError: where it cannot be read.
+    """
     path = Path(folder) / RECORDS
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
@@ -127,13 +131,3 @@ def read_records(folder: Path) -> list[RoundRecord]:
         if records[-1].round != number:
             raise ValueError(f"{path}: expected round {number}, found round {records[-1].round}")
     return records
-
-
-def read_clusters(folder: Path) -> list[dict[str, int | float | None]]:
-    """The rows of a run's clusters.csv, every value a number, or None where there is none."""
-    path = Path(folder) / "clusters.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        if reader.fieldnames != list(CLUSTER_COLUMNS):
-            raise ValueError(f"{path} has the columns {reader.fieldnames}, expected {list(CLUSTER_COLUMNS)}")
-        return [{key: column.read(row) for key, column in CLUSTER_COLUMNS.items()} for row in reader]

@@ -1,4 +1,4 @@
-"""How the weights are spread before the first round and after the last: counted once, for pictures and reports."""
+"""Count the weights before the first round and after the last, for pictures and reports."""
 
 from __future__ import annotations
 
@@ -20,8 +20,16 @@ _LABEL = 0.15  # room for a label below the axis, as a share of half the axis
 
 @dataclass(frozen=True)
 class WeightHistogram:
-    """`before` counts the starting weights in `BINS` bins from -`reach` to `reach`; `values`, of which each has
-    `counts` weights, are those after the last round: the `MOST_VALUES` most frequent of `distinct`, sorted.
+    """Hold the histogram of the weights before the first round, and the values after the last.
+
+    Args:
+        weights: how many there are.
+        width: up to which the bins are about equally wide, in weight units.
+        reach: the bins go from -`reach` to `reach`, in weight units.
+        before: weights in each of the `BINS` bins.
+        distinct: how many values the weights have after the last round.
+        values: the `MOST_VALUES` most frequent of them, sorted.
+        counts: weights of each of `values`.
 
     Most weights crowd around zero and few lie far out, so the bins are equally wide in asinh(x / `width`), which is
     linear up to about `width` and logarithmic beyond.
@@ -38,7 +46,7 @@ class WeightHistogram:
     @classmethod
     @in_one_thread()
     def of(cls, before: Tensor, after: Tensor) -> WeightHistogram:
-        """Both hold the same weights, in any shape, all finite."""
+        """Count the same weights before and after, in any shape, all finite."""
         old = before.detach().flatten().float().cpu()
         values, counts = value_counts(after.float().cpu())
         distinct = values.numel()
@@ -53,19 +61,23 @@ class WeightHistogram:
 
     @property
     def edges(self) -> NDArray[np.float64]:
-        """Of the bins, one more than there are bins."""
+        """Return the edges of the bins, one more than there are bins."""
         return _edges(self.width, self.reach)
 
     def ticks(self) -> list[float]:
+        """Choose the ticks of an axis over the bins."""
         return ticks(self.width, self.reach)
 
     def as_dict(self) -> dict[str, Any]:
+        """Convert to numbers and lists."""
         return asdict(self)
 
 
 def ticks(width: float, reach: float) -> list[float]:
-    """For an axis from -`reach` to `reach` that is equally divided in asinh(x / `width`): zero and powers of two of both
-    signs, from the largest inwards as long as their labels find room."""
+    """Choose zero and powers of two of both signs, from the largest inwards as long as their labels find room.
+
+    The axis goes from -`reach` to `reach` and is equally divided in asinh(x / `width`).
+    """
     first, last = math.ceil(math.log2(width / 2)), math.floor(math.log2(reach))
     step = max(1, round((last - first) / 6))
     powers: list[float] = []
@@ -87,6 +99,6 @@ def _edges(width: float, reach: float) -> NDArray[np.float64]:
 
 
 def as_fraction(value: float) -> str:
-    """A power of two as it is read best: 1/8, not 0.125."""
+    """Write a power of two as people read it: 1/8, not 0.125."""
     sign, size = "\N{MINUS SIGN}" if value < 0 else "", abs(value)
     return f"{sign}{size:g}" if size == 0 or size >= 1 else f"{sign}1/{round(1 / size)}"

@@ -1,4 +1,4 @@
-"""From folders to runs: which folders below hold one, and what each of them says of itself."""
+"""Find the folders of runs, and read what each says of its run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WITHOUT_TRAINING = {"dry_run": "dry run", "inspect": "inspection"}  # by the key
 
 @dataclass(frozen=True)
 class Run:
-    """What the folder of one run says; everything that is not there is None or empty.
+    """Hold what the folder of one run says; everything that is not there is None or empty.
 
     `config` has dotted keys, `rounds` and `layers` the keys of their columns, `clusters` are those of the last round,
     `result` are the figures for the table of a sweep, `size` is the receipt of the artifact, `histogram` the fields of
@@ -54,13 +54,14 @@ class Run:
 
     @property
     def planned_rounds(self) -> int | None:
+        """The rounds of its schedule, None where its configuration has none."""
         fractions = self.config.get("schedule.fractions")
         return len(fractions) if isinstance(fractions, list) else None
 
 
 @dataclass(frozen=True)
 class Job:
-    """What the table of a sweep says of one of its jobs."""
+    """Hold what the table of a sweep says of one of its jobs."""
 
     number: int | None
     ended: str
@@ -69,9 +70,13 @@ class Job:
 
 
 def find_runs(folders: Sequence[Path]) -> tuple[list[Path], dict[Path, Job]]:
-    """The folders of all runs in and below `folders`, each once, in the order of their names; a run holds no other.
+    """Find the folders of all runs in and below `folders`, each once, in the order of their names.
 
-    And the jobs of all sweeps there by their resolved folders, which are runs too, whatever has become of them.
+    A run holds no other run.
+
+    Returns:
+        The folders of the runs, and the jobs of all sweeps there by their resolved folders, which are runs too, whether
+        they began or not.
     """
     found: dict[Path, Path] = {}
     jobs: dict[Path, Job] = {}
@@ -87,7 +92,7 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[Path], dict[Path, Job]]:
 
 
 def _jobs(sweep: Path) -> dict[Path, Job]:
-    """What a damaged table would have said is not missed: the folders say the most of it."""
+    """Read the table of a sweep; what a damaged one lacks is in the folders of its jobs."""
     listed = RunFiles(sweep).json(JOBS, list) or []
     jobs = {}
     for one in (row for row in listed if isinstance(row, dict)):
@@ -109,7 +114,13 @@ def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
 
 
 def read_run(folder: Path, name: str, job: Job | None = None) -> Run:
-    """Everything a run's folder says, and what its sweep says of it."""
+    """Read everything that a run's folder and its sweep say of it.
+
+    Args:
+        folder: the folder of the run.
+        name: its name where its configuration gives it none.
+        job: what the table of its sweep says.
+    """
     files = RunFiles(folder)
     config = flat(
         without_secrets(with_present_names(files.yaml(CONFIG, dict) or files.yaml(f"{HYDRA}/{CONFIG}", dict) or {}))
@@ -162,7 +173,7 @@ def _last_round(rows: Iterable[dict[str, Any]]) -> list[dict[str, Number]]:
 
 
 def _histogram(files: RunFiles) -> dict[str, Any] | None:
-    """Only one whose numbers can be drawn."""
+    """Read weights.json, if its numbers can be drawn."""
     found = files.json(HISTOGRAM, dict)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""What a table of runs shows: first what differs between their configurations, then their figures."""
+"""Compare runs in a table: first what differs between their configurations, then their figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ABSENT = ""
 
 @dataclass(frozen=True)
 class Heading:
-    """A column of the table: `key` is its full name, `numbers` says whether its cells are figures."""
+    """Describe a column: `key` is its full name, `numbers` says whether its cells are figures."""
 
     key: str
     text: str
@@ -31,7 +31,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Cell:
-    """`value` is what sorting and filtering go by, None if there is nothing."""
+    """Hold a cell; `value` is what sorting and filtering go by, None if there is nothing."""
 
     text: str
     value: str | float | None
@@ -50,9 +50,12 @@ FIGURES = (
 
 
 def figures(run: Run) -> dict[str, Number]:
-    """The figures of a run by the keys of `FIGURES`: those of its last round, finished or not, or of its result."""
+    """Return the figures of a run by the keys of `FIGURES`.
+
+    They are those of its last round, finished or not, or of its result.
+    """
     last: Mapping[str, Number] = run.rounds[-1] if run.rounds else run.result
-    top1, file, plain = last.get("clustered/top1"), run.size.get("file"), run.size.get("float32")
+    top1, file, float32 = last.get("clustered/top1"), run.size.get("file"), run.size.get("float32")
     seconds = number(run.facts.get("seconds"))
     return {
         "top1": top1,
@@ -61,7 +64,7 @@ def figures(run: Run) -> dict[str, Number]:
         "codebook_size": last.get("codebook_size"),
         "unique_weights": last.get("unique_weights"),
         "file_mb": file / 1e6 if file else None,
-        "smaller": plain / file if plain and file else None,
+        "smaller": float32 / file if float32 and file else None,
         "minutes": seconds / 60 if seconds is not None else None,
     }
 
@@ -79,6 +82,7 @@ DIGITS = {
 
 
 def figure_cells(run: Run) -> list[Cell]:
+    """Return the cells of a run's figures."""
     found = figures(run)
     return [_figure(found[heading.key], DIGITS[heading.key]) for heading in FIGURES]
 
@@ -88,8 +92,10 @@ def _figure(value: Number, digits: str) -> Cell:
 
 
 def differences(runs: Sequence[Run]) -> list[Heading]:
-    """The keys whose values are not the same in all runs that have a config: first those that were given on a command
-    line, last those that change no result."""
+    """Return the keys whose values are not the same in all runs that have a config.
+
+    First come those that were given on a command line, last those that change no result.
+    """
     configs = [run.config for run in runs if run.config]
     keys = [key for key in dict.fromkeys(k for config in configs for k in config) if key not in OWN]
     differing = [key for key in keys if len({value_text(config, key) for config in configs}) > 1]
@@ -108,7 +114,7 @@ def _is_asked(key: str, given: set[str]) -> bool:
 
 
 def _given(run: Run) -> list[str]:
-    """The keys and groups that the run's command line named."""
+    """Return the keys and groups that the run's command line named."""
     lines = run.facts.get("overrides")
     names = [str(line).lstrip("+~").partition("=")[0].replace("/", ".") for line in lines or ()]
     # what a network or data set brings along was not asked for one by one
@@ -117,6 +123,7 @@ def _given(run: Run) -> list[str]:
 
 
 def difference_cells(run: Run, headings: Sequence[Heading]) -> list[Cell]:
+    """Return the cells of a run for the keys that differ."""
     cells = []
     for heading in headings:
         text, value = value_text(run.config, heading.key), run.config.get(heading.key)
@@ -125,7 +132,7 @@ def difference_cells(run: Run, headings: Sequence[Heading]) -> list[Cell]:
 
 
 def value_text(config: Mapping[str, Any], key: str) -> str:
-    """As it is written on the command line; a class by its name alone."""
+    """Write a value as on the command line; a class by its name alone."""
     if key not in config:
         return ABSENT
     value = config[key]

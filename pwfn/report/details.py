@@ -1,4 +1,4 @@
-"""What the page holds of one run besides its row in the table: curves, codebook, histogram, layers, how to repeat it."""
+"""Collect what the page shows of one run: curves, codebook, histogram, layers, how to repeat it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OF_A_JOB = ("hydra.run.dir=", "hydra.mode=", "hydra.job.num=")  # where its swee
 
 
 def details(run: Run) -> dict[str, Any]:
-    """Plain values for JSON; tables are columns, which take less room than rows."""
+    """Return the details of a run for JSON; tables are columns, which take less room than rows."""
     return {
         "rounds": rounds(run),
         "codebook": codebook(run),
@@ -32,7 +32,10 @@ def details(run: Run) -> dict[str, Any]:
 
 
 def rounds(run: Run) -> dict[str, Any] | None:
-    """`label` counts from 1, as the console does; what follows the round that fixed all weights is no round."""
+    """Return the records of the rounds by column.
+
+    `label` counts from 1, as the console does; the finishing is no round.
+    """
     if not run.rounds:
         return None
     done = [row["fraction"] for row in run.rounds]
@@ -41,6 +44,7 @@ def rounds(run: Run) -> dict[str, Any] | None:
 
 
 def codebook(run: Run) -> dict[str, Any] | None:
+    """Return the most frequent entries of the last codebook."""
     if not run.clusters:
         return None
     rows = run.clusters
@@ -51,6 +55,7 @@ def codebook(run: Run) -> dict[str, Any] | None:
 
 
 def histogram(run: Run) -> dict[str, Any] | None:
+    """Return the histogram of the weights, with ticks and their labels."""
     if run.histogram is None:
         return None
     spread = WeightHistogram(**run.histogram)
@@ -59,6 +64,7 @@ def histogram(run: Run) -> dict[str, Any] | None:
 
 
 def layers(run: Run) -> dict[str, Any] | None:
+    """Return the rows of the largest layers, by column."""
     if not run.layers:
         return None
     rows = run.layers
@@ -69,12 +75,12 @@ def layers(run: Run) -> dict[str, Any] | None:
 
 
 def _short(value: Any) -> Any:
-    """Six digits: layers.csv has all, and a hundred runs have thousands of layers."""
+    """Round to six digits: layers.csv has all, and a hundred runs have thousands of layers."""
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def repeat(run: Run) -> list[list[str]]:
-    """How to make this run again: a name and a text for each thing that is known."""
+    """Say how to make this run again: a name and a text for each thing that is known."""
     facts = run.facts
     commit = str(facts.get("commit") or "")
     changed = " (with changes that were not committed)" if commit.endswith(CHANGED) else ""
@@ -96,7 +102,7 @@ def _text(value: Any) -> str:
 
 
 def _command(command: Any, overrides: Any) -> str:
-    """What to type: without what only placed the job, and of a run that has no such record, its overrides."""
+    """Return what to type, without what only placed the job."""
     if isinstance(command, str) and command:
         try:
             program, *words = shlex.split(command)
@@ -116,6 +122,9 @@ def _without_place(words: Sequence[str]) -> list[str]:
 
 
 def as_json(content: Any) -> str:
-    """JSON that can stand in a script element of a page: no sequence of it ends the element or begins a comment."""
+    """Write JSON that can stand in a script element of a page.
+
+    No sequence of it ends the element or begins a comment.
+    """
     text = json.dumps(content, allow_nan=False, separators=(",", ":"), ensure_ascii=True)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,6 +1,7 @@
-"""The charts of the page, without their data: which runs are seen and which one is selected is the reader's choice.
+"""Lay out the charts of the page, without their data.
 
-Built from plotly's own classes, which refuse a mistyped property; charts.js fills in the data.
+Which runs are seen and which one is selected is the reader's choice. The layout is built from plotly's own classes,
+which refuse a mistyped property; charts.js fills in the data.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from plotly.offline import get_plotlyjs
 
 # Told apart by color-blind readers (after Okabe and Ito, darkened to 3:1 against white, lightened against black) and,
 # as color alone is never enough, by the shape that goes with each.
-COLOURS = {
+COLORS = {
     "light": ["#0072B2", "#D55E00", "#007A5A", "#A3518A", "#7A6200", "#3F7FA6", "#5B4B9A", "#555555"],
     "dark": ["#56B4E9", "#F0883E", "#2FBF8F", "#DE9AC4", "#E3CC3C", "#9AD0F5", "#B3A5F0", "#BBBBBB"],
 }
@@ -23,7 +24,7 @@ ACCURACY = "top-1 accuracy, %"
 
 
 def charts() -> dict[str, dict[str, Any]]:
-    """The layout of every chart, by the id of its place in the page."""
+    """Return the layout of every chart, by the id of its place in the page."""
     return {
         "pareto-bits": _chart("entropy of the weights, bits per weight", ACCURACY),
         "pareto-file": _chart("model.pwfn, MB", ACCURACY),
@@ -34,7 +35,7 @@ def charts() -> dict[str, dict[str, Any]]:
 
 
 def plotly_js() -> str:
-    """The whole of plotly.js, as its Python package has it."""
+    """Return the whole of plotly.js, as its Python package has it."""
     return str(get_plotlyjs())
 
 
@@ -52,5 +53,5 @@ def _chart(x: str, y: str, xaxis: dict[str, Any] | None = None, yaxis: dict[str,
         modebar={"bgcolor": "rgba(0,0,0,0)"},
         legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
     )
-    found: dict[str, Any] = json.loads(json.dumps(layout.to_plotly_json()))  # plain values alone
+    found: dict[str, Any] = json.loads(json.dumps(layout.to_plotly_json()))  # as JSON has it
     return found

@@ -1,4 +1,4 @@
-"""The files of a run's folder, read so that a damaged or missing one costs its own figures only."""
+"""Read the files of a run's folder, so that a damaged or missing one costs its own figures only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from pwfn.config.messages import one_line
+from pwfn.errors import one_line
 from pwfn.records.columns import Column
 
 T = TypeVar("T")
@@ -22,24 +22,31 @@ ERRORS = (OSError, ValueError, TypeError, KeyError, RecursionError, csv.Error, y
 
 @dataclass
 class RunFiles:
-    """Reads files of `folder`; what is wrong with one goes to `problems`, a line each. Nothing is raised."""
+    """Read files of `folder`; what is wrong with one goes to `problems`, and nothing is raised."""
 
     folder: Path
     problems: list[str] = field(default_factory=list)
 
     def json(self, name: str, kind: type[T]) -> T | None:
-        """The content of a JSON file whose outermost value is a `kind`; None if there is no such file."""
+        """Read a JSON file whose outermost value is a `kind`; None if there is no such file."""
         return self.read(name, lambda path: _of_kind(json.loads(path.read_text(encoding="utf-8")), kind))
 
     def yaml(self, name: str, kind: type[T]) -> T | None:
+        """Read a YAML file whose outermost value is a `kind`; None if there is no such file."""
         return self.read(name, lambda path: _of_kind(yaml.load(path.read_text(encoding="utf-8"), _YAML), kind))
 
     def table(self, name: str, columns: Mapping[str, Column]) -> list[dict[str, Any]]:
-        """The rows of a CSV file; the cells of columns that are not text are numbers, or None where they are not."""
+        """Read a CSV file; cells of columns that are not text are numbers, or None where they are not."""
         return self.rows(name, columns, self.read(name, _csv_rows) or [])
 
     def rows(self, name: str, columns: Mapping[str, Column], raw: list[Any]) -> list[dict[str, Any]]:
-        """Rows of the file `name` with the cells that `columns` name, each of its kind or None."""
+        """Return the cells that `columns` name, each of its kind or None.
+
+        Args:
+            name: the file, for the line of a problem.
+            columns: the columns to read, by their keys.
+            raw: its rows.
+        """
         rows = [
             {key: _cell(column, row.get(key)) for key, column in columns.items()}
             for row in raw
@@ -52,16 +59,17 @@ class RunFiles:
         return rows
 
     def read(self, name: str, reader: Callable[[Path], T]) -> T | None:
+        """Read a file by `reader`; None where there is no such file or it cannot be read."""
         path = self.folder / name
         try:
             return reader(path) if path.is_file() else None
         except ERRORS as error:
-            self.problems.append(f"{name} cannot be read: {one_line(str(error))[:200]}")
+            self.problems.append(f"{name} cannot be read: {one_line(error)}")
             return None
 
 
 def number(value: Any) -> Number:
-    """A finite number, also one that is written as text; None for anything else."""
+    """Return a finite number, also one that is written as text; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

@@ -1,4 +1,4 @@
-"""The page itself: report.html from any folders that hold runs, one file that needs nothing else."""
+"""Write report.html from any folders that hold runs, one file that needs nothing else."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from pwfn.records.rounds import COLUMNS
 from pwfn.report.collect import FAILED, FINISHED, UNFINISHED, WITHOUT_TRAINING, Job, Run, find_runs, read_run
 from pwfn.report.compare import FIGURES, Cell, Heading, difference_cells, differences, figure_cells
 from pwfn.report.details import as_json, details
-from pwfn.report.figures import COLOURS, SHAPES, charts, plotly_js
+from pwfn.report.figures import COLORS, SHAPES, charts, plotly_js
 
 MOST_BYTES = 3_000_000  # of the details of all runs together, so that the page stays below 6 MB
 X_AXIS = ("round", "fraction")  # of the curves
 SCRIPTS = ("table.js", "charts.js", "details.js", "page.js")
 
 
-class NoReport(RunError):
-    """There is nothing to report on, or no place for it; the message is one line."""
+class ReportError(RunError):
+    """Refuse a report: there is no run, or no place to write to; the message is one line."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One run in the table."""
+    """Hold one run of the table."""
 
     run: Run
     status: str
@@ -43,17 +43,18 @@ class Row:
 
     @property
     def cells(self) -> list[Cell]:
+        """All cells of the run."""
         return [*self.differences, *self.figures]
 
 
 def write_report(folders: Sequence[Path], target: Path) -> int:
-    """Write the report of all runs in and below `folders`; returns how many there are. Raises NoReport."""
+    """Write the report of all runs in and below `folders`, and return how many; raises ReportError."""
     for folder in folders:
         if not folder.is_dir():
-            raise NoReport(f"report = {str(folder)!r}: must be a folder that exists")
+            raise ReportError(f"report = {str(folder)!r}: must be a folder that exists")
     found, jobs = find_runs(folders)
     if not found:
-        raise NoReport(f"report = {', '.join(map(str, folders))}: must hold a run, and none is in or below it")
+        raise ReportError(f"report = {', '.join(map(str, folders))}: must hold a run, and none is in or below it")
     runs = read_runs(found, jobs)
     where = ", ".join(str(folder) for folder in folders)
     # the name of a file, and so an override, may hold bytes that are no text
@@ -62,12 +63,12 @@ def write_report(folders: Sequence[Path], target: Path) -> int:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_text(target, page)
     except OSError as error:
-        raise NoReport(f"{target} cannot be written: {error.strerror or error}") from error
+        raise ReportError(f"{target} cannot be written: {error.strerror or error}") from error
     return len(runs)
 
 
 def read_runs(folders: Sequence[Path], jobs: Mapping[Path, Job]) -> list[Run]:
-    """The runs in these folders; those of one name are told apart by the ends of their paths."""
+    """Read the runs in these folders; those of one name are told apart by the ends of their paths."""
     of_jobs = [jobs.get(folder.resolve()) for folder in folders]
     paths = short_paths([_parts(folder, job) for folder, job in zip(folders, of_jobs, strict=True)])
     runs = [read_run(folder, path, job) for folder, path, job in zip(folders, paths, of_jobs, strict=True)]
@@ -79,13 +80,13 @@ def read_runs(folders: Sequence[Path], jobs: Mapping[Path, Job]) -> list[Run]:
 
 
 def _parts(folder: Path, job: Job | None) -> tuple[str, ...]:
-    """Of a run's path; of a job the number will do, as the table says what its folder is named after."""
+    """Return the parts of a run's path; a job is named by its number, as in the table."""
     *above, last = folder.absolute().parts
     return (*above, last if job is None or job.number is None else f"job {job.number}")
 
 
 def short_paths(parts: Sequence[tuple[str, ...]]) -> list[str]:
-    """The shortest end of each path that no other path has; those in one folder are equally long."""
+    """Return the shortest end of each path that no other has; in one folder all are equally long."""
     lengths = [0] * len(parts)
     for length in range(1, max(map(len, parts)) + 1):
         often = Counter(one[-length:] for one in parts)
@@ -97,7 +98,7 @@ def short_paths(parts: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def render(runs: Sequence[Run], where: str) -> str:
-    """The whole page; whatever text comes from a run is escaped, in the markup and in the data."""
+    """Render the page; whatever text comes from a run is escaped, in the markup and in the data."""
     differing = differences(runs)
     rows = [Row(run, _status(run), difference_cells(run, differing), figure_cells(run)) for run in runs]
     environment = Environment(
@@ -144,7 +145,7 @@ def _status(run: Run) -> str:
 
 
 def _best(rows: Sequence[Row]) -> Row | None:
-    """The finished run of the highest accuracy, of several the one of the fewest bits."""
+    """Return the finished run of the highest accuracy, of several the one of the fewest bits."""
     top1, bits = (next(i for i, one in enumerate(FIGURES) if one.key == key) for key in ("top1", "entropy_bits"))
     done = [row for row in rows if row.run.status == FINISHED and row.figures[top1].value is not None]
     return max(done, key=lambda row: (_real(row.figures[top1]), -_real(row.figures[bits])), default=None)
@@ -155,7 +156,10 @@ def _real(cell: Cell) -> float:
 
 
 def _data(rows: Sequence[Row], differing: Sequence[Heading]) -> str:
-    """What the scripts read, as JSON. The runs whose details find no room keep their rows in the table."""
+    """Write what the scripts read, as JSON.
+
+    The runs whose details find no room keep their rows in the table.
+    """
     texts = ["null"] * len(rows)
     left = MOST_BYTES
     for index in sorted(range(len(rows)), key=lambda i: -_real(rows[i].figures[0])):
@@ -165,7 +169,7 @@ def _data(rows: Sequence[Row], differing: Sequence[Heading]) -> str:
             texts[index] = text
     shared = {
         "charts": charts(),
-        "colors": COLOURS,
+        "colors": COLORS,
         "shapes": SHAPES,
         "keys": [heading.key for heading in (*differing, *FIGURES)],
         "groups": [[i, heading.text] for i, heading in enumerate(differing) if _groups(rows, i)],

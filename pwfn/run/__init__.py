@@ -1,4 +1,4 @@
-"""A whole run: its settings, its schedule, and the rounds from pretraining to the artifact."""
+"""Run training as a whole: its settings, its schedule, and its stages up to the artifact."""
 
 from pwfn.run.finishing import Finishing
 from pwfn.run.schedule import Schedule

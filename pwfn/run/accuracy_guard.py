@@ -1,4 +1,4 @@
-"""A round that costs more accuracy than a few points is said aloud when it happens, and can end the run."""
+"""Warn about, or stop at, a round that loses too much accuracy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FINISHING = (
 )
 
 
-def _pretrained(records: Sequence[RoundRecord], baseline: Scores) -> tuple[str, Scores]:
+def _pretrained(_: Sequence[RoundRecord], baseline: Scores) -> tuple[str, Scores]:
     return "the pretrained network", baseline
 
 
@@ -40,9 +40,14 @@ AGAINST: dict[str, Before] = {"previous": _previous, "pretrained": _pretrained} 
 
 @dataclass(frozen=True)
 class CostlyRound:
-    """A round is costly if its clustered top1 is more than `points` percentage points below that of what it is held
-    `against`: the clustered network of the round before (of the first round: the pretrained network), or always the
-    pretrained one. `points` None: no round is. With `stop` a costly round ends the run, unless it is the last.
+    """Decide which rounds cost too much accuracy.
+
+    Attributes:
+        points: a round is costly if its clustered top1 is more than this many percentage points below the one it is
+            compared with; None: no round is.
+        against: what it is compared with: the clustered network of the `previous` round (of the first round: the
+            pretrained network), or always the `pretrained` one.
+        stop: a costly round ends the run, unless it is the last.
     """
 
     points: float | None
@@ -58,7 +63,7 @@ class CostlyRound:
         )
 
     def complaint(self, records: Sequence[RoundRecord], baseline: Scores) -> str | None:
-        """What the last of the rounds lost and what to try, if it was costly."""
+        """Say what the last of the rounds lost and what to try, if it was costly."""
         name, against = AGAINST[self.against](records, baseline)
         _, previous = _previous(records, baseline)
         trained, clustered = records[-1].trained, records[-1].clustered
@@ -74,5 +79,5 @@ class CostlyRound:
         )
 
     def stopped(self, complaint: str) -> Stopped:
-        """What ends the run after a costly round."""
+        """Return the error that ends the run after a costly round."""
         return Stopped(f"costly_round.stop, as {complaint}", EXIT_CODE, saved=True)

@@ -1,19 +1,20 @@
-"""The quantized weights of a whole network as one flat vector: clustered together, moved together."""
+"""Cluster the quantized weights of a whole network together, and write the outcome into it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.posterior import QuantizedTensor
+from pwfn.clustering.cluster_result import ClusterResult
 from pwfn.clustering.codebook import Codebook
-from pwfn.clustering.greedy_round import ClusterResult
 from pwfn.clustering.rules import Rule
 from pwfn.clustering.sigma_join import SigmaJoin
-from pwfn.training.distributed import agree, agree_on_tensors
+from pwfn.training.distributed import broadcast_object, broadcast_tensors
 
 
 def cluster_network(
@@ -27,44 +28,49 @@ def cluster_network(
     sigma_join: SigmaJoin,
     tolerance: Callable[[FlatWeights], Tensor] = lambda weights: weights.sigma,
 ) -> ClusterResult:
-    """Cluster `before`, the weights of `tensors`, and write the outcome into the network.
+    """Cluster the weights of a network and write the outcome into it.
 
-    Afterwards the network's mu, sigma and assignment equal the result's. `tolerance` is asked once, on rank 0. Raises
-    ValueError for weights that cannot be clustered.
+    With several processes rank 0 alone clusters and broadcasts the outcome, so that every rank ends with the same bits
+    by construction.
 
-    With several processes rank 0 alone clusters and sends the outcome; on the others `before` is None. So every rank
-    ends with the same bits by construction, even if the ranks' weights had come apart, and nothing is done twice.
-    Shards of the weights, whose counts are summed, would be no faster where the processes share a machine's cores and
-    memory bandwidth, as a round is little more than a few passes over the weights; they would need several exchanges
-    per threshold, and the one that gathers the outcome all the same.
+    Args:
+        tensors: The network's quantized tensors, on any device; mu, sigma and assignment are overwritten.
+        before: Their weights; None on all ranks but 0.
+        fraction: Share of all weights to fix, above 0 and at most 1.
+        threshold: How many tolerances a weight may move at first.
+        rule: By which rule weights are fixed.
+        codebook: Which values there are.
+        sigma_join: The rule for the sigma of a cluster's members.
+        tolerance: Gives the tolerances [N]; called once, on rank 0.
+
+    Returns:
+        The result, on the CPU, the same on every rank.
+
+    Raises:
+        ValueError: On every rank, for weights that cannot be clustered.
     """
-    result = None
-    if before is not None:
-        try:
-            result = rule.at(threshold)(
-                before.mu,
-                before.sigma,
-                fraction=fraction,
-                codebook=codebook,
-                sizes=[tensor.mu.numel() for tensor in tensors],
-                sigma_join=sigma_join,
-                tolerance=tolerance(before),
-            )
-        except ValueError as error:
-            agree(str(error))  # the others wait to hear how it went
-            raise
-    if fault := agree(""):
-        raise ValueError(fault)
-    result = _from_rank_0(result)
+    sizes = [tensor.mu.numel() for tensor in tensors]
+    cluster = partial(rule.at(threshold), fraction=fraction, codebook=codebook, sizes=sizes, sigma_join=sigma_join)
+    result = _from_rank_0(cluster, before, tolerance)
     _write(tensors, result, sigma_join.retrain)
     return result
 
 
-def _from_rank_0(result: ClusterResult | None) -> ClusterResult:
-    """Rank 0's result on every rank."""
-    threshold, values = agree(None if result is None else (result.threshold, result.values))
+def _from_rank_0(
+    cluster: Callable[..., ClusterResult], before: FlatWeights | None, tolerance: Callable[[FlatWeights], Tensor]
+) -> ClusterResult:
+    """Cluster where `before` is not None, and return the result, or raise its ValueError, on every rank."""
+    result, refusal = None, None
+    if before is not None:
+        try:
+            result = cluster(before.mu, before.sigma, tolerance=tolerance(before))
+        except ValueError as error:
+            refusal = error
+    if message := broadcast_object("" if refusal is None else str(refusal)):
+        raise ValueError(message) from refusal
+    threshold, values = broadcast_object(None if result is None else (result.threshold, result.values))
     tensors = None if result is None else (result.mu, result.sigma, result.assignment, result.codebook)
-    mu, sigma, assignment, codebook = agree_on_tensors(tensors)
+    mu, sigma, assignment, codebook = broadcast_tensors(tensors)
     return ClusterResult(mu, sigma, assignment, codebook, threshold, values)
 
 
@@ -75,6 +81,7 @@ def _pieces(tensors: list[QuantizedTensor], flat: Tensor) -> Iterator[tuple[Quan
 
 
 def _write(tensors: list[QuantizedTensor], result: ClusterResult, retrain: bool) -> None:
+    """Copy a result into the network, to whichever device that is on."""
     with torch.no_grad():
         for tensor, mu in _pieces(tensors, result.mu):
             tensor.mu.copy_(mu)

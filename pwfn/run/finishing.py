@@ -1,4 +1,4 @@
-"""What may follow the last clustering: what is not quantized trains on, and BatchNorm's statistics are gathered anew."""
+"""Follow the last clustering: train what is not quantized, and estimate BatchNorm statistics again."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from pwfn.training.optimizer import OptimizerSpec
 
 @dataclass(frozen=True)
 class Finishing:
-    """`epochs` in which only what is not quantized trains, at the mean weights, then new statistics over
-    `batchnorm_images` training images; either may be 0. No quantized weight changes by one bit.
+    """Choose what follows the last clustering. No quantized weight changes by one bit.
+
+    Attributes:
+        epochs: passes in which only what is not quantized trains, at the mean weights; 0 = none.
+        batchnorm_images: training images over which BatchNorm statistics are gathered anew after that; 0 = not.
+        optimizer: of these epochs.
     """
 
     epochs: int
@@ -28,15 +32,16 @@ class Finishing:
 
     @property
     def wanted(self) -> bool:
+        """Whether anything follows."""
         return self.epochs > 0 or self.batchnorm_images > 0
 
     def check(self, network: nn.Module) -> None:
-        """Raise RunError for what a Bayesian network has no part for."""
+        """Raise RunError for what the network has nothing to train or gather."""
         quantized = {id(p) for t in quantized_tensors(network) for p in (t.mu, t.gaussian.sigma)}
         if self.epochs and all(id(parameter) in quantized for parameter in network.parameters()):
             raise RunError(
-                f"finish.epochs = {self.epochs}: must be 0, because every parameter of this model is quantized: nothing "
-                "is left to train"
+                f"finish.epochs = {self.epochs}: must be 0, because every parameter of this model is quantized: "
+                "nothing is left to train"
             )
         if self.batchnorm_images and not with_statistics(network):
             raise RunError(

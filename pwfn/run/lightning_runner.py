@@ -1,4 +1,4 @@
-"""What trains and tests the network of a run: Lightning's Trainer, one for the whole run."""
+"""Train and test the network of a run with one Lightning Trainer."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from pwfn.errors import Stopped
 from pwfn.models.batchnorm import reestimate
 from pwfn.models.precision import Computing
 from pwfn.records.rounds import Scores
-from pwfn.training.distributed import check_same, share_statistics
+from pwfn.training.distributed import broadcast_statistics, check_same
 from pwfn.training.module import BayesianClassifier
 from pwfn.training.phase import Phase
 
 
 class LightningRunner:
-    """One Trainer, one fit per phase: a fresh optimizer each time, epochs and steps that count on."""
+    """Train each phase with a fresh optimizer, while the epochs and steps of one Trainer count on."""
 
     def __init__(
         self, trainer: Trainer, module: BayesianClassifier, data: ImageDataModule, saver: Saver | None = None
@@ -34,9 +34,11 @@ class LightningRunner:
 
     @property
     def steps(self) -> int:
+        """Optimizer steps since the beginning of the run."""
         return self.trainer.global_step
 
     def fit(self, phase: Phase) -> None:
+        """Train one phase, or what is left of it in a resumed run."""
         if phase.epochs == 0:
             return
         first = self.trainer.current_epoch if self.saver is None else self.saver.begin_fit()
@@ -46,7 +48,7 @@ class LightningRunner:
             self.data.batches_done = 0 if self.saver is None else self.saver.batches_done
             self.trainer.fit_loop.max_epochs = first + phase.epochs
             self._call(self.trainer.fit)
-            share_statistics(self.module.network)
+            broadcast_statistics(self.module.network)
             # at once: testing, clustering and the next fit begin by giving every rank what rank 0 has
             check_same(self.module.network, f"after the training of {phase.label}")
         if self.saver is not None:
@@ -60,25 +62,31 @@ class LightningRunner:
         return self.module.scores
 
     def squared_gradients(self, batches: int) -> Tensor:
-        """Those of each quantized weight over as many batches of this rank's training images, on the CPU."""
+        """Average the squared gradients of each quantized weight over batches of training images.
+
+        The images are those of this rank; the result is on the CPU.
+        """
         with self._placed():
             means = [tensor.mu for tensor in quantized_tensors(self.module.network)]
             return squared_gradients(self.module.network, means, self.data.batches_outside_fits(), batches).cpu()
 
     def new_statistics(self, images: int) -> tuple[int, int]:
-        """Gather BatchNorm's statistics anew over so many training images; how many layers there are, and images used.
+        """Gather BatchNorm's statistics anew over so many training images.
 
         Every rank looks at its own share of the images; all end with the statistics of rank 0.
+
+        Returns:
+            How many layers there are, and how many images were used.
         """
         with self._placed() as device:
             on = Computing(device, str(self.trainer.precision))
             done = reestimate(self.module.network, self.data.batches_outside_fits(), on, images)
-        share_statistics(self.module.network)
+        broadcast_statistics(self.module.network)
         return done
 
     @contextmanager
     def _placed(self) -> Iterator[torch.device]:
-        """The network where it is trained: Lightning ends each fit and each test by moving it to the CPU."""
+        """Move the network to where it is trained; Lightning ends each fit and test by moving it back."""
         network, device = self.module.network, self.trainer.strategy.root_device
         before = next(network.parameters()).device
         network.to(device)
@@ -87,10 +95,10 @@ class LightningRunner:
         finally:
             network.to(before)
 
-    def _call(self, part: Callable[..., Any], **options: Any) -> None:
+    def _call(self, stage: Callable[..., Any], **options: Any) -> None:
         """Lightning ends the program by itself after a signal, after SIGTERM even as if all had gone well."""
         try:
-            part(self.module, datamodule=self.data, **options)
+            stage(self.module, datamodule=self.data, **options)
         except SIGTERMException:
             raise Stopped("SIGTERM", 143) from None
         except SystemExit:

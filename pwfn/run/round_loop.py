@@ -1,4 +1,4 @@
-"""The loop of a whole run: train, test, cluster, test, record, until every weight is a codebook entry."""
+"""Loop over the rounds: train, test, cluster, test, record, until every weight is a codebook entry."""
 
 from __future__ import annotations
 
@@ -10,38 +10,48 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from pwfn.bayesian.flat_weights import FlatWeights, check_fixed
-from pwfn.bayesian.posterior import FREE, QuantizedTensor, quantized_tensors
+from pwfn.bayesian.gaussian_weight import FREE
+from pwfn.bayesian.posterior import QuantizedTensor, quantized_tensors
 from pwfn.bayesian.prior import MIN_SIGMA
 from pwfn.checkpoint.run_state import Place
 from pwfn.clustering import statistics
+from pwfn.clustering.cluster_result import ClusterResult
 from pwfn.clustering.codebook import Codebook
-from pwfn.clustering.greedy_round import ClusterResult
 from pwfn.clustering.rules import Rule
 from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.clustering.tolerance import SigmaTolerance, Tolerance
 from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.run.cluster_network import cluster_network
 from pwfn.run.finishing import Finishing
-from pwfn.run.schedule import Schedule
-from pwfn.training.distributed import agree, is_first
+from pwfn.run.schedule import Fit, Schedule
+from pwfn.training.distributed import broadcast_object, is_rank_zero
 from pwfn.training.optimizer import OptimizerSpec
 from pwfn.training.phase import Phase, TrainingDiverged
 
 
 class Runner(Protocol):
-    """What the loop needs of a trainer; the tests have one that trains nothing."""
+    """Name what the loop needs of a trainer; the tests have one that trains nothing."""
 
     @property
-    def steps(self) -> int: ...
-    def fit(self, phase: Phase) -> None: ...
-    def test(self) -> Scores: ...
-    def squared_gradients(self, batches: int) -> Tensor: ...
-    def new_statistics(self, images: int) -> tuple[int, int]: ...
+    def steps(self) -> int:
+        """Optimizer steps since the beginning of the run."""
+
+    def fit(self, phase: Phase) -> None:
+        """Train one phase."""
+
+    def test(self) -> Scores:
+        """Return the scores on the test split, at the mean weights."""
+
+    def squared_gradients(self, batches: int) -> Tensor:
+        """Average the squared gradients of each quantized weight over so many batches."""
+
+    def new_statistics(self, images: int) -> tuple[int, int]:
+        """Gather BatchNorm's statistics anew; return how many layers there are, and images used."""
 
 
 @dataclass(frozen=True)
 class RoundOutcome:
-    """A finished round: its record, the rows of clusters.csv, and the clustering itself."""
+    """Hold a finished round: its record, the rows of clusters.csv, and the clustering itself."""
 
     record: RoundRecord
     clusters: list[dict[str, Any]]
@@ -50,7 +60,15 @@ class RoundOutcome:
 
 @dataclass(frozen=True)
 class RoundLoop:
-    """The method's loop over the rounds of `schedule`, on a Bayesian network whose sigmas have been set."""
+    """Train and cluster a Bayesian network whose sigmas have been set, round by round.
+
+    Attributes:
+        noise: whether training draws weights; without it sigma is not trained either.
+        place: where the run is; it moves along.
+        on_phase: is told each fit before it begins.
+        on_status: is told what goes on between fits.
+        on_trained: is told the round between its training and its clustering.
+    """
 
     runner: Runner
     network: nn.Module
@@ -60,16 +78,17 @@ class RoundLoop:
     sigma_join: SigmaJoin
     optimizer: OptimizerSpec
     tolerance: Tolerance = field(default_factory=SigmaTolerance)
-    noise: bool = True  # while training; without it sigma is not trained either
+    noise: bool = True
     place: Place = field(default_factory=lambda: Place(round=0))
-    on_phase: Callable[[Phase], None] = lambda phase: None
-    on_status: Callable[[str], None] = lambda text: None
-    on_trained: Callable[[int], None] = lambda index: None  # between the training of a round and its clustering
+    on_phase: Callable[[Phase], None] = lambda _: None
+    on_status: Callable[[str], None] = lambda _: None
+    on_trained: Callable[[int], None] = lambda _: None
 
     def rounds(self) -> Iterator[RoundOutcome]:
-        """Run the rounds one by one, from `place` on; after the last, every quantized weight is a codebook entry.
+        """Run the rounds one by one, from `place` on.
 
-        `place` moves along: when a round is handed over, it says that the next one is about to begin.
+        After the last, every quantized weight is a codebook entry. When a round is handed over, `place` says that the
+        next one is about to begin.
         """
         place = self.place
         for index in range(place.round, self.schedule.rounds):
@@ -79,10 +98,11 @@ class RoundLoop:
             yield outcome
 
     def finish(self, spec: Finishing, last: RoundRecord) -> RoundRecord:
-        """What follows the last clustering, whose record is `last`; `place` moves on when it is done.
+        """Train and measure what follows the last clustering, whose record is `last`.
 
         In the record of it `trained` is measured after the training and `clustered` at the very end, with the new
-        statistics; what it says of the weights is what the last round said, for they are the same.
+        statistics; what it says of the weights is what the last round said, for they are the same. `place` moves on
+        when it is done.
         """
         place = self.place
         none = {"noise": False, "train_mu": False, "train_sigma": False}
@@ -111,7 +131,7 @@ class RoundLoop:
         return record
 
     def _fit(self, phases: list[Phase]) -> None:
-        """What is left of the fits of one round; what is fixed must be where it was."""
+        """Train what is left of the fits of one round; fixed weights must be where they were."""
         place = self.place
         for phase in phases[place.phase :]:
             started = time.perf_counter()
@@ -125,19 +145,24 @@ class RoundLoop:
             check_fixed(quantized_tensors(self.network), place.codebook)
 
     def phases(self, index: int) -> list[Phase]:
-        """The fits of one round."""
-        label = f"round {index + 1}/{self.schedule.rounds}"
-        share = self.schedule.share(index)
-        epochs = self.schedule.epochs(index)
-        if self.schedule.training == "joint":
-            return [Phase(label, epochs, self.optimizer, share, noise=self.noise, train_sigma=self.noise)]
-        return [
-            Phase(f"{label} mu", epochs, self.optimizer, share, noise=False, train_sigma=False),
-            Phase(f"{label} sigma", epochs, self.optimizer, share, train_mu=False, train_others=False),
-        ]
+        """Return the phases of one round, one for each of its fits."""
+        return [self._phase(f"round {index + 1}/{self.schedule.rounds}", fit) for fit in self.schedule.fits(index)]
+
+    def _phase(self, label: str, fit: Fit) -> Phase:
+        noise, sigma_alone = self.noise and fit.trains != "mu", fit.trains == "sigma"
+        return Phase(
+            label if fit.trains == "joint" else f"{label} {fit.trains}",
+            fit.epochs,
+            self.optimizer,
+            fit.share,
+            noise=noise,
+            train_sigma=noise,
+            train_mu=not sigma_alone,
+            train_others=not sigma_alone,
+        )
 
     def tolerance_of(self, weights: FlatWeights) -> Tensor:
-        """The unit in which a clustering of the network, whose weights these are, would count moves now."""
+        """Return the unit in which a clustering of `weights` would count moves now."""
         return self.tolerance(weights.mu, weights.sigma, self.runner.squared_gradients)
 
     def _cluster(self, index: int, *, epochs: float, train_seconds: float) -> RoundOutcome:
@@ -148,7 +173,7 @@ class RoundLoop:
         self.on_trained(index)
         self.on_status("clustering")
         started = time.perf_counter()
-        before = FlatWeights.of(tensors) if is_first() else None
+        before = FlatWeights.of(tensors) if is_rank_zero() else None
         result = self._clustered(index, tensors, before)
         cluster_seconds = time.perf_counter() - started
         self.on_status("testing")
@@ -170,10 +195,10 @@ class RoundLoop:
                 **_figures(before, result, rows, [tensor.mu.numel() for tensor in tensors]),
             )
             described = (record, rows)
-        return RoundOutcome(*agree(described), result)
+        return RoundOutcome(*broadcast_object(described), result)
 
     def _clustered(self, index: int, tensors: list[QuantizedTensor], before: FlatWeights | None) -> ClusterResult:
-        """The clustering of one round, written into the network."""
+        """Cluster the network for one round, in place."""
         try:
             return cluster_network(
                 tensors,
@@ -186,7 +211,8 @@ class RoundLoop:
                 tolerance=self.tolerance_of,
             )
         except ValueError as error:
-            advice = "; try a smaller optimizer.lr" if self.schedule.epochs(index) else ""
+            trained = any(phase.epochs for phase in self.phases(index))
+            advice = "; try a smaller optimizer.lr" if trained else ""
             raise TrainingDiverged(
                 f"the weights cannot be clustered in round {index + 1}/{self.schedule.rounds}: {error}{advice}"
             ) from error
@@ -195,7 +221,7 @@ class RoundLoop:
 def _figures(
     before: FlatWeights, result: ClusterResult, rows: list[dict[str, Any]], sizes: list[int]
 ) -> dict[str, Any]:
-    """What a record tells of the clustering; `rows` has a row for every centroid, `sizes` are the weights of each tensor."""
+    """Describe a clustering: `rows` has a row for every centroid, `sizes` the weights of each tensor."""
     values, counts = statistics.network_values(result.mu, result.assignment, result.codebook)
     tensor_values, tensor_bits = statistics.values_of_tensors(result.mu, result.assignment, result.codebook, sizes)
     sigma = result.sigma.clamp(min=MIN_SIGMA)
@@ -215,6 +241,6 @@ def _figures(
 
 
 def _moved(before: FlatWeights, result: ClusterResult) -> int:
-    """How many weights were fixed before, are fixed now, and sit on another centroid."""
+    """Count the weights that were fixed before, are fixed now, and sit on another centroid."""
     both = (before.assignment != FREE) & (result.assignment != FREE)
     return int((both & (before.mu != result.mu)).sum())

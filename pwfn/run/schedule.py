@@ -1,4 +1,4 @@
-"""How much is fixed when, and how long is trained in between."""
+"""Decide how many weights are fixed in each round, and which fits a round trains."""
 
 from __future__ import annotations
 
@@ -10,12 +10,35 @@ from pwfn.errors import require
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """`fractions[t]` of all quantized weights are fixed after round t; the last is 1.
+class Fit:
+    """Describe one training within a run: `epochs` passes over a share of the training images.
 
-    Round 0 trains `first_epochs` passes over `first_share` of the training images, every later round `rest_epochs` full
-    passes. `training` is `joint` (mu and sigma together) or `alternate` (first mu with the noise off, then sigma only,
-    each for the round's epochs).
+    Attributes:
+        share: above 0, at most 1.
+        trains: mu and sigma together (`joint`), mu and what is not quantized (`mu`), or `sigma` alone.
+    """
+
+    epochs: int
+    share: float = 1.0
+    trains: Literal["joint", "mu", "sigma"] = "joint"
+
+    @property
+    def passes(self) -> float:
+        """Passes over all training images, a share of them counted as such."""
+        return self.epochs * self.share
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Fix `fractions[t]` of all quantized weights in round t (from 0), and train before each clustering.
+
+    Attributes:
+        fractions: shares of the quantized weights that are fixed after each round; they increase and end with 1.
+        first_epochs: passes of round 0 over its share of the training images, from 0.
+        first_share: the share of the training images that round 0 sees, above 0 and at most 1.
+        rest_epochs: passes of every later round over all training images, from 0.
+        training: `joint` (mu and sigma together) or `alternate` (first mu with the noise off, then sigma alone, each
+            for the epochs of the round).
     """
 
     fractions: tuple[float, ...] = (0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99, 1.0)
@@ -38,12 +61,17 @@ class Schedule:
 
     @property
     def rounds(self) -> int:
+        """How many rounds there are."""
         return len(self.fractions)
 
-    def epochs(self, round_index: int) -> int:
-        """Passes of round `round_index` (from 0) over its share of the training images."""
-        return self.first_epochs if round_index == 0 else self.rest_epochs
+    @property
+    def trains(self) -> bool:
+        """Whether any round trains."""
+        return any(fit.epochs for index in range(self.rounds) for fit in self.fits(index))
 
-    def share(self, round_index: int) -> float:
-        """The share of the training images that one epoch of round `round_index` sees."""
-        return self.first_share if round_index == 0 else 1.0
+    def fits(self, round_index: int) -> tuple[Fit, ...]:
+        """Return the fits of one round, counted from 0, in their order; those of 0 epochs train nothing."""
+        epochs, share = (self.first_epochs, self.first_share) if round_index == 0 else (self.rest_epochs, 1.0)
+        if self.training == "joint":
+            return (Fit(epochs, share),)
+        return (Fit(epochs, share, "mu"), Fit(epochs, share, "sigma"))

@@ -1,14 +1,15 @@
-"""The whole configuration of a run as types: what `conf/train.yaml` must add up to."""
+"""Check the whole configuration of a run: the types and rules behind `conf/train.yaml`."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from pwfn.bayesian.kernels import installed_kernels
 from pwfn.bayesian.prior import Prior
 from pwfn.bayesian.regularizer import Regularizer
 from pwfn.checkpoint.spec import CheckpointSpec
@@ -21,44 +22,27 @@ from pwfn.errors import Fault, InvalidValueError, require
 from pwfn.models.timm_model import ModelSpec
 from pwfn.monitoring.loggers import LoggerSpec
 from pwfn.run.accuracy_guard import CostlyRound
+from pwfn.run.artifact_spec import ArtifactSpec
 from pwfn.run.finishing import Finishing
+from pwfn.run.pretraining import Pretraining
 from pwfn.run.schedule import Schedule
 from pwfn.training.distillation import Distillation
 from pwfn.training.optimizer import OptimizerSpec
 from pwfn.training.trainer import TrainerSpec
 
-if TYPE_CHECKING:
-    pass
-
 
 def _can_compile() -> bool:
-    """torch.compile writes C++ for the CPU; for a GPU it brings what it needs."""
+    # torch.compile writes C++ for the CPU; for a GPU it brings what it needs
     compilers = (os.environ.get("CXX", ""), "c++", "g++", "clang++")
     return torch.cuda.is_available() or any(compiler and shutil.which(compiler) for compiler in compilers)
 
 
 @dataclass(frozen=True)
-class Pretraining:
-    """An ordinary training before the network becomes Bayesian, for data without pretrained weights."""
-
-    epochs: int
-    optimizer: OptimizerSpec
-
-    def __post_init__(self) -> None:
-        require(self, epochs=(self.epochs >= 0, "an integer from 0"))
-
-
-@dataclass(frozen=True)
-class ArtifactSpec:
-    """What goes into `model.pwfn`, which every run ends with, and whether every round leaves one of its own."""
-
-    every_round: bool
-    sigma: bool
-
-
-@dataclass(frozen=True)
 class TrainSettings:
-    """One run of `train.py`; the fields are the config groups, in the order of `conf/train.yaml`."""
+    """Hold the settings of one run of `train.py`, each checked.
+
+    The fields are the config groups, in the order of `conf/train.yaml`, which says what each of them means.
+    """
 
     seed: int
     name: str | None
@@ -67,6 +51,7 @@ class TrainSettings:
     dry_run: bool
     inspect: bool
     label_smoothing: float
+    kernels: str
     compile: bool
     model: ModelSpec
     data: ImageData
@@ -90,26 +75,25 @@ class TrainSettings:
 
     @property
     def rounds_in_all(self) -> int:
-        """The rounds of the schedule, and the finishing, which is recorded as one more."""
+        """Count the rounds of the schedule, and the finishing, which is recorded as one more."""
         return self.schedule.rounds + self.finish.wanted
 
     @property
     def learns_sigma(self) -> bool:
         """Whether any round trains under noise, which is what sigma is learned from."""
-        return self.noise and any(self.schedule.epochs(index) for index in range(self.schedule.rounds))
+        return self.noise and self.schedule.trains
 
     @property
     def remarks(self) -> list[str]:
-        """What is allowed, but may not be what was meant."""
+        """Return a line for each setting that is allowed, but may not be what was meant."""
         remark = self.tolerance.without_noise
         return [remark] if remark and not self.noise else []
 
     @property
     def epochs_of_rounds(self) -> list[float]:
-        """How many epochs each of `rounds_in_all` trains, shares of the images counted as such."""
+        """Passes over the training images of each of `rounds_in_all`, a share of them counted as such."""
         schedule = self.schedule
-        fits = 1 if schedule.training == "joint" else 2
-        epochs = [fits * schedule.epochs(index) * schedule.share(index) for index in range(schedule.rounds)]
+        epochs = [sum(fit.passes for fit in schedule.fits(index)) for index in range(schedule.rounds)]
         return [*epochs, *([float(self.finish.epochs)] if self.finish.wanted else [])]
 
     @property
@@ -119,7 +103,7 @@ class TrainSettings:
 
     @staticmethod
     def option_hint(group: str, option: str) -> str | None:
-        """How to write what was meant by an option that a config group does not have."""
+        """Suggest how to write what was meant by an option that a config group does not have."""
         import timm
 
         if group == "model" and timm.is_model(option.partition(".")[0]):
@@ -131,6 +115,7 @@ class TrainSettings:
             self,
             seed=(0 <= self.seed < 2**32, "an integer from 0 to 4294967295"),
             inspect=(not (self.inspect and self.dry_run), "false where dry_run is true: one of them at a time"),
+            kernels=(self.kernels in installed_kernels(), f"one of {', '.join(installed_kernels())}"),
             compile=(
                 not self.compile or _can_compile(),
                 "false: the CPU needs a C++ compiler (c++, g++, clang++ or $CXX)",
@@ -142,32 +127,18 @@ class TrainSettings:
             raise InvalidValueError(faults)
 
     def _contradictions(self) -> list[tuple[str, Any, bool, str]]:
+        """Return the rules between settings: key, value, whether it holds, what is allowed."""
         batch, images = self.data.batch_size, self.data.train_images
         ceiling = getattr(self.regularizer, "ceiling", None)
         start = getattr(self.prior, "ceiling", getattr(self.prior, "sigma", 0.0))
+        training, weight = self.schedule.training, self.distillation.weight
+        enough = f"at most data.train_images = {images}"
+        held_up = f"at least the prior's largest sigma, {start}: sigmas above the ceiling are never held up"
+        joint = "joint where noise is false: the other way trains sigma alone, and only noise can"
+        no_teacher = "0 where model starts from random weights and pretrain.epochs is 0: they have nothing to teach"
         return [
-            (
-                "data.batch_size",
-                batch,
-                images is None or batch <= images,
-                f"at most data.train_images = {images}",
-            ),
-            (
-                "regularizer.ceiling",
-                ceiling,
-                ceiling is None or ceiling >= start,
-                f"at least the prior's largest sigma, {start}: sigmas above the ceiling are never held up",
-            ),
-            (
-                "schedule.training",
-                self.schedule.training,
-                self.noise or self.schedule.training == "joint",
-                "joint where noise is false: the other way trains sigma alone, and only noise can",
-            ),
-            (
-                "distillation.weight",
-                self.distillation.weight,
-                self.distillation.weight == 0 or not self._teaches_nothing,
-                "0 where model starts from random weights and pretrain.epochs is 0: they have nothing to teach",
-            ),
+            ("data.batch_size", batch, images is None or batch <= images, enough),
+            ("regularizer.ceiling", ceiling, ceiling is None or ceiling >= start, held_up),
+            ("schedule.training", training, self.noise or training == "joint", joint),
+            ("distillation.weight", weight, weight == 0 or not self._teaches_nothing, no_teacher),
         ]

@@ -1,4 +1,4 @@
-"""The stages of a run in their order: pretraining, rounds, and what may follow the last clustering."""
+"""Go through the stages of a run: pretraining, rounds, and what may follow the last clustering."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from pwfn.monitoring.round_media import RoundView, round_view
 from pwfn.monitoring.run_reporter import RunReporter
 from pwfn.records import files
 from pwfn.records.rounds import RoundRecord, Scores
-from pwfn.run.artifact import write_for_run
 from pwfn.run.lightning_runner import LightningRunner
 from pwfn.run.round_loop import RoundLoop
 from pwfn.run.settings import TrainSettings
+from pwfn.run.write_artifact import write_run_artifact
 from pwfn.training import distributed
 from pwfn.training.distillation import Teacher
 from pwfn.training.phase import Phase
@@ -30,41 +30,36 @@ from pwfn.training.phase import Phase
 
 @dataclass(frozen=True)
 class Stages:
-    """Each stage does what is left of it, so that a resumed run goes through all of them. Every rank takes part."""
+    """Train a run stage by stage, on every rank.
+
+    Each stage does what is left of it, so that a resumed run goes through all of them. `config` is the resolved
+    configuration, which artifacts keep.
+    """
 
     settings: TrainSettings
-    plain: Any
+    config: dict[str, Any]
     runner: LightningRunner
     saver: Saver
     progress: RunProgress
 
     def pretrain(self) -> None:
-        """The ordinary training, if any; then the scores everything is compared with, and the starting sigmas."""
-        settings, saver = self.settings, self.saver
+        """Train as an ordinary network, if asked to; then measure the baseline and set the starting sigmas."""
+        saver = self.saver
         state, place = saver.state, saver.state.place
-        self.progress.start_run(settings.epochs_of_rounds, rounds_done=len(state.records))
+        self.progress.start_run(self.settings.epochs_of_rounds, rounds_done=len(state.records))
         if place.round != PRETRAINING:
             if self._learns_from_a_teacher:
                 self._bring_in_the_teacher(saved_networks.read_pretrained(saver.folder))
             return
         if place.phase == 0:
-            pretraining = Phase(
-                "pretraining",
-                settings.pretrain.epochs,
-                settings.pretrain.optimizer,
-                noise=False,
-                train_sigma=False,
-                lr_key="pretrain.optimizer.lr",
-            )
-            self.progress.start_phase("pretraining", pretraining.epochs)
-            self.runner.fit(pretraining)
+            self._fit_pretraining()
             place.phase = 1
         self.progress.status("testing")
         state.baseline = self.runner.test()
         saver.between_fits()
         self.progress.say(f"before compression: top1 {state.baseline.top1:.2f} %, loss {state.baseline.loss:.4f}")
-        set_sigma(saver.network, settings.prior)
-        if distributed.is_first():
+        set_sigma(saver.network, self.settings.prior)
+        if distributed.is_rank_zero():
             state.before = FlatWeights.of(quantized_tensors(saver.network)).mu.cpu()
             saved_networks.save_pretrained(saver.folder, saver.network)
         if self._learns_from_a_teacher:
@@ -72,11 +67,18 @@ class Stages:
         place.next_round(None)
         saver.between_fits(always=True)
 
+    def _fit_pretraining(self) -> None:
+        spec = self.settings.pretrain
+        self.progress.start_phase("pretraining", spec.epochs)
+        means_alone = {"noise": False, "train_sigma": False}
+        self.runner.fit(
+            Phase("pretraining", spec.epochs, spec.optimizer, lr_key="pretrain.optimizer.lr", **means_alone)
+        )
+
     @property
     def _learns_from_a_teacher(self) -> bool:
-        schedule, weight = self.settings.schedule, self.settings.distillation.weight
-        trains = self.settings.finish.epochs > 0 or any(schedule.epochs(index) for index in range(schedule.rounds))
-        return weight > 0 and trains
+        trains = self.settings.schedule.trains or self.settings.finish.epochs > 0
+        return self.settings.distillation.weight > 0 and trains
 
     def _bring_in_the_teacher(self, weights: Mapping[str, Tensor]) -> None:
         model, data = self.settings.model, self.settings.data
@@ -89,11 +91,13 @@ class Stages:
         )
 
     def rounds(self, reporter: RunReporter | None) -> None:
-        """The rounds, and what follows the last of them. A round's files are written before its checkpoint, which has all
-        that they say.
+        """Train and cluster all rounds, then finish what is not quantized, if asked to.
+
+        The files of a round are written before its checkpoint, which has all that they say. `reporter` is given on rank
+        0 alone.
         """
         loop, state = self._loop(reporter), self.saver.state
-        self.progress.results(self._baseline, state.records)
+        self.progress.results(self.baseline, state.records)
         for outcome in loop.rounds():
             record = outcome.record
             distributed.check_same(self.saver.network, f"after the clustering of round {record.round + 1}")
@@ -139,34 +143,35 @@ class Stages:
         reporter: RunReporter | None,
         view: RoundView | None = None,
     ) -> None:
-        """Write down what a round or the finishing has come to; raises Stopped where the run is to end for it."""
+        """Write the record of a round or of the finishing everywhere; raises Stopped if the run is to end."""
         settings, saver, state = self.settings, self.saver, self.saver.state
         state.add(record, clusters)
         if reporter:
             saved_networks.save(saver.folder, saver.network, record.round)
             if settings.artifact.every_round and record.fraction < 1:
                 file = f"round_{record.round + 1}.pwfn"
-                write_for_run(
-                    saver.folder, saver.network, settings, self.plain, self._baseline, record, file=file, last=False
+                write_run_artifact(
+                    saver.folder, saver.network, settings, self.config, self.baseline, record, file=file, last=False
                 )
-            self.progress.results(self._baseline, state.records)
+            self.progress.results(self.baseline, state.records)
             self.progress.finish_round(reporter.add(record, clusters, view))
         saver.between_fits(always=True)
-        self._judge()
+        self._guard_accuracy()
 
-    def _judge(self) -> None:
-        """Say what the last round cost, quiet or not, if that is much."""
+    def _guard_accuracy(self) -> None:
+        """Warn of a last round that lost much accuracy, quiet or not, and stop the run if it should."""
         guard, records = self.settings.costly_round, self.saver.state.records
-        complaint = guard.complaint(records, self._baseline)
+        complaint = guard.complaint(records, self.baseline)
         if complaint is None:
             return
-        if distributed.is_first():
+        if distributed.is_rank_zero():
             self.progress.console.print(f"warning: {complaint}", soft_wrap=True, markup=False, highlight=False)
         if guard.stop and len(records) < self.settings.schedule.rounds:
             raise guard.stopped(complaint)
 
     @property
-    def _baseline(self) -> Scores:
+    def baseline(self) -> Scores:
+        """The scores of the pretrained network."""
         baseline = self.saver.state.baseline
         assert baseline is not None  # known from the end of the pretraining on
         return baseline

@@ -1,4 +1,4 @@
-"""How much work a run is, before it begins: what the plan of a sweep says, and what its clock reckons with."""
+"""Predict how many epochs and optimizer steps a run takes, for the plan of a sweep and its clock."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from pwfn.config.build import ConfigError, load
 from pwfn.data.samplers import ends_in_one, images_per_rank
+from pwfn.run.schedule import Fit
 from pwfn.run.settings import TrainSettings
 
 
 @dataclass(frozen=True)
 class Workload:
-    """`epochs` counts passes over the training images, parts of one as parts; `steps` is None where the number of
-    images is known only once they are read. Both are those of all stages together."""
+    """Count the work of all stages of a run together.
+
+    Attributes:
+        rounds: rounds of the schedule, and one more for the finishing.
+        epochs: passes over the training images, a share of them counted as such.
+        steps: optimizer steps; None where the number of images is known only once they are read.
+    """
 
     rounds: int
     epochs: float
@@ -23,24 +29,20 @@ class Workload:
 
 
 def workload(settings: TrainSettings) -> Workload | None:
-    """None for what trains nothing: a dry run, an inspection."""
+    """Return the work of a run, or None for what trains nothing: a dry run, an inspection."""
     if settings.dry_run or settings.inspect:
         return None
-    schedule, twice = settings.schedule, 2 if settings.schedule.training == "alternate" else 1
-    phases = [(settings.pretrain.epochs, 1.0)]
-    phases += [(twice * schedule.epochs(index), schedule.share(index)) for index in range(schedule.rounds)]
-    phases.append((settings.finish.epochs, 1.0))
-    counts = [_steps_of_an_epoch(settings, share) for _, share in phases]
-    steps = sum(epochs * (count or 0) for (epochs, _), count in zip(phases, counts, strict=True))
-    return Workload(
-        settings.rounds_in_all,
-        round(sum(epochs * share for epochs, share in phases), 6),
-        None if None in counts else steps,
-    )
+    schedule = settings.schedule
+    of_rounds = [fit for index in range(schedule.rounds) for fit in schedule.fits(index)]
+    fits = [Fit(settings.pretrain.epochs), *of_rounds, Fit(settings.finish.epochs)]
+    counts = [_steps_of_an_epoch(settings, fit.share) for fit in fits]
+    steps = sum(fit.epochs * (count or 0) for fit, count in zip(fits, counts, strict=True))
+    epochs = round(sum(fit.passes for fit in fits), 6)
+    return Workload(settings.rounds_in_all, epochs, None if None in counts else steps)
 
 
 def _steps_of_an_epoch(settings: TrainSettings, share: float) -> int | None:
-    """As `pwfn.data.module` deals images out."""
+    # images are dealt out as in pwfn.data.module
     data, trainer = settings.data, settings.trainer
     images = data.train_images or data.known_images
     if images is None:
@@ -53,7 +55,7 @@ def _steps_of_an_epoch(settings: TrainSettings, share: float) -> int | None:
 
 
 def of_config(config: DictConfig) -> Workload | None:
-    """The same of a job's configuration as a sweep composes it; None also where it is not one of train.py."""
+    """Return the work of a job from its composed configuration; None also where it is not one of train.py."""
     keys = [str(key) for key in config if key != "hydra"]
     if not {"schedule", "pretrain", "data"} <= set(keys):
         return None

@@ -1,4 +1,4 @@
-"""Learning from the pretrained network's answers beside the labels (Hinton et al. 2015, arXiv:1503.02531)."""
+"""Distill the pretrained network into the one that is trained (Hinton et al. 2015, arXiv:1503.02531)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ from pwfn.randomness import own_streams
 
 @dataclass(frozen=True)
 class Distillation:
-    """The loss of the data becomes `(1 - weight) * cross entropy + weight * divergence`; with weight 0 nothing changes."""
+    """Replace the loss of the data by `(1 - weight) * cross entropy + weight * divergence`.
+
+    Args:
+        weight: from 0, which changes nothing, to 1.
+        temperature: by which the logits of both networks are divided; above 0.
+    """
 
     weight: float
     temperature: float
@@ -29,22 +34,33 @@ class Distillation:
         )
 
     def divergence(self, logits: Tensor, answers: Tensor) -> Tensor:
-        """`T^2 * KL(softmax(answers / T) || softmax(logits / T))` in nats, mean over the images; both [images, classes].
+        """Compute `T^2 * KL(softmax(answers / T) || softmax(logits / T))` in nats, mean over the images.
 
-        The square keeps the size of its gradient when the temperature T is changed.
+        The factor T^2 keeps the size of the gradient when the temperature T is changed (section 2 of the paper).
+
+        Args:
+            logits: of the network that is trained, [images, classes].
+            answers: logits of the teacher, [images, classes].
         """
         ours, theirs = (F.log_softmax(scores.float() / self.temperature, dim=1) for scores in (logits, answers))
         return F.kl_div(ours, theirs, reduction="batchmean", log_target=True) * self.temperature**2
 
     def mixed(self, cross_entropy: Tensor, divergence: Tensor) -> Tensor:
+        """Weigh the two terms of the loss; both in nats."""
         return (1 - self.weight) * cross_entropy + self.weight * divergence
 
 
 class Teacher:
-    """A network that only answers. No module, so that whoever holds it has none of its weights in a state dict."""
+    """Answer with the logits of a fixed network.
+
+    It is no nn.Module, so that its weights are in no state dict of the module that holds it.
+
+    Args:
+        build: makes the network, without weights; no random stream goes on for it.
+        weights: its state dict.
+    """
 
     def __init__(self, build: Callable[[], nn.Module], weights: Mapping[str, Tensor]) -> None:
-        """`build` makes a plain network, `weights` is its state dict; no random stream goes on for it."""
         with own_streams():
             network = build()
         network.load_state_dict(weights)
@@ -52,14 +68,16 @@ class Teacher:
 
     @property
     def bytes(self) -> int:
-        """What it takes in memory."""
+        """Return how many bytes of memory it takes."""
         tensors = (*self._network.parameters(), *self._network.buffers())
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     def to(self, device: torch.device) -> None:
+        """Move the network to `device`."""
         self._network.to(device)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
+        """Return the logits [images, classes] of images [images, channels, height, width]."""
         answers: Tensor = self._network(images)
         return answers

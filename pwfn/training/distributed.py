@@ -1,7 +1,7 @@
-"""Several processes: what rank 0 has decided is the same on every rank, to the last bit, and what all have agreed on.
+"""Share values and decisions among the ranks of a run.
 
-With one process every function here gives back what it was given. With several each is a collective call: every rank
-makes it, in the same order.
+With one process every function returns what it was given. With several each is a collective: every rank calls it, in
+the same order.
 """
 
 from __future__ import annotations
@@ -21,48 +21,50 @@ T = TypeVar("T")
 
 
 class RanksDiffer(RunError):
-    """The processes of one run do not have the same network any more."""
+    """Ends a run whose ranks do not have the same network any more."""
+
+    on_all_ranks = True
 
 
-def several() -> bool:
-    """Whether other processes take part in this run."""
+def is_distributed() -> bool:
+    """Tell whether the run has more than one rank."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def is_first() -> bool:
-    """Whether this process is the one that decides: rank 0, or the only one."""
-    return not several() or dist.get_rank() == 0
+def is_rank_zero() -> bool:
+    """Tell whether this process is rank 0, which decides, or the only one."""
+    return not is_distributed() or dist.get_rank() == 0
 
 
-def agree(value: T | None) -> T:
-    """Rank 0's `value`, a small object that can be pickled, on every rank; what the others give is not looked at."""
+def broadcast_object(value: T | None) -> T:
+    """Return rank 0's `value`, a small object that can be pickled, on every rank; other ranks' values are ignored."""
     box = [value]
-    if several():
+    if is_distributed():
         dist.broadcast_object_list(box, 0, group=_cpu_group(dist.group.WORLD))
     return box[0]  # type: ignore[return-value]  # None only where rank 0 gave None
 
 
-def agree_on_tensors(tensors: Sequence[Tensor] | None) -> list[Tensor]:
-    """Rank 0's tensors, contiguous and on the CPU, on every rank; the others give None and receive new ones."""
-    kinds = agree(None if tensors is None else [(t.shape, t.dtype) for t in tensors])
+def broadcast_tensors(tensors: Sequence[Tensor] | None) -> list[Tensor]:
+    """Return rank 0's tensors, contiguous and on the CPU, on every rank; the others give None."""
+    kinds = broadcast_object(None if tensors is None else [(t.shape, t.dtype) for t in tensors])
     shared = [torch.empty(shape, dtype=dtype) for shape, dtype in kinds] if tensors is None else list(tensors)
-    if several():
+    if is_distributed():
         for tensor in shared:
             dist.broadcast(tensor, 0, group=_cpu_group(dist.group.WORLD))
     return shared
 
 
-def largest(value: int) -> int:
-    """The largest `value` of any rank, on every rank: how they agree on what to do next."""
+def all_reduce_max(value: int) -> int:
+    """Return the largest `value` of any rank on every rank."""
     agreed = torch.tensor(value)
-    if several():
+    if is_distributed():
         dist.all_reduce(agreed, op=dist.ReduceOp.MAX, group=_cpu_group(dist.group.WORLD))
     return int(agreed)
 
 
-def gathered(value: T) -> list[T]:
-    """The `value` of every rank, in their order, on every rank; it must be possible to pickle them."""
-    if not several():
+def all_gather_object(value: T) -> list[T]:
+    """Return the `value` of every rank, in their order, on every rank; they must be such as can be pickled."""
+    if not is_distributed():
         return [value]
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value, group=_cpu_group(dist.group.WORLD))
@@ -70,10 +72,15 @@ def gathered(value: T) -> list[T]:
 
 
 def check_same(network: nn.Module, moment: str) -> None:
-    """Raise RanksDiffer, on every rank, unless each parameter and buffer of `network` has the same bits on all ranks."""
-    if not several():
+    """Raise RanksDiffer on every rank unless all tensors of `network` have the same bits on all ranks.
+
+    Args:
+        network: whose parameters and buffers are compared.
+        moment: when this is, for the message: "after the training of round 2/10".
+    """
+    if not is_distributed():
         return
-    first, *others = gathered({name: _digest(tensor) for name, tensor in network.state_dict().items()})
+    first, *others = all_gather_object({name: _digest(tensor) for name, tensor in network.state_dict().items()})
     for rank, other in enumerate(others, start=1):
         different = [name for name, digest in first.items() if other.get(name) != digest]
         if different:
@@ -84,29 +91,33 @@ def check_same(network: nn.Module, moment: str) -> None:
 
 
 def has_lost_another(error: BaseException) -> bool:
-    """Whether an exception says that another rank, or its connection, has ended (gloo has no type for it)."""
-    said = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
-    return isinstance(error, RuntimeError) and "gloo" in str(error) and any(words in str(error) for words in said)
+    """Tell whether an exception means that another rank has ended (gloo has no type for it)."""
+    messages = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+    return (
+        isinstance(error, RuntimeError) and "gloo" in str(error) and any(message in str(error) for message in messages)
+    )
 
 
 def _digest(tensor: Tensor) -> bytes:
-    plain = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
-    return hashlib.sha256(plain.numpy().tobytes()).digest()
+    content = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
+    return hashlib.sha256(content.numpy().tobytes()).digest()
 
 
-def share_statistics(network: nn.Module) -> None:
+def broadcast_statistics(network: nn.Module) -> None:
     """Give every rank the float buffers of rank 0: BatchNorm's running mean and variance.
 
-    DDP does so before each training step, so after the last one every rank would test statistics of its own.
+    Each rank gathers statistics of its own while it trains; a test wants the same ones everywhere.
     """
-    if several():
+    if is_distributed():
         for buffer in network.buffers():
             if buffer.is_floating_point():
                 dist.broadcast(buffer, 0, group=_cpu_group(dist.group.WORLD))
 
 
 @lru_cache(maxsize=1)
-def _cpu_group(world: Any) -> Any:
-    """A group of all ranks of `world` that sends CPU tensors: NCCL cannot, and Lightning ends each fit and each test by
-    moving the network to the CPU. Clustering runs there, too."""
+def _cpu_group(_world: Any) -> Any:  # the key of the cache: another world, another group
+    """Make a group of all ranks that sends CPU tensors, which NCCL cannot.
+
+    Lightning ends each fit and each test by moving the network to the CPU, and clustering runs there.
+    """
     return dist.new_group(backend="gloo")

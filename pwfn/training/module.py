@@ -1,4 +1,4 @@
-"""The LightningModule: loss, optimizer and metrics of one network, phase after phase of one run."""
+"""Define loss, optimizer and metrics of the network for Lightning, phase after phase of one run."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+from typing_extensions import override
 
 from pwfn.bayesian.nonfinite import describe
 from pwfn.bayesian.posterior import at_mean, quantized_tensors, sampled
@@ -17,12 +19,24 @@ from pwfn.bayesian.regularizer import Regularizer
 from pwfn.models.accuracy import RunningScores
 from pwfn.records.rounds import Scores
 from pwfn.training.distillation import Distillation, Teacher
-from pwfn.training.masked_step import before_step, build_optimizer
+from pwfn.training.distributed import broadcast_statistics
+from pwfn.training.optimizer import before_step, build_optimizer
 from pwfn.training.phase import Phase, TrainingDiverged
 
 
 class BayesianClassifier(LightningModule):
-    """A Bayesian network (`pwfn.bayesian.posterior`) with cross entropy, trained phase by phase, tested at the mean weights."""
+    """Train a Bayesian network by cross entropy, phase by phase, and test it at the mean weights.
+
+    Args:
+        network: one that `pwfn.bayesian.posterior.to_bayesian` has converted; images to logits [images, classes].
+        regularizer: what the draw of the weights adds to the loss.
+        label_smoothing: share of each label that is spread over all classes; from 0 to 1.
+        compiled: whether training runs the network through torch.compile.
+        distillation: how the teacher, where there is one, takes part in the loss.
+
+    Raises:
+        ValueError: for a network with gradient checkpointing.
+    """
 
     def __init__(
         self,
@@ -50,13 +64,9 @@ class BayesianClassifier(LightningModule):
         self.scores: Scores | None = None
         self.grad_norm: Tensor | None = None  # of the last step, before clipping; None where nothing was clipped
         self.running = RunningScores()
-        # Every rank has the same assignments by construction: DDP need not send them at each forward pass.
-        self._ddp_params_and_buffers_to_ignore = [
-            name for name, _ in self.named_buffers() if name.endswith((".assignment", ".retrain_sigma"))
-        ]
 
     def begin(self, phase: Phase) -> None:
-        """Choose what the next fit trains; to be called before the fit, since DDP looks at requires_grad when it wraps."""
+        """Choose what the next fit trains; call it before the fit, because DDP looks at requires_grad."""
         self.phase, self.grad_norm = phase, None
         trains = {}
         for tensor in quantized_tensors(self.network):
@@ -67,55 +77,73 @@ class BayesianClassifier(LightningModule):
 
     @property
     def current_phase(self) -> Phase:
+        """Return the phase of the present or the last fit."""
         if self.phase is None:
             raise RuntimeError("call begin(phase) before fitting")
         return self.phase
 
+    @override
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.network(images)
         return logits
 
+    @override
     def on_fit_start(self) -> None:
         if self.teacher is not None:
             self.teacher.to(self.device)
 
+    @override
+    def on_train_start(self) -> None:
+        if isinstance(self.trainer.model, DistributedDataParallel):
+            # DDP would send every buffer from rank 0 at each forward pass. Assignments are the same on all ranks by
+            # construction, and BatchNorm's statistics are wanted only where the network is tested.
+            self.trainer.model.broadcast_buffers = False
+
+    @override
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         images, labels = batch
         drawn = sampled(self.network, self.regularizer) if self.current_phase.noise else at_mean(self.network)
         with drawn as penalty:
             logits = self._trained[0](images)
             cross_entropy = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-            parts, of_data = {"cross_entropy": cross_entropy, "regularizer": penalty}, cross_entropy
+            losses, of_data = {"cross_entropy": cross_entropy, "regularizer": penalty}, cross_entropy
             if self.teacher is not None and self.distillation is not None:
-                parts["distillation"] = self.distillation.divergence(logits, self.teacher(images))
-                of_data = self.distillation.mixed(cross_entropy, parts["distillation"])
+                losses["distillation"] = self.distillation.divergence(logits, self.teacher(images))
+                of_data = self.distillation.mixed(cross_entropy, losses["distillation"])
             loss = of_data + penalty
             if not torch.isfinite(loss):
-                said = ", ".join(f"{name.replace('_', ' ')} {value.item()}" for name, value in parts.items())
+                terms = ", ".join(f"{name.replace('_', ' ')} {value.item()}" for name, value in losses.items())
                 raise TrainingDiverged(
-                    f"the loss is {loss.item()} in {self.current_phase.label}, step {self.global_step} ({said}): "
+                    f"the loss is {loss.item()} in {self.current_phase.label}, step {self.global_step} ({terms}): "
                     f"{describe(self.network, images)}; try a smaller {self.current_phase.lr_key}"
                 )
-        parts = {name: value.detach() for name, value in parts.items()}
-        self.log_dict({f"train/{name}": value for name, value in parts.items()})
-        return {"loss": loss, **parts}
+        losses = {name: value.detach() for name, value in losses.items()}
+        self.log_dict({f"train/{name}": value for name, value in losses.items()})
+        return {"loss": loss, **losses}
 
+    @override
     def on_validation_epoch_start(self) -> None:
+        broadcast_statistics(self.network)
         self.running.reset()
 
+    @override
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._update(batch)
 
+    @override
     def on_validation_epoch_end(self) -> None:
         scores = self.running.scores()
         self.log_dict({"val/top1": scores.top1, "val/top5": scores.top5, "val/loss": scores.loss})
 
+    @override
     def on_test_epoch_start(self) -> None:
         self.running.reset()
 
+    @override
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._update(batch)
 
+    @override
     def on_test_epoch_end(self) -> None:
         self.scores = self.running.scores()
 
@@ -123,6 +151,7 @@ class BayesianClassifier(LightningModule):
         images, labels = batch
         self.running.update(self.network(images), labels)
 
+    @override
     def configure_optimizers(self) -> Any:
         phase = self.current_phase
         optimizer = build_optimizer(self.network, phase.optimizer)
@@ -131,6 +160,7 @@ class BayesianClassifier(LightningModule):
         schedule = LambdaLR(optimizer, lambda step: phase.optimizer.lr_factor(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    @override
     def configure_gradient_clipping(
         self,
         optimizer: Optimizer,

@@ -1,22 +1,25 @@
-"""Which optimizer trains a phase, with which learning rate, decay and clipping.
+"""Train free weights, leave fixed ones: optimizers, learning rates, weight decay and clipping.
 
-Weight decay must not move a weight that is fixed: where some are, it is not left to torch, and `decay` applies it to free
-weights alone.
+Before each step `before_step` sets the gradients of fixed weights to 0. Weight decay would move the weights all the
+same: in tensors of which some are fixed it is therefore not left to torch, but applied to the free weights alone.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
+from typing_extensions import override
 
-from pwfn.bayesian.kernels import calls
+from pwfn.bayesian.kernels import backend
+from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.errors import require
 
 
@@ -25,19 +28,25 @@ def _cosine(progress: float) -> float:
 
 
 LR_SCHEDULES: dict[str, Callable[[float], float]] = {  # factor on lr at a progress from 0 to 1
-    "constant": lambda progress: 1.0,
+    "constant": lambda _: 1.0,
     "cosine": _cosine,
     "linear": lambda progress: 1.0 - progress,
 }
 
-
-# parameters of which some must not move, each with a boolean mask of those that may
-Masked = Iterable[tuple[nn.Parameter, Tensor]]
+Masked = Iterable[tuple[nn.Parameter, Tensor]]  # parameters, each with a boolean mask of what may move
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSpec(ABC):
-    """`lr` is the peak; `warmup` the share of a phase in which it rises from 0; `clip_norm` the largest gradient norm."""
+    """Settings that all optimizers share.
+
+    Attributes:
+        lr: the largest learning rate.
+        weight_decay: as in torch's optimizer of the same name; sigmas decay too.
+        clip_norm: the largest norm of all gradients together; None for no clipping.
+        lr_schedule: how the learning rate falls after the warm-up.
+        warmup: the share of a phase, from 0 to below 1, in which the learning rate rises from 0.
+    """
 
     lr: float = 1e-3
     weight_decay: float = 1e-4
@@ -49,7 +58,7 @@ class OptimizerSpec(ABC):
         require(self, **self.rules())
 
     def rules(self) -> dict[str, tuple[bool, str]]:
-        """The conditions on the fields; subclasses add theirs."""
+        """Return the conditions on the fields, as `pwfn.errors.require` takes them; subclasses add theirs."""
         clip_norm = self.clip_norm is None or 0 < self.clip_norm < math.inf
         return {
             "lr": (0 < self.lr < math.inf, "a number above 0"),
@@ -61,37 +70,34 @@ class OptimizerSpec(ABC):
 
     @abstractmethod
     def build(self, groups: Sequence[dict[str, Any]]) -> Optimizer:
-        """A fresh torch optimizer with learning rate `lr`; groups of `params`, each with a `weight_decay` of its own."""
+        """Build torch's optimizer with learning rate `lr` for groups of `params`, each with its `weight_decay`."""
 
     def lr_factor(self, step: int, steps: int) -> float:
-        """The factor on `lr` at optimizer step `step` of a phase of `steps`."""
+        """Return the factor on `lr` at optimizer step `step` of a phase of `steps`."""
         warm = self.warmup * steps
         if step < warm:
             return (step + 1) / (warm + 1)
         return LR_SCHEDULES[self.lr_schedule](min(1.0, (step - warm) / max(1.0, steps - warm)))
 
     def decay(self, masked: Masked, *, lr: float, divided_by: float = 1.0) -> None:
-        """Weight decay of the weights that may move, for one step, just before it: added to the gradients (L2).
+        """Decay the weights that may move, just before a step: L2, added to the gradients.
 
-        `divided_by`: what the step itself is going to divide the gradients by.
+        Args:
+            masked: the parameters and masks; those without a gradient are left out.
+            lr: the learning rate of the step.
+            divided_by: what the step itself is going to divide the gradients by.
         """
         if self.weight_decay:
-            _add_free([(p.grad, p.detach(), free) for p, free in masked], self.weight_decay * divided_by)
+            with_grad = [(p.grad, p.detach(), free) for p, free in masked if p.grad is not None]
+            _add_masked(with_grad, self.weight_decay * divided_by)
 
 
-def _add_free(tensors: Iterable[tuple[Tensor | None, Tensor, Tensor]], factor: float) -> None:
-    """`total += factor * values` where `free`, in place, for each that has a total."""
-    by_kernels = []
-    for total, values, free in tensors:
-        if total is not None and calls.knows(total) and total.is_contiguous():
-            by_kernels.append((total, values, free))
-        elif total is not None:
-            total.add_(values * free, alpha=factor)
-    calls.add_masked(by_kernels, factor)
+def _add_masked(tensors: Sequence[tuple[Tensor, Tensor, Tensor]], factor: float) -> None:
+    backend([total for total, _, _ in tensors]).add_masked(tensors, factor)
 
 
 def _fused(groups: Sequence[dict[str, Any]]) -> bool | None:
-    """True to ask torch for its fused step, which goes over the weights once instead of five times; None: as torch likes.
+    """True to ask torch for its fused step, one pass over the weights instead of five; None lets it decide.
 
     Not on a GPU: there a fused step unscales the gradients of 16-mixed itself, after they were to be clipped.
     """
@@ -101,9 +107,12 @@ def _fused(groups: Sequence[dict[str, Any]]) -> bool | None:
 
 @dataclass(frozen=True, kw_only=True)
 class SGD(OptimizerSpec):
+    """Stochastic gradient descent with momentum."""
+
     momentum: float = 0.9
     nesterov: bool = False
 
+    @override
     def rules(self) -> dict[str, tuple[bool, str]]:
         momentum = 0 <= self.momentum < 1
         return super().rules() | {
@@ -111,18 +120,23 @@ class SGD(OptimizerSpec):
             "nesterov": (not self.nesterov or self.momentum > 0, "false where momentum is 0"),
         }
 
+    @override
     def build(self, groups: Sequence[dict[str, Any]]) -> Optimizer:
         return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, fused=_fused(groups))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adam(OptimizerSpec):
+    """Adam (Kingma and Ba 2015, arXiv:1412.6980)."""
+
     betas: tuple[float, float] = (0.9, 0.999)
 
+    @override
     def rules(self) -> dict[str, tuple[bool, str]]:
         betas = len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas)
         return super().rules() | {"betas": (betas, "two numbers from 0 to below 1")}
 
+    @override
     def build(self, groups: Sequence[dict[str, Any]]) -> Optimizer:
         return torch.optim.Adam(groups, lr=self.lr, betas=self.betas, fused=_fused(groups))
 
@@ -131,11 +145,73 @@ class Adam(OptimizerSpec):
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
 
+    @override
     def build(self, groups: Sequence[dict[str, Any]]) -> Optimizer:
         return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, fused=_fused(groups))
 
+    @override
     def decay(self, masked: Masked, *, lr: float, divided_by: float = 1.0) -> None:
-        """The same, taken off the weights themselves."""
+        """Decay the weights themselves; `divided_by` has no part in it."""
         if self.weight_decay:
-            trained = ((p.detach(), free) for p, free in masked if p.grad is not None)
-            _add_free([(values, values, free) for values, free in trained], -lr * self.weight_decay)
+            trained = [p.detach() for p, _ in masked if p.grad is not None]
+            masks = [free for p, free in masked if p.grad is not None]
+            _add_masked(list(zip(trained, trained, masks, strict=True)), -lr * self.weight_decay)
+
+
+def build_optimizer(network: nn.Module, spec: OptimizerSpec) -> Optimizer:
+    """Build a fresh optimizer for the parameters of `network` that require gradients.
+
+    Its steps need `before_step` first. torch decays the tensors in which nothing is fixed.
+    """
+    masked = {id(parameter) for parameter, _ in masked_parameters(network)}
+    trained = [p for p in network.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if id(p) not in masked], "weight_decay": spec.weight_decay},
+        {"params": [p for p in trained if id(p) in masked], "weight_decay": 0.0},
+    ]
+    return spec.build([group for group in groups if group["params"]])
+
+
+def before_step(network: nn.Module, spec: OptimizerSpec, optimizer: Optimizer) -> Tensor | None:
+    """Set the gradients of fixed weights to 0, clip, then decay the free weights of tensors with fixed ones.
+
+    Args:
+        network: a Bayesian network whose gradients are complete: averaged over processes, unscaled.
+        spec: the settings that `optimizer` was built from.
+        optimizer: what is going to step next.
+
+    Returns:
+        The norm of the gradients of all that may move before clipping, None where `spec` does not clip.
+    """
+    for tensor in quantized_tensors(network):
+        free = tensor.gaussian.masks.mu
+        if free is not None and tensor.mu.grad is not None:
+            tensor.mu.grad.mul_(free.view(torch.int8))  # as numbers, three times faster than as bools
+    norm, divisor = None, 1.0
+    if spec.clip_norm is not None:  # not by Lightning, which refuses to clip for a fused optimizer
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if optimizer.defaults.get("fused"):
+            divisor = _leave_clipping_to(optimizer, spec.clip_norm, norm)
+        else:
+            clip_grads_with_norm_(parameters, spec.clip_norm, norm)
+    spec.decay(list(masked_parameters(network)), lr=optimizer.param_groups[0]["lr"], divided_by=divisor)
+    return norm
+
+
+def _leave_clipping_to(optimizer: Optimizer, clip_norm: float, norm: Tensor) -> float:
+    """Have the fused step clip, by torch's own rule; return what it is going to divide the gradients by."""
+    divisor = (norm.item() + 1e-6) / clip_norm
+    if divisor <= 1:
+        divisor = 1.0
+    # fused steps have this for gradient scalers: they divide the gradients by it before all else
+    optimizer.grad_scale = None if divisor == 1 else torch.tensor(divisor)  # type: ignore[attr-defined]
+    return divisor
+
+
+def masked_parameters(network: nn.Module) -> Iterator[tuple[nn.Parameter, Tensor]]:
+    """Yield the means and sigmas of which some must not move, each with a boolean mask of those that may."""
+    for tensor in quantized_tensors(network):
+        for parameter, free in zip((tensor.mu, tensor.gaussian.sigma), tensor.gaussian.masks, strict=True):
+            if free is not None:
+                yield parameter, free

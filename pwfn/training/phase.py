@@ -1,4 +1,4 @@
-"""Describe one fit: what is trained, for how long, and with which optimizer."""
+"""Describe one fit: what is trained, for how long, and by which optimizer."""
 
 from __future__ import annotations
 
@@ -9,19 +9,31 @@ from pwfn.training.optimizer import OptimizerSpec
 
 
 class TrainingDiverged(RunError):
-    """The loss is no number, or the weights cannot be clustered any more; one line says where and what to try."""
+    """Ends a run whose loss or weights are not finite; the message says where and what to try."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """What one fit trains: under noise or at the mean, mu, sigma and the others, which are not quantized, or some of them."""
+    """Describe one fit.
+
+    Args:
+        label: its name for people, "round 2/10".
+        epochs: passes over the share of the training images; from 0.
+        optimizer: a fresh one is built for the fit.
+        share: of the training images that an epoch sees; above 0, at most 1.
+        noise: whether weights are drawn in training; otherwise the means are used.
+        train_mu: whether the means of the quantized weights are trained.
+        train_sigma: whether their standard deviations are trained.
+        train_others: whether the parameters that are not quantized are trained.
+        lr_key: the learning rate's name in the configuration, for messages.
+    """
 
     label: str
     epochs: int
     optimizer: OptimizerSpec
-    share: float = 1.0  # of the training images per epoch
+    share: float = 1.0
     noise: bool = True
     train_mu: bool = True
     train_sigma: bool = True
     train_others: bool = True
-    lr_key: str = "optimizer.lr"  # the learning rate's name in the configuration
+    lr_key: str = "optimizer.lr"

@@ -1,4 +1,4 @@
-"""Ctrl-C and the signals of a scheduler: remembered until the step in which they came is finished and saved."""
+"""Remember Ctrl-C and the signals of a scheduler until the running step is finished and saved."""
 
 from __future__ import annotations
 
@@ -15,17 +15,26 @@ NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGUSR1: "SI
 
 
 class StopRequest:
-    """While entered, the first signal only sets `signal`; a second Ctrl-C interrupts as usual."""
+    """Remember the first signal in `signal` while entered; a second Ctrl-C interrupts as usual."""
 
     def __init__(self) -> None:
         self.signal = 0  # none
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, Any] = {}  # the handlers that were replaced
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
-            heeded = [number for number in NAMES if signal.getsignal(number) != signal.SIG_IGN]  # nohup's choice stays
-            self._before = {number: signal.signal(number, self._received) for number in heeded}
+            found = {number: signal.getsignal(number) for number in NAMES}
+            self._before = {n: handler for n, handler in found.items() if handler != signal.SIG_IGN}  # nohup's stay
+        self.install()
         return self
+
+    def install(self) -> None:
+        """Take the signals, once more where somebody has replaced our handlers: Lightning does so at each fit and test.
+
+        With several ranks Lightning's wait for each other while a signal is handled, and end the run without saving it.
+        """
+        for number in self._before:
+            signal.signal(number, self._received)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -34,7 +43,7 @@ class StopRequest:
             signal.signal(number, handler)
         self._before = {}
 
-    def _received(self, number: int, frame: FrameType | None) -> None:
+    def _received(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.signal == number:
             raise KeyboardInterrupt
         if not self.signal:
@@ -45,6 +54,6 @@ class StopRequest:
 
 
 def stopped_by(number: int) -> Stopped:
-    """The exit code is the one a shell gives a program that the signal has ended: 128 and its number."""
+    """Return the exception that ends a saved run; its exit code is the shell's, 128 and the signal's number."""
     name = NAMES[signal.Signals(number)]
     return Stopped(name, 128 + number, saved=True, preempted=number != signal.SIGINT)

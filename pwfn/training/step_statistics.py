@@ -1,4 +1,4 @@
-"""What the logger is told of training steps beside their losses: learning rate, gradients, sigmas, speed, memory."""
+"""Log learning rate, gradient norm, sigmas, speed and memory of training steps."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 from torch import nn
 from torch.optim import Optimizer
+from typing_extensions import override
 
 from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.training.module import BayesianClassifier
 
-_PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes that getrusage counts the peak in
+_PEAK_BYTES = 1 if sys.platform == "darwin" else 1024  # bytes that getrusage counts the peak in
 
 
 class StepStatistics(Callback):
-    """Adds to the rows that Lightning logs, one in `trainer.log_every_n_steps` steps, on rank 0; `pwfn.records.metric_names.STEP` says what.
+    """Add the metrics of `pwfn.records.metric_names.STEP` to the rows that Lightning logs, on rank 0.
 
     Between two rows nothing is computed: a step costs what it does without a logger.
+
+    Args:
+        every: optimizer steps from row to row, `trainer.log_every_n_steps`.
     """
 
     def __init__(self, every: int) -> None:
@@ -31,15 +35,18 @@ class StepStatistics(Callback):
         self._lr = 0.0
         self._since = time.perf_counter()
 
+    @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restart()  # what lies between two epochs, validation for one, is not training
 
     def _restart(self) -> None:
         self._images, self._since = 0, time.perf_counter()
 
+    @override
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         self._lr = optimizer.param_groups[0]["lr"]  # after the step it is that of the next one
 
+    @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -57,7 +64,7 @@ class StepStatistics(Callback):
         row = {
             "train/lr": self._lr,
             "train/images_per_second": self._images * trainer.world_size / seconds,
-            "train/memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _PEAK_UNIT / 1e9,
+            "train/memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _PEAK_BYTES / 1e9,
         }
         if module.grad_norm is not None:
             row["train/grad_norm"] = module.grad_norm.item()
@@ -69,8 +76,8 @@ class StepStatistics(Callback):
 
 
 def sigma_statistics(network: nn.Module) -> dict[str, float]:
-    """Mean, smallest and largest of the sigmas that are not fixed; nothing where all are."""
-    parts = []
+    """Compute mean, min and max of the sigmas that are not fixed; an empty dict where all are."""
+    rows = []
     for tensor in quantized_tensors(network):
         sigma, free = tensor.gaussian.effective_sigma, tensor.gaussian.masks.sigma
         if free is None:
@@ -78,8 +85,8 @@ def sigma_statistics(network: nn.Module) -> dict[str, float]:
         largest = sigma.where(free, sigma.new_zeros(())).max()
         smallest = sigma.where(free, sigma.new_full((), torch.inf)).min()
         total = sigma.where(free, sigma.new_zeros(())).sum(dtype=torch.float64)
-        parts.append(torch.stack([free.sum().double(), total, smallest.double(), largest.double()]))
-    table = torch.stack(parts).cpu()  # one wait for a GPU, not four for every tensor
+        rows.append(torch.stack([free.sum().double(), total, smallest.double(), largest.double()]))
+    table = torch.stack(rows).cpu()  # one wait for a GPU, not four for every tensor
     count = table[:, 0].sum().item()
     if count == 0:
         return {}

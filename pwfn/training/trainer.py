@@ -16,7 +16,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainerSpec:
-    """Where and how Lightning runs; `devices` processes on each of `num_nodes` machines."""
+    """Choose the devices, the ranks and the precision that Lightning trains with.
+
+    Args:
+        accelerator: `auto` takes a GPU where there is one.
+        devices: processes on each machine; on GPUs at most as many as there are.
+        num_nodes: machines.
+        strategy: `ddp` where there is more than one process.
+        precision: of the forward pass; weights and optimizer stay in float32.
+        accumulate_grad_batches: batches whose gradients make one optimizer step.
+        deterministic: whether torch may use deterministic algorithms only.
+        log_every_n_steps: optimizer steps from one logged row to the next.
+    """
 
     accelerator: Literal["cpu", "gpu", "auto"] = "auto"
     devices: int = 1
@@ -50,7 +61,15 @@ class TrainerSpec:
         )
 
     def build(self, *, folder: str, callbacks: list[Callback], logger: Logger | None) -> Trainer:
-        """The one trainer of a run. It is quiet: `pwfn.monitoring.progress` shows what goes on, `pwfn.run.round_loop` saves."""
+        """Build the one trainer of a run.
+
+        It shows and saves nothing itself: `pwfn.monitoring.progress` and `pwfn.checkpoint.callback` do.
+
+        Args:
+            folder: of the run.
+            callbacks: of the whole run.
+            logger: None for none.
+        """
         from pytorch_lightning import Trainer
 
         return Trainer(

@@ -24,8 +24,8 @@ from pwfn.clustering.statistics import entropy_bits, value_counts
 from pwfn.config import resolvers
 from pwfn.config.build import load
 from pwfn.curvature.squared_gradients import squared_gradients
+from pwfn.evaluation.find_subject import subject_of
 from pwfn.evaluation.settings import EvaluateSettings
-from pwfn.evaluation.subject import subject_of
 from pwfn.report.collect import FINISHED, find_runs, read_run
 from scripts.study.collect import PROJECT, RESULTS, add, identity
 

@@ -89,7 +89,8 @@ def test_what_goes_in_comes_out_here_and_in_a_reader_of_integers(data: st.DataOb
         if np.count_nonzero(levels) > 1:
             assert [other.pop(starts) for _ in symbols] == symbols.tolist()
     decoder.finish()
-    assert other.state == 0 and not other.words
+    assert other.state == 0
+    assert not other.words
 
 
 def test_words_that_an_encoder_never_changes() -> None:
@@ -188,7 +189,8 @@ def test_no_classes_where_there_are_none() -> None:
 def test_odd_shapes(shape: tuple[int, int, int]) -> None:
     symbols = np.random.default_rng(0).integers(0, 4, shape).astype(np.int32)
     classes, counts = choose(symbols, np.arange(4.0))
-    assert counts.sum() == symbols.size and len(counts) == classes.contexts
+    assert counts.sum() == symbols.size
+    assert len(counts) == classes.contexts
     assert (classes.unsort(classes.sort(symbols)) == symbols).all()
 
 
@@ -203,7 +205,8 @@ def test_contexts_alike_share_a_table_and_others_do_not() -> None:
     levels, ids = pool([np.stack(draw), small[None]])
     assert [len(one) for one in ids] == [4, 1]
     first = ids[0].tolist()
-    assert first[0] == first[2] != first[1] == first[3] and ids[1][0] == first[0]
+    assert first[0] == first[2] != first[1] == first[3]
+    assert ids[1][0] == first[0]
     assert len(levels) == 2
     bits = [int(row @ costs(levels[i])[: len(row)]) for row, i in zip(draw, first, strict=True)]
     assert max(bits) < NEVER  # every context's symbols are known to its table
@@ -229,5 +232,6 @@ def test_a_codebook_keeps_every_bit(numbers: list[float]) -> None:
 
 def test_sums_of_powers_of_two_are_stored_as_integers() -> None:
     book = Codebook.of(np.array([-0.75, -0.0078125, 0, 0.5, 3], dtype=np.float32))
-    assert book.exponent == -7 and book.numerators == (-96, -1, 0, 64, 384)
+    assert book.exponent == -7
+    assert book.numerators == (-96, -1, 0, 64, 384)
     assert artifact_reader.codebook(book.model_dump()) == [-0.75, -0.0078125, 0, 0.5, 3]

@@ -28,7 +28,9 @@ def test_the_file_keeps_to_the_bound(name: str, tmp_path: Path) -> None:
     state = to_deterministic(network).state_dict()
     rest = sum(v.numel() * v.element_size() for key, v in state.items() if key not in coded)
     assert size <= 1.01 * bits * weights.size / 8 + rest + 20_000
-    assert receipt.file == size and receipt.weights == weights.size and receipt.free == 0
+    assert receipt.file == size
+    assert receipt.weights == weights.size
+    assert receipt.free == 0
     assert receipt.entropy_bits == pytest.approx(bits, rel=1e-12)
     assert receipt.entropy_bound == pytest.approx(bits * weights.size / 8 + rest, abs=2)
     assert receipt.float32 == 4 * weights.size + rest
@@ -50,7 +52,8 @@ def test_structure_brings_the_file_below_the_entropy_of_the_whole(tmp_path: Path
                 parameter[quiet] = torch.where(parameter[quiet].abs() > 0.1, 0.0, parameter[quiet])
                 parameter[:, ::3] = 0.0
     receipt = pwfn.save(tmp_path / "model", network)
-    assert receipt.file is not None and receipt.file < 0.85 * receipt.entropy_bound
+    assert receipt.file is not None
+    assert receipt.file < 0.85 * receipt.entropy_bound
     assert_same_model(pwfn.load(tmp_path / "model"), network, 64)
 
 

@@ -15,6 +15,7 @@ from torch import nn
 import pwfn
 from pwfn import export
 from tests.support.clustered import clustered
+from tests.support.full_disk import files_of_at_most
 
 DATA = {"mean": [0.5], "std": [0.5], "interpolation": "bilinear", "crop_pct": 0.9, "crop_mode": "center"}
 
@@ -31,14 +32,16 @@ def artifact(folder: Path, name: str, channels: int = 3, **args: Any) -> Path:
 def test_timm_reads_the_state_dict(name: str, args: dict[str, Any], tmp_path: Path) -> None:
     path = artifact(tmp_path, name, **args)
     said = export.export(path, "safetensors")
-    assert said.startswith(f"{tmp_path}/model.safetensors") and "without a bit of difference" in said
+    assert said.startswith(f"{tmp_path}/model.safetensors")
+    assert "without a bit of difference" in said
     read = timm.create_model(name, num_classes=5, checkpoint_path=str(tmp_path / "model.safetensors"), **args).eval()
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(read(images), pwfn.load(path)(images))
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
         facts = file.metadata()
-    assert facts["architecture"].startswith(name) and json.loads(facts["class_names"]) == list("abcde")
+    assert facts["architecture"].startswith(name)
+    assert json.loads(facts["class_names"]) == list("abcde")
 
 
 @pytest.mark.slow
@@ -60,7 +63,8 @@ def test_onnx_runtime_computes_the_same(name: str, channels: int, args: dict[str
         with torch.no_grad():
             torch.testing.assert_close(torch.from_numpy(found), model(images), rtol=1e-3, atol=1e-4)
     facts = session.get_modelmeta().custom_metadata_map
-    assert facts["architecture"].startswith(name) and json.loads(facts["data"])["input_size"] == [channels, 32, 32]
+    assert facts["architecture"].startswith(name)
+    assert json.loads(facts["data"])["input_size"] == [channels, 32, 32]
     assert sorted(one.name for one in tmp_path.iterdir()) == ["model.onnx", "model.pwfn"]
 
 
@@ -89,7 +93,8 @@ def test_core_ml_keeps_look_up_tables_that_are_the_weights(tmp_path: Path) -> No
 def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert export.main(arguments) == 2
     said = capsys.readouterr()
-    assert said.out == "" and len(said.err.splitlines()) == 1
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 1
     return said.err
 
 
@@ -104,9 +109,18 @@ def test_one_line_says_what_is_wrong(
     with pytest.warns(UserWarning, match="will not say"):
         pwfn.save(tmp_path / "nameless", nn.Sequential(nn.Linear(3, 3)))
     assert "does not say how to build" in failed(capsys, f"{tmp_path}/nameless", "--to", "safetensors")
-    monkeypatch.setattr(export, "find_spec", lambda name: None)
+    monkeypatch.setattr(export, "find_spec", lambda _: None)
     assert "pip install 'pwfn[onnx]'" in failed(capsys, path, "--to", "onnx")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["model.pwfn", "nameless"]
+
+
+def test_a_full_disk_leaves_the_older_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = artifact(tmp_path, "test_resnet")
+    (tmp_path / "model.safetensors").write_text("an older file")
+    with files_of_at_most(20_000):
+        assert "File too large" in failed(capsys, str(path), "--to", "safetensors")
+    assert (tmp_path / "model.safetensors").read_text() == "an older file"
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_form_that_computes_something_else_is_not_left_behind(
@@ -114,7 +128,7 @@ def test_a_form_that_computes_something_else_is_not_left_behind(
 ) -> None:
     path = artifact(tmp_path, "test_resnet")
     (tmp_path / "model.safetensors").write_text("an older file")
-    monkeypatch.setattr(export, "_same_bits", lambda one, other: False)
+    monkeypatch.setattr(export, "_same_bits", lambda *_: False)
     assert "came back changed" in failed(capsys, str(path), "--to", "safetensors")
     assert (tmp_path / "model.safetensors").read_text() == "an older file"
     assert len(list(tmp_path.iterdir())) == 2
@@ -122,7 +136,7 @@ def test_a_form_that_computes_something_else_is_not_left_behind(
     def unable(*_: Any) -> str:
         raise NotImplementedError("no such\nlayer")
 
-    monkeypatch.setattr(export, "FORMS", {"onnx": (unable, ".onnx", ())})
+    monkeypatch.setattr(export, "FORMS", {"onnx": export.Form(unable, ".onnx")})
     assert "onnx does not take this model: NotImplementedError: no such layer" in failed(
         capsys, str(path), "--to", "onnx"
     )

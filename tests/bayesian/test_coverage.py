@@ -27,7 +27,8 @@ def test_sums_reasons_and_ties() -> None:
     to_bayesian(model, exclude=("first.bias",))
     report = coverage(model)
     assert report.total == total == 40 + 4 + 8 + 100 + 3
-    assert report.quantized == {"first.weight": 40} and report.kinds == {"first.weight": "weight of Linear"}
+    assert report.quantized == {"first.weight": 40}
+    assert report.kinds == {"first.weight": "weight of Linear"}
     assert report.share == 40 / total
     assert report.tied == [
         "second.weight = first.weight",
@@ -60,7 +61,9 @@ def test_a_fully_covered_model_has_no_warnings() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Conv1d(3, 3, 1))
     to_bayesian(model)
     report = coverage(model)
-    assert report.share == 1 and report.uncovered == [] and report.warnings() == []
+    assert report.share == 1
+    assert report.uncovered == []
+    assert report.warnings() == []
     assert report.sentence() == "24 of 24 parameters (100.00 %) share the codebook"
 
 
@@ -90,7 +93,8 @@ def test_standardized_convolutions_are_named() -> None:
     to_bayesian(model)
     report = coverage(model)
     expected = [name for name, m in model.named_modules() if "StdConv2d" in type(m).__name__]
-    assert report.normalized == expected and len(expected) > 3
+    assert report.normalized == expected
+    assert len(expected) > 3
     (words,) = [line for line in report.warnings() if "normalize" in line]
     assert words.startswith(f"{len(expected)} modules normalize their weight in forward ({expected[0]}, ")
     plain = timm.create_model("test_resnet", pretrained=False)

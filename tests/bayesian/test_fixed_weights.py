@@ -117,7 +117,8 @@ def test_fixed_weights_keep_every_bit_and_free_ones_move(spec: OptimizerSpec, tm
     assert moved(before.norm, after.norm) == 1
     check_fixed(quantized_tensors(run.module.network), run.codebook)
     again = run.train(Phase("next", 1, spec))[1]  # a second fit, with a fresh optimizer
-    assert torch.equal(again.mu[fixed], before.mu[fixed]) and torch.equal(again.sigma[fixed], before.sigma[fixed])
+    assert torch.equal(again.mu[fixed], before.mu[fixed])
+    assert torch.equal(again.sigma[fixed], before.sigma[fixed])
 
 
 @pytest.mark.parametrize(
@@ -147,14 +148,18 @@ def test_alternate_phases_freeze_what_they_do_not_train(spec: OptimizerSpec, tmp
     before, after = run.train(Phase("mu", 2, spec, noise=False, train_sigma=False))
     assert torch.equal(after.sigma, before.sigma)
     assert torch.equal(after.mu[fixed], before.mu[fixed])
-    assert moved(before.mu[free], after.mu[free]) == 1 and moved(before.norm, after.norm) == 1
+    assert moved(before.mu[free], after.mu[free]) == 1
+    assert moved(before.norm, after.norm) == 1
     before, after = run.train(Phase("sigma", 2, spec, train_mu=False, train_others=False))
-    assert torch.equal(after.mu, before.mu) and torch.equal(after.norm, before.norm)
+    assert torch.equal(after.mu, before.mu)
+    assert torch.equal(after.norm, before.norm)
     assert torch.equal(after.sigma[fixed], before.sigma[fixed])
     assert moved(before.sigma[free], after.sigma[free]) > 0.99
     assert all(p.requires_grad for p in run.module.parameters()) is False
     before, after = run.train(Phase("others", 2, spec, noise=False, train_mu=False, train_sigma=False))
-    assert torch.equal(after.mu, before.mu) and torch.equal(after.sigma, before.sigma)
+    assert torch.equal(after.mu, before.mu)
+    assert torch.equal(after.sigma, before.sigma)
     assert moved(before.norm, after.norm) == 1
     before, after = run.train(Phase("both", 1, spec))  # what a phase froze is free again
-    assert moved(before.mu[free], after.mu[free]) == 1 and moved(before.sigma[free], after.sigma[free]) > 0.99
+    assert moved(before.mu[free], after.mu[free]) == 1
+    assert moved(before.sigma[free], after.sigma[free]) > 0.99

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
+import gc
 import math
+import weakref
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from pwfn.bayesian import posterior
-from pwfn.bayesian.posterior import FREE, at_mean, quantized_tensors, sampled, set_sigma, to_bayesian, to_deterministic
+from pwfn.bayesian.gaussian_weight import FREE
+from pwfn.bayesian.posterior import at_mean, quantized_tensors, sampled, set_sigma, to_bayesian, to_deterministic
 from pwfn.bayesian.prior import MIN_SIGMA, ConstantPrior, Pow2DistancePrior
 from pwfn.bayesian.regularizer import LinearRegularizer
-from pwfn.training.masked_step import before_step, build_optimizer
-from pwfn.training.optimizer import SGD, Adam, AdamW, OptimizerSpec
+from pwfn.training.optimizer import SGD, Adam, AdamW, OptimizerSpec, before_step, build_optimizer
 
 
 class Zoo(nn.Module):
@@ -60,7 +62,8 @@ def test_every_linear_and_convolution_weight_is_converted_once() -> None:
         assert torch.equal(t.gaussian.sigma, torch.full_like(t.mu, MIN_SIGMA))
         assert torch.equal(t.gaussian.assignment, torch.full_like(t.mu, FREE, dtype=torch.int32))
     assert quantized_tensors(model) == tensors
-    assert isinstance(model.norm.weight, nn.Parameter) and isinstance(model.scale, nn.Parameter)
+    assert isinstance(model.norm.weight, nn.Parameter)
+    assert isinstance(model.scale, nn.Parameter)
 
 
 def test_mean_is_bit_identical_and_the_way_back() -> None:
@@ -70,12 +73,14 @@ def test_mean_is_bit_identical_and_the_way_back() -> None:
     set_sigma_of(model, 0.3)
     assert torch.equal(model(X), plain)
     with at_mean(model) as penalty:
-        assert torch.equal(model(X), plain) and penalty.item() == 0
+        assert torch.equal(model(X), plain)
+        assert penalty.item() == 0
     to_deterministic(model)
     assert [type(m) for m in model.modules()] == types
     assert model.state_dict().keys() == state.keys()
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
-    assert model.again is model.shared and model.tied.weight is model.shared.weight
+    assert model.again is model.shared
+    assert model.tied.weight is model.shared.weight
     assert all(isinstance(p, nn.Parameter) and p.requires_grad for p in model.parameters())
     assert torch.equal(model(X), plain)
     assert [t.name for t in to_bayesian(model)] == NAMES  # and forth again
@@ -94,7 +99,8 @@ def test_inside_the_block_every_weight_is_one_draw() -> None:
         first = model(X)
         assert torch.equal(model(X), first)
         assert model.conv.weight is model.conv.weight
-        assert model.tied.weight is model.shared.weight and model.again.bias is model.shared.bias
+        assert model.tied.weight is model.shared.weight
+        assert model.again.bias is model.shared.bias
         assert not torch.equal(model.tied.bias, model.shared.bias)
         weights = {name: getattr(model.get_submodule(name.split(".")[0]), name.split(".")[1]) for name in NAMES}
         plain.load_state_dict({name: value.detach() for name, value in weights.items()}, strict=False)
@@ -122,7 +128,8 @@ def test_the_seed_decides_the_draw() -> None:
         torch.manual_seed(seed)
         with sampled(model):
             outputs.append(model(X))
-    assert torch.equal(outputs[0], outputs[1]) and not torch.equal(outputs[0], outputs[2])
+    assert torch.equal(outputs[0], outputs[1])
+    assert not torch.equal(outputs[0], outputs[2])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -182,7 +189,8 @@ def test_weights_in_channels_last_are_drawn_and_trained_like_contiguous_ones(spe
             (model(X[:, :3]).square().sum() + penalty).backward()
         before_step(model, spec, optimizer)
         optimizer.step()
-        assert torch.equal(weight.mu[fixed], before[fixed]) and torch.equal(weight.gaussian.sigma[fixed], sigma[fixed])
+        assert torch.equal(weight.mu[fixed], before[fixed])
+        assert torch.equal(weight.gaussian.sigma[fixed], sigma[fixed])
         ends.append((weight.mu.detach(), weight.gaussian.sigma.detach()))
     for contiguous, channels_last in zip(*ends, strict=True):
         torch.testing.assert_close(contiguous, channels_last)
@@ -199,9 +207,8 @@ def test_deepcopy_is_independent_and_keeps_ties() -> None:
         theirs[0].gaussian.sigma.add_(1)
         theirs[0].mu.add_(1)
     mine = quantized_tensors(model)[0]
-    assert int(mine.gaussian.assignment.max()) == FREE and mine.gaussian.effective_sigma.max().item() == pytest.approx(
-        0.1
-    )
+    assert int(mine.gaussian.assignment.max()) == FREE
+    assert mine.gaussian.effective_sigma.max().item() == pytest.approx(0.1)
     assert not torch.equal(twin(X), model(X))
     with sampled(twin):
         assert twin.tied.weight is twin.shared.weight
@@ -222,7 +229,8 @@ def test_state_dict_carries_sigma_assignment_and_retraining() -> None:
         for mine, theirs in zip(
             (a.mu, *a.gaussian.state_dict().values()), (b.mu, *b.gaussian.state_dict().values()), strict=True
         ):
-            assert torch.equal(mine, theirs) and mine.dtype == theirs.dtype
+            assert torch.equal(mine, theirs)
+            assert mine.dtype == theirs.dtype
     assert any(bool(t.gaussian.retrain_sigma) for t in quantized_tensors(other))
     assert torch.equal(model(X), other(X))
     keys = {key.rsplit(".", 1)[1] for key in model.state_dict() if ".conv." not in key and "parametrizations" in key}
@@ -266,17 +274,41 @@ def test_set_sigma_takes_the_prior_tensor_by_tensor() -> None:
     set_sigma(model, Pow2DistancePrior())
     for t in tensors:
         assert torch.equal(t.gaussian.sigma.detach(), Pow2DistancePrior()(t.mu.detach()))
-        assert t.gaussian.sigma.requires_grad and t.gaussian.sigma.is_leaf
+        assert t.gaussian.sigma.requires_grad
+        assert t.gaussian.sigma.is_leaf
 
 
-def test_at_mean_trains_mu_of_free_weights_alone() -> None:
+def test_masks_follow_their_buffers_and_are_not_left_on_the_device_that_a_network_leaves() -> None:
+    model = nn.Linear(4, 3)
+    weight, _ = to_bayesian(model)
+    assert weight.gaussian.masks == (None, None)
+    weight.gaussian.assignment[0, :2] = 7
+    free = weight.gaussian.masks.mu
+    assert free is not None
+    assert weight.gaussian.masks.sigma is free
+    assert (~free).nonzero().tolist() == [[0, 0], [0, 1]]
+    weight.gaussian.retrain_sigma.fill_(True)
+    assert weight.gaussian.masks.sigma is None
+    kept = [weakref.ref(weight.gaussian.assignment), weakref.ref(weight.gaussian.masks.mu)]
+    del free
+    assert all(reference() is not None for reference in kept)
+    model.to("meta")
+    gc.collect()
+    assert all(reference() is None for reference in kept)
+
+
+def test_at_mean_and_a_step_train_mu_of_free_weights_alone() -> None:
     model = nn.Linear(4, 3)
     weight, bias = to_bayesian(model)
     weight.gaussian.assignment[0, :2] = 7
     with at_mean(model):
         model(torch.ones(2, 4)).sum().backward()
+    spec = SGD(weight_decay=0, clip_norm=None)
+    before_step(model, spec, build_optimizer(model, spec))
     expected = torch.full((3, 4), 2.0)
     expected[0, :2] = 0
-    assert weight.mu.grad is not None and torch.equal(weight.mu.grad, expected)
-    assert bias.mu.grad is not None and torch.equal(bias.mu.grad, torch.full((3,), 2.0))
+    assert weight.mu.grad is not None
+    assert torch.equal(weight.mu.grad, expected)
+    assert bias.mu.grad is not None
+    assert torch.equal(bias.mu.grad, torch.full((3,), 2.0))
     assert weight.gaussian.sigma.grad is None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pwfn.bayesian.coverage import coverage
 from pwfn.bayesian.posterior import (
-    QUANTISED_TYPES,
+    QUANTIZED_TYPES,
     quantized_tensors,
     sampled,
     set_sigma,
@@ -67,7 +67,7 @@ SLOW: list[tuple[str, int, dict[str, Any]]] = [
 
 def layer_parameters(model: nn.Module) -> dict[int, int]:
     """Size by identity of every weight and bias of a linear or convolution layer."""
-    layers = [m for m in model.modules() if isinstance(m, QUANTISED_TYPES)]
+    layers = [m for m in model.modules() if isinstance(m, QUANTIZED_TYPES)]
     return {id(p): p.numel() for m in layers for p in (m.weight, m.bias) if p is not None}
 
 

@@ -30,7 +30,8 @@ def test_pow2_distance_equals_the_oracle(mu: list[float]) -> None:
 def test_float32_layer() -> None:
     mu = 0.03 * torch.randn(16, 8, 3, 3, generator=torch.Generator().manual_seed(0))
     made = Pow2DistancePrior()(mu)
-    assert made.dtype == torch.float32 and made.shape == mu.shape
+    assert made.dtype == torch.float32
+    assert made.shape == mu.shape
     expected = oracles.pow2_distance(mu.double().numpy().flatten()).reshape(mu.shape)
     # 1 - m and m - 1/2 are exact; close to a power of two nothing is lost either
     torch.testing.assert_close(made.double(), torch.from_numpy(expected), rtol=2e-6, atol=0)
@@ -61,7 +62,8 @@ def test_equal_distances_give_the_scale(mu: list[float]) -> None:
 def test_distance_does_not_depend_on_sign_nor_on_a_factor_of_two_and_is_zero_on_powers() -> None:
     mu = torch.tensor([0.3, 0.7, 0.26, 0.49999])
     distance = relative_pow2_distance(mu)
-    assert torch.equal(relative_pow2_distance(-mu), distance) and torch.equal(relative_pow2_distance(mu * 64), distance)
+    assert torch.equal(relative_pow2_distance(-mu), distance)
+    assert torch.equal(relative_pow2_distance(mu * 64), distance)
     assert bool((distance > 0).all())
     special = torch.tensor([0.0, -0.0, 1.0, -2.0, 2.0**-126, 2.0**-140])
     assert torch.equal(relative_pow2_distance(special), torch.zeros(6))

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pwfn.bayesian.posterior import quantized_tensors, sampled, to_bayesian
+from pwfn.bayesian.kernels.noise import standard_normal
+from pwfn.bayesian.posterior import QuantizedTensor, quantized_tensors, sampled, to_bayesian
 from pwfn.bayesian.regularizer import (
     ExponentialRegularizer,
     LinearOnGradRegularizer,
@@ -20,6 +21,7 @@ from pwfn.bayesian.regularizer import (
     NoRegularizer,
     Regularizer,
 )
+from pwfn.bayesian.sampling import fresh_key
 from pwfn.errors import InvalidValueError
 
 PENALTIES = [
@@ -136,8 +138,14 @@ def gradients(model: nn.Module, rule: Regularizer, scales: list[float], retrain:
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
+def noise(tensors: list[QuantizedTensor]) -> dict[str, Tensor]:
+    """The noise of the next draw, from the global generator."""
+    made = standard_normal([t.mu for t in tensors], list(range(len(tensors))), fresh_key())
+    return {t.name: eps for t, eps in zip(tensors, made, strict=True)}
+
+
 def naive_gradients(model: nn.Module, rule: Regularizer, parts: int = 1, retrain: bool = False) -> dict[str, Tensor]:
-    """The same with w = mu + max(sigma, 2^-30) * eps written out, the same eps drawn, and masks put on afterwards."""
+    """The same with w = mu + max(sigma, 2^-30) * eps written out, the same eps, and the masks of sigma put on."""
     tensors = quantized_tensors(model)
     leaves = {name: p.detach().clone().requires_grad_() for name, p in model.named_parameters()}
     mu = {t.name: leaves[_key(t.name, "original")] for t in tensors}
@@ -145,7 +153,7 @@ def naive_gradients(model: nn.Module, rule: Regularizer, parts: int = 1, retrain
     norm = {name: p for name, p in leaves.items() if name in dict(PLAIN.named_parameters())}
     total = {name: torch.zeros_like(p) for name, p in leaves.items()}
     for images, labels in zip(IMAGES.chunk(parts), LABELS.chunk(parts), strict=True):
-        eps = {t.name: torch.randn_like(t.mu) for t in tensors}
+        eps = noise(tensors)
         weights = {n: mu[n] + torch.clamp(sigma[n], min=2.0**-30) * eps[n] for n in mu}
         loss = F.cross_entropy(functional_call(PLAIN, {**weights, **norm}, (images,)), labels)
         data = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
@@ -159,7 +167,6 @@ def naive_gradients(model: nn.Module, rule: Regularizer, parts: int = 1, retrain
                 leaf = sigma[t.name].detach().requires_grad_()
                 (added,) = torch.autograd.grad(naive_penalty(rule, leaf, eps[t.name]).sum(), leaf)
             data[key] = data[key] * (free | retrain) + added * free
-            data[_key(t.name, "original")] = data[_key(t.name, "original")] * free
         total = {name: total[name] + data[name] / parts for name in total}
     return total
 
@@ -211,10 +218,11 @@ def test_the_penalty_counts_free_weights_and_no_biases() -> None:
         pass
     torch.manual_seed(13)
     expected = torch.zeros((), dtype=torch.float64)
-    for t in quantized_tensors(model):
-        eps = torch.randn_like(t.mu)
+    tensors = quantized_tensors(model)
+    eps = noise(tensors)
+    for t in tensors:
         if t.name.endswith("weight"):
-            terms = naive_penalty(rule, t.gaussian.sigma.detach(), eps)
+            terms = naive_penalty(rule, t.gaussian.sigma.detach(), eps[t.name])
             expected += terms[t.gaussian.assignment == -1].sum()
     assert expected > 0
     torch.testing.assert_close(penalty.detach(), expected)
@@ -229,7 +237,9 @@ def test_without_the_penalty_in_the_loss_the_data_gradient_is_alone() -> None:
             F.cross_entropy(model(IMAGES), LABELS).backward()
         made[type(rule)] = [t.gaussian.sigma.grad for t in quantized_tensors(model)]
     for first, second in zip(made[NoRegularizer], made[LinearRegularizer], strict=True):
-        assert first is not None and second is not None and first.abs().sum() > 0
+        assert first is not None
+        assert second is not None
+        assert first.abs().sum() > 0
         assert torch.equal(first, second)
 
 

@@ -126,6 +126,13 @@ def test_sigkill_to_the_real_program(whole: Path, tmp_path: Path, monkeypatch: p
         (signal.SIGTERM, 143, "training_step", 10, 10),
         (signal.SIGINT, 130, "training_step", 3, 4),  # two batches make a step
         (signal.SIGUSR1, 138, "on_test_epoch_end", 2, None),  # the round's fits are done, its clustering is not
+        (
+            signal.SIGTERM,
+            143,
+            "zero_grad",
+            1,
+            None,
+        ),  # while Lightning's own handlers are in place, before the first fit
     ],
 )
 def test_a_signal_ends_the_run_after_its_step_and_nothing_is_lost(
@@ -140,7 +147,8 @@ def test_a_signal_ends_the_run_after_its_step_and_nothing_is_lost(
     assert (stopped.value.exit_code, stopped.value.saved) == (code, True)
     assert stopped.value.preempted == (number != signal.SIGINT)
     content = files.newest(folder)
-    assert content is not None and (content["fit"] is None) == (batches is None)
+    assert content is not None
+    assert (content["fit"] is None) == (batches is None)
     assert batches in (None, content["trainer"]["batches"])
     start(folder, resume=True)
     assert differences(whole, folder) == []
@@ -158,7 +166,8 @@ def test_a_damaged_checkpoint_makes_way_for_the_one_before(
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)
     start(folder, resume=True)
-    assert f"{newest} is damaged" in (said := capsys.readouterr().err) and f"going back to {before.name}" in said
+    assert f"{newest} is damaged" in (said := capsys.readouterr().err)
+    assert f"going back to {before.name}" in said
     assert differences(whole, folder) == []
 
 
@@ -171,7 +180,8 @@ def test_the_wandb_run_is_the_same_one(start: Start, tmp_path: Path, monkeypatch
         start(tmp_path / "run", *logger)
     start(tmp_path / "run", *logger, resume=True)
     first, second = find_runs(tmp_path)
-    assert first.name == second.name and first != second  # run-<id>.wandb
+    assert first.name == second.name
+    assert first != second
     rounds = [item["round"] for item in read_run(second).history if "round" in item]
     assert rounds == [0, 1]  # the piece that is uploaded last has everything
 
@@ -190,7 +200,9 @@ def test_a_nan_stops_the_run_and_leaves_the_good_checkpoint(start: Start, whole:
     with killed(RunProgress, "on_train_batch_start", 10, by=poison), pytest.raises(TrainingDiverged) as error:
         start(folder)
     said = str(error.value)
-    assert f"{poisoned[0]} is not finite" in said and "in pretraining, step" in said
-    assert "try a smaller pretrain.optimizer.lr" in said and files.files(folder)[-1].name in said
+    assert f"{poisoned[0]} is not finite" in said
+    assert "in pretraining, step" in said
+    assert "try a smaller pretrain.optimizer.lr" in said
+    assert files.files(folder)[-1].name in said
     start(folder, resume=True)
     assert differences(whole, folder) == []

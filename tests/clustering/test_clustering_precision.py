@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from pwfn.bayesian.prior import Pow2DistancePrior
-from pwfn.clustering.candidates import Grid
-from pwfn.clustering.greedy_round import ClusterResult, cluster_round
+from pwfn.clustering.candidates import GridCandidates
+from pwfn.clustering.cluster_result import ClusterResult
+from pwfn.clustering.greedy_round import cluster_round
 from tests.support import oracles
 
 EPSILON = 2.0**-24  # the relative rounding error of a float32
@@ -55,7 +56,8 @@ def test_the_same_numbers_go_to_the_same_centroids_in_float32_and_float64(made: 
     narrow = cluster_round(mu, sigma, fraction=fraction)
     wide = cluster_round(mu.double(), sigma.double(), fraction=fraction)
     assert differing(narrow, wide).numel() == 0
-    assert narrow.threshold == wide.threshold and torch.equal(narrow.codebook.double(), wide.codebook)
+    assert narrow.threshold == wide.threshold
+    assert torch.equal(narrow.codebook.double(), wide.codebook)
     assert torch.equal(narrow.assignment, wide.assignment)
 
 
@@ -70,8 +72,8 @@ def test_float32_goes_where_the_dense_oracle_goes_in_float64(fraction: float) ->
 
 
 def reaching_elsewhere(mu: Tensor, sigma: Tensor, k: float) -> int:
-    """How many weights reach other centroids once they are rounded to float32. Each must meet the threshold to rounding."""
-    grid, limit = Grid(2.0**-7, k, zero_fix=True), int(mu.abs().max() * 2**7)
+    """How many weights reach other centroids once rounded to float32; each must meet the threshold to rounding."""
+    grid, limit = GridCandidates(2.0**-7, k, zero_fix=True), int(mu.abs().max() * 2**7)
     (first, last), (rounded_first, rounded_last) = (
         grid.interval(x.double().clone(), y.double().clone(), limit)
         for x, y in ((mu, sigma), (mu.float(), sigma.float()))
@@ -103,6 +105,7 @@ def test_of_millions_of_weights_rounded_to_float32_a_handful_goes_elsewhere(frac
     for seed in range(SEEDS):
         mu, sigma = heavy_tailed(seed)
         wide, narrow = (cluster_round(*w, fraction=fraction) for w in ((mu, sigma), (mu.float(), sigma.float())))
-        assert narrow.threshold == wide.threshold and torch.equal(narrow.codebook.double(), wide.codebook)
+        assert narrow.threshold == wide.threshold
+        assert torch.equal(narrow.codebook.double(), wide.codebook)
         different += differing(narrow, wide).numel()
     assert 0 < different <= 3e-6 * WEIGHTS * SEEDS

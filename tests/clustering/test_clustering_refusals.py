@@ -100,14 +100,17 @@ def test_a_tie_goes_to_the_smaller_centroid() -> None:
     sigma = torch.tensor([0.125, 0.0])  # the first weight reaches 0.25 and 0.5, or -0.5 and -0.25
     for mu, expected in ((0.375, 0.25), (-0.375, -0.5)):
         result = cluster_round(torch.tensor([mu, 1.0]), sigma, fraction=1.0, codebook=AdditivePow2(2, 1))
-        assert result.mu.tolist() == [expected, 1.0] and result.threshold == 1.0
+        assert result.mu.tolist() == [expected, 1.0]
+        assert result.threshold == 1.0
 
 
 def test_zero_fix_takes_a_tiny_weight_that_is_sure_of_itself() -> None:
     mu, sigma = torch.tensor([0.9 * 2.0**-7, 1.0]), torch.tensor([0.0, 0.0])
     with_fix, without = (cluster_round(mu, sigma, fraction=1.0, zero_fix=z) for z in (True, False))
-    assert with_fix.mu.tolist() == [0.0, 1.0] and with_fix.threshold == 1.0
-    assert without.mu.tolist() == [0.0, 1.0] and without.threshold == 2.0**13  # 0.9 * 2^-7 is 7373 times 2^-20
+    assert with_fix.mu.tolist() == [0.0, 1.0]
+    assert with_fix.threshold == 1.0
+    assert without.mu.tolist() == [0.0, 1.0]
+    assert without.threshold == 2.0**13
 
 
 def test_of_a_cluster_cut_short_the_tiny_weights_come_first_then_the_nearest_then_the_first() -> None:

@@ -37,7 +37,8 @@ def test_candidates_are_sorted_mirrored_unique_within_limits_and_hold_one_positi
     assert values == [-v for v in reversed(values)]
     assert max(values) <= largest
     zeros = [v for v in values if v == 0]
-    assert len(zeros) == 1 and math.copysign(1, zeros[0]) == 1
+    assert len(zeros) == 1
+    assert math.copysign(1, zeros[0]) == 1
     assert all(oracles.order_of(v, b) <= order for v in values)
 
 
@@ -45,7 +46,8 @@ def test_candidates_are_sorted_mirrored_unique_within_limits_and_hold_one_positi
 @pytest.mark.parametrize("order", range(1, 5))
 def test_a_limit_that_is_a_power_of_two_is_a_candidate(j: int, order: int) -> None:
     values = AdditivePow2(7).candidates(order, 2.0**j)
-    assert values[-1] == 2.0**j and values[0] == -(2.0**j)
+    assert values[-1] == 2.0**j
+    assert values[0] == -(2.0**j)
     below = AdditivePow2(7).candidates(order, math.nextafter(2.0**j, 0))
     assert below.max() < 2.0**j
 
@@ -67,7 +69,8 @@ def test_order_of_counts_the_fewest_powers(b: int) -> None:
     numerators = torch.arange(-1100, 1101)
     values = (numerators * 2.0**-b).reshape(31, 71)
     orders = order_of(values, b)
-    assert orders.dtype == torch.int64 and orders.shape == values.shape
+    assert orders.dtype == torch.int64
+    assert orders.shape == values.shape
     assert orders.flatten().tolist() == [oracles.order_of(v, b) for v in values.flatten().tolist()]
 
 

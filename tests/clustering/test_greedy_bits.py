@@ -34,12 +34,14 @@ def test_most_bits_equals_the_dense_oracle(
 ) -> None:
     mu, sigma = (x.double() for x in weights(n, seed))
     options: dict[str, Any] = {"fraction": fraction, "threshold": 0.3, "inc": 1.7, "zero_fix": zero_fix, "least": least}
-    result = cluster_round(mu, sigma, codebook=AdditivePow2(7, order), worth=most_bits, **options)
+    result = cluster_round(mu, sigma, codebook=AdditivePow2(7, order), gain=most_bits, **options)
     new_mu, _, assignment, in_use, k = oracles.cluster_round(
-        mu.numpy(), sigma.numpy(), b=7, max_order=order, rule="std_mu", worth=oracles.most_bits, **options
+        mu.numpy(), sigma.numpy(), b=7, max_order=order, rule="std_mu", gain=oracles.most_bits, **options
     )
-    assert result.mu.tolist() == new_mu.tolist() and result.codebook.tolist() == in_use
-    assert result.assignment.tolist() == assignment and result.threshold == k
+    assert result.mu.tolist() == new_mu.tolist()
+    assert result.codebook.tolist() == in_use
+    assert result.assignment.tolist() == assignment
+    assert result.threshold == k
 
 
 def test_a_value_taken_before_draws_more_weights_than_a_new_one_of_the_same_catch() -> None:
@@ -48,18 +50,19 @@ def test_a_value_taken_before_draws_more_weights_than_a_new_one_of_the_same_catc
     sigma = torch.tensor([0.01] * 10 + [0.0625] * 3 + [0.02] + [0.03125] * 2)
     options: dict[str, Any] = {"fraction": 1.0, "codebook": Pow2(2), "zero_fix": False}
     weights_first = cluster_round(mu, sigma, **options)
-    bits_first = cluster_round(mu, sigma, worth=most_bits, **options)
+    bits_first = cluster_round(mu, sigma, gain=most_bits, **options)
     assert weights_first.mu.tolist() == [0.5] * 10 + [0.25] * 3 + [0.5] + [0.25] * 2
     assert bits_first.mu.tolist() == [0.5] * 14 + [0.25] * 2
 
 
 def test_values_that_save_too_little_are_passed_over_until_their_weights_reach_others() -> None:
     mu, sigma = weights(20_000)
-    options: dict[str, Any] = {"fraction": 1.0, "worth": most_bits}
+    options: dict[str, Any] = {"fraction": 1.0, "gain": most_bits}
     every, few = (cluster_round(mu, sigma, least=least, **options) for least in (0.0, 8.0))
     counts = [torch.bincount(result.assignment) for result in (every, few)]
     assert few.codebook.numel() < 0.6 * every.codebook.numel()
-    assert counts[0].min() < 10 and (counts[1] >= 150).float().mean() > 0.8
+    assert counts[0].min() < 10
+    assert (counts[1] >= 150).float().mean() > 0.8
     alone = cluster_round(*weights(30), least=30.0, **options)  # never to be met: given up, not waited for
     assert not (alone.assignment < 0).any()
 

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.clustering import chunking, intervals, sigma_join
-from pwfn.clustering.candidates import Grid
+from pwfn.clustering.candidates import GridCandidates
+from pwfn.clustering.cluster_result import ClusterResult
 from pwfn.clustering.codebook import MAX_LIMIT_BITS, AdditivePow2
-from pwfn.clustering.greedy_round import ClusterResult, cluster_round
-from pwfn.clustering.unassigned import FreeWeights
+from pwfn.clustering.greedy_round import cluster_round
+from pwfn.clustering.unassigned import UnassignedWeights
 from tests.support import oracles
 
 EXACT = settings(deadline=None, derandomize=True, max_examples=500)
@@ -72,7 +73,8 @@ def run(mu: Tensor, sigma: Tensor, rule: str = "std_mu", **options: Any) -> Clus
 
 def compare(case: tuple[list[float], list[float]], options: dict[str, Any]) -> None:
     mu, sigma = (torch.tensor(x, dtype=torch.float64) for x in case)
-    assert torch.equal(mu, mu.float().double()) and torch.equal(sigma, sigma.float().double())
+    assert torch.equal(mu, mu.float().double())
+    assert torch.equal(sigma, sigma.float().double())
     result = run(mu, sigma, **options)
     new_mu, new_sigma, assignment, codebook, k = oracles.cluster_round(mu.numpy(), sigma.numpy(), **options)
     assert result.mu.tolist() == new_mu.tolist()
@@ -93,15 +95,17 @@ def test_round_equals_the_dense_oracle(case: tuple[list[float], list[float]], op
 @given(weights(huge, most=15), rounds)
 def test_outliers_take_the_sorted_codes(case: tuple[list[float], list[float]], options: dict[str, Any]) -> None:
     mu, sigma = (torch.tensor(x, dtype=torch.float64) for x in case)
-    grid = Grid(2.0 ** -options["b"], options["threshold"], options["zero_fix"])
-    first = intervals.Reach(FreeWeights(mu, sigma), grid, float(sigma.max()))
-    event(f"codes counted into a table: {first._dense}")
+    grid = GridCandidates(2.0 ** -options["b"], options["threshold"], options["zero_fix"])
+    first = intervals.Intervals(UnassignedWeights(mu, sigma), grid, float(sigma.max()))
+    event(f"codes counted into a table: {first._counted}")
     compare(case, options)
 
 
-@pytest.mark.parametrize(("dense_codes", "chunk"), [(0, 1), (0, 7), (0, 1 << 15), (1 << 20, 1), (1 << 20, 3), (200, 5)])
-def test_chunk_borders_and_both_kinds_of_code(dense_codes: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intervals, "DENSE_CODES", dense_codes)
+@pytest.mark.parametrize(
+    ("counted_codes", "chunk"), [(0, 1), (0, 7), (0, 1 << 15), (1 << 20, 1), (1 << 20, 3), (200, 5)]
+)
+def test_chunk_borders_and_both_kinds_of_code(counted_codes: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intervals, "MOST_COUNTED_CODES", counted_codes)
     monkeypatch.setattr(chunking, "CHUNK", chunk)
 
     @settings(EXACT, max_examples=100)
@@ -145,13 +149,15 @@ def test_dtype_is_kept_and_inputs_are_not_touched(dtype: torch.dtype) -> None:
     mu.requires_grad_()
     copies = mu.detach().clone(), sigma.clone()
     result = run(mu, sigma, fraction=0.37)
-    assert torch.equal(mu.detach(), copies[0]) and torch.equal(sigma, copies[1])
+    assert torch.equal(mu.detach(), copies[0])
+    assert torch.equal(sigma, copies[1])
     assert (result.mu.dtype, result.sigma.dtype, result.codebook.dtype) == (dtype, dtype, dtype)
     assert result.assignment.dtype == torch.int32
     fixed = result.assignment >= 0
     assert int(fixed.sum()) == math.ceil(0.37 * 501)
     assert torch.equal(result.mu[fixed], result.codebook[result.assignment[fixed].long()])
-    assert torch.equal(result.mu[~fixed], copies[0][~fixed]) and torch.equal(result.sigma[~fixed], copies[1][~fixed])
+    assert torch.equal(result.mu[~fixed], copies[0][~fixed])
+    assert torch.equal(result.sigma[~fixed], copies[1][~fixed])
     assert not result.mu.requires_grad
 
 

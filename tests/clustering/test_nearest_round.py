@@ -31,19 +31,19 @@ def test_nearest_takes_the_shortest_ways_first(codebook: Codebook, fraction: flo
     if isinstance(codebook, AdditivePow2 | Pow2):  # their values go on above the largest weight
         tables = [list(oracles.candidates(codebook.max_order, codebook.b, 2 * largest))]
     else:
-        tables = [table.tolist() for table in codebook.made_for(mu, sizes).listed(largest)]
+        tables = [table.tolist() for table in codebook.fit(mu, sizes).tables(largest)]
     of = np.repeat(np.arange(3), sizes) if len(tables) > 1 else np.zeros(400, dtype=int)
     goals = [naive_nearest(x, tables[t]) for x, t in zip(mu.tolist(), of, strict=True)]
     ways = [abs(x - g) / max(s, 2.0**-20) for x, g, s in zip(mu.tolist(), goals, sigma.tolist(), strict=True)]
     taken = sorted(sorted(range(400), key=lambda i: (ways[i], i))[: math.ceil(fraction * 400)])
     assert (result.assignment >= 0).nonzero().flatten().tolist() == taken
     assert [result.mu[i].item() for i in taken] == [goals[i] for i in taken]
-    assert result.codebook.tolist() == sorted({goals[i] for i in taken}) and result.threshold == max(
-        ways[i] for i in taken
-    )
+    assert result.codebook.tolist() == sorted({goals[i] for i in taken})
+    assert result.threshold == max(ways[i] for i in taken)
     assert torch.equal(result.mu[taken], result.codebook[result.assignment[taken].long()])
     free = result.assignment < 0
-    assert torch.equal(result.mu[free], mu[free]) and torch.equal(result.sigma[free], sigma[free])
+    assert torch.equal(result.mu[free], mu[free])
+    assert torch.equal(result.sigma[free], sigma[free])
 
 
 def test_the_largest_weight_goes_up_where_that_is_nearer() -> None:
@@ -59,7 +59,8 @@ def test_kmeans_at_once_is_each_weight_at_the_nearest_centre_of_the_optimum() ->
     result = nearest_round(mu, sigma, fraction=1.0, codebook=KMeans(16))
     expected = [naive_nearest(x, centers.tolist()) for x in mu.double().tolist()]
     assert result.mu.tolist() == pytest.approx(expected, rel=1e-6, abs=1e-9)
-    assert result.codebook.numel() == 16 and not (result.assignment < 0).any()
+    assert result.codebook.numel() == 16
+    assert not (result.assignment < 0).any()
 
 
 @pytest.mark.parametrize("rule", sorted(oracles.SIGMA_JOINS))

@@ -28,7 +28,8 @@ def test_rule_on_one_cluster(name: str, n: int, dtype: torch.dtype) -> None:
     sigma = 0.05 * torch.rand(n, generator=numbers, dtype=dtype)
     made = getattr(sigma_join, name)(mu, sigma)
     expected = oracles.SIGMA_JOINS[name](mu.double().numpy(), sigma.double().numpy())
-    assert made.dtype == dtype and made.shape == sigma.shape
+    assert made.dtype == dtype
+    assert made.shape == sigma.shape
     torch.testing.assert_close(made, torch.from_numpy(np.array(expected)).to(dtype), rtol=1e-6, atol=0)
 
 
@@ -60,7 +61,9 @@ def test_clusters_on_the_same_centroid_in_two_passes_are_joined_apart() -> None:
     mu = torch.tensor([0.5, 0.5 + 2.0**-9, 0.53125, 0.5 + 2.0**-5 + 2.0**-8], dtype=torch.float64)
     sigma = torch.tensor([2.0**-9, 2.0**-9, 1.5 * 2.0**-7, 1.5 * 2.0**-7], dtype=torch.float64)
     result = cluster_round(mu, sigma, fraction=1.0, codebook=AdditivePow2(2, 1))
-    assert result.mu.tolist() == [0.5] * 4 and result.threshold == 4.0
-    assert result.codebook.tolist() == [0.5] and result.assignment.tolist() == [0] * 4
+    assert result.mu.tolist() == [0.5] * 4
+    assert result.threshold == 4.0
+    assert result.codebook.tolist() == [0.5]
+    assert result.assignment.tolist() == [0] * 4
     expected = torch.tensor([2.0**-10, 2.0**-10, 2.0**-9, 2.0**-9], dtype=torch.float64)
     torch.testing.assert_close(result.sigma, expected, rtol=1e-12, atol=0)

@@ -13,8 +13,9 @@ from scipy.stats import entropy
 from torch import Tensor
 
 from pwfn.clustering import statistics
+from pwfn.clustering.cluster_result import ClusterResult
 from pwfn.clustering.codebook import order_of
-from pwfn.clustering.greedy_round import ClusterResult, cluster_round
+from pwfn.clustering.greedy_round import cluster_round
 from tests.support import oracles
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=150)
@@ -46,7 +47,8 @@ VALUES = (0.0, -0.0, 0.5, -0.5, 0.1, 1e-40, -1e-40, 0.1 + 1e-9, -0.1, -0.1 - 1e-
 def test_value_counts_are_those_of_a_counter(values: list[float], dtype: torch.dtype) -> None:
     weights = torch.tensor(values, dtype=dtype)
     made, counts = statistics.value_counts(weights)
-    assert made.dtype == dtype and counts.dtype == torch.int64
+    assert made.dtype == dtype
+    assert counts.dtype == torch.int64
     expected = Counter(weights.tolist())
     assert dict(zip(made.tolist(), counts.tolist(), strict=True)) == expected
     assert made.tolist() == sorted(expected)
@@ -68,7 +70,8 @@ def test_network_values_are_the_value_counts_of_mu(fraction: float) -> None:
     _, _, result = clustered(fraction)
     values, counts = statistics.network_values(result.mu, result.assignment, result.codebook)
     expected_values, expected_counts = statistics.value_counts(result.mu)
-    assert torch.equal(values, expected_values) and torch.equal(counts, expected_counts)
+    assert torch.equal(values, expected_values)
+    assert torch.equal(counts, expected_counts)
     assert dict(zip(values.tolist(), counts.tolist(), strict=True)) == Counter(result.mu.tolist())
 
 

@@ -1,4 +1,4 @@
-"""What one unit of movement is: each rule against its formula, and a clustering that counts in it against the oracle."""
+"""Each tolerance rule against its formula, and a clustering that counts in tolerances against the oracle."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ import torch
 from torch import Tensor
 
 from pwfn.bayesian.posterior import quantized_tensors
+from pwfn.clustering.cluster_result import ClusterResult
 from pwfn.clustering.codebook import AdditivePow2
-from pwfn.clustering.greedy_round import ClusterResult, cluster_round
+from pwfn.clustering.greedy_round import cluster_round
 from pwfn.clustering.rules import Greedy
 from pwfn.clustering.sigma_join import divide_by_10
 from pwfn.clustering.tolerance import ConstantTolerance, FisherTolerance, RelativeTolerance, SigmaTolerance, Tolerance
 from pwfn.config import build
 from pwfn.config.build import ConfigError
 from pwfn.errors import InvalidValueError
-from pwfn.evaluation.subject import rebuilt_settings
+from pwfn.evaluation.run_subject import rebuilt_settings
 from pwfn.run.settings import TrainSettings
 from pwfn.training.phase import TrainingDiverged
 from tests.support import oracles
@@ -50,7 +51,7 @@ def weights(n: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     return mu, sigma, tolerance
 
 
-def no_gradients(count: int) -> Tensor:
+def no_gradients(_batches: int) -> Tensor:
     raise AssertionError("this rule looks at no gradients")
 
 
@@ -93,9 +94,9 @@ def test_fisher_is_an_inverse_square_root_scaled_at_the_median(floor: float) -> 
 def test_fisher_refuses_gradients_that_say_nothing(wrong: float) -> None:
     mu, rule = torch.ones(4), FisherTolerance(0.002, batches=1, floor=0.01)
     with pytest.raises(ValueError, match="must be finite"):
-        rule(mu, mu, lambda count: torch.tensor([1.0, wrong, 2.0, 0.0]))
+        rule(mu, mu, lambda _: torch.tensor([1.0, wrong, 2.0, 0.0]))
     with pytest.raises(ValueError, match="other than 0"):
-        rule(mu, mu, lambda count: torch.zeros(4))
+        rule(mu, mu, lambda _: torch.zeros(4))
 
 
 @pytest.mark.parametrize(
@@ -124,23 +125,24 @@ def test_a_clustering_counts_in_tolerances_and_joins_sigmas(fraction: float) -> 
         mu.numpy(), tolerance.numpy(), fraction=fraction, rule="divide_by_10", **ORACLE
     )
     assert result.mu.tolist() == new_mu.tolist()
-    assert result.assignment.tolist() == list(assignment) and result.codebook.tolist() == codebook
+    assert result.assignment.tolist() == list(assignment)
+    assert result.codebook.tolist() == codebook
     assert result.threshold == k
     expected = np.where(result.assignment.numpy() >= 0, sigma.numpy() / 10, sigma.numpy())
     assert result.sigma.tolist() == expected.tolist()
 
 
 def same(a: ClusterResult, b: ClusterResult) -> bool:
-    parts = ("mu", "sigma", "assignment", "codebook")
-    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in parts) and a.threshold == b.threshold
+    names = ("mu", "sigma", "assignment", "codebook")
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in names) and a.threshold == b.threshold
 
 
 def test_sigma_as_a_tolerance_changes_nothing() -> None:
     mu, sigma, tolerance = (t.float() for t in weights(5000, seed=2))
-    plain = cluster_round(mu, sigma, fraction=0.8)
-    assert same(plain, cluster_round(mu, sigma, fraction=0.8, tolerance=sigma))
-    assert same(plain, cluster_round(mu, sigma, fraction=0.8, tolerance=sigma.clone()))
-    assert not same(plain, cluster_round(mu, sigma, fraction=0.8, tolerance=tolerance))
+    default = cluster_round(mu, sigma, fraction=0.8)
+    assert same(default, cluster_round(mu, sigma, fraction=0.8, tolerance=sigma))
+    assert same(default, cluster_round(mu, sigma, fraction=0.8, tolerance=sigma.clone()))
+    assert not same(default, cluster_round(mu, sigma, fraction=0.8, tolerance=tolerance))
 
 
 @pytest.mark.parametrize(
@@ -174,10 +176,10 @@ def test_no_weight_moves_further_than_the_threshold_in_tolerances(rule: Toleranc
     made, runner, _ = loop()
     made = replace(made, tolerance=rule)
     gradients = []
-    plain = runner.squared_gradients
+    default = runner.squared_gradients
 
     def watched(batches: int) -> Tensor:
-        gradients.append(plain(batches))
+        gradients.append(default(batches))
         return gradients[-1].clone()
 
     runner.squared_gradients = watched  # type: ignore[method-assign]
@@ -192,7 +194,8 @@ def test_no_weight_moves_further_than_the_threshold_in_tolerances(rule: Toleranc
         tiny = before.mu.abs() < 2.0**-7  # zero_fix
         assert (moved <= allowed * (1 + 1e-6))[~tiny].all()
         assert (moved > allowed / 4)[~tiny].any()  # and the rule is what held them
-    assert outcomes[-1].record.fraction == 1.0 and (runner.seen[-1].assignment >= 0).all()
+    assert outcomes[-1].record.fraction == 1.0
+    assert (runner.seen[-1].assignment >= 0).all()
 
 
 def test_the_loop_gives_the_same_bits_with_sigma_named_as_without() -> None:
@@ -201,9 +204,10 @@ def test_the_loop_gives_the_same_bits_with_sigma_named_as_without() -> None:
         made, runner, _ = loop()
         list((made if rule is None else replace(made, tolerance=rule)).rounds())
         codebooks.append(runner.seen[-1])
-    plain, named, other = codebooks
-    assert torch.equal(plain.mu, named.mu) and torch.equal(plain.sigma, named.sigma)
-    assert not torch.equal(plain.mu, other.mu)
+    default, named, other = codebooks
+    assert torch.equal(default.mu, named.mu)
+    assert torch.equal(default.sigma, named.sigma)
+    assert not torch.equal(default.mu, other.mu)
 
 
 def test_the_default_gives_the_codebooks_that_it_gave_before_there_was_a_choice() -> None:
@@ -231,7 +235,7 @@ def test_without_noise_sigma_is_not_trained() -> None:
 
 def test_a_tolerance_that_cannot_be_made_ends_the_round_in_one_line() -> None:
     made, runner, _ = loop()
-    runner.squared_gradients = lambda batches: torch.zeros(830)  # type: ignore[method-assign]
+    runner.squared_gradients = lambda _: torch.zeros(830)  # type: ignore[method-assign]
     with pytest.raises(TrainingDiverged, match="cannot be clustered in round 1/4: no weight has a gradient"):
         list(replace(made, tolerance=RULES[3]).rounds())
 
@@ -242,22 +246,29 @@ def test_a_tolerance_that_cannot_be_made_ends_the_round_in_one_line() -> None:
 def test_noise_and_tolerance_are_chosen_apart(composed: Compose) -> None:
     for rule, noise in (("sigma", False), ("constant", True), ("relative", False), ("fisher", True)):
         made = build.load(TrainSettings, composed(f"tolerance={rule}", f"noise={noise}"))
-        assert type(made.tolerance).__name__ == f"{rule.capitalize()}Tolerance" and made.noise is noise
+        assert type(made.tolerance).__name__ == f"{rule.capitalize()}Tolerance"
+        assert made.noise is noise
     default = build.load(TrainSettings, composed())
-    assert isinstance(default.tolerance, SigmaTolerance) and default.noise is True
+    assert isinstance(default.tolerance, SigmaTolerance)
+    assert default.noise is True
 
 
 def test_sigma_as_the_tolerance_of_a_run_without_noise_is_remarked_upon(composed: Compose) -> None:
     overrides = (("noise=true", "sigma"), ("noise=false", "constant"), ("noise=false", "sigma"))
     remarks = [build.load(TrainSettings, composed(noise, f"tolerance={rule}")).remarks for noise, rule in overrides]
-    assert remarks[:2] == [[], []] and "nothing trains sigma" in remarks[2][0]
+    assert remarks[:2] == [[], []]
+    assert "nothing trains sigma" in remarks[2][0]
 
 
 def test_a_run_of_an_earlier_version_is_read_as_what_it_was() -> None:
     """Whoever adds a key to a run's configuration has to say what runs did before there was one."""
     made, _ = rebuilt_settings(RECORDED / "earlier_run")
-    assert isinstance(made.tolerance, SigmaTolerance) and made.noise and not made.finish.wanted
-    assert isinstance(made.clustering, Greedy) and made.distillation.weight == 0 and made.costly_round.points is None
+    assert isinstance(made.tolerance, SigmaTolerance)
+    assert made.noise
+    assert not made.finish.wanted
+    assert isinstance(made.clustering, Greedy)
+    assert made.distillation.weight == 0
+    assert made.costly_round.points is None
 
 
 def test_sigma_alone_cannot_be_trained_without_noise(composed: Compose) -> None:
@@ -287,12 +298,13 @@ def test_one_shot_trains_nothing_at_all(
     assert evaluated.at_mean["clustered"] == record.clustered
     drawn = {row.network for row in evaluated.rows if row.mode == "ensemble"}
     assert drawn == set()  # noise or not, no round trained a sigma
-    said = json.loads((tmp_path / "evaluation/evaluation.json").read_text())["notes"]
-    assert any("no sigma was learned" in note for note in said)
+    notes = json.loads((tmp_path / "evaluation/evaluation.json").read_text())["notes"]
+    assert any("no sigma was learned" in note for note in notes)
 
 
 def test_linear_layers_of_one_weight_have_a_tolerance() -> None:
     mu = torch.tensor([0.3])
     for rule in RULES:
-        made = rule(mu, mu, lambda count: torch.tensor([0.01]))
-        assert made.shape == (1,) and made.item() > 0
+        made = rule(mu, mu, lambda _: torch.tensor([0.01]))
+        assert made.shape == (1,)
+        assert made.item() > 0

@@ -19,7 +19,8 @@ from pwfn.data import Mix
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.models.timm_model import ModelSpec, Quantize
 from pwfn.run.finishing import Finishing
-from pwfn.run.settings import Pretraining, TrainSettings
+from pwfn.run.pretraining import Pretraining
+from pwfn.run.settings import TrainSettings
 from pwfn.training.distillation import Distillation
 from pwfn.training.trainer import TrainerSpec
 from tests.support.project import CONF, Compose

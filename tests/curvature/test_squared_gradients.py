@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pwfn.bayesian.posterior import FREE, quantized_tensors, set_sigma, to_bayesian
+from pwfn.bayesian.gaussian_weight import FREE
+from pwfn.bayesian.posterior import quantized_tensors, set_sigma, to_bayesian
 from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.curvature.squared_gradients import squared_gradients
 

@@ -14,9 +14,9 @@ from PIL import Image
 
 from pwfn.data import ImageFolder, TimmAugment
 from pwfn.data.augment import posterize
-from pwfn.data.transforms import build_transforms, transform_config
+from pwfn.data.transforms import transform_config
 from pwfn.errors import InvalidValueError
-from tests.support.image_data import CONFIG
+from tests.support.image_data import CONFIG, steps_of
 
 PHOTOGRAPH = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8))
 DEIT = TimmAugment(
@@ -54,8 +54,8 @@ def seed(value: int) -> None:
 )
 def test_training_is_timms_own_with_the_same_options(augment: TimmAugment, options: dict[str, Any]) -> None:
     spec = ImageFolder(augment=augment)
-    train, _ = build_transforms(spec, CONFIG, 3)
-    expected = timm.data.create_transform(**(transform_config(spec, CONFIG, 3) | options), is_training=True)
+    train, _ = steps_of(spec, CONFIG, 3)
+    expected = timm.data.create_transform(**(transform_config(CONFIG, 3, spec.image_size) | options), is_training=True)
     for number in range(5):
         seed(number)
         drawn = train(PHOTOGRAPH)
@@ -68,7 +68,7 @@ def test_training_is_timms_own_with_the_same_options(augment: TimmAugment, optio
 def test_a_policy_never_ends_a_run(policy: str, mode: str) -> None:
     """timm also draws 0 bits for posterize, which Pillow 13 refuses: with m10 in one of fifteen images."""
     channels = len(mode)
-    train, _ = build_transforms(ImageFolder(augment=replace(DEIT, auto_augment=policy), image_size=8), CONFIG, channels)
+    train, _ = steps_of(ImageFolder(augment=replace(DEIT, auto_augment=policy), image_size=8), CONFIG, channels)
     seed(0)
     small = PHOTOGRAPH.resize((8, 8)).convert(mode)
     for _ in range(600):

@@ -25,9 +25,8 @@ from pwfn.data import (
 )
 from pwfn.data.feed import CACHE_BYTES, Cached, Transformed, feed
 from pwfn.data.module import ImageDataModule
-from pwfn.data.transforms import build_transforms
 from pwfn.errors import InvalidValueError
-from tests.support.image_data import CONFIG, TINY
+from tests.support.image_data import CONFIG, TINY, steps_of
 
 
 def module(spec: ImageData, seed: int = 0) -> ImageDataModule:
@@ -49,10 +48,12 @@ def rows(loader: Any) -> list[tuple[bytes, int]]:
 @pytest.mark.parametrize("spec", [TINY, Digits(image_size=16, test_images=50)], ids=["synthetic", "digits"])
 def test_keeping_tensors_changes_no_bit(spec: ImageData, augment: Augment) -> None:
     spec = replace(spec, augment=augment)
-    steps = build_transforms(spec, CONFIG, 1)[0]
+    steps = steps_of(spec, CONFIG, 1)[0]
     images = spec.load().test
     kept, fresh = feed(images, steps, CACHE_BYTES), feed(images, steps, cache_bytes=0)
-    assert isinstance(kept, Cached) and isinstance(fresh, Transformed) and len(kept) == len(fresh)
+    assert isinstance(kept, Cached)
+    assert isinstance(fresh, Transformed)
+    assert len(kept) == len(fresh)
     order = list(range(len(images)))[::-1]
     tensors, labels = kept.__getitems__(order)
     singles = [fresh[index] for index in order]
@@ -85,24 +86,25 @@ def test_augmentation_is_a_function_of_seed_epoch_and_image(augment: Augment) ->
     rest = [images for images, _ in data.train_dataloader()]
     assert all(torch.equal(*pair) for pair in zip(epoch(0)[2:], rest, strict=True))
     image = spec.partition().train.pick(np.array([3]))
-    steps = build_transforms(spec, CONFIG, 1)[0]
+    steps = steps_of(spec, CONFIG, 1)[0]
     draws = [feed(image, steps, CACHE_BYTES, seed)[number][0] for seed in (0, 1) for number in range(4)]
     assert len({draw.numpy().tobytes() for draw in draws}) > 4
 
 
 def test_only_small_sets_with_a_fixed_part_are_kept() -> None:
     images = TINY.load().train
-    fixed = build_transforms(TINY, CONFIG, 1)[0]
+    fixed = steps_of(TINY, CONFIG, 1)[0]
     size = 60 * 16 * 16 * 4
     assert isinstance(feed(images, fixed, cache_bytes=size + 1), Cached)
     assert isinstance(feed(images, fixed, cache_bytes=size), Transformed)
-    random = build_transforms(replace(TINY, augment=TimmAugment()), CONFIG, 1)[0]
+    random = steps_of(replace(TINY, augment=TimmAugment()), CONFIG, 1)[0]
     assert isinstance(feed(images, random, CACHE_BYTES), Transformed)
 
 
 def test_loaders_yield_every_image_with_the_right_transform() -> None:
     data = module(replace(TINY, val_fraction=0.2, augment=Crop()))
-    assert data.partition is not None and data.partition.val is not None
+    assert data.partition is not None
+    assert data.partition.val is not None
     for loader, images in ((data.val_dataloader(), data.partition.val), (data.test_dataloader(), data.partition.test)):
         expected = [
             (data.eval_steps(image).numpy().tobytes(), label)
@@ -116,10 +118,11 @@ def test_loaders_yield_every_image_with_the_right_transform() -> None:
 def test_setup_loads_once(monkeypatch: pytest.MonkeyPatch) -> None:
     data = module(TINY)
     first = data.partition, rows(data.test_dataloader())
-    monkeypatch.setattr(Synthetic, "load", lambda self: pytest.fail("loaded again"))
+    monkeypatch.setattr(Synthetic, "load", lambda _: pytest.fail("loaded again"))
     for stage in ("fit", "test", None):
         data.setup(stage)
-    assert data.partition is first[0] and rows(data.test_dataloader()) == first[1]
+    assert data.partition is first[0]
+    assert rows(data.test_dataloader()) == first[1]
 
 
 @pytest.mark.parametrize("augment", [NoAugment(), TimmAugment()])

@@ -84,10 +84,13 @@ def test_all_faults_of_a_spec_are_reported_at_once() -> None:
 )
 def test_partition_is_disjoint_complete_stratified_and_the_same_at_every_load(spec: ImageData) -> None:
     first, again = spec.partition(), spec.partition()
-    assert first.val is not None and again.val is not None
+    assert first.val is not None
+    assert again.val is not None
     for one, other in zip(first, again, strict=True):
-        assert isinstance(one, ArrayImages) and isinstance(other, ArrayImages)
-        assert np.array_equal(one.pixels, other.pixels) and np.array_equal(one.labels, other.labels)
+        assert isinstance(one, ArrayImages)
+        assert isinstance(other, ArrayImages)
+        assert np.array_equal(one.pixels, other.pixels)
+        assert np.array_equal(one.labels, other.labels)
 
     def contents(images: Any) -> list[tuple[bytes, int]]:
         return sorted(

@@ -44,10 +44,13 @@ def test_a_streamed_set_is_seen_once_over_ranks_and_workers(
     parquet: Callable[..., TimmData], world_size: int, workers: int
 ) -> None:
     train, test = parquet("hfids", train_length=20).load()
-    assert isinstance(train, ImageStream) and isinstance(test, ImageStream) and train.length == 20
+    assert isinstance(train, ImageStream)
+    assert isinstance(test, ImageStream)
+    assert train.length == 20
     for stream, count, first in ((train, 20, 0), (test, 11, 20)):
         most = stream.most_workers(world_size)
-        assert most is not None and most >= 1
+        assert most is not None
+        assert most >= 1
         loaders = [
             StreamLoader(Streamed(stream, STEPS, rank, world_size), int, batch_size=4, num_workers=min(workers, most))
             for rank in range(world_size)
@@ -55,7 +58,8 @@ def test_a_streamed_set_is_seen_once_over_ranks_and_workers(
         assert Counter(value for loader in loaders for value in values(loader)) == Counter(range(first, first + count))
     loaders = [epoch_loader(train, rank, world_size, 0, 20 // world_size) for rank in range(world_size)]
     trained = [value for loader in loaders for value in values(loader)]
-    assert set(trained) <= set(range(20)) and trained != sorted(trained)
+    assert set(trained) <= set(range(20))
+    assert trained != sorted(trained)
     if world_size in (1, 2, 4):  # as many shards for each rank
         assert Counter(trained) == Counter(range(20))
     assert trained == [value for loader in loaders for value in values(loader)]
@@ -70,7 +74,10 @@ def test_the_same_set_not_streamed(parquet: Callable[..., TimmData]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["hfds", "hfids"])
-def test_wrong_names_in_a_hugging_face_set_are_said(parquet: Callable[..., TimmData], kind: str) -> None:
+def test_wrong_names_in_a_hugging_face_set_are_said(
+    parquet: Callable[..., TimmData], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     for changed, said in (
         ({"test_split": "validation"}, "validation: cannot be opened ("),
         ({"target_key": "fine_label"}, "has no column 'fine_label' (data.target_key), only image, label"),
@@ -78,7 +85,6 @@ def test_wrong_names_in_a_hugging_face_set_are_said(parquet: Callable[..., TimmD
         ({"num_classes": 10}, "has 3 classes, data.num_classes is 10"),
         ({"name": f"{kind}/nowhere/at_all"}, "nowhere/at_all train: not on this machine, and http://127.0.0.1:9 does"),
     ):
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(DataError) as error:
-            patch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+        with pytest.raises(DataError) as error:
             parquet(kind, **changed).load()
         assert said in message(error), changed

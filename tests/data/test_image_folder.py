@@ -29,7 +29,8 @@ def test_image_folder_reads_classes_and_images(tmp_path: Path, test: str) -> Non
         image, label = images[3]
         assert (image.getpixel((0, 0)), label) == ((100, 100, 7), 1)
     picked = splits.train.pick(np.array([3, 0]))
-    assert picked.labels.tolist() == [1, 0] and picked[0][0].getpixel((0, 0)) == (100, 100, 7)
+    assert picked.labels.tolist() == [1, 0]
+    assert picked[0][0].getpixel((0, 0)) == (100, 100, 7)
 
 
 def test_image_folder_asks_which_folder_is_tested_on(tmp_path: Path) -> None:

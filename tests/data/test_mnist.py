@@ -66,7 +66,7 @@ def header(content: bytes, at: int, value: int) -> bytes:
         ),
         ("train-images-idx3-ubyte", lambda c: c + b"x", "has 15697 bytes"),
         ("train-images-idx3-ubyte", lambda c: c[:10], "has 10 bytes, too few for an IDX header"),
-        ("train-images-idx3-ubyte", lambda c: b"", "has 0 bytes"),
+        ("train-images-idx3-ubyte", lambda _: b"", "has 0 bytes"),
         ("t10k-images-idx3-ubyte", lambda c: header(c, 0, 0x801), "begins with 0x00000801, not 0x00000803"),
         ("t10k-images-idx3-ubyte", lambda c: header(c, 1, 2**32 - 1), "4294967295 x 28 x 28 values"),
         ("t10k-labels-idx1-ubyte", lambda c: c[:-1] + b"\x0a", "has the label 10, the last class is 9"),
@@ -79,11 +79,12 @@ def test_damaged_idx_files_are_named(tmp_path: Path, name: str, damage: Callable
     (tmp_path / name).write_bytes(damage(contents[name]))
     with pytest.raises(DataError) as error:
         FashionMNIST(root=str(tmp_path)).load()
-    assert message(error).startswith(str(tmp_path / name)) and said in message(error)
+    assert message(error).startswith(str(tmp_path / name))
+    assert said in message(error)
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda c: c[: len(c) // 2], lambda c: b"no gzip", lambda c: c[:20] + b"\xff" * 9 + c[29:]]
+    "damage", [lambda c: c[: len(c) // 2], lambda _: b"no gzip", lambda c: c[:20] + b"\xff" * 9 + c[29:]]
 )
 def test_damaged_gzip_files_are_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     write_idx(tmp_path, zipped=True)
@@ -108,12 +109,14 @@ def test_a_missing_set_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.Mo
         with pytest.raises(DataError) as error:
             spec.load()
         text = message(error)
-        assert "data.download=true" in text and "data.root=<folder of the IDX files>" in text
+        assert "data.download=true" in text
+        assert "data.root=<folder of the IDX files>" in text
         assert "apt-get install dataset-fashion-mnist" in text
         assert (spec.root or "nowhere") in text
     with pytest.raises(DataError) as error:
         MNIST().load()
-    assert "data.download=true data.root=<folder>" in message(error) and "apt-get" not in message(error)
+    assert "data.download=true data.root=<folder>" in message(error)
+    assert "apt-get" not in message(error)
 
 
 def test_download_needs_a_folder_and_happens_only_if_files_are_missing(
@@ -126,7 +129,7 @@ def test_download_needs_a_folder_and_happens_only_if_files_are_missing(
 
     asked = []
 
-    def refuse(root: str, download: bool) -> None:
+    def refuse(root: str, **_: bool) -> None:
         asked.append(root)
         raise OSError("no\nnetwork")
 

@@ -37,7 +37,8 @@ def test_a_resumed_epoch_passes_over_what_it_has_seen() -> None:
     for epoch, seen in ((3, 4), (4, 0), (2, 0)):
         whole.set_epoch(epoch)
         resumed.set_epoch(epoch)
-        assert list(resumed) == list(whole)[seen:] and len(resumed) == len(whole) == 10
+        assert list(resumed) == list(whole)[seen:]
+        assert len(resumed) == len(whole) == 10
 
 
 def test_numbers_name_the_image_and_the_epoch() -> None:

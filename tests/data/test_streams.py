@@ -75,7 +75,8 @@ def test_the_order_is_a_function_of_seed_epoch_and_part() -> None:
     def order(seed: int, epoch: int, workers: int = 0) -> list[int]:
         return values(epoch_loader(counting(16), 0, 1, workers, 16, seed=seed, epoch=epoch))
 
-    assert order(1, 2) == order(1, 2) and order(1, 2, workers=2) == order(1, 2, workers=2)
+    assert order(1, 2) == order(1, 2)
+    assert order(1, 2, workers=2) == order(1, 2, workers=2)
     assert len({tuple(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1)}) == 4
     loader = epoch_loader(counting(16), 0, 1, 2, 16)
     loader.epoch = iter(range(2)).__next__
@@ -139,11 +140,11 @@ def test_lightning_runs_epochs_of_a_stream_anew_and_tests_all_of_it(
         def on_train_epoch_start(self) -> None:
             self.trained.append([])
 
-        def training_step(self, batch: Any, index: int) -> torch.Tensor:
+        def training_step(self, batch: Any) -> torch.Tensor:
             self.trained[-1] += [round(v) for v in (batch[0].mean((1, 2, 3)) * 255).tolist()]
             return self.weight * batch[0].mean()
 
-        def test_step(self, batch: Any, index: int) -> None:
+        def test_step(self, batch: Any) -> None:
             self.tested += [round(v) for v in (batch[0].mean((1, 2, 3)) * 255).tolist()]
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -151,7 +152,7 @@ def test_lightning_runs_epochs_of_a_stream_anew_and_tests_all_of_it(
 
     plain = CONFIG | {"mean": (0.0,) * 3, "std": (1.0,) * 3}
     spec = replace(TINY, num_workers=workers, batch_size=4, eval_batch_size=4)
-    monkeypatch.setattr(type(spec), "partition", lambda self: Partition(counting(24), None, counting(11)))
+    monkeypatch.setattr(type(spec), "partition", lambda _: Partition(counting(24), None, counting(11)))
     data, watcher = ImageDataModule(spec, plain, 0), Watcher()
     quiet: Any = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = pl.Trainer(accelerator="cpu", max_epochs=2, enable_checkpointing=False, **quiet)
@@ -162,6 +163,7 @@ def test_lightning_runs_epochs_of_a_stream_anew_and_tests_all_of_it(
     trainer.fit(watcher, data)
     assert [len(one) for one in watcher.trained] == [24, 24, 12]
     assert sorted(watcher.trained[0]) == sorted(watcher.trained[1]) == list(range(24))
-    assert watcher.trained[0] != watcher.trained[1] and watcher.trained[2] != watcher.trained[0][:12]
+    assert watcher.trained[0] != watcher.trained[1]
+    assert watcher.trained[2] != watcher.trained[0][:12]
     assert sorted(watcher.tested) == list(range(11))
     assert trainer.global_step == 6 + 6 + 3

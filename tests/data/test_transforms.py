@@ -11,15 +11,14 @@ import torch
 from PIL import Image
 
 from pwfn.data import Augment, Crop, CropFlip, ImageFolder, NoAugment, TimmAugment
-from pwfn.data.transforms import build_transforms
-from tests.support.image_data import CONFIG, TINY
+from tests.support.image_data import CONFIG, TINY, steps_of
 
 AUGMENTS = [NoAugment(), Crop(), CropFlip(), TimmAugment()]
 
 
 def test_evaluation_keeps_the_aspect_and_follows_the_models_config() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (90, 146, 3), dtype=np.uint8)
-    _, evaluate = build_transforms(ImageFolder(), CONFIG, 3)
+    _, evaluate = steps_of(ImageFolder(), CONFIG, 3)
     # 64 / 0.875 = 73.1 pixels for the short side; then the central 64 x 64 and the normalization
     resized = Image.fromarray(pixels).resize((int(73 * 146 / 90), 73), Image.Resampling.BILINEAR)
     left, top = round((resized.width - 64) / 2), round((73 - 64) / 2)
@@ -32,17 +31,17 @@ def test_evaluation_keeps_the_aspect_and_follows_the_models_config() -> None:
 
 def test_a_chosen_size_replaces_the_models_and_crops_nothing() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
-    _, evaluate = build_transforms(TINY, CONFIG, 1)
+    _, evaluate = steps_of(TINY, CONFIG, 1)
     expected = (torch.from_numpy(pixels)[None] / 255 - 0.5) / 0.25  # the averages over the channels
     torch.testing.assert_close(evaluate(Image.fromarray(pixels)), expected)
 
 
 def test_images_are_converted_to_the_networks_channels() -> None:
     gray = Image.new("L", (16, 16), 100)
-    _, color = build_transforms(TINY, CONFIG, 3)
+    _, color = steps_of(TINY, CONFIG, 3)
     expected = (torch.full((3,), 100 / 255) - torch.tensor([0.4, 0.5, 0.6])) / torch.tensor([0.2, 0.25, 0.3])
     torch.testing.assert_close(color(gray)[:, 5, 5], expected)
-    _, single = build_transforms(TINY, CONFIG, 1)
+    _, single = steps_of(TINY, CONFIG, 1)
     assert torch.equal(single(Image.merge("RGB", [gray] * 3)), single(gray))
     assert color(Image.new("RGBA", (16, 16))).shape == (3, 16, 16)
 
@@ -51,7 +50,7 @@ def test_images_are_converted_to_the_networks_channels() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_augmentation_is_random_in_training_only(augment: Augment, channels: int) -> None:
     spec = replace(TINY, augment=augment)
-    train, evaluate = build_transforms(spec, CONFIG, channels)
+    train, evaluate = steps_of(spec, CONFIG, channels)
     image = spec.load().train[0][0]
     drawn = [train(image) for _ in range(8)]
     for tensor in (*drawn, evaluate(image)):
@@ -61,7 +60,7 @@ def test_augmentation_is_random_in_training_only(augment: Augment, channels: int
 
 
 def test_crop_shifts_by_at_most_an_eighth() -> None:
-    train, evaluate = build_transforms(replace(TINY, augment=Crop()), CONFIG, 1)
+    train, evaluate = steps_of(replace(TINY, augment=Crop()), CONFIG, 1)
     image = TINY.load().train[0][0]
     padded = torch.nn.functional.pad(evaluate(image), (2, 2, 2, 2), mode="replicate")
     allowed = [padded[:, y : y + 16, x : x + 16] for y in range(5) for x in range(5)]
@@ -108,11 +107,12 @@ def test_evaluation_is_timms_own_for_each_tag_bit_for_bit() -> None:
         config = timm.data.resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(tag).to_dict())
         modes.add((config["crop_mode"], config["interpolation"], config["crop_pct"]))
         expected = timm.data.create_transform(**config, is_training=False)
-        _, evaluate = build_transforms(ImageFolder(), config, 3)
+        _, evaluate = steps_of(ImageFolder(), config, 3)
         for image in images:
             assert torch.equal(evaluate(image), expected(image)), (tag, image.size)
         assert torch.equal(evaluate(photograph(100, 70, "L")), expected(photograph(100, 70, "L").convert("RGB")))
-    assert {mode for mode, _, _ in modes} == {"center", "squash", "border"} and len(modes) >= 6
+    assert {mode for mode, _, _ in modes} == {"center", "squash", "border"}
+    assert len(modes) >= 6
 
 
 def test_the_data_config_of_a_built_network_is_that_of_its_tag() -> None:

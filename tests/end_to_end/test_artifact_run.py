@@ -17,10 +17,11 @@ from pwfn import export
 from pwfn.cli.evaluate import evaluate
 from pwfn.config.preflight import preflight
 from pwfn.data import DataError, Digits, ImageData, Synthetic
+from pwfn.evaluation.find_subject import subject_of
+from pwfn.evaluation.run_subject import rebuilt_settings
 from pwfn.evaluation.settings import EvaluateSettings
-from pwfn.evaluation.subject import rebuilt_settings, subject_of
-from pwfn.run.artifact import write_for_run
 from pwfn.run.start import Finished
+from pwfn.run.write_artifact import write_run_artifact
 from tests.support.documents import commands_of
 from tests.support.evaluation import measured, settings
 from tests.support.project import PROJECT, Compose, Program
@@ -100,7 +101,7 @@ def test_other_classes_are_refused_and_another_size_is_said(finished: Finished, 
     run, _ = rebuilt_settings(finished.folder)
     digits = Digits(image_size=32, test_images=50)
     run = replace(run, data=digits)
-    receipt = write_for_run(
+    receipt = write_run_artifact(
         tmp_path,
         finished.network,
         run,

@@ -18,16 +18,17 @@ import pwfn
 from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.checkpoint import saved_networks
 from pwfn.checkpoint.run_state import Place, RunState
-from pwfn.clustering.fitted_codebook import KMeans, Table
-from pwfn.clustering.greedy_round import ClusterResult
+from pwfn.clustering.cluster_result import ClusterResult
+from pwfn.clustering.fitted_codebook import FittedValues, KMeans
 from pwfn.clustering.nearest_round import nearest_round
 from pwfn.errors import RunError
 from pwfn.evaluation.analyses import stop_after_round
 from pwfn.evaluation.analyses.stop_after_round import cluster_to_the_end
 from pwfn.records import files
-from pwfn.records.rounds import read_clusters, read_records
+from pwfn.records.rounds import read_records
 from pwfn.run.start import Finished
 from tests.support.evaluation import measured
+from tests.support.run_files import read_clusters
 
 SmallRun = Callable[..., Finished]
 PER_TENSOR = (
@@ -61,7 +62,7 @@ def test_every_tensor_ends_on_its_own_values_of_the_first_clustering(per_tensor:
     shares = [np.unique(value, return_counts=True)[1] / value.size for value in found.values()]
     bits = sum(v.size * -(p * np.log2(p)).sum() for v, p in zip(found.values(), shares, strict=True)) / sum(sizes)
     assert last.tensor_entropy_bits == pytest.approx(bits, rel=1e-9) and bits < last.entropy_bits
-    assert saved_networks.read_values(per_tensor.folder) == Table.of(made)
+    assert saved_networks.read_values(per_tensor.folder) == FittedValues.from_dict(made)
 
 
 @pytest.mark.slow
@@ -126,7 +127,7 @@ def test_at_once_without_training_every_weight_is_at_the_nearest_value(
     values = np.array([row["value"] for row in read_clusters(tmp_path)], dtype=np.float32)
     made = saved_networks.read_values(tmp_path)
     if made is not None:
-        (table,) = made.listed(0.0)
+        (table,) = made.tables(0.0)
         values = table.numpy().astype(np.float32)
     for name, now in after.items():
         old = before[name.replace("parametrizations.", "").removesuffix(".original")].astype(np.float64)

@@ -17,7 +17,7 @@ import pwfn
 from pwfn.bayesian.posterior import quantized_tensors, to_bayesian
 from pwfn.data import Synthetic
 from pwfn.errors import RunError
-from pwfn.evaluation.analyses.codebook_merging import apply_merges, merges_down_to, usage
+from pwfn.evaluation.analyses.codebook.merging import apply_merges, merges_down_to, usage
 from pwfn.evaluation.settings import CodebookSpec, NoiseLevels, PruneCodebook
 from pwfn.run.start import Finished
 from tests.support.clustered import clustered
@@ -104,7 +104,8 @@ def test_the_merged_network_has_the_entries_that_are_left() -> None:
         assert tensor.mu.flatten().tolist() == [goal[value] for value in old.flatten().tolist()]
         entries = torch.tensor(left)[tensor.gaussian.assignment.long()]
         assert torch.equal(entries, tensor.mu)
-    assert merges_down_to(used, 100) == [] and len(merges_down_to(used, 1)) == 10
+    assert merges_down_to(used, 100) == []
+    assert len(merges_down_to(used, 1)) == 10
 
 
 def test_a_network_that_is_not_clustered_is_refused() -> None:
@@ -130,7 +131,8 @@ def test_a_pruned_run_is_measured_and_written(finished: Finished, tmp_path: Path
     assert again.at_mean["clustered"] == finished.records[-1].clustered
     written = json.loads((tmp_path / "evaluation.json").read_text())
     assert written["prune_codebook"]["entries"] == entries - 20 == len(np.unique(all_weights(tmp_path / "pruned.pwfn")))
-    assert len(written["prune_codebook"]["merges"]) == 20 and written["codebook"]["entries"] == entries
+    assert len(written["prune_codebook"]["merges"]) == 20
+    assert written["codebook"]["entries"] == entries
     # the new artifact alone gives the very scores of the pruned network
     alone = measured(artifact=str(tmp_path / "pruned.pwfn"), data=IMAGES, output=str(tmp_path / "alone"))
     assert alone.at_mean["clustered"] == again.at_mean["pruned"]
@@ -144,7 +146,8 @@ def test_a_pruned_run_is_measured_and_written(finished: Finished, tmp_path: Path
     layers = list(csv.reader((tmp_path / "codebook_layers.csv").open()))
     assert np.array(layers[1:])[:, 1:].astype(int).sum(0).tolist() == counts.tolist()
     image = np.asarray(imread(tmp_path / "codebook.png"))
-    assert image.shape[1] == 1500 and (image[..., :3] < 0.9).any(axis=2).mean() > 0.05
+    assert image.shape[1] == 1500
+    assert (image[..., :3] < 0.9).any(axis=2).mean() > 0.05
 
 
 def all_weights(path: Path) -> np.ndarray:
@@ -167,7 +170,8 @@ def test_an_artifact_without_sigmas_is_priced_in_weight_units(finished: Finished
     )
     written = json.loads((tmp_path / "evaluation.json").read_text())
     assert written["prune_codebook"]["unit"] == "weight units"
-    assert {point["unit"] for point in written["noise"]} == {"absolute"} and written["bill"]["total"]["left"] == 0
+    assert {point["unit"] for point in written["noise"]} == {"absolute"}
+    assert written["bill"]["total"]["left"] == 0
     assert [note.split(":")[0] for note in written["notes"]] == [
         "No ensemble",
         "Merges are priced in weight units",

@@ -12,12 +12,19 @@ import torch
 from matplotlib.image import imread
 from scipy.ndimage import gaussian_filter, rotate
 
-from pwfn.evaluation.analyses.corruptions import CORRUPTIONS, CorruptedImages, blur, contrast, noise, rotation
-from pwfn.evaluation.analyses.corruptions_report import corruptions_section
+from pwfn.evaluation.analyses.corruptions import (
+    CORRUPTIONS,
+    CorruptedImages,
+    CorruptedTestImages,
+    blur,
+    contrast,
+    noise,
+    rotation,
+)
+from pwfn.evaluation.find_subject import subject_of
 from pwfn.evaluation.measure import Setup, measure
 from pwfn.evaluation.predict import LabeledImages
 from pwfn.evaluation.settings import Corruptions
-from pwfn.evaluation.subject import subject_of
 from pwfn.randomness import mixed_seed
 from pwfn.run.start import Finished
 from tests.support.evaluation import settings
@@ -30,7 +37,8 @@ def test_noise_is_gaussian_and_of_each_image_alone() -> None:
     gray = torch.full((2, 3, 200, 200), 0.5)
     made = noise(gray, 0.05, [1, 2])
     deviation = (made - gray).double()
-    assert abs(deviation.std() - 0.05) < 0.0005 and abs(deviation.mean()) < 0.001
+    assert abs(deviation.std() - 0.05) < 0.0005
+    assert abs(deviation.mean()) < 0.001
     assert torch.equal(noise(gray[1:], 0.05, [2]), made[1:])
     strong = noise(gray, 0.1, [1, 2]) - gray
     torch.testing.assert_close(strong, 2 * (made - gray), rtol=1e-3, atol=1e-5)
@@ -79,10 +87,11 @@ def test_the_table_is_that_of_a_loop(finished_run: Finished, tmp_path: Path) -> 
     one = settings(run=str(finished_run.folder), corruptions=chosen, samples=2, output=str(tmp_path))
     setup = Setup.of(one, subject_of(one))
     measured = measure(setup)
-    section = corruptions_section(setup, measured)
+    section = CorruptedTestImages(one).run(setup, measured)
     with (tmp_path / "corruptions.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 3 * 3 == len(section.content) and json.dumps(section.content)
+    assert len(rows) == 3 * 3 == len(section.content)
+    assert json.dumps(section.content)
     network = setup.network("clustered")
     data = setup.subject.data
     mean, std = (torch.tensor(data.config[key])[:, None, None] for key in ("mean", "std"))
@@ -103,7 +112,8 @@ def test_the_table_is_that_of_a_loop(finished_run: Finished, tmp_path: Path) -> 
     assert float(row["top1"]) == pytest.approx(100 * right / count, rel=1e-12)
     assert float(row["confidence"]) == pytest.approx(100 * sure / count, rel=1e-3)
     ensemble = [r for r in rows if r["weights"] == "ensemble"]
-    assert len(ensemble) == 3 and all(float(r["mutual_information"]) >= 0 for r in ensemble)
+    assert len(ensemble) == 3
+    assert all(float(r["mutual_information"]) >= 0 for r in ensemble)
     assert np.asarray(imread(tmp_path / "corruptions.png")).shape[:2] == (630, 1020)
 
 

@@ -1,4 +1,4 @@
-"""evaluate.py: the same figures as the run recorded, honest ensembles, and one clear line for what is no finished run."""
+"""evaluate.py: the figures that the run recorded, honest ensembles, one clear line for what is no finished run."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.checkpoint.saved_run import NotAFinishedRun
 from pwfn.cli.evaluate import run
 from pwfn.data import DataError
+from pwfn.evaluation.find_subject import subject_of
 from pwfn.evaluation.predict import LabeledImages, drawn, predict, predict_draws
-from pwfn.evaluation.subject import subject_of
 from pwfn.models.precision import Computing
 from pwfn.monitoring.loggers import Csv, Wandb
 from pwfn.run.start import Finished
@@ -56,13 +56,15 @@ def test_all_three_networks_equal_their_records_to_the_last_digit(finished: Fini
         assert change.value == after - before
     written = json.loads((finished.folder / "evaluation/evaluation.json").read_text())
     assert [row["nll"] for row in written["rows"]] == [row.figures["nll"] for row in again.rows]
-    assert all(one["equal"] for one in written["recorded"].values()) and len(written["recorded"]) == 3
+    assert all(one["equal"] for one in written["recorded"].values())
+    assert len(written["recorded"]) == 3
 
 
 def test_bf16_runs_equal_their_record_too(small_run: SmallRun, tmp_path: Path) -> None:
     finished = small_run(tmp_path, "trainer.precision=bf16-mixed")
     again = measured(run=str(tmp_path)).at_mean
-    assert again["clustered"] == finished.records[-1].clustered and again["pretrained"] == finished.baseline
+    assert again["clustered"] == finished.records[-1].clustered
+    assert again["pretrained"] == finished.baseline
     config = yaml.safe_load((tmp_path / "config.yaml").read_text())
     config["trainer"]["precision"] = "32-true"
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
@@ -116,7 +118,8 @@ def test_draws_are_gaussian_around_the_mean_and_leave_the_random_state(finished:
     wide = sigma > 1e-3 * tensor.mu.abs().max()  # of a weight far larger than its sigma, float32 rounds the draw away
     assert wide.sum() > 10_000
     standard = ((one - tensor.mu) / sigma).detach().double()[wide]
-    assert abs(standard.mean()) < 4 / standard.numel() ** 0.5 and abs(standard.std() - 1) < 0.02
+    assert abs(standard.mean()) < 4 / standard.numel() ** 0.5
+    assert abs(standard.std() - 1) < 0.02
     assert torch.equal(torch.get_rng_state(), before)
     with sampled(finished.network):
         assert not torch.equal(torch.get_rng_state(), before)
@@ -152,12 +155,15 @@ def test_the_pretrained_network_is_kept_as_timm_reads_it(finished: Finished) -> 
 def test_the_pictures_and_tables_are_there(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:
     run(settings(run=str(finished.folder), samples=2, resamples=100), Console())
     said = capsys.readouterr().out
-    assert max(map(len, said.splitlines()[1:24])) <= 80 and "…" not in said
-    assert "ensembles of 2" in said and "equal the run's last record to the last digit" in said
+    assert max(map(len, said.splitlines()[1:24])) <= 80
+    assert "…" not in said
+    assert "ensembles of 2" in said
+    assert "equal the run's last record to the last digit" in said
     assert "top1 clustered less pretrained" in said
     for name in ("reliability", "risk_coverage", "confusion"):
         image = np.asarray(imread(finished.folder / f"evaluation/{name}.png"))[..., :3]
-        assert image.shape[0] > 400 and (image < 0.9).any(axis=2).mean() > 0.01
+        assert image.shape[0] > 400
+        assert (image < 0.9).any(axis=2).mean() > 0.01
     classes = (finished.folder / "evaluation/classes.csv").read_text().splitlines()
     assert len(classes) == 1 + 10 * 7
 
@@ -170,7 +176,8 @@ def test_a_logger_gets_every_figure_and_picture(
         monkeypatch.setenv(name, str(tmp_path))
     folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["run"]["identity"]["name"] == "test" and len(summary["run"]["identity"]["run_id"]) == 8
+    assert summary["run"]["identity"]["name"] == "test"
+    assert len(summary["run"]["identity"]["run_id"]) == 8
     summary["run"]["identity"]["group"] = "the sweep of the run"
     (folder / "summary.json").write_text(json.dumps(summary))
     again = measured(run=str(folder), bill=True, output=str(tmp_path / "out"), logger=Wandb(save_dir=str(tmp_path)))
@@ -178,8 +185,11 @@ def test_a_logger_gets_every_figure_and_picture(
     deadline = time.monotonic() + 20
     while (run_ := read_run(path)).exit_code is None and time.monotonic() < deadline:
         time.sleep(0.1)  # W&B's own process writes images and the end of the run in its own time
-    assert run_.job_type == "evaluate" and run_.exit_code == 0 and str(folder) in run_.name
-    assert run_.group == "the sweep of the run" and run_.config["evaluated"] == summary["run"]["identity"]
+    assert run_.job_type == "evaluate"
+    assert run_.exit_code == 0
+    assert str(folder) in run_.name
+    assert run_.group == "the sweep of the run"
+    assert run_.config["evaluated"] == summary["run"]["identity"]
     for name in ("pretrained", "trained", "clustered"):
         assert run_.summary[f"{name}/mean/nll"] == again.row(name, "mean").figures["nll"]
     written = json.loads((tmp_path / "out/evaluation.json").read_text())
@@ -213,7 +223,8 @@ def test_older_runs_without_the_networks_for_comparison(finished: Finished, tmp_
     (folder / "pretrained.safetensors").unlink()
     (folder / "trained.safetensors").unlink()
     subject = subject_of(settings(run=str(folder)))
-    assert list(subject.networks) == ["clustered"] and len(subject.notes) == 2
+    assert list(subject.networks) == ["clustered"]
+    assert len(subject.notes) == 2
     assert measured(run=str(folder)).at_mean == {"clustered": finished.records[-1].clustered}
 
 

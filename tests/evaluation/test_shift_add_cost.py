@@ -16,8 +16,8 @@ from matplotlib.image import imread
 from torch import nn
 
 from pwfn.bayesian.posterior import quantized_tensors, to_bayesian
-from pwfn.evaluation.analyses.shift_add_cost import bill, signed_digits, weight_uses
-from pwfn.evaluation.analyses.shift_add_report import bill_csv, bill_sentence
+from pwfn.evaluation.analyses.shift_add.cost import count_operations, signed_digits, weight_uses
+from pwfn.evaluation.analyses.shift_add.report import bill_csv, bill_sentence
 from pwfn.run.start import Finished
 from tests.support import oracles
 from tests.support.clustered import clustered
@@ -57,7 +57,7 @@ def test_uses_of_hand_computed_layers() -> None:
 
     network = Network()
     to_bayesian(network)
-    counted = bill(network, torch.zeros(1, 4, 9, 7))
+    counted = count_operations(network, torch.zeros(1, 4, 9, 7))
     macs = {layer.name: layer.cost.macs for layer in counted.layers}
     assert macs == {
         "layers.conv": 6 * 4 * 3 * 3 * 5 * 4,
@@ -91,33 +91,39 @@ def test_every_product_is_where_it_belongs() -> None:
         tally[min(5, naive_digits(network[0].weight[o, i, y, x].item()))] += 1
     for o, i in product(range(5), range(48)):
         tally[min(5, naive_digits(network[2].weight[o, i].item()))] += 1
-    total = bill(network, torch.zeros(1, 2, 4, 4)).total
+    total = count_operations(network, torch.zeros(1, 2, 4, 4)).total
     assert [total.skipped, total.one, total.two, total.three, total.four, total.left] == list(tally.values())
-    assert total.macs == sum(tally.values()) and total.accumulations == total.macs - tally[0]
+    assert total.macs == sum(tally.values())
+    assert total.accumulations == total.macs - tally[0]
     assert total.shifts == sum(n * tally[n] for n in range(1, 5))
     assert total.adds == sum((n - 1) * tally[n] for n in range(1, 5))
     weights = torch.cat([t.mu.detach().flatten() for t in quantized_tensors(network)]).tolist()
     bits = -sum(math.log2(weights.count(w) / len(weights)) for w in weights)
-    assert total.bits_float32 == 32 * len(weights) and total.bits_index == 3 * len(weights)
+    assert total.bits_float32 == 32 * len(weights)
+    assert total.bits_index == 3 * len(weights)
     assert total.bits_entropy == pytest.approx(bits, rel=1e-12)
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_efficientnet"])
 def test_clustered_networks_of_three_families(name: str) -> None:
     network = clustered(name)
-    total = (counted := bill(network, torch.zeros(1, 3, 160, 160))).total
-    assert total.left == 0 and counted.uncounted == []
+    total = (counted := count_operations(network, torch.zeros(1, 3, 160, 160))).total
+    assert total.left == 0
+    assert counted.uncounted == []
     assert total.macs == total.skipped + total.one + total.two + total.three + total.four
     rows = list(csv.DictReader(bill_csv(counted).splitlines()))
-    assert rows[-1]["layer"] == "total" and int(rows[-1]["macs"]) == total.macs
+    assert rows[-1]["layer"] == "total"
+    assert int(rows[-1]["macs"]) == total.macs
     assert sum(int(row["weights"]) for row in rows[:-1]) == int(rows[-1]["weights"])
-    assert f"{total.shifts:,} shifts" in bill_sentence(total) and "stay" not in bill_sentence(total)
+    assert f"{total.shifts:,} shifts" in bill_sentence(total)
+    assert "stay" not in bill_sentence(total)
 
 
 def test_layers_that_compute_with_other_weights_are_said() -> None:
     network = clustered("test_nfnet")
-    names = bill(network, torch.zeros(1, 3, 160, 160)).uncounted
-    assert names and all("conv" in name or "downsample" in name for name in names)
+    names = count_operations(network, torch.zeros(1, 3, 160, 160)).uncounted
+    assert names
+    assert all("conv" in name or "downsample" in name for name in names)
 
 
 @pytest.mark.slow
@@ -129,4 +135,5 @@ def test_the_bill_of_a_run(finished_run: Finished, tmp_path: Path) -> None:
     bits = written["total"]["bits_entropy"] / int(rows[-1]["weights"])
     assert bits == pytest.approx(finished_run.records[-1].entropy_bits)
     image = np.asarray(imread(tmp_path / "bill.png"))
-    assert image.shape[:2] == (750, 1500) and (image[..., :3] < 0.9).any(axis=2).mean() > 0.05
+    assert image.shape[:2] == (750, 1500)
+    assert (image[..., :3] < 0.9).any(axis=2).mean() > 0.05

@@ -21,7 +21,8 @@ from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.clustering.greedy_round import cluster_round
 from pwfn.errors import RunError
 from pwfn.evaluation.analyses.stop_after_round import saved_rounds
-from pwfn.evaluation.subject import rebuilt_settings, subject_of
+from pwfn.evaluation.find_subject import subject_of
+from pwfn.evaluation.run_subject import rebuilt_settings
 from pwfn.models.batchnorm import reestimate
 from pwfn.models.precision import Computing
 from pwfn.run.start import Finished
@@ -45,11 +46,12 @@ def test_every_round_is_clustered_to_the_end_and_measured(finished: Finished, tm
     flat = FlatWeights.of(tensors)
     assert 0 < (flat.assignment < 0).sum() < flat.mu.numel()
     saved, _ = rebuilt_settings(finished.folder)
-    result = cluster_round(
-        flat.mu, flat.sigma, fraction=1.0, threshold=saved.clustering.start, inc=saved.clustering.inc, sigma_join=saved.sigma_join,
-    )  # fmt: skip
+    start, inc = saved.clustering.start, saved.clustering.inc
+    result = cluster_round(flat.mu, flat.sigma, fraction=1.0, threshold=start, inc=inc, sigma_join=saved.sigma_join)
     values, counts = np.unique(result.mu.numpy(), return_counts=True)
-    assert first["round"] == 1 and first["fraction"] == 0.6 and first["codebook_size"] == len(values)
+    assert first["round"] == 1
+    assert first["fraction"] == 0.6
+    assert first["codebook_size"] == len(values)
     assert first["entropy_bits"] == pytest.approx(entropy(counts, base=2), rel=1e-12)
     for tensor, piece in zip(tensors, result.mu.split([t.mu.numel() for t in tensors]), strict=True):
         tensor.mu.data = piece.view_as(tensor.mu)
@@ -61,11 +63,14 @@ def test_every_round_is_clustered_to_the_end_and_measured(finished: Finished, tm
     assert first["top1"] == 100 * (right / total)
     record = finished.records[-1]
     assert (last["top1"], last["loss"]) == (record.clustered.top1, record.clustered.loss)
-    assert last["codebook_size"] == record.codebook_size and last["fraction"] == 1.0
+    assert last["codebook_size"] == record.codebook_size
+    assert last["fraction"] == 1.0
     whole = (finished.folder / "model.pwfn").stat().st_size / 1e6
-    assert last["file_mb"] < whole and first["file_mb"] > 0.5 * whole
+    assert last["file_mb"] < whole
+    assert first["file_mb"] > 0.5 * whole
     written = json.loads((tmp_path / "evaluation.json").read_text())
-    assert written["frontier"][0]["top1"] == first["top1"] and again.images == total
+    assert written["frontier"][0]["top1"] == first["top1"]
+    assert again.images == total
     assert np.asarray(imread(tmp_path / "frontier.png")).shape[:2] == (810, 1200)
 
 
@@ -85,7 +90,8 @@ def test_new_statistics_are_a_row_of_their_own(finished: Finished, tmp_path: Pat
     assert [row.network for row in again.rows] == ["pretrained", "trained", "clustered", "new BN"]
     assert again.row("new BN", "mean").figures["nll"] != again.row("clustered", "mean").figures["nll"]
     (note,) = json.loads((tmp_path / "evaluation.json").read_text())["notes"]
-    assert "its 15 BatchNorm layers" in note and "over 64 training images" in note
+    assert "its 15 BatchNorm layers" in note
+    assert "over 64 training images" in note
 
 
 def test_statistics_are_those_of_torch() -> None:
@@ -101,7 +107,8 @@ def test_statistics_are_those_of_torch() -> None:
     for ours, theirs in ((network[1], plain[1]), (network[5], plain[5])):
         torch.testing.assert_close(ours.running_mean, theirs.running_mean)
         torch.testing.assert_close(ours.running_var, theirs.running_var)
-        assert ours.momentum == 0.1 and not ours.training
+        assert ours.momentum == 0.1
+        assert not ours.training
     first = torch.cat([network[0](batch) for batch, _ in data[:3]]).mean(dim=(0, 2, 3))
     torch.testing.assert_close(network[1].running_mean, first)
     assert reestimate(nn.Linear(2, 2), data, ON, images=20) == (0, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -12,11 +13,10 @@ from matplotlib.image import imread
 
 from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.checkpoint.saved_run import NotAFinishedRun
-from pwfn.evaluation.analyses.weight_noise import NoisePoint, noisy, scales
-from pwfn.evaluation.analyses.weight_noise_report import noise_section
-from pwfn.evaluation.measure import Setup
+from pwfn.evaluation.analyses.weight_noise import NoisePoint, WeightNoise, noisy, scales
+from pwfn.evaluation.find_subject import subject_of
+from pwfn.evaluation.measure import Measured, Setup
 from pwfn.evaluation.settings import NoiseLevels
-from pwfn.evaluation.subject import subject_of
 from pwfn.randomness import mixed_seed
 from pwfn.records.rounds import Scores
 from pwfn.run.start import Finished
@@ -50,7 +50,9 @@ def naive_top1(setup: Setup, name: str, kind: str, level: float, draw: int) -> f
 
 @pytest.mark.slow
 def test_the_curves_are_those_of_networks_changed_by_hand(setup: Setup) -> None:
-    section = noise_section(setup, {"pretrained": 50.0, "clustered": 50.0})
+    half = Scores(50.0, 100.0, 1.0)
+    without_noise = Measured([], [], {"pretrained": half, "clustered": half}, images=0)
+    section = WeightNoise(setup.settings).run(setup, without_noise)
     folder = setup.subject.folder
     with (folder / "noise.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -73,7 +75,8 @@ def test_the_curves_are_those_of_networks_changed_by_hand(setup: Setup) -> None:
     for key, value in found.items():
         if key[0] == runs:  # the same network, given for comparison
             assert value == found["clustered", *key[1:]]
-    assert json.dumps(section.content) and len(section.content) == 3 * 4
+    assert json.dumps(section.content)
+    assert len(section.content) == 3 * 4
     assert np.asarray(imread(folder / "noise.png")).shape[:2] == (660, 1620)
 
 
@@ -84,12 +87,13 @@ def test_noise_is_gaussian_in_each_unit_and_goes_away(setup: Setup) -> None:
     expected = {"absolute": torch.full_like(mu, 0.5), "relative": 0.5 * mu.abs(), "sigma": 0.5 * sigma}
     draws = {}
     for kind, deviation in expected.items():
-        with noisy(network, scales(network, kind, 0.5, network), 7, 1):
+        with noisy(network, scales(kind, 0.5, network), 7, 1):
             change = tensor.gaussian(tensor.mu).detach().double() - mu
         wide = deviation > 1e-3 * mu.abs().max()
         draws[kind] = torch.where(wide, change / deviation, torch.nan)
         standard = draws[kind][wide]
-        assert abs(standard.mean()) < 5 / standard.numel() ** 0.5 and abs(standard.std() - 1) < 0.03
+        assert abs(standard.mean()) < 5 / standard.numel() ** 0.5
+        assert abs(standard.std() - 1) < 0.03
     both = ~draws["absolute"].isnan() & ~draws["relative"].isnan()
     torch.testing.assert_close(draws["absolute"][both], draws["relative"][both], rtol=1e-2, atol=1e-3)  # the same eps
     assert torch.equal(tensor.gaussian(tensor.mu), tensor.mu)
@@ -111,9 +115,8 @@ def test_the_band_is_students() -> None:
     ],
 )
 def test_levels_out_of_range_are_refused(levels: tuple[object, ...], said: str) -> None:
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=re.escape(said)):
         NoiseLevels(*levels)  # type: ignore[arg-type]
-    assert said in str(error.value)
 
 
 def test_comparing_needs_noise_and_finished_runs(setup: Setup) -> None:

@@ -15,7 +15,7 @@ from pwfn.models.padding import idle_weights, padding_warnings
 
 
 def naive(network: nn.Module, images: Tensor) -> dict[str, int]:
-    """Which weights change nothing in any output when each gets noise of its own: those whose gradient is always zero."""
+    """Count the weights that change nothing in any output: those whose gradient is zero for any images."""
     met = {tensor.name: torch.zeros_like(tensor.mu) for tensor in quantized_tensors(network)}
     for _ in range(3):
         output = network(torch.rand_like(images))

@@ -1,3 +1,5 @@
+"""What is left of a run is estimated from the rounds and epochs behind it."""
+
 from __future__ import annotations
 
 import pytest
@@ -36,7 +38,8 @@ def test_a_run_whose_epochs_and_pauses_all_take_the_same_is_foretold_exactly(
 def test_a_few_batches_are_no_measure() -> None:
     left = TimeLeft([1.0, 3.0])
     left.begin(0.0)
-    assert left.seconds() is None and left.seconds(0.4, 4.0) is None
+    assert left.seconds() is None
+    assert left.seconds(0.4, 4.0) is None
     assert left.seconds(0.5, 5.0) == 35.0
 
 
@@ -47,7 +50,8 @@ def test_what_was_trained_before_a_resume_is_neither_measured_nor_ahead() -> Non
     left.trained(1.0, 10.0)
     assert left.seconds() == 30.0
     left.end_round(115.0)
-    assert left.seconds() == 35.0 and left.rounds_done == 2
+    assert left.seconds() == 35.0
+    assert left.rounds_done == 2
 
 
 def test_rounds_without_training_are_measured_by_the_rest() -> None:

@@ -1,9 +1,12 @@
+"""The live view shows bars and results, lets prints stand above it, and leaves the terminal as it was."""
+
 from __future__ import annotations
 
 import io
 import logging
 import math
 import sys
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -14,8 +17,8 @@ from tests.support.round_records import BASELINE, record
 from tests.support.terminal import screen
 
 
-def terminal(width: int = 100) -> Console:
-    return Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None, _environ={})
+def terminal(width: int = 100, **options: Any) -> Console:
+    return Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None, _environ={}, **options)
 
 
 def test_sparkline_puts_each_value_where_it_belongs() -> None:
@@ -45,22 +48,32 @@ def test_small_changes_of_accuracy_are_drawn_small() -> None:
 
 @pytest.mark.parametrize("width", [20, 40, 80])
 def test_a_narrow_terminal_gets_four_lines_all_the_same(width: int) -> None:
-    view = LiveView(terminal(width))
-    view.phase("round 10/10 epoch 3/3", 31, 34, "31/34 batches, loss 0.123, 0:00:15 left")
-    view.run(9, 10, "0:01:50 so far, about 0:03:20 left")
+    now = [100.0]
+    view = LiveView(terminal(width, get_time=lambda: now[0]))
+    view.start_run()
+    view.start_phase("round 10/10", 34)
+    for done in (1, 31):
+        now[0] += 150
+        view.phase("round 10/10 epoch 3/3", done, [f"{done}/34 batches", "loss 0.123"])
+    view.run(9, 10, 200)
     view.results(BASELINE, [record(n) for n in range(10)])
     lines = screen(view, width)
     assert max(map(len, lines)) <= width
     if width == 80:
-        assert len(lines) == 4 and "31/34 batches, loss 0.123, 0:00:15 left" in lines[0]
+        assert len(lines) == 4
+        assert "31/34 batches, loss 0.123, 0:00:15 left" in lines[0]
+        assert "rounds 9/10" in lines[1]
+        assert "0:05:00 so far, about 0:03:20 left" in lines[1]
 
 
 def test_a_phase_of_unknown_length_may_follow_one_that_is_done() -> None:
     view = LiveView(terminal())
-    view.phase("round 1/2", 4, 4, "")
+    view.start_phase("round 1/2", 4)
+    view.phase("round 1/2", 4, [])
     assert screen(view)[0].startswith("  round")  # at its end nothing turns
-    view.phase("clustering", None, None, "")
-    assert not screen(view)[0].startswith("  ") and "clustering" in screen(view)[0]
+    view.start_phase("clustering")
+    assert not screen(view)[0].startswith("  ")
+    assert "clustering" in screen(view)[0]
 
 
 def test_a_terminal_without_unicode_gets_no_curves() -> None:
@@ -83,26 +96,34 @@ def test_what_is_printed_or_logged_meanwhile_stands_above(capsys: pytest.Capture
     console = Console(file=None, width=60, force_terminal=True, color_system=None, _environ={})
     try:
         with LiveView(console) as view:
-            view.phase("training", 1, 2, "")
+            view.start_phase("training", 2)
+            view.phase("training", 1, [])
             logger.warning("a library warns")
             print("a print")
             print("an error", file=sys.stderr)
-        assert handler.stream is before and sys.stderr is before
+        assert handler.stream is before
+        assert sys.stderr is before
         logger.warning("afterwards")
     finally:
         logger.removeHandler(handler)
     shown = capsys.readouterr()
     for said in ("a library warns", "a print", "an error"):
         (line,) = [line for line in shown.out.splitlines() if said in line]
-        assert line.endswith(said) and "training" not in line
+        assert line.endswith(said)
+        assert "training" not in line
     assert shown.err == "afterwards\n"
 
 
 def test_it_leaves_the_screen_as_it_was_after_an_exception() -> None:
     console = terminal()
-    with pytest.raises(ValueError, match="boom"), LiveView(console) as view:
-        view.results(BASELINE, [record(0)])
-        raise ValueError("boom")
+
+    def fail() -> None:
+        with LiveView(console) as view:
+            view.results(BASELINE, [record(0)])
+            raise ValueError("boom")
+
+    with pytest.raises(ValueError, match="boom"):
+        fail()
     assert console._live_stack == []
     written = console.file.getvalue()  # type: ignore[attr-defined]
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1  # the cursor is shown again

@@ -1,3 +1,5 @@
+"""Every logger gets the same keys, starts and ends its own run, and is sent no secret."""
+
 from __future__ import annotations
 
 import csv
@@ -6,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -50,7 +53,8 @@ def test_offline_run_holds_the_very_rows_of_rounds_csv(tmp_path: Path) -> None:
         rows = [{key: COLUMNS[key].read(row) for key in row} for row in csv.DictReader(file)]
     logged = [row for row in run.history if "round" in row]
     assert [{key: row.get(key) for key in COLUMNS} for row in logged] == rows
-    assert len(run.history) == 4 and all("train/loss" not in row for row in logged)
+    assert len(run.history) == 4
+    assert all("train/loss" not in row for row in logged)
 
     assert {key: run.step_metrics[key] for key in COLUMNS if key != "round"} == dict.fromkeys(
         (key for key in COLUMNS if key != "round"), "round"
@@ -64,8 +68,10 @@ def test_offline_run_holds_the_very_rows_of_rounds_csv(tmp_path: Path) -> None:
 
     assert (run.name, run.project, run.group, run.job_type) == ("first", "pwfn", "sweep-7", "train")
     assert run.tags == ["paper", "a"]
-    assert run.config["model"] == {"name": "resnet18", "sizes": [1, 2]} and run.config["seed"] == 0
-    assert b"hf_secret" not in path.read_bytes() and run.config["hub"] == {"token": "***"}
+    assert run.config["model"] == {"name": "resnet18", "sizes": [1, 2]}
+    assert run.config["seed"] == 0
+    assert b"hf_secret" not in path.read_bytes()
+    assert run.config["hub"] == {"token": "***"}
     assert run.exit_code == 0
 
 
@@ -105,7 +111,7 @@ def test_an_online_run_starts_with_the_environment_as_it_is(tmp_path: Path, monk
 
     def init(**options: Any) -> object:
         started.append((options["mode"], os.environ.get("WANDB_ERROR_REPORTING")))
-        return object()
+        return SimpleNamespace(define_metric=lambda *_, **__: None)
 
     monkeypatch.setattr(wandb, "init", init)
     _ = build(Wandb(save_dir=str(tmp_path), mode="online"), tmp_path).experiment
@@ -128,7 +134,9 @@ def test_a_run_that_a_scheduler_ends_is_marked_as_preempting_and_keeps_its_id(tm
     spec.close(logger, 143)
     (path,) = find_runs(tmp_path)
     run = read_run(path)
-    assert path.name == "run-0123abcd.wandb" and run.preempting and run.exit_code == 143
+    assert path.name == "run-0123abcd.wandb"
+    assert run.preempting
+    assert run.exit_code == 143
 
 
 def test_closing_a_run_that_never_began_starts_none(tmp_path: Path) -> None:
@@ -140,7 +148,8 @@ def test_closing_a_run_that_never_began_starts_none(tmp_path: Path) -> None:
 
 def test_disabled_writes_nothing_but_the_runs_own_files(tmp_path: Path) -> None:
     whole_run(Wandb(save_dir=str(tmp_path), mode="disabled"), tmp_path, "first")
-    assert find_runs(tmp_path) == [] and not list(tmp_path.glob("wandb/*run-*"))
+    assert find_runs(tmp_path) == []
+    assert not list(tmp_path.glob("wandb/*run-*"))
     assert (tmp_path / "first" / "rounds.csv").exists()
     assert wandb.run is None
 
@@ -159,7 +168,8 @@ def test_csv_logger_gets_the_row_under_the_steps_made(tmp_path: Path) -> None:
         train, row, final = csv.DictReader(file)
     assert (train["step"], train["train/loss"], train["round"]) == ("7", "0.5", "")
     assert (final["step"], final["top1_drop"], final["round"]) == ("71", "1.25", "")
-    assert row.pop("step") == "71" and row.pop("train/loss") == row.pop("top1_drop") == ""
+    assert row.pop("step") == "71"
+    assert row.pop("train/loss") == row.pop("top1_drop") == ""
     assert {key: COLUMNS[key].read(row) for key in row} == record(1).numbers()
 
 
@@ -177,9 +187,12 @@ def test_tensorboard_gets_the_same_keys_histograms_and_pictures(tmp_path: Path) 
     assert set(events.Tags()["scalars"]) == {*record(1).numbers(), "train/loss", "top1_drop"}
     for key, value in record(1).numbers().items():
         (event,) = events.Scalars(key)
-        assert event.step == 71 and event.value == pytest.approx(value, rel=1e-6)
+        assert event.step == 71
+        assert event.value == pytest.approx(value, rel=1e-6)
     (bars,) = events.Histograms("histogram/mu")
-    assert bars.histogram_value.bucket[-2:] == [3.0, 1.0] and bars.histogram_value.num == 4 and bars.step == 71
+    assert bars.histogram_value.bucket[-2:] == [3.0, 1.0]
+    assert bars.histogram_value.num == 4
+    assert bars.step == 71
     (picture,) = events.Images("codebook")
     assert (picture.width, picture.height) == (5, 4)
     assert not any(b"hf_secret" in path.read_bytes() for path in (tmp_path / "tensorboard").iterdir())
@@ -197,7 +210,8 @@ def test_wandb_gets_histograms_the_rows_of_clusters_and_the_picture(tmp_path: Pa
     (path,) = find_runs(tmp_path)
     run = read_run(path)
     (row,) = run.history
-    assert row["histogram/mu.values"] == [0, 0, 3, 1] and row["histogram/mu.bins"] == [-1, -0.5, 0, 0.5, 1]
+    assert row["histogram/mu.values"] == [0, 0, 3, 1]
+    assert row["histogram/mu.bins"] == [-1, -0.5, 0, 0.5, 1]
     table = json.loads((path.parent / "files" / row["clusters.path"]).read_text())
     assert table["columns"] == [key for key in CLUSTER_COLUMNS if key != "round"]
     assert table["data"] == [list(one.values()) for one in view().clusters]
@@ -254,14 +268,15 @@ def test_bad_values_are_refused_all_at_once() -> None:
 )
 def test_every_option_of_conf_builds_with_its_defaults(name: str, kind: type) -> None:
     values = yaml.safe_load((LOGGERS / f"{name}.yaml").read_text())
-    assert values.pop("_target_") == f"pwfn.monitoring.loggers.{kind.__name__}"
+    assert values.pop("_target_") == f"pwfn.monitoring.{kind.__name__}"
     assert kind(**values) == kind()
     assert set(values) == set(kind.__dataclass_fields__)
 
 
 def test_importing_the_module_is_light() -> None:
-    heavy = "import sys, pwfn.monitoring.loggers; print([m for m in ('torch', 'wandb', 'pytorch_lightning') if m in sys.modules])"
-    out = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
+    heavy = "('torch', 'wandb', 'pytorch_lightning')"
+    program = f"import sys, pwfn.monitoring.loggers; print([m for m in {heavy} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 
 

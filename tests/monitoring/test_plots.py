@@ -1,3 +1,5 @@
+"""The pictures show what the records say, also for strange runs."""
+
 from __future__ import annotations
 
 import sys
@@ -55,7 +57,8 @@ def test_what_followed_the_last_clustering_is_a_mark_and_no_part_of_the_lines() 
     lines = {line.get_label(): line for axes in (top, bottom) for line in axes.lines}
     assert set(lines) == {"pretrained", "trained", "clustered", "entropy", "finished"}
     assert [lines["finished"].get_xdata(), lines["finished"].get_ydata()] == [[100.0], [99.9]]
-    assert lines["clustered"].get_ydata()[-1] == 99.0 and len(lines["entropy"].get_ydata()) == 4
+    assert lines["clustered"].get_ydata()[-1] == 99.0
+    assert len(lines["entropy"].get_ydata()) == 4
     assert {text.get_text() for text in top.texts} >= {"clustered 99.00", "finished 99.90"}
 
 
@@ -105,13 +108,17 @@ def test_weights_figure_holds_every_weight_and_every_value() -> None:
     [bars] = axes.patches
     heights, edges, _ = bars.get_data()  # type: ignore[attr-defined]
     assert heights.sum() == before.numel()
-    assert edges[0] < before.min() and edges[-1] > before.max()
+    assert edges[0] < before.min()
+    assert edges[-1] > before.max()
     values, counts = after.unique(return_counts=True)
     [stems] = axes.collections
     drawn_stems = {(float(s[1][0]), int(s[1][1])) for s in stems.get_segments()}
     assert drawn_stems == set(zip(values.tolist(), counts.tolist(), strict=True))
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-    assert left < values.min() and right > values.max() and low < 1 and high > counts.max()
+    assert left < values.min()
+    assert right > values.max()
+    assert low < 1
+    assert high > counts.max()
     assert axes.get_yscale() == "log"
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == ["before: 5,000 weights", f"after: {len(values)} values"]

@@ -1,3 +1,5 @@
+"""Progress counts rounds, epochs and batches, in a terminal and in a log."""
+
 from __future__ import annotations
 
 import io
@@ -13,6 +15,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from torch.utils.data import DataLoader, TensorDataset
 
+from pwfn.monitoring.live_view import LiveView
 from pwfn.monitoring.progress import RunProgress
 from tests.support.round_records import BASELINE, record
 from tests.support.terminal import screen
@@ -99,19 +102,21 @@ def test_other_ranks_print_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("returns", "shown"), [(lambda loss: {"loss": loss}, " loss 3.000 "), (lambda loss: None, "epoch 1/1 ")]
+    ("returns", "shown"), [(lambda loss: {"loss": loss}, " loss 3.000 "), (lambda _loss: None, "epoch 1/1 ")]
 )
 def test_the_loss_may_come_in_a_dict_or_not_at_all(tmp_path: Path, returns: Any, shown: str) -> None:
     progress, out = plain()
     progress.start_phase("pretraining", 1)
     fit(make_trainer(tmp_path, progress), Tiny(returns), 1)
-    assert out.getvalue().startswith("pretraining epoch 1/1") and shown in out.getvalue()
+    assert out.getvalue().startswith("pretraining epoch 1/1")
+    assert shown in out.getvalue()
     assert ("loss" in out.getvalue()) == ("loss" in shown)
 
 
-def terminal() -> tuple[RunProgress, io.StringIO]:
+def terminal(**options: Any) -> tuple[RunProgress, io.StringIO]:
     out = io.StringIO()
-    return RunProgress(Console(file=out, width=110, force_terminal=True, color_system=None, _environ={})), out
+    console = Console(file=out, width=110, force_terminal=True, color_system=None, _environ={}, **options)
+    return RunProgress(console), out
 
 
 def shown(progress: RunProgress) -> list[str]:
@@ -137,13 +142,14 @@ def test_in_a_terminal_both_bars_count_within_run_and_phase(tmp_path: Path, monk
     assert seen[8:] == [("round 2/2 epoch 2/2", n, 8) for n in (5, 6, 7, 8)]
     assert progress._live is None
     text = out.getvalue()
-    assert "round 1 done [bold]" in text and "round 2 done [bold]" in text
+    assert "round 1 done [bold]" in text
+    assert "round 2 done [bold]" in text
     assert " s\n" not in text  # the lines an epoch are for where there are no bars
 
 
 def test_the_screen_tells_rounds_epochs_loss_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    progress, _ = terminal()
     now = [100.0]
+    progress, _ = terminal(get_time=lambda: now[0])
     monkeypatch.setattr("pwfn.monitoring.progress.time.monotonic", lambda: now[0])
 
     class FakeTrainer:
@@ -154,31 +160,38 @@ def test_the_screen_tells_rounds_epochs_loss_and_time_left(monkeypatch: pytest.M
         progress.start_run([0.05, 2.0, 2.0, 2.0])
         now[0] += 1000  # pretraining, which is no measure for the rounds
         progress.start_phase("round 1/4", 1, 0.05)
-        assert "rounds 0/4" in shown(progress)[1] and "left" not in shown(progress)[1]
+        assert "rounds 0/4" in shown(progress)[1]
+        assert "left" not in shown(progress)[1]
         now[0] += 10  # all of it beside training
         progress.finish_round("one")
         progress.results(BASELINE, [record(0)])
-        assert "left" not in shown(progress)[1] and "round 1: top1 98.17 %" in shown(progress)[2]
+        assert "left" not in shown(progress)[1]
+        assert "round 1: top1 98.17 %" in shown(progress)[2]
         progress.start_phase("round 2/4", 2, 1.0)
         now[0] += 50  # setting up is not counted for the phase, but for what a round takes beside its training
         progress.on_train_epoch_start(trainer, None)  # type: ignore[arg-type]
-        now[0] += 5
-        progress.on_train_batch_end(trainer, None, torch.tensor(0.1234), None, 4)  # type: ignore[arg-type]
+        for batch in (0, 4):  # what is left of a phase is measured between two of them
+            now[0] += max(1, batch)
+            progress.on_train_batch_end(trainer, None, torch.tensor(0.1234), None, batch)  # type: ignore[arg-type]
         line, run = shown(progress)[:2]
-        assert "round 2/4 epoch 1/2" in line and "5/10 batches, loss 0.123, 0:00:15 left" in line
+        assert "round 2/4 epoch 1/2" in line
+        assert "5/10 batches, loss 0.123, 0:00:15 left" in line
         # half an epoch took 5 seconds, 5.5 are ahead; three rounds of 10 seconds beside
-        assert "rounds 1/4" in run and "0:17:45 so far, about 0:01:25 left" in run
+        assert "rounds 1/4" in run
+        assert "0:17:45 so far, about 0:01:25 left" in run
         now[0] += 5
         progress.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
         now[0] += 40
         progress.status("clustering")
-        assert "clustering" in shown(progress)[0] and "batches" not in shown(progress)[0]
+        assert "clustering" in shown(progress)[0]
+        assert "batches" not in shown(progress)[0]
         progress.finish_round("two")
         # 10 seconds an epoch, 4 ahead (the second one of round 2 is taken as trained); (10 + 90) / 2 a round beside
-        assert "rounds 2/4" in shown(progress)[1] and "about 0:02:20 left" in shown(progress)[1]
+        assert "rounds 2/4" in shown(progress)[1]
+        assert "about 0:02:20 left" in shown(progress)[1]
 
 
-def test_an_endless_loader_has_no_time_left_but_still_counts_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_loader_has_no_time_left_but_still_counts_epochs() -> None:
     progress, out = plain()
 
     class FakeTrainer:
@@ -194,26 +207,36 @@ def test_an_endless_loader_has_no_time_left_but_still_counts_epochs(monkeypatch:
 
 def test_the_live_display_ends_with_an_exception() -> None:
     progress, _ = terminal()
-    with pytest.raises(KeyboardInterrupt), progress:
-        assert progress._live is not None
-        live = progress._live._live
-        raise KeyboardInterrupt
-    assert progress._live is None and not live.is_started
+    seen: list[LiveView | None] = []
+
+    def interrupted() -> None:
+        with progress:
+            seen.append(progress._live)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert progress._live is None
+    assert seen[0] is not None
+    assert not seen[0]._live.is_started
 
 
 def test_a_resumed_phase_reckons_with_its_own_batches_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Resumed after 8 of 10 epochs and 2 of 10 batches; a batch takes 7 seconds."""
-    shown: list[str] = []
     now = [100.0]
     monkeypatch.setattr("pwfn.monitoring.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
-    progress = RunProgress(Console(file=io.StringIO(), width=60))
-    monkeypatch.setattr(progress, "_show_phase", lambda label, done, total, text: shown.append(text))
-    progress.start_phase("round 1/1", 10, 1.0)
+    progress, _ = terminal(get_time=lambda: now[0])
     trainer: Any = SimpleNamespace(max_epochs=10, current_epoch=8, num_training_batches=10)
-    progress.on_train_start(trainer, Tiny())
-    now[0] = 500.0  # what the trainer needed to set itself up is no measure
-    progress.on_train_batch_start(trainer, Tiny(), None, 2)
-    assert shown[-1] == "0/10 batches"
-    now[0] += 7 * 2
-    progress._show_batches(4, "")
-    assert shown[-1] == "4/10 batches, 0:01:52 left"  # 16 of 100 batches are ahead
+    with progress:
+        progress.start_phase("round 1/1", 10, 1.0)
+        progress.on_train_start(trainer, Tiny())
+        now[0] = 500.0  # what the trainer needed to set itself up is no measure
+        progress.on_train_batch_start(trainer, Tiny(), None, 2)
+        assert "2/10 batches" in shown(progress)[0]
+        assert "left" not in shown(progress)[0]
+        for batch in (2, 3):
+            now[0] += 7
+            progress.on_train_batch_end(trainer, Tiny(), torch.tensor(0.5), None, batch)
+        # 16 of 100 batches are ahead
+        assert "epoch 9/10" in shown(progress)[0]
+        assert "4/10 batches, loss 0.500, 0:01:52 left" in shown(progress)[0]

@@ -1,3 +1,5 @@
+"""Histograms of a round count every weight once."""
+
 from __future__ import annotations
 
 import math
@@ -42,10 +44,12 @@ def test_histograms_count_every_weight_where_numpy_does(size: int, fraction: flo
     }
     assert set(view.histograms) | {"clusters", "codebook"} == set(ROUND_VIEW)
     for key, one in view.histograms.items():
-        assert sum(one.counts) == size and len(one.edges) == BINS + 1 == len(one.counts) + 1
+        assert sum(one.counts) == size
+        assert len(one.edges) == BINS + 1 == len(one.counts) + 1
         # on an edge float32 and float64 may differ by one bin, so that sums from the left differ by what is there
         width = one.edges[1] - one.edges[0]
-        assert one.edges[0] <= values[key].min() + 1e-6 and values[key].max() <= one.edges[-1] + 1e-6
+        assert one.edges[0] <= values[key].min() + 1e-6
+        assert values[key].max() <= one.edges[-1] + 1e-6
         found, true = (
             np.cumsum(one.counts),
             np.searchsorted(np.sort(values[key]), np.array(one.edges[1:]) + width / 100),
@@ -69,9 +73,12 @@ def test_the_picture_shows_every_value_with_its_weights() -> None:
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert sum(int(label.rpartition(" ")[2]) for label in labels) == len(rows) == result.codebook.numel()
     low, high = axes.get_xlim()
-    assert low < min(row["value"] for row in rows) and max(row["value"] for row in rows) < high
+    assert low < min(row["value"] for row in rows)
+    assert max(row["value"] for row in rows) < high
     picture = round_view(*clustered(1000, 1.0)).picture
-    assert picture.shape == (450, 800, 3) and picture.dtype == np.uint8 and picture.std() > 5
+    assert picture.shape == (450, 800, 3)
+    assert picture.dtype == np.uint8
+    assert picture.std() > 5
 
 
 @settings(max_examples=20, deadline=None)

@@ -1,6 +1,9 @@
+"""Files, logger and console get the same record, and files are whole at every moment."""
+
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -14,9 +17,10 @@ from rich.console import Console
 from pwfn.errors import InvalidValueError
 from pwfn.monitoring.round_tables import round_line, rounds_table, sentence
 from pwfn.monitoring.run_reporter import RunReporter
-from pwfn.records.files import write_text
-from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS, RoundRecord, Scores, read_clusters, read_records
+from pwfn.records.files import NotWritten, write_text
+from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS, RoundRecord, Scores, read_records
 from tests.support.round_records import BASELINE, cluster, record
+from tests.support.run_files import read_clusters
 
 
 def reporter(folder: Path, width: int = 100) -> tuple[RunReporter, io.StringIO]:
@@ -38,7 +42,8 @@ def test_flat_row_names_every_number_once_and_comes_back() -> None:
 
 def test_every_column_has_a_meaning_and_a_unit() -> None:
     for column in [*COLUMNS.values(), *CLUSTER_COLUMNS.values()]:
-        assert len(column.meaning) > 5 and column.unit, column.key
+        assert len(column.meaning) > 5, column.key
+        assert column.unit, column.key
 
 
 @pytest.mark.parametrize(
@@ -123,6 +128,29 @@ def test_the_new_content_is_on_disk_before_it_takes_the_name(tmp_path: Path, mon
     assert path.read_text() == "new"
 
 
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_a_disk_that_fills_up_leaves_every_file_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    made, _ = reporter(tmp_path)
+    made.add(record(0), [cluster(0.5)])
+    names, room, flush = {path.name for path in tmp_path.iterdir()}, iter(range(written)), os.fsync
+
+    def fsync(file: int) -> None:
+        if next(room, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        flush(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(NotWritten, match=r"cannot be written \(No space left on device\)"):
+        made.add(record(1), [cluster(0.25)])
+    assert {path.name for path in tmp_path.iterdir()} == names
+    rows = list(csv.DictReader((tmp_path / "rounds.csv").open()))
+    assert [RoundRecord.from_flat(row) for row in rows] == [record(n) for n in range(1 + (written > 0))]
+    assert read_records(tmp_path) == [record(n) for n in range(1 + (written > 1))]
+    assert [row["value"] for row in read_clusters(tmp_path)] == [0.5]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -150,7 +178,8 @@ def test_a_resumed_run_keeps_the_rounds_before_and_redoes_the_others(tmp_path: P
         made.add(record(n), [cluster(n)])
     again = RunReporter(tmp_path, None, Console(file=io.StringIO()))
     again.start(BASELINE, [record(0)], [{**cluster(0), "round": 0}])
-    assert read_records(tmp_path) == [record(0)] and len(read_clusters(tmp_path)) == 1
+    assert read_records(tmp_path) == [record(0)]
+    assert len(read_clusters(tmp_path)) == 1
     again.add(record(1, steps=999), [cluster(0.125)])
     assert read_records(tmp_path) == [record(0), record(1, steps=999)]
     assert [row["value"] for row in read_clusters(tmp_path)] == [0.0, 0.125]
@@ -222,7 +251,8 @@ def test_finish_writes_the_summary_and_prints_table_result_and_files(tmp_path: P
     assert "\x1b" not in text
     lines = text.splitlines()
     # into a file the table is never cut to the width that was guessed, and the sentence stays in one line
-    assert lines[5].split()[:3] == ["9", "100.0", "101"] and lines[5].split()[-1] == "13"
+    assert lines[5].split()[:3] == ["9", "100.0", "101"]
+    assert lines[5].split()[-1] == "13"
     assert lines[7] == sentence(records[-1], BASELINE, 11_167_818)
     assert lines[8] == f"Files in {tmp_path}: clusters.csv, result.json, rounds.csv, rounds.json, summary.json"
 
@@ -239,7 +269,8 @@ def test_what_followed_the_last_clustering_is_called_by_its_name(tmp_path: Path)
     reporter.start(BASELINE)
     full = [record(0, fraction=0.5), record(1, fraction=1.0), record(2, fraction=1.0)]
     lines = [reporter.add(one, []) for one in full]
-    assert lines[1].startswith("round 2: 100.0 % fixed") and lines[2].startswith("finishing: top1 99.31 % trained")
+    assert lines[1].startswith("round 2: 100.0 % fixed")
+    assert lines[2].startswith("finishing: top1 99.31 % trained")
     table = rounds_table(full, BASELINE, "units")
     assert list(table.columns[0].cells) == ["pretrained", "1", "2", "finish"]
     assert [column.header for column in table.columns][8] == "limit\nunits"

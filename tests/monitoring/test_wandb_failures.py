@@ -74,7 +74,8 @@ def test_a_wandb_that_cannot_start_costs_a_warning_and_no_round(
     modes = fails("offline", PermissionError(13, "read only"), monkeypatch)
     with pytest.warns(RuntimeWarning, match=r"'first' cannot start offline \(PermissionError.* own folder") as caught:
         whole_run(Wandb(save_dir=str(tmp_path)), tmp_path, "first")
-    assert len([one for one in caught if "W&B" in str(one.message)]) == 1 and modes == ["offline"]
+    assert len([one for one in caught if "W&B" in str(one.message)]) == 1
+    assert modes == ["offline"]
     assert len((tmp_path / "first" / "rounds.csv").read_text().splitlines()) == 3
     assert find_runs(tmp_path) == []
 
@@ -85,7 +86,8 @@ def test_a_run_that_cannot_reach_the_server_goes_on_offline(tmp_path: Path, monk
         whole_run(Wandb(save_dir=str(tmp_path), mode="online"), tmp_path, "first")
     assert modes == ["online", "offline"]
     run = read_run(find_runs(tmp_path)[0])
-    assert [row["round"] for row in run.history if "round" in row] == [0, 1] and run.exit_code == 0
+    assert [row["round"] for row in run.history if "round" in row] == [0, 1]
+    assert run.exit_code == 0
 
 
 def test_a_server_that_is_not_there_leaves_a_whole_offline_run_under_the_same_id(
@@ -104,8 +106,10 @@ def test_a_server_that_is_not_there_leaves_a_whole_offline_run_under_the_same_id
     wandb.teardown()
     (path,) = find_runs(tmp_path)
     run = read_run(path)
-    assert path.name == "run-0123abcd.wandb" and run.config["seed"] == 3
-    assert [row["round"] for row in run.history] == [0] and run.exit_code == 0
+    assert path.name == "run-0123abcd.wandb"
+    assert run.config["seed"] == 3
+    assert [row["round"] for row in run.history] == [0]
+    assert run.exit_code == 0
 
 
 def test_a_run_that_cannot_go_on_offline_either_says_that_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
 """An offline run calls nobody.
 
-What this sees: every connection and look-up of the Python process (by an audit hook), and every HTTP or HTTPS request of W&B's
-helper process, a Go program that honors the proxy variables (a listener here stands in for the proxy). What it cannot see: a
-helper that looked names up or connected around the proxy; that would take a tracer.
+What this sees: every connection and look-up of the Python process (by an audit hook), and every HTTP or HTTPS request
+of W&B's helper process, a Go program that honors the proxy variables (a listener here stands in for the proxy). What it
+cannot see: a helper that looked names up or connected around the proxy; that would take a tracer.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ told = run_logger(logger)
 told.start_rounds(["round", "entropy_bits"])
 logger.log_metrics({"train/loss": 0.5}, step=1)
 bars = Histogram([1, 2], [0.0, 1.0, 2.0])
-told.report_round({"round": 0, "entropy_bits": 3.0}, RoundView({"histogram/mu": bars}, [], np.zeros((4, 5, 3), np.uint8)))
+view = RoundView({"histogram/mu": bars}, [], np.zeros((4, 5, 3), np.uint8))
+told.report_round({"round": 0, "entropy_bits": 3.0}, view)
 (folder / "model.pwfn").write_bytes(b"weights")
 told.report_artifact(folder / "model.pwfn", {"weights": 2})
 spec.close(logger, 0)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pwfn.clustering.candidates import MIN_UNIT
+from pwfn.clustering.candidates import MIN_TOLERANCE
 from pwfn.clustering.chunking import CHUNK
 from pwfn.preview.displacement import Moves, Spread, mean, spread, tensor_moves
 
@@ -42,7 +42,7 @@ def whole(moves: Moves) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_moves_and_their_spread_are_those_of_numpy(moves: Moves) -> None:
-    assert MIN_UNIT == 2.0**-20
+    assert MIN_TOLERANCE == 2.0**-20
     relative, sigmas = whole(moves)
     assert len(relative) == N - len(range(0, N, 1000))
     for measure, expected in ((moves.relative, relative), (moves.in_tolerances, sigmas)):
@@ -69,7 +69,8 @@ def test_the_rank_is_exact_whatever_the_values(values: list[float]) -> None:
 def test_no_number_at_all_is_no_move() -> None:
     zeros = torch.zeros(5)
     moves = Moves(zeros, zeros, zeros + 1)
-    assert spread(moves.relative, 5) == Spread(0.0, 0.0, 0.0) and mean(moves.relative, 5) == 0
+    assert spread(moves.relative, 5) == Spread(0.0, 0.0, 0.0)
+    assert mean(moves.relative, 5) == 0
     assert spread(moves.in_tolerances, 5) == Spread(2.0**20, 2.0**20, 2.0**20)
 
 
@@ -81,8 +82,10 @@ def test_tensors_come_farthest_first_and_all_zero_ones_last(moves: Moves) -> Non
     assert [(row.name, row.weights) for row in rows] == [("a", 3), ("b", 2), ("zero", 2)]
     a, b, zero = rows
     assert (a.l2, a.relative, a.tolerances) == (1.0, 0.5, 2.0)
-    assert (b.l2, b.tolerances) == (0.2, 2.0) and b.relative == pytest.approx(1 / 6)
-    assert math.isnan(zero.l2) and (zero.relative, zero.tolerances) == (0.0, 5.0)
+    assert (b.l2, b.tolerances) == (0.2, 2.0)
+    assert b.relative == pytest.approx(1 / 6)
+    assert math.isnan(zero.l2)
+    assert (zero.relative, zero.tolerances) == (0.0, 5.0)
     sizes = [1000, N - 1000]
     by_hand = {}
     pieces: list[tuple[Tensor, Tensor]] = list(zip(moves.start.split(sizes), moves.now.split(sizes), strict=True))

@@ -98,9 +98,11 @@ def test_rounds_are_those_of_the_clustering_counted_by_hand(finished: tuple) -> 
     for index, (record, now, limit) in enumerate(zip(records, after, limits, strict=True)):
         mu, fixed = now.mu.double().numpy(), now.assignment.numpy() >= 0
         values = Counter(mu[fixed].tolist())
-        assert record.round == index and record.fraction == made.schedule.fractions[index]
+        assert record.round == index
+        assert record.fraction == made.schedule.fractions[index]
         assert fixed.sum() == math.ceil(record.fraction * len(mu))
-        assert record.codebook_size == len(values) and record.threshold == limit
+        assert record.codebook_size == len(values)
+        assert record.threshold == limit
         assert record.entropy_bits == pytest.approx(oracles.entropy_bits(mu.tolist()), rel=1e-9)
         orders = Counter(oracles.order_of(value, 7) for value in mu[fixed].tolist())
         assert record.order_share == pytest.approx([orders[n] / len(mu) for n in range(5)], rel=1e-12)
@@ -116,10 +118,12 @@ def test_rounds_are_those_of_the_clustering_counted_by_hand(finished: tuple) -> 
         floats, bits = rest + 4 * free, math.ceil(math.log2(len(used)))
         entropy = -(share * np.log2(share)).sum() * len(mu) / 8
         size = record.size
-        assert size.fp32_mb == pytest.approx((rest + 4 * len(mu)) / 1e6, rel=1e-12) and size.index_bits == bits
+        assert size.fp32_mb == pytest.approx((rest + 4 * len(mu)) / 1e6, rel=1e-12)
+        assert size.index_bits == bits
         assert size.entropy_mb == pytest.approx((floats + entropy) / 1e6, abs=2e-6)
         assert size.fixed_mb == pytest.approx((floats + 4 * len(values) + bits * len(mu) / 8) / 1e6, abs=2e-6)
-    assert records[-1].fraction == 1.0 and records[-1].size.entropy_mb < records[-1].size.fp32_mb / 4
+    assert records[-1].fraction == 1.0
+    assert records[-1].size.entropy_mb < records[-1].size.fp32_mb / 4
 
 
 def test_rounds_without_training_are_those_of_a_real_run_that_trains_nothing(composed: Compose) -> None:
@@ -158,7 +162,9 @@ def test_the_expected_size_is_that_on_the_receipt_of_the_artifact(name: str, com
 def test_untrained_has_nothing_to_say() -> None:
     runner = Untrained()
     runner.fit(Phase("a round", 3, None))  # type: ignore[arg-type]
-    assert runner.steps == 0 and math.isnan(runner.test().top1) and isinstance(runner.test(), Scores)
+    assert runner.steps == 0
+    assert math.isnan(runner.test().top1)
+    assert isinstance(runner.test(), Scores)
 
 
 def test_the_folder_holds_the_rounds_the_layers_and_no_training(finished: tuple) -> None:
@@ -169,7 +175,8 @@ def test_the_folder_holds_the_rounds_the_layers_and_no_training(finished: tuple)
     assert read(folder / "dry_run.csv", DryRunRecord.columns()) == rows
     layers = read(folder / "layers.csv", LAYER_COLUMNS)
     names = {name for name, _ in timm.create_model("test_resnet").named_parameters()}
-    assert {row["name"] for row in layers} <= names and len(layers) > 10
+    assert {row["name"] for row in layers} <= names
+    assert len(layers) > 10
     l2 = [row["l2"] for row in layers]
     assert l2 == sorted(l2, reverse=True)
     weights = sum(row["weights"] for row in layers)
@@ -178,13 +185,15 @@ def test_the_folder_holds_the_rounds_the_layers_and_no_training(finished: tuple)
     )
     result = json.loads((folder / "result.json").read_text())
     assert result["objective"] == result["summary"]["entropy_mb"] == rows[-1]["entropy_mb"]
-    assert all(rows[-1][key] == value for key, value in result["summary"].items()) and len(result["summary"]) == 6
+    assert all(rows[-1][key] == value for key, value in result["summary"].items())
+    assert len(result["summary"]) == 6
     assert f"Files in {folder}: {', '.join(FILES)}" in said.splitlines()
 
 
 def test_every_column_has_a_meaning_and_a_unit() -> None:
     for column in [*DryRunRecord.columns().values(), *LAYER_COLUMNS.values()]:
-        assert len(column.meaning) > 5 and column.unit, column.key
+        assert len(column.meaning) > 5, column.key
+        assert column.unit, column.key
     assert len(DryRunRecord.columns()) == 23
 
 
@@ -197,21 +206,26 @@ def test_the_console_shows_rounds_tables_and_the_farthest_layers(finished: tuple
     layers = read(folder / "layers.csv", LAYER_COLUMNS)
     listed = [line[0] for line in lines if len(line) == 5 and line[0] in {row["name"] for row in layers}]
     assert listed == [row["name"] for row in layers[:DISPLACED]]
-    assert "share the codebook" in said and "round 2: 90.0 % fixed to" in said
+    assert "share the codebook" in said
+    assert "round 2: 90.0 % fixed to" in said
     assert f"on {last.codebook_size:,} values: {last.entropy_bits:.2f} bits each, {last.size.entropy_mb:.2f} MB" in said
     assert "5 weights start at exactly 0" in said
     assert "RANDOM" not in said
     rules = [len(line) for line in said.splitlines() if line.startswith("─")]
-    assert len(rules) == 5 and max(rules) <= 80  # what every terminal has
+    assert len(rules) == 5
+    assert max(rules) <= 80
 
 
 def test_random_weights_are_said_aloud_first_and_last(composed: Compose, tmp_path: Path) -> None:
     _, said = run(settings(composed), tmp_path)
     lines = said.splitlines()
     assert lines[0].startswith("RANDOM WEIGHTS: no file of weights was given for test_resnet.r160_in1k")
-    assert lines[0] in lines[-2:] and "model.checkpoint=<file>" in lines[0]
+    assert lines[0] in lines[-2:]
+    assert "model.checkpoint=<file>" in lines[0]
     quiet = run(settings(composed, "quiet=true"), tmp_path)[1]
-    assert quiet.count("RANDOM WEIGHTS") == 1 and "round 1:" not in quiet and "most displaced layers" in quiet
+    assert quiet.count("RANDOM WEIGHTS") == 1
+    assert "round 1:" not in quiet
+    assert "most displaced layers" in quiet
 
 
 def test_a_head_that_is_made_anew_is_said_aloud(composed: Compose, weights: Path, tmp_path: Path) -> None:
@@ -235,7 +249,8 @@ def test_any_model_is_dry_run(name: str, composed: Compose, tmp_path: Path) -> N
     records, _ = run(settings(composed, "model=timm", f"model.name={name}"), tmp_path)
     plain = timm.create_model(name)
     bytes_ = {id(t): t.numel() * t.element_size() for t in [*plain.parameters(), *plain.buffers()]}
-    assert len(records) == 3 and records[-1].codebook_size > 20
+    assert len(records) == 3
+    assert records[-1].codebook_size > 20
     assert sum(records[-1].order_share) == pytest.approx(1, rel=1e-12)
     # buffers that the state dict leaves out (position tables) are not stored
     assert round(1e6 * records[-1].size.fp32_mb) <= sum(bytes_.values())
@@ -245,7 +260,8 @@ def test_any_model_is_dry_run(name: str, composed: Compose, tmp_path: Path) -> N
 @pytest.mark.parametrize("rule", ["mean_sigma", "divide_by_10", "allow_retraining"])
 def test_every_sigma_join_goes_through(rule: str, composed: Compose, tmp_path: Path) -> None:
     records, _ = run(settings(composed, f"sigma_join={rule}", "codebook.b=5", "clustering.zero_fix=false"), tmp_path)
-    assert records[-1].fraction == 1.0 and len(json.loads((tmp_path / "dry_run.json").read_text())) == 3
+    assert records[-1].fraction == 1.0
+    assert len(json.loads((tmp_path / "dry_run.json").read_text())) == 3
 
 
 @pytest.mark.slow
@@ -265,7 +281,8 @@ def test_weights_that_no_codebook_fits_are_one_line(composed: Compose, weights: 
     for file, words in ((large, "smaller than"), (zero, "zero everywhere")):
         with pytest.raises(RunError, match=f"cannot be clustered in round 1/3: .*{words}") as error:
             run(settings(composed, f"model.checkpoint={file}"), tmp_path / "run")
-        assert "\n" not in str(error.value) and "optimizer" not in str(error.value)
+        assert "\n" not in str(error.value)
+        assert "optimizer" not in str(error.value)
     (tmp_path / "broken.safetensors").write_bytes(b"no weights")
     with pytest.raises(ModelError, match="not a readable file of weights"):
         run(settings(composed, f"model.checkpoint={tmp_path / 'broken.safetensors'}"), tmp_path / "run")
@@ -278,7 +295,8 @@ def test_a_sweep_of_dry_runs_ends_with_its_table(program: Program, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["sweep"]  # no W&B run
     *_, first, second, report = done.stdout.splitlines()
-    assert report == f"Report: {tmp_path / 'sweep' / REPORT}" and (tmp_path / "sweep" / REPORT).stat().st_size > 1e6
+    assert report == f"Report: {tmp_path / 'sweep' / REPORT}"
+    assert (tmp_path / "sweep" / REPORT).stat().st_size > 1e6
     for job, line in enumerate((first, second)):
         folder = tmp_path / "sweep" / f"{job}_codebook.b-{'57'[job]}"
         figures = json.loads((folder / "result.json").read_text())["summary"]

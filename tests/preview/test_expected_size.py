@@ -13,6 +13,7 @@ from scipy.stats import entropy
 from torch import nn
 
 from pwfn.bayesian.posterior import to_bayesian
+from pwfn.errors import RunError
 from pwfn.preview.expected_size import expected_size, other_bytes, symbol_counts
 
 
@@ -28,7 +29,8 @@ def test_sizes_are_sums_by_hand() -> None:
 
 def test_a_free_weight_costs_an_index_and_its_float() -> None:
     size = expected_size(np.array([[300, 100, 600]]), 0)
-    assert size.index_bits == 2 and size.fp32_mb == pytest.approx(4000 / 1e6)
+    assert size.index_bits == 2
+    assert size.fp32_mb == pytest.approx(4000 / 1e6)
     assert size.fixed_mb == pytest.approx((8 + 600 * 4 + 1000 * 2 / 8) / 1e6)
     bits = float(entropy([300, 100, 600], base=2))
     assert size.entropy_mb == (600 * 4 + math.ceil(1000 * bits / 8)) / 1e6
@@ -93,3 +95,24 @@ def test_other_bytes_count_the_dtype() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3).to(torch.bfloat16))
     to_bayesian(model)
     assert other_bytes(model) == 6 * 2
+
+
+class Extra(nn.Linear):
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": 1}
+
+    def set_extra_state(self, state: object) -> None:
+        del state
+
+
+def test_a_state_that_is_no_tensor_is_refused_in_one_line() -> None:
+    model = nn.Sequential(Extra(3, 3))
+    to_bayesian(model)
+    with pytest.raises(RunError, match=r"'0._extra_state' of the state dict is no tensor"):
+        other_bytes(model)
+
+
+def test_parameters_without_a_shape_count_nothing() -> None:
+    model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.LazyLinear(4))
+    to_bayesian(model)
+    assert other_bytes(model) == 0

@@ -16,11 +16,11 @@ from rich.console import Console
 from torch import nn
 
 from pwfn.bayesian.coverage import Coverage, coverage
-from pwfn.bayesian.posterior import QUANTISED_TYPES, to_bayesian
+from pwfn.bayesian.posterior import QUANTIZED_TYPES, to_bayesian
 from pwfn.config import build
 from pwfn.data import ImageFolder, Synthetic
+from pwfn.models import meta_build
 from pwfn.models.timm_model import ModelError, ModelSpec, build_bayesian
-from pwfn.preview import inspection
 from pwfn.preview.inspection import COVERAGE_COLUMNS, coverage_rows, inspect, show_coverage
 from pwfn.run.settings import TrainSettings
 from tests.support.project import Compose, Program
@@ -59,7 +59,7 @@ def test_every_family_is_reported_without_weights(module: str) -> None:
     spec = ModelSpec(FAMILIES[module])
     plain = spec.build(num_classes=None, in_chans=3, device="meta")
     assert all(p.is_meta for p in plain.parameters())
-    layers = [m for m in plain.modules() if isinstance(m, QUANTISED_TYPES)]
+    layers = [m for m in plain.modules() if isinstance(m, QUANTIZED_TYPES)]
     inside = {id(p): p.numel() for m in layers for p in (m.weight, m.bias) if p is not None}
     sizes = {id(p): p.numel() for p in plain.parameters()}
     names = {name for name, _ in plain.named_parameters()}
@@ -68,7 +68,8 @@ def test_every_family_is_reported_without_weights(module: str) -> None:
     cover = coverage(plain)
     assert (cover.total, cover.covered) == (sum(sizes.values()), sum(inside.values()))
     rows = coverage_rows(cover)
-    assert {row["name"] for row in rows} == names and len(rows) == len(names)
+    assert {row["name"] for row in rows} == names
+    assert len(rows) == len(names)
     assert all(row["what"] for row in rows)
     assert sum(size for _, _, size in cover.covered_by_kind()) == cover.covered
     assert sum(size for _, _, size in cover.left_out_by_reason()) == cover.total - cover.covered
@@ -101,7 +102,7 @@ class Odd(nn.Module):
         self.same = self.plain
 
 
-def test_odd_modules_are_named(tmp_path: Path) -> None:
+def test_odd_modules_are_named() -> None:
     model = Odd()
     to_bayesian(model)
     cover = coverage(model)
@@ -219,7 +220,7 @@ def test_no_weights_are_read(composed: Compose, tmp_path: Path, monkeypatch: pyt
         seen.append(options)
         return build_bayesian(spec, **options)
 
-    monkeypatch.setattr(inspection, "build_bayesian", building)
+    monkeypatch.setattr(meta_build, "build_bayesian", building)
     assert inspect(made, {}, tmp_path / "run", Console(quiet=True)).share > 0.99
     assert [(options["device"], options["load_weights"]) for options in seen] == [("meta", False)]
 
@@ -228,6 +229,7 @@ def test_no_weights_are_read(composed: Compose, tmp_path: Path, monkeypatch: pyt
 def test_from_the_command_line(program: Program, tmp_path: Path) -> None:
     done = program(tmp_path, "train.py", "inspect=true", "model=deit_tiny", "data=image_folder", "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
-    assert "5,717,416" in done.stdout and "share the codebook" in done.stdout
+    assert "5,717,416" in done.stdout
+    assert "share the codebook" in done.stdout
     assert done.stderr == ""
     assert [path.name for path in tmp_path.iterdir()] == ["run"]  # no W&B run, no log

@@ -34,7 +34,8 @@ def test_a_run_sends_every_key_of_the_list_and_no_other(smoke: Path) -> None:
     summary = {key.partition(".")[0] for key in run.summary} - OF_WANDB - {"_wandb"}
     assert summary - sent == set(SUMMARY)
     assert run.summary["artifact_mb"] == (smoke / "run" / "model.pwfn").stat().st_size / 1e6
-    assert run.config["provenance"]["versions"]["timm"] and run.config["seed"] == 0
+    assert run.config["provenance"]["versions"]["timm"]
+    assert run.config["seed"] == 0
     (artifact,) = [one for one in run.artifacts if one.type == "model"]
     assert artifact.manifest.contents[0].local_path == str(smoke / "run" / "model.pwfn")
 

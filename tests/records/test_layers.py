@@ -56,7 +56,8 @@ def test_the_histogram_counts_every_weight_of_the_run(finished_run: Finished) ->
     now, start = (np.concatenate(part).astype(np.float32) for part in zip(*pairs, strict=True))
     values, counts = np.unique(now, return_counts=True)
     assert (spread.values, spread.counts, spread.distinct) == (values.tolist(), counts.tolist(), len(values))
-    assert sum(spread.before) == spread.weights == now.size and len(spread.before) == BINS
+    assert sum(spread.before) == spread.weights == now.size
+    assert len(spread.before) == BINS
     edges = spread.edges
     for i in (0, 60, 119, 120, 180):
         assert spread.before[i] == ((start >= edges[i]) & (start < edges[i + 1])).sum()
@@ -64,7 +65,10 @@ def test_the_histogram_counts_every_weight_of_the_run(finished_run: Finished) ->
 
 def test_ticks_are_powers_of_two_of_both_signs() -> None:
     ticks = WeightHistogram.of(torch.randn(10_000, generator=torch.Generator().manual_seed(0)), torch.ones(3)).ticks()
-    assert ticks == sorted(ticks) and 0.0 in ticks and [-t for t in ticks] == ticks[::-1] and len(ticks) >= 5
+    assert ticks == sorted(ticks)
+    assert 0.0 in ticks
+    assert [-t for t in ticks] == ticks[::-1]
+    assert len(ticks) >= 5
     assert all(math.log2(t) == round(math.log2(t)) for t in ticks if t > 0)
     assert [as_fraction(t) for t in (-0.125, 0.0, 2.0)] == ["\N{MINUS SIGN}1/8", "0", "2"]
 
@@ -79,13 +83,15 @@ def test_the_commit_tells_whether_files_were_changed(tmp_path: Path) -> None:
     repository, elsewhere = tmp_path / "repository", tmp_path / "elsewhere"
     elsewhere.mkdir()
     git(tmp_path, "init", "-q", str(repository))
-    assert commit(repository) is None and commit(tmp_path / "missing") is None  # no commit yet; no folder
+    assert commit(repository) is None
+    assert commit(tmp_path / "missing") is None
     (repository / "a.txt").write_text("1")
     git(repository, "add", "a.txt")
     git(repository, "commit", "-q", "-m", "one")
     head = git(repository, "rev-parse", "HEAD")
     (repository / "untracked.txt").write_text("2")
-    assert commit(repository) == head and len(head) == 40
+    assert commit(repository) == head
+    assert len(head) == 40
     (repository / "a.txt").write_text("3")
     assert commit(repository) == f"{head}-dirty"
 

@@ -21,8 +21,8 @@ from pwfn.report import REPORT, report_at_end
 from pwfn.report.collect import find_runs, read_run
 from pwfn.report.compare import FIGURES, differences, figures
 from pwfn.report.details import as_json, details, repeat
-from pwfn.report.figures import COLOURS, SHAPES
-from pwfn.report.page import NoReport, read_runs, short_paths, write_report
+from pwfn.report.figures import COLORS, SHAPES
+from pwfn.report.page import SCRIPTS, ReportError, read_runs, short_paths, write_report
 from pwfn.run.start import Finished
 from tests.support.report_runs import EVIL, Page, copy_run, make_sweep
 
@@ -62,7 +62,8 @@ def test_what_is_collected_of_a_run_is_what_its_files_say(finished_run: Finished
         "smaller": json.loads((folder / "summary.json").read_text())["run"]["artifact"]["float32"] / size,
         "minutes": json.loads((folder / "summary.json").read_text())["run"]["seconds"] / 60,
     }
-    assert run.config["codebook.b"] == 7 and run.config["schedule.fractions"] == [0.6, 1.0]
+    assert run.config["codebook.b"] == 7
+    assert run.config["schedule.fractions"] == [0.6, 1.0]
 
 
 def test_the_details_hold_the_same(finished_run: Finished) -> None:
@@ -117,10 +118,12 @@ def test_only_what_differs_is_compared_and_what_was_asked_for_comes_first(sweep:
 
 def test_the_table_shows_every_run_with_its_figures(page: Page) -> None:
     heading, *rows = page.rows
-    assert heading[:3] == ["run", "seed", "codebook.b"] and heading[-1] == "status"
+    assert heading[:3] == ["run", "seed", "codebook.b"]
+    assert heading[-1] == "status"
     assert heading[3:-1] == [one.text for one in FIGURES]
     assert [row[0] for row in rows] == ["0_b=5", EVIL, "2_b=6", "job 3", "4_ended", "job 5", "10_b=6"]
-    assert rows[2][1:7] == ["0", "6", "98.50", rows[2][4], "4.500", rows[2][6]] and rows[2][8] == "0.300"
+    assert rows[2][1:7] == ["0", "6", "98.50", rows[2][4], "4.500", rows[2][6]]
+    assert rows[2][8] == "0.300"
     assert [row[-1] for row in rows] == [
         *["finished"] * 3,
         "failed 0/2",
@@ -155,8 +158,30 @@ def test_the_page_asks_for_nothing_from_outside(page: Page, sweep: Path) -> None
         for name in ("src", "href", "action", "data"):
             assert (attributes.get(name) or "#").startswith(("#", "data:")), (tag, attributes)
     (policy,) = [one["content"] for tag, one in page.elements if one.get("http-equiv") == "Content-Security-Policy"]
-    assert policy is not None and policy.startswith("default-src 'none';") and "http" not in policy
+    assert policy is not None
+    assert policy.startswith("default-src 'none';")
+    assert "http" not in policy
     assert (sweep / REPORT).stat().st_size < 2_500_000
+
+
+@pytest.mark.usefixtures("page")
+def test_every_region_is_named_by_a_heading_of_the_page(sweep: Path) -> None:
+    markup = (sweep / REPORT).read_text()
+    known = {"aria-describedby", "aria-label", "aria-labelledby", "aria-pressed", "aria-sort"}  # WAI-ARIA 1.2
+    assert set(re.findall(r"\b(aria-\w+)=", markup)) <= known
+    names = re.findall(r'aria-labelledby="([^"]+)"', markup)
+    assert len(names) == 6
+    assert all(f'id="{name}"' in markup for name in names)
+
+
+def test_no_variable_of_the_scripts_hides_one_of_their_functions() -> None:
+    assets = Path(report.__file__).parent / "assets"
+    text = "\n".join((assets / name).read_text() for name in SCRIPTS)
+    functions = re.findall(r"^(?:async )?function (\w+)\(", text, re.MULTILINE)
+    assert functions
+    parameters = {word for found in re.findall(r"[\[(]([\w, ]+)[\])]+ =>", text) for word in found.split(", ")}
+    assert not set(functions) & parameters
+    assert not set(functions) & set(re.findall(r"\b(?:const|let) (\w+)", text))
 
 
 def test_how_to_repeat_a_run(finished_run: Finished) -> None:
@@ -168,7 +193,9 @@ def test_how_to_repeat_a_run(finished_run: Finished) -> None:
     known = dict(repeat(run))
     assert known["command"] == "python train.py -m seed=1 'name=a b'"
     assert known["commit"] == "0123abc (with changes that were not committed)"
-    assert known["seed"] == "0" and "torch" in known["versions"] and known["folder"] == str(finished_run.folder)
+    assert known["seed"] == "0"
+    assert "torch" in known["versions"]
+    assert known["folder"] == str(finished_run.folder)
     run.facts.clear()
     assert dict(repeat(run))["command"] == dict(repeat(run))["commit"] == "not recorded"
 
@@ -191,11 +218,12 @@ def test_names_that_are_no_text_are_written_with_escapes(finished_run: Finished,
     (tmp_path / os.fsdecode(b"runs/\xffjob/result.json")).unlink()
     write_report([tmp_path / "runs"], tmp_path / REPORT)
     page = Page(tmp_path / REPORT)
-    assert page.rows[1][0] == r"\udcffjob" and r"\ud800" in "".join(page.texts)
+    assert page.rows[1][0] == r"\udcffjob"
+    assert r"\ud800" in "".join(page.texts)
 
 
 def test_a_hundred_large_runs_stay_below_6_mb_and_the_best_keep_their_details(
-    finished_run: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished_run: Finished, tmp_path: Path
 ) -> None:
     real = read_run(finished_run.folder, "x")
     large = [{**real.layers[0], "name": f"features.denseblock{i}.denselayer{i}.conv1.weight"} for i in range(300)]
@@ -215,17 +243,19 @@ def test_a_hundred_large_runs_stay_below_6_mb_and_the_best_keep_their_details(
     assert 4e6 < len(text.encode()) < 6e6
     page = Page(tmp_path / REPORT)
     kept = [i for i, one in enumerate(page.details) if one is not None]
-    assert len(page.rows) == 101 and kept == list(range(kept[0], 100)) and 10 < len(kept) < 100
+    assert len(page.rows) == 101
+    assert kept == list(range(kept[0], 100))
+    assert 10 < len(kept) < 100
 
 
 def test_one_line_for_what_cannot_be_reported_on(tmp_path: Path, finished_run: Finished) -> None:
-    with pytest.raises(NoReport, match="must be a folder that exists"):
+    with pytest.raises(ReportError, match="must be a folder that exists"):
         write_report([tmp_path / "missing"], tmp_path / REPORT)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(NoReport, match="must hold a run, and none is in or below it"):
+    with pytest.raises(ReportError, match="must hold a run, and none is in or below it"):
         write_report([tmp_path / "empty"], tmp_path / REPORT)
     (tmp_path / "file").write_text("")
-    with pytest.raises(NoReport, match="cannot be written"):
+    with pytest.raises(ReportError, match="cannot be written"):
         write_report([finished_run.folder], tmp_path / "file" / REPORT)
 
 
@@ -234,26 +264,30 @@ def test_evaluate_writes_the_report_of_one_or_several_folders(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     report_on((str(sweep), str(finished_run.folder)), None)
-    assert capsys.readouterr().out == f"8 runs in {REPORT}\n" and (tmp_path / REPORT).is_file()
+    assert capsys.readouterr().out == f"8 runs in {REPORT}\n"
+    assert (tmp_path / REPORT).is_file()
     report_on(str(sweep), "there")
     assert capsys.readouterr().out == f"7 runs in there/{REPORT}\n"
     copy = Path(shutil.copytree(finished_run.folder, "copy"))
     report_on(str(copy), None)
-    assert capsys.readouterr().out == f"1 run in copy/{REPORT}\n" and (copy / REPORT).is_file()
+    assert capsys.readouterr().out == f"1 run in copy/{REPORT}\n"
+    assert (copy / REPORT).is_file()
 
 
 def test_a_run_ends_well_without_its_report(tmp_path: Path, finished_run: Finished, monkeypatch: Any) -> None:
     said: list[str] = []
     copy = copy_run(finished_run.folder, tmp_path / "run")
     report_at_end(copy, said.append)
-    assert said == [f"Report: {copy / REPORT}"] and (copy / REPORT).is_file()
+    assert said == [f"Report: {copy / REPORT}"]
+    assert (copy / REPORT).is_file()
 
     def broken(*_: Any) -> None:
         raise KeyError("two\nlines")
 
     monkeypatch.setattr(report.page, "render", broken)
     report_at_end(copy, said.append)
-    assert "\n" not in said[1] and said[1].startswith(f"warning: no {REPORT} (KeyError: ")
+    assert "\n" not in said[1]
+    assert said[1].startswith(f"warning: no {REPORT} (KeyError: ")
     assert f"python evaluate.py report={copy}" in said[1]
 
 
@@ -267,10 +301,10 @@ def _luminance(color: str) -> float:
 def test_every_color_is_seen_on_its_paper_and_has_a_shape_of_its_own(scheme: str, paper: str) -> None:
     style = (Path(report.__file__).parent / "assets/page.css").read_text()
     assert f"--paper: {paper}" in style
-    for color in COLOURS[scheme]:
+    for color in COLORS[scheme]:
         low, high = sorted((_luminance(color), _luminance(paper)))
         assert (high + 0.05) / (low + 0.05) >= 3, color  # WCAG 2.1, 1.4.11
-    assert len(set(COLOURS[scheme])) == len(COLOURS[scheme]) == len(set(SHAPES)) == len(SHAPES)
+    assert len(set(COLORS[scheme])) == len(COLORS[scheme]) == len(set(SHAPES)) == len(SHAPES)
 
 
 def test_configs_are_flattened_with_their_lists_whole() -> None:

@@ -175,7 +175,8 @@ def test_everything_can_be_done_with_the_keyboard(reader: Reader, page: Path) ->
             focus.send_keys(Keys.SPACE)
         if seen[-1] == "run":
             break
-    assert seen[0] == "skip" and {"filter", "summary", "scroll", "sort", "pick", "group", "metric", "run"} <= set(seen)
+    assert seen[0] == "skip"
+    assert {"filter", "summary", "scroll", "sort", "pick", "group", "metric", "run"} <= set(seen)
     heading = "return document.querySelector(\"#table th[data-key='run']\").getAttribute('aria-sort')"
     assert reader.run(heading) == "descending"
     pressed = "return [...document.querySelectorAll('button.pick[aria-pressed=true]')].map(b => b.textContent)"
@@ -187,8 +188,9 @@ def test_everything_can_be_done_with_the_keyboard(reader: Reader, page: Path) ->
 def test_every_control_has_a_name(reader: Reader, page: Path) -> None:
     reader.read(page)
     nameless = reader.run(
-        "return [...document.querySelectorAll('input, select, button, [role]')].filter(one => !(one.labels && one.labels.length) "
-        "&& !one.textContent.trim() && !one.ariaLabel && !one.getAttribute('aria-labeledby') && one.id !== 'count').map(one => one.outerHTML)"
+        "return [...document.querySelectorAll('input, select, button, [role]')].filter("
+        "one => !(one.labels && one.labels.length) && !one.textContent.trim() && !one.ariaLabel "
+        "&& !one.getAttribute('aria-labelledby') && one.id !== 'count').map(one => one.outerHTML)"
     )
     assert nameless == []
 
@@ -204,7 +206,9 @@ def test_the_details_are_those_of_the_selected_run(reader: Reader, page: Path, f
     assert sum(bars) == json.loads((page.parent / "2_b=6/weights.json").read_text())["weights"]
     reader.run("document.querySelectorAll('button.pick')[arguments[0]].click()", FAILED)
     shown = reader.driver.find_element(By.ID, "run-details").text
-    assert shown.count("Not recorded.") == 3 and "No round was finished." in shown and "versions" in shown
+    assert shown.count("Not recorded.") == 3
+    assert "No round was finished." in shown
+    assert "versions" in shown
     reader.run("document.querySelectorAll('button.pick')[arguments[0]].click()", ENDED)
     assert reader.run(rows, "rounds-table") == len(finished_run.records)
     assert reader.driver.find_element(By.ID, "run-details").text.count("Not recorded.") == 2

@@ -23,13 +23,16 @@ def test_a_damaged_file_costs_only_what_it_held(
     folder = copy_run(finished_run.folder, tmp_path / "run")
     (folder / name).write_bytes(content.encode("latin1"))
     run = read_run(folder, "run")
-    assert run.status == "finished" and len(run.clusters) > 10
+    assert run.status == "finished"
+    assert len(run.clusters) > 10
     assert all(line.startswith(name) and "\n" not in line for line in run.problems)
     as_json(details(run))
     if name == "rounds.json":
         found = figures(run)  # the last ones are in result.json as well
-        assert run.rounds == [] and found["codebook_size"] is None
-        assert found["file_mb"] is not None and found["top1"] == finished_run.records[-1].clustered.top1
+        assert run.rounds == []
+        assert found["codebook_size"] is None
+        assert found["file_mb"] is not None
+        assert found["top1"] == finished_run.records[-1].clustered.top1
     if name == "weights.json":
         assert run.histogram is None
 
@@ -40,7 +43,9 @@ def test_a_damaged_table_too(finished_run: Finished, tmp_path: Path, name: str) 
     lines = (folder / name).read_text().splitlines()
     (folder / name).write_text("\n".join([*lines[:-1], lines[-1][:5]]))  # cut in the last line
     run = read_run(folder, "run")
-    assert len(run.clusters) > 10 and len(run.layers) > 10 and run.problems == []
+    assert len(run.clusters) > 10
+    assert len(run.layers) > 10
+    assert run.problems == []
     (folder / name).write_bytes(b'"\xff\xfe')
     (line,) = read_run(folder, "run").problems
     assert line.startswith(f"{name} cannot be read: ")
@@ -76,7 +81,8 @@ def test_a_folder_with_nothing_but_hydras_own_is_a_run(tmp_path: Path) -> None:
     (tmp_path / "job/failure.json").write_text('{"reason": "the images are not there"}')
     write_report([tmp_path], tmp_path / REPORT)
     page = Page(tmp_path / REPORT)
-    assert page.rows[1][0] == "job" and page.rows[1][-1] == "failed 0/2"
+    assert page.rows[1][0] == "job"
+    assert page.rows[1][-1] == "failed 0/2"
     assert "the images are not there" in "".join(page.texts)
     assert dict(page.details[0]["repeat"])["command"] == "python train.py seed=3 'name=two words'"
     (tmp_path / "job/failure.json").write_text('{"reason": "stopped by Ctrl-C"}')

@@ -67,10 +67,13 @@ def test_it_is_said_where_the_points_were_lost() -> None:
     assert complaint("previous", 3.0, (81, 80)).endswith(TRAINING)
     assert "\n" not in complaint("previous", 3.0, (81, 80))
     slope = ((88, 84), (84, 83.5))
-    assert complaint("pretrained", 3.0, *slope).endswith(BEFORE) and complaint("previous", 3.0, *slope) == ""
+    assert complaint("pretrained", 3.0, *slope).endswith(BEFORE)
+    assert complaint("previous", 3.0, *slope) == ""
     finished = [replace(one, fraction=1.0) for one in records((90, 88), (89.5, 80))]
     said = CostlyRound(3.0, "previous", stop=False).complaint(finished, BASELINE)
-    assert said is not None and said.startswith("the finishing ended 8.00") and said.endswith("finish.batchnorm_images")
+    assert said is not None
+    assert said.startswith("the finishing ended 8.00")
+    assert said.endswith("finish.batchnorm_images")
 
 
 def test_values_out_of_range_are_refused() -> None:
@@ -102,9 +105,12 @@ def test_a_run_stops_after_a_costly_round_and_goes_on_as_if_it_had_not(
     assert sum(line.startswith("warning: round") for line in said) == 3  # quiet or not
     with pytest.raises(Stopped, match=r"stopped by costly_round\.stop, as round 1 ended .* points below") as stopped:
         start(folder, *costly, "costly_round.stop=true")
-    assert stopped.value.exit_code == 1 and stopped.value.saved and not stopped.value.preempted
+    assert stopped.value.exit_code == 1
+    assert stopped.value.saved
+    assert not stopped.value.preempted
     assert read_records(folder)[0].clustered == read_records(whole)[0].clustered
-    assert len(read_records(folder)) == 1 and files.files(folder)
+    assert len(read_records(folder)) == 1
+    assert files.files(folder)
     capsys.readouterr()
     with pytest.raises(Stopped, match="round 2 ended"):
         start(folder, *costly, "costly_round.stop=true", resume=True)

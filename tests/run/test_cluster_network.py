@@ -53,7 +53,8 @@ def test_flat_weights_are_the_tensors_one_after_the_other_tied_ones_once() -> No
         sigma = [max(s, 2.0**-30) for s in t.gaussian.sigma.flatten().tolist()]
         assert flat.sigma[at : at + size].tolist() == sigma
         at += size
-    assert not flat.mu.requires_grad and not flat.sigma.requires_grad
+    assert not flat.mu.requires_grad
+    assert not flat.sigma.requires_grad
 
 
 @pytest.mark.parametrize("rule", ["std_mu", "divide_by_10", "allow_retraining"])
@@ -71,7 +72,8 @@ def test_the_network_holds_what_is_returned(rule: str) -> None:
     assert result.threshold == expected.threshold
     assert not torch.equal(result.mu, copies[0])
     after = FlatWeights.of(quantized_tensors(model))
-    assert torch.equal(after.mu, result.mu) and torch.equal(after.assignment, result.assignment)
+    assert torch.equal(after.mu, result.mu)
+    assert torch.equal(after.assignment, result.assignment)
     assert torch.equal(torch.cat([t.gaussian.sigma.detach().flatten() for t in tensors]), result.sigma)
     for kept, copy in zip((before.mu, before.sigma, before.assignment), copies, strict=True):
         assert torch.equal(kept, copy)

@@ -83,7 +83,8 @@ def test_moved_counts_weights_that_change_centroid(finished: Finished) -> None:
         )
         moved.append(sum(a >= 0 and b >= 0 and v != w for v, a, w, b in pairs))
     assert [outcome.record.moved for outcome in outcomes] == moved
-    assert moved[0] == 0 and sum(moved) > 0
+    assert moved[0] == 0
+    assert sum(moved) > 0
 
 
 def test_the_threshold_of_each_round_is_the_greedy_one_times_powers_of_inc(finished: Finished) -> None:
@@ -117,7 +118,9 @@ def test_rounds_come_one_by_one() -> None:
     made, runner, _ = loop()
     rounds = made.rounds()
     first = next(rounds)
-    assert first.record.round == 0 and len(runner.phases) == 1 and len(runner.seen) == 2
+    assert first.record.round == 0
+    assert len(runner.phases) == 1
+    assert len(runner.seen) == 2
 
 
 def test_a_fixed_weight_that_training_moved_stops_the_run() -> None:

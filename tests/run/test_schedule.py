@@ -6,7 +6,7 @@ import pytest
 
 from pwfn.clustering.rules import Greedy
 from pwfn.errors import InvalidValueError
-from pwfn.run.schedule import Schedule
+from pwfn.run.schedule import Fit, Schedule
 
 NAN, INF = float("nan"), float("inf")
 
@@ -15,9 +15,22 @@ def test_the_papers_schedule() -> None:
     schedule = Schedule()
     assert schedule.fractions == (0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99, 1.0)
     assert schedule.rounds == 10
-    assert [schedule.epochs(t) for t in range(10)] == [1] + [3] * 9
-    assert [schedule.share(t) for t in range(10)] == [0.05] + [1.0] * 9
+    assert [schedule.fits(t) for t in range(10)] == [(Fit(1, 0.05, "joint"),)] + [(Fit(3, 1.0, "joint"),)] * 9
     assert schedule.training == "joint"
+    assert schedule.trains
+
+
+def test_the_fits_of_alternate_training() -> None:
+    schedule = Schedule((0.5, 1.0), first_epochs=4, first_share=0.25, rest_epochs=2, training="alternate")
+    assert schedule.fits(0) == (Fit(4, 0.25, "mu"), Fit(4, 0.25, "sigma"))
+    assert schedule.fits(1) == (Fit(2, 1.0, "mu"), Fit(2, 1.0, "sigma"))
+    assert [sum(fit.passes for fit in schedule.fits(t)) for t in range(2)] == [2.0, 4.0]
+
+
+def test_a_schedule_without_epochs_trains_nothing() -> None:
+    assert not Schedule((0.5, 1.0), first_epochs=0, rest_epochs=0).trains
+    assert not Schedule((1.0,), first_epochs=0, rest_epochs=3).trains  # there is no second round
+    assert Schedule((0.5, 1.0), first_epochs=0, rest_epochs=1).trains
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ def test_a_run_makes_as_many_steps_as_was_said(composed: Compose, small_run, tmp
     )
     said = work(composed, *SMALL, *overrides)
     done = small_run(tmp_path, *overrides).records
-    assert said is not None and (said.rounds, said.steps) == (len(done), done[-1].steps)
+    assert said is not None
+    assert (said.rounds, said.steps) == (len(done), done[-1].steps)
 
 
 def test_by_hand(composed: Compose) -> None:
@@ -41,6 +42,9 @@ def test_by_hand(composed: Compose) -> None:
 
 def test_what_is_not_known_is_not_said(composed: Compose, tmp_path) -> None:  # type: ignore[no-untyped-def]
     found = work(composed, "experiment=paper_resnet18", "trainer=cpu", f"data.root={tmp_path}")
-    assert found is not None and found.steps is None and found.rounds == 10
-    assert work(composed, "dry_run=true") is None and work(composed, "inspect=true") is None
+    assert found is not None
+    assert found.steps is None
+    assert found.rounds == 10
+    assert work(composed, "dry_run=true") is None
+    assert work(composed, "inspect=true") is None
     assert of_config(composed(name="evaluate")) is None

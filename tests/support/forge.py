@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tracemalloc
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +68,12 @@ def whole(folder: Path) -> Path:
     return path
 
 
-def refused(path: Path, said: str = "", *, posterior: bool = False) -> None:
+def refused(path: Path, check: str, *, read: Callable[..., Any] = pwfn.load, **options: Any) -> None:
+    """Assert that reading is refused by the check whose message holds `check`, in one line and little memory."""
     tracemalloc.start()
     try:
-        with pytest.raises(pwfn.ArtifactError, match=said) as error:
-            pwfn.load(path, posterior=posterior)
+        with pytest.raises(pwfn.ArtifactError, match=re.escape(check)) as error:
+            read(path, **options)
         assert tracemalloc.get_traced_memory()[1] < MEMORY
     finally:
         tracemalloc.stop()

@@ -1,4 +1,4 @@
-"""Weights as the tests of codebooks want them, and codebooks that are made from such."""
+"""Make heavy-tailed weights, and list codebooks that are made from weights."""
 
 from __future__ import annotations
 

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pwfn.data import Synthetic
+from pwfn.data import ImageData, Synthetic
+from pwfn.data.augment import build_transforms
+from pwfn.data.transforms import Config, Steps, transform_config
 
 # What timm.data.resolve_data_config returns for an ImageNet model.
 CONFIG: dict[str, Any] = {
@@ -20,6 +22,11 @@ CONFIG: dict[str, Any] = {
     "crop_mode": "center",
 }
 TINY = Synthetic(image_size=16, pixels=16, train_size=60, test_size=23, batch_size=16, eval_batch_size=8)
+
+
+def steps_of(spec: ImageData, data_config: Config, channels: int) -> tuple[Steps, Steps]:
+    """The training and the evaluation transform of a specification."""
+    return build_transforms(spec.augment, transform_config(data_config, channels, spec.image_size))
 
 
 def message(error: pytest.ExceptionInfo[BaseException]) -> str:

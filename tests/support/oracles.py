@@ -1,4 +1,4 @@
-"""Slow and obvious versions of the method, written from its equations, that the fast code is compared with."""
+"""Compute the method slowly and obviously, from its equations, to compare the fast code with."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 SIGMA_JOINS: dict[str, Callable[[Array, Array], Array]] = {
-    "std_mu": lambda mu, sigma: np.full(len(sigma), np.std(mu)),
-    "mean_sigma": lambda mu, sigma: np.full(len(sigma), math.sqrt(sum(s * s for s in sigma) / len(sigma))),
-    "divide_by_2": lambda mu, sigma: sigma / 2,
-    "divide_by_10": lambda mu, sigma: sigma / 10,
-    "allow_retraining": lambda mu, sigma: sigma.copy(),
+    "std_mu": lambda mu, _: np.full(len(mu), np.std(mu)),
+    "mean_sigma": lambda _, sigma: np.full(len(sigma), math.sqrt(sum(s * s for s in sigma) / len(sigma))),
+    "divide_by_2": lambda _, sigma: sigma / 2,
+    "divide_by_10": lambda _, sigma: sigma / 10,
+    "allow_retraining": lambda _, sigma: sigma.copy(),
 }
 
 
@@ -35,7 +35,7 @@ def candidates(order: int, b: int, largest: float) -> tuple[float, ...]:
     return tuple(sorted(kept | {-s for s in kept if s > 0}))
 
 
-def most_weights(catch: int, caught: int) -> float:
+def most_weights(catch: int, _caught: int) -> float:
     return catch
 
 
@@ -59,7 +59,7 @@ def cluster_round(
     max_order: int,
     zero_fix: bool,
     rule: str,
-    worth: Callable[[int, int], float] = most_weights,
+    gain: Callable[[int, int], float] = most_weights,
     least: float = 0.0,
 ) -> tuple[Array, Array, list[int], list[float], float]:
     """One round with a dense candidates x weights matrix: new mu, new sigma, assignment, codebook, final k."""
@@ -76,7 +76,7 @@ def cluster_round(
         "rule": rule,
         "least": least,
     }
-    return _round(mu, sigma, np.zeros(len(mu)), on_offer, tiny, worth, **settings)
+    return _round(mu, sigma, np.zeros(len(mu)), on_offer, tiny, gain, **settings)
 
 
 def cluster_to_tables(
@@ -86,13 +86,13 @@ def cluster_to_tables(
     sizes: list[int],
     tiny: list[float],
     *,
-    worth: Callable[[int, int], float] = most_weights,
+    gain: Callable[[int, int], float] = most_weights,
     **settings: Any,
 ) -> tuple[Array, Array, list[int], list[float], float]:
     """The same with values for each tensor; weights of tensor t smaller than `tiny[t]` always reach its zero."""
     pairs = [(t, value) for t, table in enumerate(tables) for value in table]
     tensor = np.repeat(np.arange(len(sizes)), sizes)
-    return _round(mu, sigma, tensor, lambda order, largest: pairs, tiny, worth, max_order=1, **settings)
+    return _round(mu, sigma, tensor, lambda _order, _largest: pairs, tiny, gain, max_order=1, **settings)
 
 
 def _round(
@@ -101,7 +101,7 @@ def _round(
     tensor: Array,
     on_offer: Callable[[int, float], list[tuple[int, float]]],
     tiny: list[float],
-    worth: Callable[[int, int], float],
+    gain: Callable[[int, int], float],
     *,
     fraction: float,
     threshold: float,
@@ -127,11 +127,11 @@ def _round(
         while todo > 0:
             catches = (reach & free).sum(1) * unused
             takers = np.flatnonzero(catches).tolist()
-            worthy = [i for i in takers if worth(int(catches[i]), caught[pairs[i]]) >= least * catches[i]]
+            worthy = [i for i in takers if gain(int(catches[i]), caught[pairs[i]]) >= least * catches[i]]
             takers, passed_at_k = worthy, passed_at_k or len(worthy) < len(takers)
             if not takers:
                 break
-            best = max(takers, key=lambda i: worth(int(catches[i]), caught[pairs[i]]))  # the first of equals
+            best = max(takers, key=lambda i: gain(int(catches[i]), caught[pairs[i]]))  # the first of equals
             members = np.flatnonzero(reach[best] & free)
             if len(members) > todo:
                 t, c = pairs[best]

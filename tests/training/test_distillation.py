@@ -51,7 +51,8 @@ def test_the_divergence_is_the_one_counted_by_hand(temperature: float) -> None:
 def test_half_precision_is_computed_in_float32() -> None:
     spec = Distillation(0.3, 4.0)
     made = spec.divergence(torch.tensor(SCORES).bfloat16(), torch.tensor(ANSWERS).bfloat16())
-    assert made.dtype == torch.float32 and made.item() == pytest.approx(by_hand(SCORES, ANSWERS, 4.0), rel=0.02)
+    assert made.dtype == torch.float32
+    assert made.item() == pytest.approx(by_hand(SCORES, ANSWERS, 4.0), rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,8 @@ def test_a_teacher_is_the_network_of_its_weights_and_draws_nothing(images: Tenso
     teacher = Teacher(plain, original.state_dict())
     answers = teacher(images)
     assert torch.equal(stream, torch.get_rng_state())
-    assert torch.equal(answers, original.eval()(images)) and not answers.requires_grad
+    assert torch.equal(answers, original.eval()(images))
+    assert not answers.requires_grad
     with torch.no_grad():
         original[1].weight.zero_()  # it has weights of its own
     assert torch.equal(answers, teacher(images))
@@ -108,11 +110,13 @@ def test_the_loss_of_a_step_is_the_mixture_and_nothing_of_the_teacher_is_in_the_
     assert torch.equal(without.training_step((images, labels), 0)["loss"], expected)
     for weight in (0.25, 1.0):
         made = module(weight)
-        assert made.teacher is not None and made.distillation is not None
+        assert made.teacher is not None
+        assert made.distillation is not None
         divergence = made.distillation.divergence(made.network(images), made.teacher(images))
         step = made.training_step((images, labels), 0)
         assert step["loss"].item() == pytest.approx(((1 - weight) * expected + weight * divergence).item(), rel=1e-6)
-        assert step["distillation"].item() == pytest.approx(divergence.item(), rel=1e-6) and divergence > 0.01
+        assert step["distillation"].item() == pytest.approx(divergence.item(), rel=1e-6)
+        assert divergence > 0.01
         step["loss"].backward()
         assert made.network[1].parametrizations.weight.original.grad.abs().sum() > 0
         assert made.state_dict().keys() == without.state_dict().keys()

@@ -108,7 +108,7 @@ def whole_run(rank: int, codebook: Codebook) -> dict[str, Any]:
             state = [{name: t.clone() for name, t in one.items()} for one in quantized_state(network)]
             result = [getattr(outcome.result, name) for name in ("mu", "sigma", "assignment", "codebook")]
             rounds.append((outcome.record, outcome.clusters, outcome.result.threshold, result, state))
-    distributed.share_statistics(network)
+    distributed.broadcast_statistics(network)
     return {
         "done": done,
         "apart": made.runner.apart,
@@ -188,6 +188,7 @@ def test_weights_that_cannot_be_clustered_end_every_rank_in_the_same_words(repor
 
 def test_one_process_agrees_with_itself() -> None:
     value, tensors = {"a": 1}, [torch.ones(3), torch.zeros(2, dtype=torch.int32)]
-    assert distributed.is_first() and not distributed.several()
-    assert distributed.agree(value) is value
-    assert all(a is b for a, b in zip(distributed.agree_on_tensors(tensors), tensors, strict=True))
+    assert distributed.is_rank_zero()
+    assert not distributed.is_distributed()
+    assert distributed.broadcast_object(value) is value
+    assert all(a is b for a, b in zip(distributed.broadcast_tensors(tensors), tensors, strict=True))

@@ -74,18 +74,22 @@ def test_adamw_decay_moves_free_weights_and_leaves_the_gradient() -> None:
     parameter, free = parameter_with_grad()
     AdamW(weight_decay=0.1).decay([(parameter, free)], lr=0.5)
     torch.testing.assert_close(parameter.detach(), torch.tensor([0.95, -2.0, 2.85, 4.0]))
-    assert parameter[1] == -2.0 and parameter[3] == 4.0
-    assert parameter.grad is not None and parameter.grad.tolist() == [0.5, 0.5, 0.0, 0.0]
+    assert parameter[1] == -2.0
+    assert parameter[3] == 4.0
+    assert parameter.grad is not None
+    assert parameter.grad.tolist() == [0.5, 0.5, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_decay_at_zero_and_none_without_a_gradient(kind: type[OptimizerSpec]) -> None:
     parameter, free = parameter_with_grad()
     kind(weight_decay=0.0).decay([(parameter, free)], lr=1.0)
-    assert parameter.grad is not None and parameter.grad.tolist() == [0.5, 0.5, 0.0, 0.0]
+    assert parameter.grad is not None
+    assert parameter.grad.tolist() == [0.5, 0.5, 0.0, 0.0]
     parameter.grad = None
     kind(weight_decay=0.5).decay([(parameter, free)], lr=1.0)
-    assert parameter.grad is None and parameter.tolist() == [1.0, -2.0, 3.0, 4.0]
+    assert parameter.grad is None
+    assert parameter.tolist() == [1.0, -2.0, 3.0, 4.0]
 
 
 def test_faults_are_named_at_once() -> None:

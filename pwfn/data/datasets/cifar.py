@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: 50,000 and 10,000 color photographs of 32 x 32 pixels."""
+"""CIFAR-10 and CIFAR-100: 50,000 training and 10,000 test photographs of 32 x 32 pixels in color."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from pwfn.data.images import ArrayImages, DataError
 from pwfn.data.spec import ImageData, Splits
+from pwfn.errors import one_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ class CIFAR10(ImageData):
         try:
             images = getattr(torchvision.datasets, name)(self.root, train=train, download=download)
         except (OSError, RuntimeError) as error:  # missing files and wrong checksums; no network, no room
-            reason = " ".join(str(error).split("You can use")[0].split())
+            reason = one_line(str(error).split("You can use")[0], None)
             raise DataError(
                 f"{name}: no intact {self.folder} in {self.root} ({reason}); get the images with"
                 f" data.download=true (torchvision) or data.root=<folder that holds {self.folder}>"
@@ -73,7 +74,7 @@ class CIFAR10(ImageData):
 
 @dataclass(frozen=True, kw_only=True)
 class CIFAR100(CIFAR10):
-    """A hundred classes of 500 and 100 photographs, read from `root`/cifar-100-python; the coarse classes are not used."""
+    """A hundred classes, read from `root`/cifar-100-python; the coarse classes are not used."""
 
     num_classes: ClassVar[int] = 100
     class_names: ClassVar[tuple[str, ...]] = tuple(

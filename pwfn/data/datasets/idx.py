@@ -1,4 +1,4 @@
-"""MNIST's IDX format: a magic number, the sizes (big-endian uint32), then one byte per value. No pickle anywhere."""
+"""Read MNIST's IDX format: a magic number, the sizes (big-endian uint32), then one byte per value."""
 
 from __future__ import annotations
 
@@ -20,12 +20,21 @@ LABELS_MAGIC = 0x0801
 
 
 def find_file(folder: Path, name: str) -> Path | None:
-    """`name` or `name.gz` in `folder`."""
+    """Find `name` or `name.gz` in `folder`."""
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
 def read_images(folder: Path, prefix: str, num_classes: int) -> ArrayImages:
-    """The images and labels of one split (`train` or `t10k`). Raise `DataError` naming the file that is at fault."""
+    """Read the images and labels of one split.
+
+    Args:
+        folder: of the four files.
+        prefix: `train` or `t10k`.
+        num_classes: labels are 0 to below this.
+
+    Raises:
+        DataError: naming the file that is missing or damaged.
+    """
     images_path, pixels = _read(folder, f"{prefix}-images-idx3-ubyte", IMAGES_MAGIC)
     labels_path, labels = _read(folder, f"{prefix}-labels-idx1-ubyte", LABELS_MAGIC)
     if len(pixels) != len(labels):

@@ -1,4 +1,4 @@
-"""Any images sorted into one folder per class, as ImageNet is."""
+"""Images sorted into one folder per class, as ImageNet is."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ImageFolder(ImageData):
 
     @property
     def num_classes(self) -> int:
-        """Counted on disk, like `class_names`: raises `DataError` if the folder is missing."""
+        """Count the class folders; raise `DataError` if there are none."""
         return len(self.class_names)
 
     @property

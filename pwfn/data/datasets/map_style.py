@@ -1,4 +1,4 @@
-"""Images of a set that timm or torchvision opened, read one by one: nothing damaged is passed over, as timm would."""
+"""Read a set that timm or torchvision opened image by image: nothing damaged is passed over, as timm would."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 class MapStyle(ImageSet):
-    """`dataset` is a `timm.data.ImageDataset` or a torchvision one; `indices` are those of its images that are used."""
+    """Images number `indices` of a `timm.data.ImageDataset` or a torchvision set."""
 
     def __init__(self, dataset: Any, title: str, labels: Indices, indices: Indices) -> None:
         self.dataset, self.title, self.labels, self.indices = dataset, title, labels, indices
 
     @classmethod
     def of(cls, dataset: Any, title: str, num_classes: int) -> Self:
-        """Of a whole set; raises `DataError` unless every label is a class."""
+        """Take all images of `dataset`; raise `DataError` beginning with `title` unless every label is a class."""
         labels = np.asarray(_labels(dataset))
         if labels.ndim != 1 or labels.dtype.kind not in "iu":
-            raise DataError(f"{title}: its labels are no whole numbers; data.target_key names those of hfds/ and tfds/")
+            raise DataError(f"{title}: its labels are no whole numbers; data.target_key names those of hfds/")
         if not len(labels):
             raise DataError(f"{title}: has no images")
         for label in (labels.min(), labels.max()):
@@ -35,7 +35,7 @@ class MapStyle(ImageSet):
 
     @property
     def class_to_idx(self) -> dict[str, int]:
-        """Empty where the set has no names."""
+        """Return the number of each class by its name; empty where the set has no names."""
         found: dict[str, int] | None = None
         for source in (self.dataset, getattr(self.dataset, "reader", None)):
             found = found or getattr(source, "class_to_idx", None) or getattr(source, "class_name_to_idx", None)
@@ -64,7 +64,7 @@ class MapStyle(ImageSet):
 
 
 def _labels(dataset: Any) -> NDArray[Any] | list[Any]:
-    """Of every image, in order, without reading any."""
+    """List the labels of all images, in order, without reading any image."""
     reader = getattr(dataset, "reader", None)
     if reader is None:
         if type(dataset).__name__ == "INaturalist":

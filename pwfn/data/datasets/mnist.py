@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: 60,000 and 10,000 gray images of 28 x 28 pixels, ten classes."""
+"""MNIST and Fashion-MNIST: 60,000 training and 10,000 test images of 28 x 28 pixels in gray, ten classes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import ClassVar
 from pwfn.data.datasets.idx import find_file, read_images
 from pwfn.data.images import DataError
 from pwfn.data.spec import ImageData, Splits
+from pwfn.errors import one_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +45,8 @@ class MNIST(ImageData):
         try:
             getattr(torchvision.datasets, type(self).__name__)(self.root, download=True)
         except (OSError, RuntimeError) as error:  # no network, no room, a wrong checksum
-            reason = " ".join(str(error).split())
-            raise DataError(f"{type(self).__name__}: the download into {self.root} failed ({reason})") from error
+            failed = f"{type(self).__name__}: the download into {self.root} failed"
+            raise DataError(f"{failed} ({one_line(error, None)})") from error
 
     def load(self) -> Splits:
         folder = self._folder()
@@ -54,7 +55,7 @@ class MNIST(ImageData):
         return Splits(read_images(folder, "train", self.num_classes), read_images(folder, "t10k", self.num_classes))
 
     def _folder(self) -> Path | None:
-        """The first known folder with a file of training images."""
+        """Find the first known folder with a file of training images."""
         if self.root is not None:
             candidates = [Path(self.root), Path(self.root) / type(self).__name__ / "raw"]
         else:

@@ -1,4 +1,4 @@
-"""Toy images made in memory: something to learn within seconds, on any machine."""
+"""Generated images: something to learn within seconds, on any machine."""
 
 from __future__ import annotations
 

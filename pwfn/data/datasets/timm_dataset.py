@@ -1,4 +1,4 @@
-"""Any data set that timm can open by name: torchvision's, Hugging Face's, WebDataset shards, TFDS, folders, tar files."""
+"""Data sets that timm opens by name: torchvision's, Hugging Face's, WebDataset shards, folders and tar files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 from pwfn.data.datasets.map_style import MapStyle
 from pwfn.data.images import DataError
 from pwfn.data.spec import ImageData, Splits, is_integer
-from pwfn.data.streams import HubStream, ImageStream, RecordStream, TarStream
-from pwfn.errors import require
+from pwfn.data.streams import HubStream, ImageStream, TarStream
+from pwfn.errors import one_line, require
 from pwfn.hub import answering_at_once
 
 # Beginnings of names, the package each needs beyond those of pwfn, and how that is installed.
@@ -23,9 +23,8 @@ KINDS = {
     "hfds": ("datasets", "pip install 'pwfn[huggingface]'"),
     "hfids": ("datasets", "pip install 'pwfn[huggingface]'"),
     "wds": ("webdataset", "pip install 'pwfn[shards]'"),
-    "tfds": ("tensorflow_datasets", "pip install tensorflow tensorflow-datasets"),
 }
-STREAMED = ("hfids", "wds", "tfds")
+STREAMED = ("hfids", "wds")
 TORCH_SETS = (
     *("cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist"),
     *("inaturalist", "places365", "imagenet", "image_folder"),
@@ -39,9 +38,9 @@ WDS_IMAGES = "jpg;jpeg;png;webp"  # endings of the files that are images
 
 @dataclass(frozen=True, kw_only=True)
 class TimmData(ImageData):
-    """`timm.data.create_dataset(name, root, split)`, for two splits. `docs/data.md` says what was tried and what not.
+    """Two splits of `timm.data.create_dataset(name, root, split)`; `docs/data.md` says what was tried and what not.
 
-    hfids/, wds/ and tfds/ are streamed (`pwfn.data.streams`): no single image of theirs can be chosen, so there are no
+    hfids/ and wds/ are streamed (`pwfn.data.streams`): no single image of theirs can be chosen, so there are no
     subsets and no validation images, and the number of training images has to be known.
     """
 
@@ -61,10 +60,12 @@ class TimmData(ImageData):
 
     @property
     def kind(self) -> str:
+        """Beginning of `name`, a key of `KINDS`."""
         return self.name.partition("/")[0].lower()
 
     @property
     def rest(self) -> str:
+        """The set: what follows the kind in `name`."""
         return self.name.partition("/")[2]
 
     def __post_init__(self) -> None:
@@ -79,17 +80,17 @@ class TimmData(ImageData):
             )
 
     def rules(self) -> dict[str, tuple[bool, str]]:
-        kind, keys = self.kind, self.kind in ("hfds", "hfids", "wds", "tfds")
+        kind, keys = self.kind, self.kind in ("hfds", "hfids", "wds")
         named = kind in KINDS and bool(self.rest) == (kind != "folder")
         known = named and (kind != "torch" or self.rest.lower() in TORCH_SETS)
         rooted = kind not in ("folder", "torch", "wds")
         root = rooted if self.root is None else not self.root.lower().startswith("pipe:")
         length = self.train_length is None or (kind in STREAMED and is_integer(self.train_length, 1))
-        no_key = "null: only hfds/, hfids/, wds/ and tfds/ have keys"
+        no_key = "null: only hfds/, hfids/ and wds/ have keys"
         return {
             "name": (
                 known,
-                f"folder, hfds/<set>, hfids/<set>, wds/<word>, tfds/<set>, or torch/ and one of {', '.join(TORCH_SETS)}",
+                f"folder, hfds/<set>, hfids/<set>, wds/<word>, or torch/ and one of {', '.join(TORCH_SETS)}",
             ),
             "num_classes": (is_integer(self.num_classes, 2), "an integer from 2"),
             "root": (root, f"a folder{' or null' if rooted else ''}, and no command (pipe:)"),
@@ -100,8 +101,8 @@ class TimmData(ImageData):
             "train_length": (length, "null, or for a streamed set an integer from 1"),
             "shuffle_buffer": (is_integer(self.shuffle_buffer, 1), "an integer from 1"),
             "download": (
-                not self.download or kind in ("torch", "tfds"),
-                "false: only torch/ and tfds/ ask (hfds/ always fetches what its cache lacks, hfids/ and wds/ never keep)",
+                not self.download or kind == "torch",
+                "false: only torch/ asks (hfds/ always fetches what its cache lacks, hfids/ and wds/ never keep)",
             ),
         }
 
@@ -132,7 +133,7 @@ class TimmData(ImageData):
         return Splits(train.images, test.images)
 
     def _open(self, split: str, download: bool = False) -> Opened:
-        """What timm makes of the name; whatever goes wrong becomes one line."""
+        """Open a split by timm; any error of the libraries becomes a DataError of one line."""
         from timm.data import create_dataset
 
         logging.getLogger("timm.data.readers.reader_wds").setLevel(logging.ERROR)  # warns of a file nobody needs
@@ -147,7 +148,7 @@ class TimmData(ImageData):
             except self._errors() as error:
                 if unreachable and isinstance(error, OSError):
                     raise DataError(f"{title}: not on this machine, and {unreachable}") from error
-                reason = " ".join(str(error).split())[:200].replace("download=True", "data.download=true")
+                reason = one_line(error).replace("download=True", "data.download=true")
                 hint = SHARDS if self.kind == "wds" else ""
                 raise DataError(f"{title}: cannot be opened ({reason or type(error).__name__}){hint}") from error
 
@@ -170,7 +171,7 @@ class TimmData(ImageData):
         return options | {"input_key": self.input_key, "target_key": self.target_key}
 
     def _place(self, split: str) -> Path:
-        """Where the images of a split lie. timm would take the whole of `root` instead of a folder that is missing."""
+        """Find the images of a split. timm would take the whole of `root` instead of a folder that is missing."""
         assert self.root is not None
         folder, tar = Path(self.root) / split, Path(self.root) / f"{split}.tar"
         if folder.is_dir():
@@ -204,8 +205,7 @@ class TimmData(ImageData):
             return Opened(TarStream(*common, shards, *keys), {})
         info = (reader.builder.info.splits or {}).get(split)
         common = (title, self.num_classes, given or (info and info.num_examples) or None, self.shuffle_buffer)
-        stream = HubStream if self.kind == "hfids" else RecordStream
-        opened = stream(*common, reader.builder, split, self.input_key or "image", self.target_key or "label")
+        opened = HubStream(*common, reader.builder, split, self.input_key or "image", self.target_key or "label")
         features = opened.features()
         _check_keys(title, list(features), opened.image_key, opened.label_key)
         names = getattr(features.get(opened.label_key), "names", None)

@@ -1,1 +1,1 @@
-"""Optional analyses of an evaluation, one a file."""
+"""Analyse a finished network further: one analysis a file, chosen by name in conf/evaluate.yaml."""

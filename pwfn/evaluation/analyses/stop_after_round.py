@@ -1,9 +1,7 @@
-"""Stop here: what accuracy and size every round of a run would have had, if it had been the last."""
+"""Measure what accuracy and size every round of a run would have had, if it had been the last."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -13,19 +11,23 @@ import torch
 from matplotlib.figure import Figure
 from rich.table import Table
 from torch import nn
+from typing_extensions import override
 
 from pwfn.artifact import ArtifactError, describe, load
 from pwfn.artifact.parts import take_apart
 from pwfn.artifact.write import write
 from pwfn.bayesian.flat_weights import FlatWeights
-from pwfn.bayesian.posterior import FREE, quantized_tensors
+from pwfn.bayesian.gaussian_weight import FREE
+from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.checkpoint.saved_networks import read_values
 from pwfn.clustering.tolerance import Gradients
 from pwfn.curvature.squared_gradients import squared_gradients
 from pwfn.errors import RunError
-from pwfn.evaluation.measure import Setup, scores_of
-from pwfn.evaluation.subject import CLUSTERED, rebuilt_settings
-from pwfn.evaluation.tables import Section, plain_table
+from pwfn.evaluation.analyses.analysis import Analysis
+from pwfn.evaluation.measure import Measured, Setup, scores_of
+from pwfn.evaluation.run_subject import rebuilt_settings
+from pwfn.evaluation.subject import CLUSTERED
+from pwfn.evaluation.tables import Section, csv_of, new_table
 from pwfn.monitoring.plots import GREEN, INK, ORANGE, save, tidy
 from pwfn.records.files import write_text
 from pwfn.records.rounds import RoundRecord, read_records
@@ -33,9 +35,34 @@ from pwfn.run.cluster_network import cluster_network
 from pwfn.run.settings import TrainSettings
 
 
+class StopAfterRound(Analysis):
+    """Cluster a copy of every round's network to the end, and measure it.
+
+    The run must have kept the networks of all rounds, with their sigmas.
+    """
+
+    @property
+    @override
+    def wanted(self) -> bool:
+        return self.settings.frontier
+
+    @override
+    def check(self) -> None:
+        saved_rounds(Path(str(self.settings.run)))
+
+    @override
+    def run(self, setup: Setup, measured: Measured) -> Section:
+        del measured  # these networks are others
+        stops, folder = frontier(setup), setup.subject.folder
+        headings = [field.name for field in fields(Stop)]
+        write_text(folder / "frontier.csv", csv_of(headings, (asdict(stop).values() for stop in stops)))
+        draw_frontier(stops, folder / "frontier.png")
+        return Section("frontier", [asdict(stop) for stop in stops], (frontier_table(stops),))
+
+
 @dataclass(frozen=True)
 class Stop:
-    """A copy of the network after one round (counted from 1), clustered to 100 %."""
+    """Hold the figures of a copy of the network after one round (counted from 1), clustered to 100 %."""
 
     round: int
     fraction: float  # of the weights that were fixed when the round ended
@@ -48,8 +75,11 @@ class Stop:
 
 
 def saved_rounds(folder: Path) -> list[tuple[RoundRecord, Path | None]]:
-    """Every round with the file of its network, None for the last. Raises RunError where one is missing or has no
-    sigmas, without which it cannot be clustered."""
+    """Return every round with the file of its network, None for the last.
+
+    Raises:
+        RunError: a file is missing or has no sigmas, without which it cannot be clustered.
+    """
     found: list[tuple[RoundRecord, Path | None]] = []
     records = read_records(folder)
     for record in records:
@@ -102,14 +132,20 @@ def frontier(setup: Setup) -> list[Stop]:
 
 
 def _gradients(setup: Setup, network: nn.Module) -> Gradients:
-    """What a tolerance that is made of gradients asks for."""
     data, device = setup.subject.data, setup.on.device
     means = [tensor.mu for tensor in quantized_tensors(network)]
     return lambda count: squared_gradients(network.to(device), means, data.batches_outside_fits(), count)
 
 
 def cluster_to_the_end(network: nn.Module, saved: TrainSettings, round_index: int, gradients: Gradients) -> None:
-    """One clustering of all weights, in place, with the settings of the run and the reach of that round."""
+    """Cluster all weights of a network, in place, as its run would have in one round.
+
+    Args:
+        network: a Bayesian network, some of whose weights are still free.
+        saved: the settings of the run.
+        round_index: the round whose threshold counts, from 0.
+        gradients: for a tolerance that is made of gradients.
+    """
     tensors = quantized_tensors(network)
     with torch.no_grad():
         cluster_network(
@@ -125,22 +161,11 @@ def cluster_to_the_end(network: nn.Module, saved: TrainSettings, round_index: in
     assert not any((tensor.gaussian.assignment == FREE).any() for tensor in tensors)
 
 
-def frontier_section(setup: Setup) -> Section:
-    """Measure, draw and write."""
-    stops = frontier(setup)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([field.name for field in fields(Stop)])
-    writer.writerows(asdict(stop).values() for stop in stops)
-    write_text(setup.subject.folder / "frontier.csv", text.getvalue())
-    draw_frontier(stops, setup.subject.folder / "frontier.png")
-    return Section("frontier", [asdict(stop) for stop in stops], (frontier_table(stops),))
-
-
 def frontier_table(stops: Sequence[Stop]) -> Table:
+    """Return a table with a row for each round."""
     title = "stop here: each round, clustered to 100 %"
     headings = ("round", "fixed\n%", "epochs", "top1\n%", "loss\nnats", "values", "bits per\nweight", "file\nMB")
-    table = plain_table(*headings, left=0, title=title)
+    table = new_table(*headings, left=0, title=title)
     for one in stops:
         table.add_row(
             str(one.round),
@@ -156,7 +181,7 @@ def frontier_table(stops: Sequence[Stop]) -> Table:
 
 
 def draw_frontier(stops: Sequence[Stop], path: Path) -> None:
-    """Accuracy and size over the rounds, as a PNG."""
+    """Draw accuracy and size over the rounds, as a PNG."""
     figure = Figure(figsize=(8, 5.4), dpi=150, layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     rounds, top1, size = [one.round for one in stops], [one.top1 for one in stops], [one.file_mb for one in stops]
@@ -167,9 +192,8 @@ def draw_frontier(stops: Sequence[Stop], path: Path) -> None:
     bottom.set_xlabel("round (share of weights that were fixed)")
     bottom.set_xticks(rounds, [f"{one.round}\n{100 * one.fraction:g} %" for one in stops], fontsize=8)
     middle, half = (max(top1) + min(top1)) / 2, max(0.65 * (max(top1) - min(top1)), 0.5)
-    top.set_ylim(
-        middle - half, middle + half
-    )  # less than a point would blow the noise of the test split up to a result
+    # less than a point would blow the noise of the test split up to a result
+    top.set_ylim(middle - half, middle + half)
     bottom.set_ylim(0, 1.15 * max(size))
     for axes in (top, bottom):
         tidy(axes)

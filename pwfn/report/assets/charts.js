@@ -26,21 +26,21 @@ function isDark() {
   return !document.documentElement.classList.contains("paper") && matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
-function color(name) {
+function themed(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
 
 function draw(shared, id, traces, more = {}) {
   const layout = structuredClone(shared.charts[id]);
-  const axis = { gridcolor: color("grid"), linecolor: color("soft"), tickcolor: color("soft") };
+  const axis = { gridcolor: themed("grid"), linecolor: themed("soft"), tickcolor: themed("soft") };
   for (const name of ["xaxis", "yaxis"]) {
     Object.assign(layout[name], axis, more[name]);
     if (more.titles && more.titles[name]) layout[name].title = { text: plain(more.titles[name]) };
   }
   const narrow = document.getElementById(id).clientWidth < 480;
-  layout.font = { ...layout.font, color: color("ink"), size: narrow ? 11 : layout.font.size };
-  Object.assign(layout.modebar, { color: color("soft"), activecolor: color("ink") });
-  layout.hoverlabel = { ...layout.hoverlabel, bgcolor: color("paper"), bordercolor: color("soft"), font: { color: color("ink") } };
+  layout.font = { ...layout.font, color: themed("ink"), size: narrow ? 11 : layout.font.size };
+  Object.assign(layout.modebar, { color: themed("soft"), activecolor: themed("ink") });
+  layout.hoverlabel = { ...layout.hoverlabel, bgcolor: themed("paper"), bordercolor: themed("soft"), font: { color: themed("ink") } };
   layout.dragmode = SMALL ? false : "zoom";
   layout.showlegend = traces.filter((trace) => trace.showlegend !== false).length > 1;
   Plotly.react(id, traces, layout, CONFIG);
@@ -89,14 +89,14 @@ function drawPareto(shared, id, key, state, pick) {
     .map((run) => ({ run, x: shared.values[run][x], y: shared.values[run][y] }));
   const best = front(points);
   const of = (list) => ({ x: list.map((p) => p.x), y: list.map((p) => p.y) });
-  const line = { ...of(best), mode: "lines", line: { shape: "hv", dash: "dot", color: color("soft"), width: 1.5 }, hoverinfo: "skip", showlegend: false };
+  const line = { ...of(best), mode: "lines", line: { shape: "hv", dash: "dot", color: themed("soft"), width: 1.5 }, hoverinfo: "skip", showlegend: false };
   const ring = points.filter((p) => p.run === state.selected);
-  const marked = { ...of(ring), mode: "markers", marker: { symbol: "circle-open", size: 20, color: color("ink"), line: { width: 2 } }, hoverinfo: "skip", showlegend: false };
+  const marked = { ...of(ring), mode: "markers", marker: { symbol: "circle-open", size: 20, color: themed("ink"), line: { width: 2 } }, hoverinfo: "skip", showlegend: false };
   const traces = grouped(shared, points.map((p) => p.run), state.group).map(([name, color, symbol, runs]) => {
     const own = points.filter((p) => runs.includes(p.run));
     return {
       ...of(own), name: plain(name), mode: "markers", customdata: own.map((p) => p.run), text: own.map((p) => describe(shared, p.run)), hoverinfo: "text",
-      marker: { color, symbol, size: 11, line: { width: 1, color: color("paper") } },
+      marker: { color, symbol, size: 11, line: { width: 1, color: themed("paper") } },
     };
   });
   draw(shared, id, [line, marked, ...traces]);
@@ -123,7 +123,7 @@ function drawCurves(shared, details, state, pick) {
   if (metric.endsWith("/top1") && before !== null && runs.includes(state.selected)) {
     const { x } = curve(state.selected);
     const ends = [x[0], x[x.length - 1]];
-    traces.push({ x: ends, y: [before, before], mode: "lines", showlegend: false, text: Array(2).fill(`pretrained: ${before.toFixed(2)} %`), hoverinfo: "text", line: { dash: "dash", color: color("soft"), width: 1.5 }, customdata: Array(2).fill(state.selected) });
+    traces.push({ x: ends, y: [before, before], mode: "lines", showlegend: false, text: Array(2).fill(`pretrained: ${before.toFixed(2)} %`), hoverinfo: "text", line: { dash: "dash", color: themed("soft"), width: 1.5 }, customdata: Array(2).fill(state.selected) });
   }
   const longest = Math.max(1, ...runs.map((run) => details[run].rounds.label.length));
   draw(shared, "curves", traces, { titles: { yaxis: title }, xaxis: { dtick: Math.ceil(longest / 12), range: [0.7, longest + 0.3] } });
@@ -146,7 +146,7 @@ function ticksOf(values) {
 function drawCodebook(shared, codebook) {
   const palette = shared.colors[isDark() ? "dark" : "light"];
   const names = codebook.value.map(String);
-  const bars = { type: "bar", x: names, y: codebook.count, marker: { color: color("grid") }, width: 0.35, hoverinfo: "skip", showlegend: false };
+  const bars = { type: "bar", x: names, y: codebook.count, marker: { color: themed("grid") }, width: 0.35, hoverinfo: "skip", showlegend: false };
   const markers = [...new Set(codebook.order)].sort().map((order) => {
     const own = [...names.keys()].filter((i) => codebook.order[i] === order);
     const text = own.map((i) => `${names[i]}<br>${ORDERS[order] ?? "no such sum"}<br>${codebook.count[i].toLocaleString("en")} weights`);

@@ -1,0 +1,77 @@
+"""Keep sigma, assignment and current draw of one tensor of weights, as a parametrization of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pwfn.bayesian.prior import MIN_SIGMA
+from pwfn.bayesian.sampling import tensor_version
+
+FREE = -1  # assignment of a weight that is not fixed to a codebook entry
+
+
+class Masks(NamedTuple):
+    """Boolean masks of the means and sigmas that train, None where all of a tensor do."""
+
+    mu: Tensor | None
+    sigma: Tensor | None  # None also where the sigmas of fixed weights go on training
+
+
+class GaussianWeight(nn.Module):
+    """Hold sigma, the assignment and the current draw of one tensor of weights.
+
+    Attributes:
+        sigma: the standard deviations, of the shape of the weights.
+        assignment: the index in the codebook that each weight is fixed to, -1 where it is free (int32, same shape).
+        retrain_sigma: whether the sigmas of fixed weights go on training (bool, no dimensions).
+    """
+
+    sigma: nn.Parameter
+    assignment: Tensor
+    retrain_sigma: Tensor
+
+    def __init__(self, mu: Tensor, *, is_bias: bool) -> None:
+        super().__init__()
+        self.is_bias = is_bias
+        self.sigma = nn.Parameter(torch.full_like(mu, MIN_SIGMA, requires_grad=False))
+        self.register_buffer("assignment", torch.full_like(mu, FREE, dtype=torch.int32, requires_grad=False))
+        self.register_buffer("retrain_sigma", torch.zeros((), dtype=torch.bool, device=mu.device))
+        self._draw: Tensor | None = None
+        self._cached: tuple[Tensor, Tensor, tuple[int, int], Masks] | None = None  # the buffers and their masks
+
+    def forward(self, mu: Tensor) -> Tensor:
+        """Return the current draw, or the mean where nothing is drawn."""
+        return mu if self._draw is None else self._draw
+
+    def use(self, weights: Tensor | None) -> None:
+        """Compute with these weights, or with the mean again (None)."""
+        self.__dict__["_draw"] = weights  # past nn.Module's search for a parameter of that name
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        self._cached = None  # the buffers move, and masks left on the old device would keep its memory
+        module: nn.Module = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return module
+
+    @property
+    def masks(self) -> Masks:
+        """Return which weights and sigmas train.
+
+        The buffers are read only when they have changed, so that a step does not wait for a GPU.
+        """
+        assignment, retrain = self.assignment, self.retrain_sigma
+        versions = tensor_version(assignment), tensor_version(retrain)
+        cached = self._cached
+        if cached is None or cached[0] is not assignment or cached[1] is not retrain or cached[2] != versions:
+            free = assignment == FREE
+            of_mu = None if bool(free.all()) else free
+            cached = self._cached = assignment, retrain, versions, Masks(of_mu, None if bool(retrain) else of_mu)
+        return cached[3]
+
+    @property
+    def effective_sigma(self) -> Tensor:
+        """Return the standard deviation that is sampled with, which is at least 2^-30 whatever `sigma` became."""
+        return self.sigma.detach().clamp(min=MIN_SIGMA)

@@ -1,0 +1,1 @@
+"""Count which tensors use which entry of the codebook, and merge entries."""

@@ -1,0 +1,1 @@
+"""Count multiplications, and the shifts and adds that replace them."""

@@ -1,0 +1,127 @@
+"""Find the network, images and recorded scores of an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from pwfn.artifact import ArtifactError, describe, load
+from pwfn.bayesian.posterior import to_bayesian
+from pwfn.data import DataError, ImageData
+from pwfn.data.module import ImageDataModule
+from pwfn.evaluation.settings import EvaluateSettings
+from pwfn.evaluation.subject import CLUSTERED, FOLDER, NO_NOISE, Subject
+from pwfn.models.precision import AUTOCAST
+from pwfn.records.rounds import RoundRecord, Scores
+
+
+def subject_of_artifact(settings: EvaluateSettings) -> Subject:
+    """Return the network of the artifact that the settings name; raises ArtifactError or DataError."""
+    path, data = settings.artifact, settings.data
+    assert path is not None
+    assert data is not None
+    header = describe(path)
+    images, notes = artifact_data(path, header, data)
+    not_learned = _not_learned(header)
+    if settings.samples > 0 and not_learned:
+        notes.append(f"No ensemble: {not_learned}.")
+    recorded = recorded_scores(path, header)
+    return Subject(
+        title=path,
+        of="the artifact's record",
+        folder=Path(settings.output or FOLDER),
+        data=images,
+        networks={CLUSTERED: lambda: _artifact_network(path, header)},
+        learned=() if not_learned else (CLUSTERED,),
+        recorded={} if recorded is None else {CLUSTERED: recorded},
+        precision=_precision(header["config"]),
+        notes=notes,
+        not_learned=not_learned,
+    )
+
+
+def _not_learned(header: Mapping[str, Any]) -> str:
+    """Say why no network should be drawn from an artifact; empty where one may."""
+    if header["sigma"] is None:
+        return "the artifact was written without sigmas (artifact.sigma=true in the run)"
+    schedule = _group(header["config"], "schedule")
+    fractions = schedule.get("fractions")
+    one_round = isinstance(fractions, list) and len(fractions) == 1
+    untrained = schedule.get("first_epochs") == 0 and (one_round or schedule.get("rest_epochs") == 0)
+    return NO_NOISE if untrained or _group(header, "config").get("noise") is False else ""
+
+
+def _group(whole: Any, key: str) -> Mapping[str, Any]:
+    """Return a group of a config that may be a stranger's; empty where it has none."""
+    group = whole.get(key) if isinstance(whole, Mapping) else None
+    return group if isinstance(group, Mapping) else {}
+
+
+def _precision(config: Any) -> str:
+    """Read the precision from a config that may be a stranger's; 32-true where it has none."""
+    precision = _group(config, "trainer").get("precision")
+    return precision if isinstance(precision, str) and precision in AUTOCAST else "32-true"
+
+
+def _artifact_network(path: str, header: Mapping[str, Any]) -> nn.Module:
+    """Load a Bayesian network in any case; without sigmas in the file it has only means."""
+    if header["sigma"] is not None:
+        return load(path, posterior=True)
+    network = load(path)
+    coded = {name for one in header["coded"] for name in one["names"]}
+    others = {name for name, _ in network.named_parameters(remove_duplicate=False)} - coded
+    to_bayesian(network, include=tuple(sorted(coded)), exclude=tuple(sorted(others)))
+    return network.eval()
+
+
+def artifact_data(path: str, header: Mapping[str, Any], data: ImageData) -> tuple[ImageDataModule, list[str]]:
+    """Prepare the images of `data` as an artifact says.
+
+    Args:
+        path: the artifact.
+        header: its description, from `pwfn.describe`.
+        data: the images to measure on.
+
+    Returns:
+        The images, and what the user should know about them.
+
+    Raises:
+        ArtifactError: the artifact does not say how to prepare images.
+        DataError: the network was not made for such images.
+    """
+    recipe, preprocessing, names = header["model"], header["data"], header["class_names"]
+    if recipe is None or preprocessing is None:
+        raise ArtifactError(f"{path} does not say how to build its model or how to prepare its images")
+    if data.num_classes != recipe["num_classes"]:
+        raise DataError(f"data has {data.num_classes} classes, the network of {path} {recipe['num_classes']}")
+    if data.channels != recipe["in_chans"]:
+        raise DataError(
+            f"data has images of {data.channels} channels, the network of {path} takes {recipe['in_chans']}"
+        )
+    if names is not None and data.class_names is not None and list(data.class_names) != names:
+        raise DataError(f"data has the classes {_some(data.class_names)}, the network of {path} {_some(names)}")
+    notes = []
+    side = preprocessing["input_size"][1:]
+    if data.image_size is not None and side != [data.image_size] * 2:
+        notes.append(f"Images are prepared as the artifact says, at {side[0]} x {side[1]} pixels.")
+    return ImageDataModule(replace(data, image_size=None), preprocessing, seed=0), notes
+
+
+def recorded_scores(path: str, header: Mapping[str, Any]) -> Scores | None:
+    """Return the scores that an artifact was written with; None where no run wrote it."""
+    row = (header["metrics"] or {}).get("final")
+    if row is None:
+        return None
+    try:
+        return RoundRecord.from_flat(row).clustered
+    except (ValueError, TypeError) as error:
+        raise ArtifactError(f"{path}: its record cannot be read: {error}") from error
+
+
+def _some(names: Any) -> str:
+    listed = ", ".join(map(str, names[:5]))
+    return f"{listed} ..." if len(names) > 5 else listed

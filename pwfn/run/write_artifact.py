@@ -1,0 +1,83 @@
+"""Write the artifact of a run.
+
+It holds everything that a machine which never saw the run needs to use and to check its network.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from pwfn.artifact.container import ArtifactError
+from pwfn.artifact.header import Recipe
+from pwfn.artifact.parts import storable_state, take_apart
+from pwfn.artifact.receipt import Receipt
+from pwfn.artifact.recipe import recipe_of
+from pwfn.artifact.write import write
+from pwfn.config.secrets import without_secrets
+from pwfn.data.transforms import transform_config
+from pwfn.models.timm_model import data_config
+from pwfn.records.files import ARTIFACT
+from pwfn.records.rounds import RoundRecord, Scores
+
+if TYPE_CHECKING:
+    from pwfn.run.settings import TrainSettings
+
+ARTIFACT_FACTS = ("format_version", "file", "weights", "free", "model", "receipt", "metrics", "weights_sha256")
+
+
+def recipe_warnings(settings: TrainSettings, network: nn.Module) -> list[str]:
+    """Warn before a long run that its artifact will be loaded only into a model that the user builds."""
+    try:
+        _recipe(settings, storable_state(network))
+    except ArtifactError as error:
+        return [f"{ARTIFACT} will not say how to build the model: {error}"]
+    return []
+
+
+def write_run_artifact(
+    folder: Path,
+    network: nn.Module,
+    settings: TrainSettings,
+    config: Any,
+    baseline: Scores,
+    record: RoundRecord,
+    *,
+    file: str = ARTIFACT,
+    last: bool = True,
+) -> Receipt:
+    """Write the network of a run, as it is after the round of `record`.
+
+    Args:
+        folder: the folder of the run.
+        network: the Bayesian network.
+        settings: the settings of the run.
+        config: the resolved configuration that they were built from; its secrets are left out.
+        baseline: the scores before any round.
+        record: the record of the round that has just ended.
+        file: the name of the file.
+        last: whether this is the last round; then the receipt also says what zip makes of the float network, which
+            takes a few seconds.
+    """
+    parts = take_apart(network)
+    try:
+        recipe: Recipe | None = _recipe(settings, parts.state)
+    except ArtifactError as error:
+        recipe = None
+        warnings.warn(f"{file} does not say how to build the model: {error}", stacklevel=2)
+    about = {
+        "data": transform_config(data_config(network), settings.data.channels, settings.data.image_size),
+        "class_names": settings.data.class_names,
+        "config": without_secrets(config),
+        "metrics": {"pretrained": asdict(baseline), "final": record.flat()},
+    }
+    return write(folder / file, parts, recipe, about, sigma=settings.artifact.sigma, zipped=last)
+
+
+def _recipe(settings: TrainSettings, state: dict[str, Tensor]) -> Recipe:
+    model, data = settings.model, settings.data
+    return recipe_of(model.name, data.num_classes, data.channels, model.args, state)

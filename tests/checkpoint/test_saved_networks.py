@@ -1,0 +1,63 @@
+"""Saved networks: readable for everyone the umask lets, and whole also where the disk is full."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from pwfn.bayesian.posterior import to_bayesian
+from pwfn.checkpoint import saved_networks
+from pwfn.records import files
+from pwfn.records.files import NETWORK, PRETRAINED, NotWritten
+
+
+def network(value: float = 0.5) -> nn.Module:
+    made = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    nn.init.constant_(made[0].weight, value)
+    to_bayesian(made)
+    return made
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_they_honor_the_umask(tmp_path: Path, mask: int, mode: int) -> None:
+    before = os.umask(mask)
+    try:
+        saved_networks.save(tmp_path, network(), 0)
+        saved_networks.save_pretrained(tmp_path, network())
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in (NETWORK, PRETRAINED)} == {mode}
+
+
+def no_space(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def full(*_: Any, **__: Any) -> None:
+    raise SafetensorError("I/O error: No space left on device\n (os error 28)")
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "by"),
+    [(files.os, "fsync", no_space), (saved_networks, "save_model", full), (saved_networks, "save_model", no_space)],
+)
+def test_a_full_disk_leaves_the_network_of_the_round_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, by: Any
+) -> None:
+    saved_networks.save(tmp_path, network(0.5), 0)
+    monkeypatch.setattr(owner, name, by)
+    with pytest.raises(NotWritten, match=r"network\.safetensors cannot be written \(.*No space left") as error:
+        saved_networks.save(tmp_path, network(0.25), 1)
+    assert "\n" not in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == [NETWORK]
+    read = network(0.0)
+    saved_networks.load(tmp_path, read, 0)
+    torch.testing.assert_close(read[0].weight, torch.full((3, 4), 0.5))
