@@ -1,18 +1,21 @@
 # Two commands do everything on a fresh machine: `make train` and `make test`.
 PYTHON ?= python3
 VENV ?= .venv
+OLDEST ?= .venv-oldest
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SOURCES := pyproject.toml setup.py
+FAST := not slow and not multiprocess and not browser
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint type
+.PHONY: help setup train format lint type test test-fast test-oldest
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 setup: $(READY)  ## create .venv and install pwfn with its tested versions
 
-$(READY): pyproject.toml constraints.txt
+$(READY): $(SOURCES) constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "pwfn needs Python 3.11 or later: call make with PYTHON=<your python>"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
@@ -22,12 +25,29 @@ $(READY): pyproject.toml constraints.txt
 train: $(READY)  ## run the default experiment to its final table (real digits, ResNet-18, ten rounds)
 	$(BIN)/python train.py
 
-lint: $(READY)  ## ruff: style and mistakes
+format: $(READY)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lint: $(READY)  ## ruff: style and mistakes; import-linter: who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
 type: $(READY)  ## mypy on pwfn/
 	$(BIN)/mypy
 
 test: lint type  ## lint, types and every test
 	$(BIN)/python -m pytest
+
+test-fast: $(READY)  ## the tests without whole runs, other processes and browsers, in under two minutes
+	$(BIN)/python -m pytest -m "$(FAST)"
+
+# The extras that tests use, at the lower bounds of pyproject.toml: about 7 GB.
+test-oldest: $(OLDEST)/.ready  ## the fast tests with the oldest versions that are supported
+	$(OLDEST)/bin/python -m pytest -m "$(FAST)"
+
+$(OLDEST)/.ready: $(SOURCES) constraints-oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt --editable ".[test]"
+	touch $@

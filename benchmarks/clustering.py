@@ -29,13 +29,12 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from benchmarks import efficientnet_lite0 as lite0
 from benchmarks.memory import can_be_measured, peak
 from benchmarks.rows import Row, markdown
 from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.greedy_round import cluster_round
-from tests.support import oracles
+from tests.support import efficientnet_lite0, oracles
 
 FRACTIONS = (0.2, 0.9, 1.0)
 THREADS = 2
@@ -155,7 +154,7 @@ def real_weights() -> tuple[Tensor, Tensor]:
     from pwfn.bayesian.flat_weights import FlatWeights
     from pwfn.bayesian.posterior import set_sigma, to_bayesian
 
-    network = lite0.in_timm()
+    network = efficientnet_lite0.in_timm()
     tensors = to_bayesian(network)
     set_sigma(network, Pow2DistancePrior())
     flat = FlatWeights.of(tensors)
@@ -207,7 +206,7 @@ def measure(sizes: Sizes, fractions: Sequence[float], runs: int, console: Consol
         status.update("heavy tails")
         rows += heavy_tails(sizes.heavy, runs)
         status.update("real weights")
-        if lite0.installed():
+        if efficientnet_lite0.installed():
             rows += against_sort(*real_weights(), fractions, runs, "EfficientNet-Lite0 over torch.sort")
         else:
             console.print("real weights are not measured: they are not installed", highlight=False)

@@ -2,29 +2,29 @@
 
     python benchmarks/kill_and_resume.py [--kills 30] [--processes 1] [--seed 0] [overrides of train.py ...]
 
-A small run on real digits, with augmentation and mixup, is made once without a break. Then one run after the other is
-killed (SIGKILL, all of its processes) at a random moment between its first file and its last, resumed with
-`python train.py resume=<folder>`, and compared: weights, sigmas, assignments and norm statistics, the clusters of every
-round with the codebook, and all numbers of all rounds but wall times. Each kill is one line; exit code 1 if any differs.
+A small run on real digits, with augmentation and mixup, is made once without a break. Then one run after the
+other is killed (SIGKILL, all of its processes) at a random moment between its first file and its last,
+resumed with `python train.py resume=<folder>`, and compared: weights, sigmas, assignments and norm
+statistics, the clusters of every round with the codebook, and all numbers of all rounds but wall times. Each
+kill is one line; exit code 1 if any differs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # what the tests kill runs with
+
+from tests.support.killed_runs import differences, finished, kill, start
+
 SMALL_DIGITS = [
     "model=test_resnet",
     "data=digits",
@@ -39,51 +39,8 @@ SMALL_DIGITS = [
     "logger=none",
     "checkpoint.every_steps=3",
 ]
-WALL_TIMES = ("train_seconds", "cluster_seconds")
 BEGUN = "config.yaml"  # a run that has not got so far has nothing to lose
 DONE = "result.json"  # and one that has got here has nothing left to do
-SAME_FILES = ("network.safetensors", "pretrained.safetensors", "trained.safetensors", "clusters.csv")
-
-
-def start(folder: Path, overrides: Sequence[str], *, resume: bool = False) -> subprocess.Popen[bytes]:
-    """A run of train.py in a session of its own, so that it can be killed with all its ranks."""
-    said = (folder.parent / f"{folder.name}.log").open("ab")
-    where = [f"resume={folder}"] if resume else [*overrides, f"hydra.run.dir={folder}"]
-    command = [sys.executable, str(PROJECT / "train.py"), *where]
-    environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    with said:
-        return subprocess.Popen(command, stdout=said, stderr=said, env=environment, start_new_session=True)
-
-
-def kill(process: subprocess.Popen[bytes]) -> bool:
-    """SIGKILL to all of its processes; False if it had ended by itself."""
-    if process.poll() is not None:
-        return False
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    return True
-
-
-def differences(one: Path, other: Path) -> list[str]:
-    """What is not the same in the folders of two finished runs."""
-    different = [name for name in SAME_FILES if (one / name).read_bytes() != (other / name).read_bytes()]
-    rows, others = (_rows(folder) for folder in (one, other))
-    if len(rows) != len(others):
-        return [*different, f"{len(rows)} and {len(others)} rounds"]
-    for number, (row, another) in enumerate(zip(rows, others, strict=True), start=1):
-        different += [f"round {number}: {key}" for key in row if row[key] != another[key]]
-    summaries = [json.loads((folder / "summary.json").read_text())["pretrained"] for folder in (one, other)]
-    return different + ([] if summaries[0] == summaries[1] else ["pretrained scores"])
-
-
-def _rows(folder: Path) -> list[dict[str, Any]]:
-    rows = json.loads((folder / "rounds.json").read_text())
-    return [{key: value for key, value in row.items() if key not in WALL_TIMES} for row in rows]
-
-
-def finished(process: subprocess.Popen[bytes], folder: Path) -> None:
-    if process.wait() != 0:
-        raise SystemExit(f"a run failed:\n{(folder.parent / f'{folder.name}.log').read_text()[-3000:]}")
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:

@@ -2,10 +2,11 @@
 
     python benchmarks/processes.py [--seeds 5] [overrides of train.py ...]
 
-Runs a small network on real digits, seed after seed and in turn: as one process with 64 images per step, as one that puts
-two batches of 32 together for each step, and as two processes (gloo) with 32 each. Prints mean and standard deviation of
-the final figures, and how far the means are from those of two processes, in standard errors. What differs by
-construction: each rank, and each batch of a step, has noise of its own, and BatchNorm sees the images of its rank or batch.
+Runs a small network on real digits, seed after seed and in turn: as one process with 64 images per step, as
+one that puts two batches of 32 together for each step, and as two processes (gloo) with 32 each. Prints mean
+and standard deviation of the final figures, and how far the means are from those of two processes, in
+standard errors. What differs by construction: each rank, and each batch of a step, has noise of its own, and
+BatchNorm sees the images of its rank or batch.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.kill_and_resume import finished, start
+from tests.support.killed_runs import finished, start
 
 DIGITS = ["model=test_resnet", "data=digits", "schedule=quick", "optimizer=sgd_small_data", "logger=none", "quiet=true"]
 HALF = "data.batch_size=32"

@@ -2,8 +2,8 @@
 
     python benchmarks/sweep_memory.py [--jobs 20] [--launcher process] [--json outputs/benchmark_sweep_memory.json]
 
-With `--launcher process` (the default of sweeps) the process is the one that starts the jobs; with `--launcher basic` all
-jobs run within it. Linux only: it reads /proc.
+With `--launcher process` (the default of sweeps) the process is the one that starts the jobs; with
+`--launcher basic` all jobs run within it. Linux only: it reads /proc.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: composed configurations, small runs in this process, and one real smoke run."""
+"""Fixtures of all tests: composed configurations, small runs in this process, and one real smoke run."""
 
 from __future__ import annotations
 
@@ -18,9 +18,20 @@ from tests.support.project import PROJECT, SMALL, SMOKE, Compose, Program, clean
 
 
 def pytest_configure() -> None:
-    """A shell that starts the suite in the background has it ignore Ctrl-C, which tests send to programs of their own."""
+    """Let Ctrl-C end programs that tests start: a shell that runs the suite in the background has it ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+WHOLE_RUNS = {"small_run", "finished_run", "smoke", "program"}  # fixtures that train, or start a program
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what uses a whole run or a program of its own, so that `make test-fast` leaves it out."""
+    for item in items:
+        if WHOLE_RUNS & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +69,6 @@ def finished_run(small_run, tmp_path_factory: pytest.TempPathFactory):  # type: 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
     """`program(folder, "train.py", *overrides)`: an entry point in a process of its own, started in `folder`."""
-
     staging = str(tmp_path_factory.mktemp("wandb"))
 
     def start(folder: Path, script: str, *overrides: str) -> subprocess.CompletedProcess[str]:

@@ -43,6 +43,7 @@ def ident(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fraction", [1.0, 0.4])
 @pytest.mark.parametrize(("name", "side", "args", "quantize"), CASES, ids=ident)
 def test_what_is_loaded_is_the_runs_final_network(
@@ -83,6 +84,7 @@ def test_a_reader_written_from_the_document_alone_finds_the_same(fraction: float
     assert (tmp_path / "model.pwfn").read_bytes()[:8] == MAGIC == b"\x89PWFN\r\n\x1a"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "args", "fraction", "join"),
     [
@@ -172,6 +174,7 @@ def test_a_network_that_timm_does_not_build_is_loaded_into_one_that_is_given(tmp
         pwfn.load(tmp_path / "model", model=nn.Sequential(*list(build())[:3], nn.Linear(8, 4)))
 
 
+@pytest.mark.slow
 def test_a_recipe_that_does_not_build_the_network_is_refused(tmp_path: Path) -> None:
     model = timm.create_model("test_vit", num_classes=5, img_size=32)
     for wrong, said in (

@@ -39,6 +39,7 @@ def test_the_file_keeps_to_the_bound(name: str, tmp_path: Path) -> None:
     assert receipt.codebook == len(np.unique(weights))
 
 
+@pytest.mark.slow
 def test_structure_brings_the_file_below_the_entropy_of_the_whole(tmp_path: Path) -> None:
     """Layers, output and input channels of different scale, as training makes them."""
     torch.manual_seed(0)

@@ -27,6 +27,7 @@ def artifact(folder: Path, name: str, channels: int = 3, **args: Any) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "args"), [("test_resnet", {}), ("coat_lite_tiny", {"img_size": 32})])
 def test_timm_reads_the_state_dict(name: str, args: dict[str, Any], tmp_path: Path) -> None:
     path = artifact(tmp_path, name, **args)

@@ -6,8 +6,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from benchmarks import kill_and_resume as kills
-from benchmarks.kill_and_resume import differences
 from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.checkpoint import files
 from pwfn.config import build
@@ -28,6 +25,9 @@ from pwfn.run.settings import TrainSettings
 from pwfn.run.start import Finished, run
 from pwfn.training.module import BayesianClassifier
 from pwfn.training.phase import TrainingDiverged
+from tests.support import killed_runs
+from tests.support.broken_off import Killed, killed
+from tests.support.killed_runs import differences
 from tests.support.project import SMALL, Compose
 from tests.support.wandb_offline import find_runs, read_run
 
@@ -45,10 +45,6 @@ OVERRIDES = [
     "checkpoint.every_steps=2",
     "trainer.accumulate_grad_batches=2",
 ]
-
-
-class Killed(BaseException):
-    """Ends a run as abruptly as an exception can: nothing in the program expects it."""
 
 
 Start = Callable[..., Finished]
@@ -72,26 +68,6 @@ def whole(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     start(folder)
     return folder
-
-
-@contextmanager
-def killed(owner: Any, name: str, count: int, by: Callable[..., None] | None = None) -> Iterator[None]:
-    """Inside, the `count`th call of a function does its work, and then the run is gone, or what `by` does to it."""
-    plain, calls = getattr(owner, name), iter(range(1, 1000))
-
-    def call(*args: Any, **options: Any) -> Any:
-        done = plain(*args, **options)
-        if next(calls) == count:
-            (by or kill)(*args)
-        return done
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(owner, name, call)
-        yield
-
-
-def kill(*_: Any) -> None:
-    raise Killed
 
 
 @pytest.mark.slow
@@ -135,11 +111,11 @@ def test_sigkill_to_the_real_program(whole: Path, tmp_path: Path, monkeypatch: p
     folder = tmp_path / "run"
     for resume in (False, True):
         before = files.files(folder)
-        process = kills.start(folder, OVERRIDES, resume=resume)
+        process = killed_runs.start(folder, OVERRIDES, resume=resume)
         while process.poll() is None and files.files(folder) == before:
             time.sleep(0.005)
-        assert kills.kill(process)
-    kills.finished(kills.start(folder, OVERRIDES, resume=True), folder)
+        assert killed_runs.kill(process)
+    killed_runs.finished(killed_runs.start(folder, OVERRIDES, resume=True), folder)
     assert differences(whole, folder) == []
 
 

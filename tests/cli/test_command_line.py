@@ -62,6 +62,7 @@ def faults(capsys: pytest.CaptureFixture[str], *overrides: str) -> list[str]:
     return capsys.readouterr().err.strip().splitlines()[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("override", "names", "allows"), MISTAKES, ids=[m[0] for m in MISTAKES])
 def test_a_mistake_is_one_line(override: str, names: str, allows: str, capsys: pytest.CaptureFixture[str]) -> None:
     (line,) = faults(capsys, override)
@@ -69,6 +70,7 @@ def test_a_mistake_is_one_line(override: str, names: str, allows: str, capsys: p
     assert allows in line
 
 
+@pytest.mark.slow
 def test_all_mistakes_are_listed_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     lines = faults(capsys, "optimizer.lr=abc", "prior=constnat", "clustering.inc=0.5", "+nothing=1")
     assert len(lines) == 4
@@ -163,6 +165,7 @@ def test_evaluate_from_the_command_line(program: Program, smoke: Path) -> None:
     assert "Traceback" not in wrong.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "document", ["README.md", "docs/choices.md", "docs/dry_run.md", "docs/sweeps.md", "docs/wandb.md"]
 )
@@ -183,6 +186,7 @@ def test_the_train_commands_of_the_docs_pass_every_check(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("document", "least"), [("README.md", 1), ("docs/evaluation.md", 9)])
 def test_the_evaluate_commands_of_the_docs_pass_every_check(
     document: str, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

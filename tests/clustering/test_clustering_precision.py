@@ -89,12 +89,14 @@ def reaching_elsewhere(mu: Tensor, sigma: Tensor, k: float) -> int:
     return int(((first != rounded_first) | (last != rounded_last)).sum())
 
 
+@pytest.mark.slow
 def test_weights_rounded_to_float32_reach_other_centroids_only_where_the_threshold_is_met_to_rounding() -> None:
     different = {k: sum(reaching_elsewhere(*heavy_tailed(seed), k) for seed in range(SEEDS)) for k in (1.0, 3.0, 8.0)}
     assert sum(different.values()) > 0
     assert max(different.values()) <= 3e-6 * WEIGHTS * SEEDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fraction", [0.9, 1.0])
 def test_of_millions_of_weights_rounded_to_float32_a_handful_goes_elsewhere(fraction: float) -> None:
     """Those that reach other centroids, those that a tie between two centroids then moves, and, where the last cluster

@@ -188,6 +188,7 @@ def test_top_level_keys_are_the_settings(composed: Compose) -> None:
     assert all(field.default is MISSING for field in fields(EvaluateSettings) if field.name != "data")
 
 
+@pytest.mark.slow
 def test_reading_an_option_is_reading_its_file(composed: Compose) -> None:
     """Composing does not add, drop or change anything."""
     for group, option in OPTIONS:

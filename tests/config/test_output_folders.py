@@ -87,6 +87,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_runs_and_sweeps_of_the_same_moment_have_folders_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "toy.yaml").write_text(CONFIG)
     (tmp_path / "toy.py").write_text(PROGRAM)

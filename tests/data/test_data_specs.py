@@ -43,6 +43,7 @@ def test_stratified_split_is_seeded() -> None:
 # -------- specs
 
 
+@pytest.mark.slow
 def test_importing_the_specs_loads_no_image_library() -> None:
     heavy = ("torchvision", "timm", "sklearn", "pytorch_lightning", "PIL")
     code = f"import sys, pwfn.data; print([name for name in {heavy} if name in sys.modules])"

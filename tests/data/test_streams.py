@@ -124,6 +124,7 @@ def test_an_unknown_length_and_wrong_labels_are_said() -> None:
     assert message(error) == "image 1: has the label 1, data.num_classes = 1 allows 0 to 0"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_lightning_runs_epochs_of_a_stream_anew_and_tests_all_of_it(

@@ -47,9 +47,12 @@ def test_a_run_ends_with_its_final_network_in_one_file(finished: Finished) -> No
     said = pwfn.describe(finished.folder / "model.pwfn")
     assert said["metrics"]["final"] == finished.records[-1].flat()
     assert said["metrics"]["pretrained"]["top1"] == finished.baseline.top1
-    assert said["model"]["name"] == "test_resnet.r160_in1k" and said["model"]["num_classes"] == 10
-    assert said["data"]["input_size"] == [1, 32, 32] and len(said["data"]["mean"]) == 1
-    assert said["config"]["schedule"]["fractions"] == [0.6, 1.0] and said["config"]["seed"] == 0
+    assert said["model"]["name"] == "test_resnet.r160_in1k"
+    assert said["model"]["num_classes"] == 10
+    assert said["data"]["input_size"] == [1, 32, 32]
+    assert len(said["data"]["mean"]) == 1
+    assert said["config"]["schedule"]["fractions"] == [0.6, 1.0]
+    assert said["config"]["seed"] == 0
     assert said["receipt"]["entropy_bits"] == pytest.approx(finished.records[-1].entropy_bits, rel=1e-12)
     assert len(said["codebook"]["numerators"]) == finished.records[-1].codebook_size
 
@@ -57,7 +60,8 @@ def test_a_run_ends_with_its_final_network_in_one_file(finished: Finished) -> No
 def test_the_receipt_is_kept(finished: Finished) -> None:
     size = (finished.folder / "model.pwfn").stat().st_size
     receipt = json.loads((finished.folder / "summary.json").read_text())["run"]["artifact"]
-    assert receipt["file"] == size and receipt["zip"] < receipt["float32"]
+    assert receipt["file"] == size
+    assert receipt["zip"] < receipt["float32"]
     said = pwfn.describe(finished.folder / "model.pwfn")
     assert {**said["receipt"], "file": said["file"]} == receipt
 
@@ -107,7 +111,8 @@ def test_other_classes_are_refused_and_another_size_is_said(finished: Finished, 
     )
     assert receipt.zip is not None
     text = json.dumps(pwfn.describe(tmp_path / "model.pwfn"))
-    assert "hush" not in text and '"api_key": "***"' in text
+    assert "hush" not in text
+    assert '"api_key": "***"' in text
     with pytest.raises(DataError, match=r"classes a, b, c, d, e .*, the network of .* 0, 1, 2, 3, 4") as error:
         subject_of(settings(artifact=str(tmp_path / "model.pwfn"), data=OtherNames(image_size=32)))
     assert "\n" not in str(error.value)
@@ -158,7 +163,8 @@ def test_evaluate_measures_an_artifact(program: Program, smoke: Path, tmp_path: 
     images = ("data=synthetic", "data.noise=0.5", "data.train_size=200", "data.test_size=150")
     done = program(tmp_path, "evaluate.py", "artifact=model.pwfn", *images)
     assert done.returncode == 0, done.stderr
-    assert "equal the artifact's record" in done.stdout and "written without sigmas" in done.stdout
+    assert "equal the artifact's record" in done.stdout
+    assert "written without sigmas" in done.stdout
     assert "entropy bound of the whole network" in (smoke / "console.txt").read_text()
     assert {path.name for path in tmp_path.iterdir()} == {"model.pwfn", "evaluation"}
 
@@ -188,4 +194,5 @@ def test_a_damaged_artifact_ends_evaluation_in_one_line(
     (tmp_path / "model.pwfn").write_bytes((finished.folder / "model.pwfn").read_bytes()[:-1])
     with pytest.raises(SystemExit) as exit_:
         evaluate(composed(f"artifact={tmp_path}/model.pwfn", "data=digits", name="evaluate"))
-    assert exit_.value.code == 2 and len(capsys.readouterr().err.splitlines()) == 1
+    assert exit_.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1

@@ -17,15 +17,17 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from benchmarks import kill_and_resume as kills
 from pwfn.checkpoint import files
 from pwfn.config import build
 from pwfn.records.rounds import read_records
 from pwfn.run.settings import TrainSettings
 from pwfn.run.start import run
+from tests.support import killed_runs
 from tests.support.evaluation import measured
-from tests.support.project import PROJECT, SMALL, Compose, Program, clean_environment
+from tests.support.project import PROGRAMS, SMALL, Compose, Program, clean_environment
 from tests.support.wandb_offline import find_runs, read_run
+
+pytestmark = pytest.mark.multiprocess
 
 # a test set that two ranks cannot share evenly; fits of which each trains only some of the parameters
 OF_TWO = [
@@ -39,84 +41,15 @@ OF_TWO = [
     "finish.batchnorm_images=16",
 ]
 
-# train.py, watched from outside: what each rank draws in training, and the network it ends with
-WATCHED = f"""
-import hashlib, json, os, sys
-from pathlib import Path
-sys.path.insert(0, {str(PROJECT)!r})
-import hydra, torch
-from pwfn.cli import train
-from pwfn.config import resolvers
-from pwfn.run import start as runs
-from pwfn.training.module import BayesianClassifier
-
-drawn, sent, plain_step, plain_run = [], set(), BayesianClassifier.training_step, runs.run
-
-def digest(tensors):
-    return hashlib.sha256(b"".join(t.detach().numpy().tobytes() for t in tensors)).hexdigest()
-
-def step(self, batch, index):
-    sent.add(self.trainer.model.will_sync_module_buffers())  # whether DDP broadcasts buffers at each forward pass
-    if self.phase.noise:
-        drawn.append([torch.get_rng_state().numpy().tobytes().hex()[:4000], digest([batch[0]])])
-    return plain_step(self, batch, index)
-
-def run(*args, **options):
-    finished = plain_run(*args, **options)
-    state = finished.network.state_dict()
-    out = {{"drawn": drawn, "sent": sorted(sent), "network": {{name: digest([value]) for name, value in state.items()}},
-           "records": [one.clustered.loss for one in finished.records]}}
-    Path(f"rank{{os.environ.get('LOCAL_RANK', '0')}}.json").write_text(json.dumps(out))
-    return finished
-
-BayesianClassifier.training_step, runs.run = step, run
-
-@hydra.main(version_base="1.3", config_path={str(PROJECT / "conf")!r}, config_name="train")
-def main(cfg):
-    train.train(cfg)
-
-resolvers.register()
-main()
-"""
-
-
-# train.py with a fault in rank 1: {fault} stands for what goes wrong there at its second training step, in round 1
-BROKEN = f"""
-import os, sys
-sys.path.insert(0, {str(PROJECT)!r})
-import hydra, torch
-from pwfn.cli import train
-from pwfn.config import resolvers
-from pwfn.training.module import BayesianClassifier
-
-plain_step, steps = BayesianClassifier.training_step, []
-
-def step(self, batch, index):
-    steps.append(index)
-    if os.environ.get("LOCAL_RANK") == "1" and len(steps) == 2:
-        {{fault}}
-    return plain_step(self, batch, index)
-
-BayesianClassifier.training_step = step
-
-@hydra.main(version_base="1.3", config_path={str(PROJECT / "conf")!r}, config_name="train")
-def main(cfg):
-    train.train(cfg)
-
-resolvers.register()
-main()
-"""
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a watched run of two ranks was started; its timeout is what notices a hang."""
     where = tmp_path_factory.mktemp("ddp")
-    (where / "watched.py").write_text(WATCHED)
     overrides = [*OF_TWO, "logger=wandb", "logger.save_dir=logs", "hydra.run.dir=run"]
     environment = clean_environment(WANDB_DATA_DIR=str(where), WANDB_CACHE_DIR=str(where))
     done = subprocess.run(
-        [sys.executable, "watched.py", *overrides],
+        [sys.executable, str(PROGRAMS / "watched_ranks.py"), *overrides],
         cwd=where, env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -132,12 +65,12 @@ def test_both_ranks_end_with_the_same_network(folder: Path) -> None:
     first, second = ranks(folder)
     assert first["network"] == second["network"]  # BatchNorm's statistics included
     assert len(first["network"]) > 20
-    assert first["records"] == second["records"]
+    assert first["losses"] == second["losses"]
 
 
 @pytest.mark.slow
 def test_no_buffer_is_broadcast_at_a_forward_pass(folder: Path) -> None:
-    assert [rank["sent"] for rank in ranks(folder)] == [[False], [False]]
+    assert [rank["broadcasts"] for rank in ranks(folder)] == [[False], [False]]
 
 
 @pytest.mark.slow
@@ -174,39 +107,42 @@ def test_a_sweep_in_one_process_is_refused(program: Program, tmp_path: Path) -> 
     done = program(tmp_path, "train.py", "-m", *SMALL, "trainer=ddp_cpu", "seed=0,1", "hydra/launcher=basic")
     assert done.returncode == 2
     fault = "hydra/launcher = 'basic': must be process, or another launcher that gives each job processes of its own"
-    assert fault in done.stderr and "Traceback" not in done.stderr
+    assert fault in done.stderr
+    assert "Traceback" not in done.stderr
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix in (".json", ".csv", ".pwfn")]
 
 
 @pytest.mark.slow
 def test_killed_and_resumed_two_ranks_end_with_the_same_bits(folder: Path, tmp_path: Path, composed: Compose) -> None:
     again = tmp_path / "run"
-    process = kills.start(again, [*OF_TWO, "checkpoint.every_steps=1"])
+    process = killed_runs.start(again, [*OF_TWO, "checkpoint.every_steps=1"])
     while process.poll() is None and len(files.files(again)) < 2:
         time.sleep(0.01)
-    assert kills.kill(process)
+    assert killed_runs.kill(process)
     shutil.copytree(again, one := tmp_path / "one")
-    kills.finished(kills.start(again, [], resume=True), again)
-    assert kills.differences(folder / "run", again) == []
+    killed_runs.finished(killed_runs.start(again, [], resume=True), again)
+    assert killed_runs.differences(folder / "run", again) == []
     alone = composed(*OF_TWO, "trainer=cpu")  # other bits, but it goes on
     settings = build.load(TrainSettings, alone)
     finished = run(settings, OmegaConf.to_container(alone, resolve=True), one, name="", resume=True)
-    assert [record.round for record in finished.records] == [0, 1, 2] and finished.records[-1].fraction == 1
+    assert [record.round for record in finished.records] == [0, 1, 2]
+    assert finished.records[-1].fraction == 1
 
 
 def broken(where: Path, fault: str) -> subprocess.CompletedProcess[str]:
-    (where / "broken.py").write_text(BROKEN.replace("{fault}", fault))
     overrides = [*SMALL, "trainer=ddp_cpu", "hydra.run.dir=run"]
     return subprocess.run(
-        [sys.executable, "broken.py", *overrides],
-        cwd=where, env=clean_environment(), capture_output=True, text=True, timeout=120, check=False,
+        [sys.executable, str(PROGRAMS / "broken_rank.py"), *overrides],
+        cwd=where, env=clean_environment(PWFN_TEST_FAULT=fault), capture_output=True, text=True, timeout=120,
+        check=False,
     )  # fmt: skip
 
 
 @pytest.mark.slow
 def test_a_failing_rank_ends_the_whole_run_with_its_error(tmp_path: Path) -> None:
-    done = broken(tmp_path, "raise ValueError('rank 1 is broken')")
-    assert done.returncode != 0 and "ValueError: rank 1 is broken" in done.stderr
+    done = broken(tmp_path, "error")
+    assert done.returncode != 0
+    assert "ValueError: rank 1 is broken" in done.stderr
     assert done.stderr.count("Traceback (most recent call last)") == 1  # that of rank 1; rank 0 adds a line
     assert "pwfn: another process of this run has ended: ValueError: rank 1 is broken" in done.stderr
     assert json.loads((tmp_path / "run/failure.json").read_text()) == {"reason": "ValueError: rank 1 is broken"}
@@ -215,12 +151,10 @@ def test_a_failing_rank_ends_the_whole_run_with_its_error(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_ranks_that_have_drifted_apart_stop_the_run(tmp_path: Path) -> None:
-    nudge = "torch.nn.init.zeros_(next(iter(self.network.parameters())))"
-    done = broken(tmp_path, nudge)
+    done = broken(tmp_path, "drift")
     assert done.returncode != 0
-    assert (
-        "pwfn: after the training of round 1/2, " in done.stderr and "of rank 1 are not those of rank 0" in done.stderr
-    )
+    assert "pwfn: after the training of round 1/2, " in done.stderr
+    assert "of rank 1 are not those of rank 0" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -1,4 +1,4 @@
-"""What the README shows is run: its commands in test_command_line.py and test_artifact_run.py, its library code here."""
+"""The library code of the README runs; its commands do in test_command_line.py and test_artifact_run.py."""
 
 from __future__ import annotations
 

@@ -62,7 +62,9 @@ def test_a_run_that_fails_leaves_nothing_either(composed: Compose, small_run, tm
     small_run(tmp_path / "warm")
     before = around()
     settings = build.load(TrainSettings, composed(*SMALL, "optimizer.lr=1e30", "schedule.rest_epochs=20"))
-    with warnings.catch_warnings(), pytest.raises(Exception, match=r"is no number|is not finite|nan|inf"):
-        warnings.simplefilter("ignore")
+    with (
+        warnings.catch_warnings(action="ignore"),
+        pytest.raises(Exception, match=r"is no number|is not finite|nan|inf"),
+    ):
         run(settings, {}, tmp_path / "broken", name="broken")
     assert around() == before

@@ -1,31 +1,20 @@
-"""docs/study.md says what results/ holds, and the tools that stand between them read what runs leave."""
+"""docs/study.md agrees with results/, and scripts/study/ reads the folders of runs."""
 
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from scripts.study import collect, tables
 from tests.support.project import PROJECT
 
 RESULTS = PROJECT / "results"
 
 
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"results_{name}", RESULTS / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-tables = script("tables")
 FILES = sorted(RESULTS.glob("*_rounds.csv"))
 
 
@@ -70,11 +59,10 @@ def test_paired_differences_have_the_interval_of_students_t() -> None:
 def test_runs_are_collected_once_with_all_their_rounds(
     smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    collect = script("collect")
     unfinished = tmp_path / "b"
     unfinished.mkdir()
     (unfinished / "summary.json").write_text("{}")
-    monkeypatch.setattr(collect, "HERE", tmp_path)
+    monkeypatch.setattr(collect, "RESULTS", tmp_path)
     monkeypatch.setattr(sys, "argv", ["collect.py", str(smoke / "run"), str(unfinished), "--name", "x"])
     for _ in range(2):
         collect.main()

@@ -76,7 +76,8 @@ def test_smoke_leaves_what_is_promised(smoke: Path) -> None:
     assert not [path for path in folder.iterdir() if "unfinished" in path.name or path.name.endswith(".part")]
     assert (folder / "rounds.png").read_bytes()[:4] == (folder / "weights.png").read_bytes()[:4] == b"\x89PNG"
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    assert config["data"]["noise"] == 0.5 and config["model"]["name"] == "test_resnet.r160_in1k"
+    assert config["data"]["noise"] == 0.5
+    assert config["model"]["name"] == "test_resnet.r160_in1k"
     assert "${" not in (folder / "config.yaml").read_text()
     assert {path.name for path in smoke.iterdir()} == {"run", "logs", "console.txt"}
 
@@ -91,9 +92,12 @@ def test_smoke_fixes_every_weight_to_a_codebook_entry(smoke: Path) -> None:
     assert math.isclose(last["entropy_bits"], entropy(counts, base=2), rel_tol=1e-12)
     for value in values.tolist():  # each a sum of at most four powers of two from 2^-7 on
         steps = abs(value) * 2**7
-        assert steps == int(steps) and oracles.signed_digits(int(steps)) <= 4
+        assert steps == int(steps)
+        assert oracles.signed_digits(int(steps)) <= 4
     summary = json.loads((smoke / "run/summary.json").read_text())
-    assert summary["final"] == last and summary["run"]["weights"] == weights.size and summary["rounds"] == 3
+    assert summary["final"] == last
+    assert summary["run"]["weights"] == weights.size
+    assert summary["rounds"] == 3
     rest = sum(summary["run"]["in_floating_point"].values())
     assert 0 < rest == summary["run"]["parameters"] - weights.size
     assert summary["top1_change"] == last["clustered/top1"] - summary["pretrained"]["top1"]
@@ -110,10 +114,13 @@ def test_smoke_reports_the_same_numbers_everywhere(smoke: Path) -> None:
     history = [item for item in run.history if "round" in item]
     for row, item in zip(rows, history, strict=True):
         assert {key: item[key] for key in row} == row
-    assert run.exit_code == 0 and run.project == "pwfn" and run.config["data"]["noise"] == 0.5
+    assert run.exit_code == 0
+    assert run.project == "pwfn"
+    assert run.config["data"]["noise"] == 0.5
     assert any("train/cross_entropy" in item for item in run.history)
     console = (smoke / "console.txt").read_text()
-    assert f"{rows[-1]['entropy_bits']:.2f} bits each" in console and f"{rows[-1]['clustered/top1']:.2f}" in console
+    assert f"{rows[-1]['entropy_bits']:.2f} bits each" in console
+    assert f"{rows[-1]['clustered/top1']:.2f}" in console
 
 
 @pytest.mark.slow
@@ -149,7 +156,8 @@ def test_a_warning_about_the_coverage_is_shown_even_when_quiet(
 ) -> None:
     small_run(tmp_path, "model.quantize.exclude=['fc.*','layer4.*']", "schedule=one_shot")
     out = capsys.readouterr().out
-    assert "warning:" in out and "% of the parameters are not quantized; the largest: layer4" in out.replace("\n", " ")
+    assert "warning:" in out
+    assert "% of the parameters are not quantized; the largest: layer4" in out.replace("\n", " ")
     rest = json.loads((tmp_path / "summary.json").read_text())["run"]["in_floating_point"]
     assert "excluded by configuration" in rest
 
@@ -185,7 +193,8 @@ def test_variants_finish_with_a_codebook(small_run: SmallRun, tmp_path: Path, ov
     finished = small_run(tmp_path, *overrides)
     last = finished.records[-1]
     values = np.unique(quantized(tmp_path))
-    assert last.fraction == 1.0 and last.unique_weights == last.codebook_size == len(values)
+    assert last.fraction == 1.0
+    assert last.unique_weights == last.codebook_size == len(values)
     assert (saved(tmp_path, ".retrain_sigma").any()) == ("sigma_join=allow_retraining" in overrides)
     if "logger=csv" in overrides:  # two fits a round: mu, then sigma
         with (tmp_path / "training/version_0/metrics.csv").open() as file:
@@ -195,7 +204,9 @@ def test_variants_finish_with_a_codebook(small_run: SmallRun, tmp_path: Path, ov
         logged = [row for row in rows if row["entropy_bits"]]
         assert [float(row["entropy_bits"]) for row in logged] == [one.entropy_bits for one in finished.records]
     if "schedule=one_shot" in overrides:
-        assert last.epochs == 0 and last.steps == 2 and last.trained == finished.baseline
+        assert last.epochs == 0
+        assert last.steps == 2
+        assert last.trained == finished.baseline
 
 
 @pytest.mark.slow

@@ -13,14 +13,8 @@ from rich.console import Console
 
 from pwfn.monitoring.live_view import LiveView, sparkline
 from pwfn.records.rounds import Scores
-from tests.monitoring.test_run_reporter import BASELINE, record
-
-
-def screen(view: LiveView, width: int = 100) -> list[str]:
-    """What the view looks like now."""
-    look = Console(file=io.StringIO(), width=width, legacy_windows=False)
-    look.print(view)
-    return look.file.getvalue().splitlines()  # type: ignore[attr-defined, no-any-return]
+from tests.support.round_records import BASELINE, record
+from tests.support.terminal import screen
 
 
 def terminal(width: int = 100, **options: Any) -> Console:

@@ -23,8 +23,8 @@ from pwfn.monitoring.loggers import Csv, NoLogger, TensorBoard, Wandb, run_logge
 from pwfn.monitoring.round_media import Histogram, RoundView
 from pwfn.records.metric_names import ROUND_VIEW
 from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS
-from tests.monitoring.test_run_reporter import BASELINE, cluster, record
 from tests.support.project import CONF
+from tests.support.round_records import BASELINE, cluster, record
 from tests.support.wandb_offline import find_runs, read_run
 from tests.support.wandb_runs import build, whole_run
 

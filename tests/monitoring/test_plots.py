@@ -16,7 +16,7 @@ from matplotlib.image import imread
 from pwfn.monitoring.plots import _apart, draw_rounds, draw_weights, rounds_figure, weights_figure
 from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.records.weight_histogram import WeightHistogram
-from tests.monitoring.test_run_reporter import BASELINE, record
+from tests.support.round_records import BASELINE, record
 
 FRACTIONS = (0.2, 0.6, 0.9, 1.0)
 
@@ -139,6 +139,7 @@ def test_degenerate_weights_can_be_drawn(tmp_path: Path, before: torch.Tensor) -
     assert drawn(pixels(tmp_path / "weights.png"), "#D55E00") > 50
 
 
+@pytest.mark.slow
 def test_no_global_matplotlib_state_is_touched(tmp_path: Path) -> None:
     code = (
         "import sys, torch, pathlib; from pwfn.monitoring.plots import draw_weights;"

@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from pwfn.monitoring.live_view import LiveView
 from pwfn.monitoring.progress import RunProgress
-from tests.monitoring.test_live_view import screen
-from tests.monitoring.test_run_reporter import BASELINE, record
+from tests.support.round_records import BASELINE, record
+from tests.support.terminal import screen
 
 
 class Tiny(LightningModule):

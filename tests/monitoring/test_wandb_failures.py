@@ -14,7 +14,7 @@ from rich.console import Console
 from pwfn.monitoring.loggers import Wandb
 from pwfn.monitoring.run_reporter import RunReporter
 from pwfn.records.rounds import COLUMNS
-from tests.monitoring.test_run_reporter import BASELINE, record
+from tests.support.round_records import BASELINE, record
 from tests.support.wandb_offline import find_runs, read_run
 from tests.support.wandb_runs import build, whole_run
 

@@ -144,6 +144,7 @@ def test_rounds_without_training_are_those_of_a_real_run_that_trains_nothing(com
     assert torch.equal(codebooks[0].sigma, codebooks[1].sigma)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "coat_lite_tiny"])
 def test_the_expected_size_is_that_on_the_receipt_of_the_artifact(name: str, composed: Compose, tmp_path: Path) -> None:
     made = settings(composed, "model=timm", f"model.name={name}", "schedule=one_shot")
@@ -242,6 +243,7 @@ def test_a_channel_and_a_class_count_come_from_the_data(composed: Compose, tmp_p
     assert "with 2 classes (those of ImageFolder), input channels 3" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*timm.list_models("test_*"), "mobilenetv3_small_050"])
 def test_any_model_is_dry_run(name: str, composed: Compose, tmp_path: Path) -> None:
     records, _ = run(settings(composed, "model=timm", f"model.name={name}"), tmp_path)
@@ -262,6 +264,7 @@ def test_every_sigma_join_goes_through(rule: str, composed: Compose, tmp_path: P
     assert len(json.loads((tmp_path / "dry_run.json").read_text())) == 3
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_rounds(composed: Compose, tmp_path: Path) -> None:
     made = [run(settings(composed, f"seed={seed}"), tmp_path / str(n))[0] for n, seed in enumerate((1, 1, 2))]
     rows = [[{k: v for k, v in one.flat().items() if k != "cluster_seconds"} for one in records] for records in made]

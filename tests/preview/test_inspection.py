@@ -53,6 +53,7 @@ def test_there_are_many_families() -> None:
     assert len(FAMILIES) >= 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", sorted(FAMILIES))
 def test_every_family_is_reported_without_weights(module: str) -> None:
     spec = ModelSpec(FAMILIES[module])

@@ -20,10 +20,13 @@ from pwfn.run.start import Finished
 from tests.support.browser import CHROMIUM, DRIVER, FLAGS, PHONE, Reader
 from tests.support.report_runs import EVIL, make_sweep
 
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER),
-    reason="no Chromium: apt-get install chromium chromium-driver",
-)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER),
+        reason="no Chromium: apt-get install chromium chromium-driver",
+    ),
+]
 BEST, MARKUP, FAILED, ENDED = 2, 1, 3, 4  # rows of the page
 
 

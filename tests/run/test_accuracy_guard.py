@@ -11,7 +11,6 @@ from typing import Any, Literal
 import pytest
 from omegaconf import OmegaConf
 
-from benchmarks.kill_and_resume import differences
 from pwfn.checkpoint import files
 from pwfn.config import build
 from pwfn.errors import InvalidValueError, Stopped
@@ -19,6 +18,7 @@ from pwfn.records.rounds import RoundRecord, Scores, read_records
 from pwfn.run.accuracy_guard import BEFORE, CLUSTERING, TRAINING, CostlyRound
 from pwfn.run.settings import TrainSettings
 from pwfn.run.start import Finished, run
+from tests.support.killed_runs import differences
 from tests.support.project import SMALL, Compose
 
 BASELINE = Scores(90.0, 99.0, 0.3)

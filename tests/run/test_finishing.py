@@ -13,7 +13,6 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from benchmarks.kill_and_resume import differences
 from pwfn.bayesian.posterior import to_bayesian
 from pwfn.checkpoint import saved_run
 from pwfn.config import build
@@ -27,8 +26,9 @@ from pwfn.run.settings import TrainSettings
 from pwfn.run.start import Finished, run
 from pwfn.training.module import BayesianClassifier
 from pwfn.training.optimizer import SGD
-from tests.checkpoint.test_resume import Killed, killed
+from tests.support.broken_off import Killed, killed
 from tests.support.evaluation import measured
+from tests.support.killed_runs import differences
 from tests.support.project import SMALL, Compose
 from tests.support.run_files import read_clusters
 

@@ -66,7 +66,8 @@ class Reader:
         """Of the runs that are seen, in order."""
         return list(
             self.run(
-                "return [...document.querySelectorAll('#table tbody tr')].filter(r => !r.hidden).map(r => r.cells[0].textContent.trim())"
+                "return [...document.querySelectorAll('#table tbody tr')].filter(r => !r.hidden)"
+                ".map(r => r.cells[0].textContent.trim())"
             )
         )
 

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 PROJECT = Path(__file__).parents[2]
 CONF = PROJECT / "conf"
 RECORDED = PROJECT / "tests" / "recorded"  # by earlier versions, and by the research code
+PROGRAMS = PROJECT / "tests" / "support" / "programs"  # started by tests in processes of their own
 SMALL = [
     "experiment=smoke",
     "quiet=true",

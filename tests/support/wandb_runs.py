@@ -10,7 +10,7 @@ from rich.console import Console
 
 from pwfn.monitoring.loggers import Wandb
 from pwfn.monitoring.run_reporter import RunReporter
-from tests.monitoring.test_run_reporter import BASELINE, record
+from tests.support.round_records import BASELINE, record
 
 
 def build(spec: Wandb, tmp_path: Path, name: str = "first", config: dict[str, Any] | None = None) -> Any:

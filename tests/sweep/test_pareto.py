@@ -98,6 +98,7 @@ def test_what_a_trial_chooses_hangs_on_the_seed_and_its_number_alone() -> None:
     assert chosen[0][1] == chosen[1][0] != chosen[0][0]
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
     whole, killed = (toy_sweep.make(tmp_path / name) for name in ("whole", "killed") if not (tmp_path / name).mkdir())
     done = sweep(whole, *SEARCH)
@@ -133,6 +134,7 @@ def test_a_killed_search_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
     assert [job["job"] for job in plan["jobs"]] == list(range(6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
@@ -151,6 +153,7 @@ def test_faults_of_a_search_are_found_before_its_first_trial(
     assert fault in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_search_of_the_docs_passes_every_check(capsys: pytest.CaptureFixture[str]) -> None:
     resolvers.register()
     preflight(TrainSettings, PROJECT / "conf", "train", ["-m", "sweep=pareto", "seed=3", "codebook.b=6,7"])

@@ -19,6 +19,8 @@ from tests.support import toy_sweep
 from tests.support.project import PROJECT, SMALL, clean_environment
 from tests.support.toy_sweep import jobs, started, sweep
 
+pytestmark = pytest.mark.slow
+
 RESUME = "hydra.launcher.resume=true"
 
 

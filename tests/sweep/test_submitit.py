@@ -36,6 +36,7 @@ def test_ranks_are_not_started_within_a_local_job(program: Program, tmp_path: Pa
     assert not list((tmp_path / "sweep").rglob("rounds.json"))
 
 
+@pytest.mark.slow
 def test_the_documented_slurm_sweep_passes_every_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (command,) = [c for c in commands_of(PROJECT / "docs/scaling.md") if "hydra/launcher=submitit_slurm" in c]
     resolvers.register()

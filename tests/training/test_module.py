@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import timm
 import torch
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Callback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from pwfn.bayesian.posterior import quantized_tensors, sampled, set_sigma, to_bayesian
-from pwfn.bayesian.prior import ConstantPrior
+from pwfn.bayesian.posterior import quantized_tensors, sampled, to_bayesian
 from pwfn.bayesian.regularizer import LinearRegularizer
 from pwfn.training.module import BayesianClassifier
 from pwfn.training.optimizer import SGD, AdamW
 from pwfn.training.phase import Phase
+from tests.support.toy_fits import classifier, trainer
 
 
 class LearningRates(Callback):
@@ -36,22 +36,6 @@ class Reseeded(Callback):
     def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:  # type: ignore[no-untyped-def]
         if batch_idx == 0:
             torch.manual_seed(5)
-
-
-def classifier(strength: float = 2.0**-11) -> BayesianClassifier:
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Flatten(), nn.Linear(9, 3))
-    to_bayesian(network)
-    set_sigma(network, ConstantPrior(1e-3))
-    return BayesianClassifier(network, LinearRegularizer(strength=strength))
-
-
-def trainer(folder: Path, *callbacks: Callback, **options: Any) -> Trainer:
-    return Trainer(
-        max_epochs=0, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
-        callbacks=list(callbacks), enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder,
-        **options,
-    )  # fmt: skip
 
 
 def sigma_after_one_step(folder: Path, images: Tensor, labels: Tensor, batch_size: int, **options: Any) -> Tensor:

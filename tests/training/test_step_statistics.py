@@ -18,7 +18,7 @@ from pwfn.training.module import BayesianClassifier
 from pwfn.training.optimizer import SGD
 from pwfn.training.phase import Phase
 from pwfn.training.step_statistics import StepStatistics, sigma_statistics
-from tests.training.test_module import classifier, trainer
+from tests.support.toy_fits import classifier, trainer
 
 
 class Naive(Callback):

@@ -1,9 +1,10 @@
 """The tables and pictures of docs/study.md, made from the CSV files beside this one and from nothing else.
 
-    python results/tables.py    # puts the tables into docs/study.md, draws docs/study_*.png
+    python scripts/study/tables.py    # puts the tables into docs/study.md, draws docs/study_*.png
 
-A setting is what was run with one or several seeds; its figures are mean and standard deviation over them. Two settings
-are compared seed by seed, which share the pretrained network: the mean difference with its 95 % interval by Student's t.
+A setting is what was run with one or several seeds; its figures are mean and standard deviation over them.
+Two settings are compared seed by seed, which share the pretrained network: the mean difference with its 95 %
+interval by Student's t.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from typing import NamedTuple
 
 from scipy.stats import t as student
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from results.finals import CODEBOOKS, ONE_SHOT, TRAINED, Final, finals, groups
-from results.pictures import picture
+from scripts.study.finals import CODEBOOKS, ONE_SHOT, TRAINED, Final, finals, groups
+from scripts.study.pictures import picture
 
-HERE = Path(__file__).resolve().parent
-DOCS = HERE.parent / "docs"
+PROJECT = Path(__file__).resolve().parents[2]
+RESULTS = PROJECT / "results"
+DOCS = PROJECT / "docs"
 LEAST = 3  # seeds that both settings of a comparison must have
 NONE = "no difference seen"
 NOISE = "10 %"  # standard deviation of the noise, as a share of each weight
@@ -34,7 +36,7 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     page = (DOCS / "study.md").read_text(encoding="utf-8")
     page = put(page, "chances", chances(trained()))
-    for path in sorted(HERE.glob("*_rounds.csv")):
+    for path in sorted(RESULTS.glob("*_rounds.csv")):
         name, runs = path.stem.removesuffix("_rounds"), finals(path)
         for title, lines in made_of(name, runs).items():
             page = put(page, title, lines)
@@ -47,7 +49,7 @@ def main() -> None:
 
 def trained() -> dict[str, list[Final]]:
     """The runs of each file of results that are compared with each other."""
-    paths = {path.stem.removesuffix("_rounds"): path for path in sorted(HERE.glob("*_rounds.csv"))}
+    paths = {path.stem.removesuffix("_rounds"): path for path in sorted(RESULTS.glob("*_rounds.csv"))}
     return {name: [run for run in finals(path) if run.section == TRAINED] for name, path in paths.items()}
 
 
@@ -134,18 +136,19 @@ def chances(networks: Mapping[str, Sequence[Final]]) -> list[str]:
     seen = [pair for _, pair in found if verdict(pair.differences) != NONE]
     sure = [(name, pair) for name, pair in found if pair.chance * len(found) < 0.05]
     lines = [
-        f"There are {len(found)} comparisons, of which {len(seen)} show a difference by their own intervals. Allowing for "
-        f"their number by Bonferroni's rule, {len(sure)} stay beyond chance at 5 %:",
+        f"There are {len(found)} comparisons, of which {len(seen)} show a difference by their own intervals. "
+        f"Allowing for their number by Bonferroni's rule, {len(sure)} stay beyond chance at 5 %:",
         "",
     ]
     return lines + [
-        f"- {name}: `{pair.setting}` {verdict(pair.differences)} than `{pair.against}`, {interval(pair.differences)} points"
+        f"- {name}: `{pair.setting}` {verdict(pair.differences)} than `{pair.against}`, "
+        f"{interval(pair.differences)} points"
         for name, pair in sure
     ]
 
 
 def evaluations(runs: Sequence[Final]) -> list[str]:
-    """Calibration, accuracy under weight noise and the work in shifts and adds, of settings evaluated with all seeds."""
+    """Tabulate calibration, accuracy under weight noise and shifts and adds, of settings evaluated with all seeds."""
     lines = [
         f"| setting | seeds | NLL, nats | ECE % | points lost by {NOISE} noise | shifts and adds / multiplication |",
         "|---|---|---|---|---|---|",

@@ -1,11 +1,11 @@
 """How many weights of a network the loss feels at all, and the bits per weight of those alone.
 
-    python results/live.py multirun/<date>/<time> ... --name resnet18
+    python scripts/study/live.py multirun/<date>/<time> ... --name resnet18
 
-At 28 or 32 pixels the last feature maps of a network made for 224 are one pixel large: of a 3 x 3 convolution that pads,
-eight of nine weights meet nothing but zeros. Such weights may go anywhere at no cost, and pull the mean of bits per weight
-down for every rule. A weight counts as live if its gradient in the pretrained network is not exactly zero in all of
-`BATCHES` training batches. Writes results/<name>_live.csv.
+At 28 or 32 pixels the last feature maps of a network made for 224 are one pixel large: of a 3 x 3 convolution
+that pads, eight of nine weights meet nothing but zeros. Such weights may go anywhere at no cost, and pull the
+mean of bits per weight down for every rule. A weight counts as live if its gradient in the pretrained network
+is not exactly zero in all of `BATCHES` training batches. Writes results/<name>_live.csv.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_dir
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.clustering.statistics import entropy_bits, value_counts
@@ -27,7 +27,7 @@ from pwfn.curvature.squared_gradients import squared_gradients
 from pwfn.evaluation.find_subject import subject_of
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.report.collect import FINISHED, find_runs, read_run
-from results.collect import HERE, add, identity
+from scripts.study.collect import PROJECT, RESULTS, add, identity
 
 BATCHES = 64
 
@@ -45,12 +45,12 @@ def main() -> None:
             share, bits = live(folder)
             rows.append({**identity(run), "batches": BATCHES, "live_share": share, "live_bits": bits})
             print(f"{folder}: {100 * share:.1f} % live, {bits:.3f} bits each", flush=True)
-    add(HERE / f"{args.name}_live.csv", rows)
+    add(RESULTS / f"{args.name}_live.csv", rows)
 
 
 def live(folder: Path) -> tuple[float, float]:
     """The share of live weights, and the entropy in bits of their values in the clustered network."""
-    with initialize_config_dir(str(HERE.parent / "conf"), version_base=None):
+    with initialize_config_dir(str(PROJECT / "conf"), version_base=None):
         subject = subject_of(load(EvaluateSettings, compose("evaluate", [f"run='{folder}'"])))
     subject.data.prepare_data()
     subject.data.setup("fit")

@@ -1,6 +1,6 @@
 """From the folders of runs to tables that can be committed: every round, every evaluation, with command and commit.
 
-    python results/collect.py multirun/<date>/<time> ... --name mobilenetv3
+    python scripts/study/collect.py multirun/<date>/<time> ... --name mobilenetv3
 
 Writes results/<name>_rounds.csv, and of runs that evaluate.py was run on results/<name>_evaluations.csv. What is in
 there already stays, but for the rows of the runs that are read again (a run is its command and commit). Unfinished runs
@@ -18,14 +18,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from pwfn.records.files import write_text
 from pwfn.report.collect import FINISHED, Run, find_runs, read_run
 from pwfn.report.compare import figures, value_text
 from pwfn.report.details import repeat
 
-HERE = Path(__file__).resolve().parent
+PROJECT = Path(__file__).resolve().parents[2]
+RESULTS = PROJECT / "results"
 RUN = {  # column: key of the configuration
     "network": "model.name",
     "seed": "seed",
@@ -76,8 +77,8 @@ def main() -> None:
     if not runs:
         raise SystemExit(f"no finished run in {', '.join(map(str, args.folders))}")
     refuse_twins(runs)
-    add(HERE / f"{args.name}_rounds.csv", [row for run in runs for row in rounds(run)])
-    add(HERE / f"{args.name}_evaluations.csv", [row for run in runs for row in evaluations(run)])
+    add(RESULTS / f"{args.name}_rounds.csv", [row for run in runs for row in rounds(run)])
+    add(RESULTS / f"{args.name}_evaluations.csv", [row for run in runs for row in evaluations(run)])
 
 
 def refuse_twins(runs: Iterable[Run]) -> None:

@@ -36,7 +36,7 @@ class Final:
 
     @property
     def work(self) -> float:
-        """Shifts and adds of one image over the multiplications by weights that they replace; nan where not measured."""
+        """Shifts and adds of one image per multiplication that they replace; nan where it was not measured."""
         if not self.evaluated:
             return math.nan
         return (self.evaluated["bill/total/shifts"] + self.evaluated["bill/total/adds"]) / self.evaluated[

@@ -12,7 +12,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from results.finals import Final, groups
+from scripts.study.finals import Final, groups
 
 AXES = {"bits": "bits per weight", "file_mb": "model.pwfn, MB", "work": "shifts and adds / multiplication"}
 TICKS = (-80, -40, -20, -10, -5, -2, -1, -0.5, 0, 0.5, 1)

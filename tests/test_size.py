@@ -1,0 +1,31 @@
+"""Files stay short enough to read at once, and functions short enough to see at once."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from tests.support.project import PROJECT
+
+LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 250, 40
+FILES = sorted((PROJECT / "pwfn").rglob("*.py"))
+
+
+def lengths_of_functions(path: Path) -> dict[str, int]:
+    """Count the lines of each function, its docstring included and its decorators not."""
+    functions = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    return {f"{path.relative_to(PROJECT)}:{f.name}": (f.end_lineno or f.lineno) - f.lineno + 1 for f in functions}
+
+
+def test_no_file_is_too_long() -> None:
+    lengths = {str(path.relative_to(PROJECT)): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    assert {name: lines for name, lines in lengths.items() if lines > LINES_OF_A_FILE} == {}
+
+
+def test_no_function_is_too_long() -> None:
+    lengths = {name: lines for path in FILES for name, lines in lengths_of_functions(path).items()}
+    assert {name: lines for name, lines in lengths.items() if lines > LINES_OF_A_FUNCTION} == {}
