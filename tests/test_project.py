@@ -18,10 +18,10 @@ REQUIREMENT = re.compile(r"^([A-Za-z0-9_.-]+)(?:>=([0-9.]+))?")
 
 
 def requirements() -> dict[str, str]:
-    """Read the lower bound of every requirement, those of the extras included."""
+    """Read the lower bound of every requirement; an extra may ask for more of what is one anyway."""
     project = PYPROJECT["project"]
     lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
-    return {match[1].lower(): match[2] for line in lines if (match := REQUIREMENT.match(line)) and match[2]}
+    return {match[1].lower(): match[2] for line in reversed(lines) if (match := REQUIREMENT.match(line)) and match[2]}
 
 
 def pins(name: str) -> dict[str, str]:
