@@ -91,6 +91,7 @@ def test_round_equals_the_dense_oracle(case: tuple[list[float], list[float]], op
     compare(case, options)
 
 
+@pytest.mark.slow
 @settings(EXACT, max_examples=200)
 @given(weights(huge, most=15), rounds)
 def test_outliers_take_the_sorted_codes(case: tuple[list[float], list[float]], options: dict[str, Any]) -> None:
@@ -101,6 +102,7 @@ def test_outliers_take_the_sorted_codes(case: tuple[list[float], list[float]], o
     compare(case, options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("counted_codes", "chunk"), [(0, 1), (0, 7), (0, 1 << 15), (1 << 20, 1), (1 << 20, 3), (200, 5)]
 )

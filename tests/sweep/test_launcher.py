@@ -13,6 +13,8 @@ import pytest
 from tests.support import toy_sweep
 from tests.support.toy_sweep import jobs, seen, sweep
 
+pytestmark = pytest.mark.slow
+
 SWEEPER = """
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
