@@ -20,7 +20,8 @@ from pwfn.checkpoint.identity import Identity
 from pwfn.checkpoint.run_state import RunState
 from pwfn.data.module import ImageDataModule
 from pwfn.errors import RunError
-from pwfn.models.timm_model import build_bayesian, data_config, warn_if_new_head, warn_if_random
+from pwfn.models.random_weights import refuse_untrained_head, warn_if_random
+from pwfn.models.timm_model import build_bayesian, data_config
 from pwfn.monitoring.progress import RunProgress
 from pwfn.randomness import seed_rank, seed_run
 from pwfn.records.provenance import Provenance
@@ -121,7 +122,7 @@ def build_network(settings: TrainSettings, *, load_weights: bool = True) -> nn.M
         settings.model, num_classes=data.num_classes, in_chans=data.channels, load_weights=load_weights
     )
     if load_weights:
-        warn_if_new_head(settings.model, network, settings.pretrain.epochs)
+        refuse_untrained_head(settings.model, network, settings.pretrain.epochs)
     return network
 
 

@@ -18,7 +18,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 from scipy.stats import entropy
 
-from pwfn.models.timm_model import ModelSpec, warn_if_random
+from pwfn.models.random_weights import warn_if_random
+from pwfn.models.timm_model import ModelSpec
 from pwfn.records.rounds import COLUMNS
 from pwfn.run.start import Finished
 from tests.support import oracles
