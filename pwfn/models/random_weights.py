@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 from torch import nn
 
@@ -10,9 +11,9 @@ from pwfn.models.timm_model import ModelSpec
 from pwfn.models.weight_files import ModelError
 
 
-def warn_if_random(spec: ModelSpec, pretrain_epochs: int) -> None:
+def warn_if_random(spec: ModelSpec, *, trained: bool) -> None:
     """Warn if a network starts from random weights and is not trained before it is compressed."""
-    if spec.random_weights and pretrain_epochs == 0:
+    if spec.random_weights and not trained:
         warnings.warn(
             f"{spec.name} starts from RANDOM weights and pretrain.epochs is 0: set model.pretrained=true, "
             "model.checkpoint=<file> or pretrain.epochs, or expect the accuracy of guessing",
@@ -20,26 +21,34 @@ def warn_if_random(spec: ModelSpec, pretrain_epochs: int) -> None:
         )
 
 
-def new_head(spec: ModelSpec, network: nn.Module) -> str | None:
-    """Say that the classifier was made anew, for another number of classes than the weights are for; None if not.
+def new_head_classes(spec: ModelSpec, network: nn.Module) -> tuple[int, int] | None:
+    """Return for how many classes weights and network are where its classifier was made anew for that, else None.
 
     Args:
         spec: the network's.
         network: as `spec.build` has built it.
     """
-    of_weights = getattr(network, "pretrained_cfg", {}).get("num_classes")
-    classes = getattr(network, "num_classes", of_weights)
+    config: dict[str, Any] = getattr(network, "pretrained_cfg", {})
+    of_weights: Any = config.get("num_classes")
+    classes: Any = getattr(network, "num_classes", of_weights)
     if spec.random_weights or of_weights == classes:
         return None
+    return of_weights, classes
+
+
+def new_head(spec: ModelSpec, network: nn.Module) -> str | None:
+    """Say in one line that the classifier was made anew, or return None."""
+    if (classes := new_head_classes(spec, network)) is None:
+        return None
     return (
-        f"{spec.name}: the weights are for {of_weights} classes and the data has {classes}, so the classifier is new "
+        f"{spec.name}: the weights are for {classes[0]} classes and the data has {classes[1]}, so the classifier is new "
         "and RANDOM"
     )
 
 
-def refuse_untrained_head(spec: ModelSpec, network: nn.Module, pretrain_epochs: int) -> None:
+def refuse_untrained_head(spec: ModelSpec, network: nn.Module, *, trained: bool) -> None:
     """Raise ModelError for a new classifier that is not trained before it is compressed."""
-    if pretrain_epochs == 0 and (line := new_head(spec, network)):
+    if not trained and (line := new_head(spec, network)):
         raise ModelError(
             f"{line}, and pretrain.epochs = 0 leaves it so: pretrain=head trains it first, then all of the network "
             "(pretrain=short trains all at once)"

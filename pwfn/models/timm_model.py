@@ -141,8 +141,9 @@ class ModelSpec:
             if loaded.head_classes is not None and "num_classes" not in args:
                 torch.set_rng_state(random)
                 return self._build_from_file(file, args | {"num_classes": loaded.head_classes}, say)
-            del network.pretrained_cfg["state_dict"]  # else the network would keep the whole file in memory
-            network.pretrained_cfg["num_classes"] = loaded.head_classes or network.num_classes
+            config: Any = network.pretrained_cfg
+            del config["state_dict"]  # else the network would keep the whole file in memory
+            config["num_classes"] = loaded.head_classes or network.num_classes
             if found.remarks:
                 say(f"{file}: {'; '.join(found.remarks)}")
             return network
@@ -190,9 +191,7 @@ def build_bayesian(
     Raises:
         ModelError: as `spec.build` does, and for a pattern of `spec.quantize` that fits nothing.
     """
-    network = spec.build(
-        num_classes=num_classes, in_chans=in_chans, load_weights=load_weights, device=device, say=say
-    )
+    network = spec.build(num_classes=num_classes, in_chans=in_chans, load_weights=load_weights, device=device, say=say)
     try:
         to_bayesian(network, include=spec.quantize.include, exclude=spec.quantize.exclude)
     except ValueError as error:

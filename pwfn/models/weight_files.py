@@ -22,7 +22,14 @@ Reader = Callable[[Path], Mapping[str, Tensor]]
 FORMATS: dict[str, Reader] = {}  # formats of this project that are read above this wing, by the ending of the file
 _BLOCKED = re.compile(r"GLOBAL ([\w.]+) was not an allowed global")
 _LAYERS = ("torch.nn.modules.", "torchvision.models.", "timm.models.", "timm.layers.")
-_INNER = ("builtins.", "collections.", "typing.", "_codecs.", "torch.", "timm.layers.")  # classes that others are made of
+_INNER = (
+    "builtins.",
+    "collections.",
+    "typing.",
+    "_codecs.",
+    "torch.",
+    "timm.layers.",
+)  # classes that others are made of
 
 
 class ModelError(RunError):

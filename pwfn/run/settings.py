@@ -86,8 +86,14 @@ class TrainSettings:
     @property
     def remarks(self) -> list[str]:
         """Return a line for each setting that is allowed, but may not be what was meant."""
-        remark = self.tolerance.without_noise
-        return [remark] if remark and not self.noise else []
+        remark, pretrain = self.tolerance.without_noise, self.pretrain
+        remarks = [remark] if remark and not self.noise else []
+        if not self.model.random_weights and pretrain.epochs and not pretrain.head_epochs:
+            remarks.append(
+                f"the weights from {self.model.weights_from} are trained on for {pretrain.epochs} epochs (learning rate "
+                f"{pretrain.optimizer.lr:g}) before anything is fixed; pretrain=none keeps them as they are"
+            )
+        return remarks
 
     @property
     def epochs_of_rounds(self) -> list[float]:
@@ -99,7 +105,7 @@ class TrainSettings:
     @property
     def _teaches_nothing(self) -> bool:
         trains = not (self.dry_run or self.inspect)
-        return trains and self.model.random_weights and self.pretrain.epochs == 0
+        return trains and self.model.random_weights and not self.pretrain.trains
 
     @staticmethod
     def option_hint(group: str, option: str) -> str | None:

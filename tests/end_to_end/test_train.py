@@ -242,8 +242,8 @@ def test_random_weights_are_said_aloud(small_run: SmallRun, tmp_path: Path) -> N
         small_run(tmp_path, "pretrain=none", "pretrain.epochs=0", "schedule=one_shot", "schedule.fractions=[1.0]")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_if_random(ModelSpec("resnet10t", pretrained=True), 0)
-        warn_if_random(ModelSpec("resnet10t"), 1)
+        warn_if_random(ModelSpec("resnet10t", pretrained=True), trained=False)
+        warn_if_random(ModelSpec("resnet10t"), trained=True)
 
 
 @pytest.mark.slow

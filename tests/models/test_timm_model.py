@@ -144,9 +144,9 @@ def test_a_new_head_is_said_aloud(source: nn.Module, tmp_path: Path) -> None:
     line = new_head(spec, other)
     assert line is not None and line.endswith("for 10 classes and the data has 7, so the classifier is new and RANDOM")
     with pytest.raises(ModelError, match="pretrain=head"):
-        refuse_untrained_head(spec, other, 0)
-    refuse_untrained_head(spec, other, 3)
-    refuse_untrained_head(spec, same, 0)
+        refuse_untrained_head(spec, other, trained=False)
+    refuse_untrained_head(spec, other, trained=True)
+    refuse_untrained_head(spec, same, trained=False)
     assert new_head(spec, same) is None
     assert new_head(ModelSpec(NAME), ModelSpec(NAME).build(num_classes=7, in_chans=3)) is None  # all of it is random
 

@@ -110,12 +110,12 @@ def test_a_prefix_of_all_names_is_taken_off(state: State, tmp_path: Path, prefix
 def test_a_prefix_of_the_networks_own_names_stays() -> None:
     """Wrapped or not, the names that fit are among those that are tried, the shortest first."""
     own = {"encoder.a": torch.ones(1), "encoder.b": torch.ones(2)}
-    assert [list(found.tensors)[0] for found in prefixes_taken_off(find_state_dict(own, ema=True))] == [
+    assert [next(iter(found.tensors)) for found in prefixes_taken_off(find_state_dict(own, ema=True))] == [
         "a",
         "encoder.a",
     ]
     wrapped = prefixes_taken_off(find_state_dict(prefixed(own, "net."), ema=True))
-    assert [list(found.tensors)[0] for found in wrapped] == ["a", "encoder.a", "net.encoder.a"]
+    assert [next(iter(found.tensors)) for found in wrapped] == ["a", "encoder.a", "net.encoder.a"]
 
 
 class _Hyper:
@@ -228,7 +228,7 @@ def test_another_layout_that_timm_knows_is_loaded_with_its_head(tmp_path: Path, 
     assert line is None or "for 3 classes and the data has 7" in line
 
 
-@pytest.mark.parametrize("name", [n for n in timm.list_models("test_*")])
+@pytest.mark.parametrize("name", timm.list_models("test_*"))
 def test_every_small_model_is_loaded_as_timm_loads_it(name: str, tmp_path: Path) -> None:
     theirs, path = network_of(name, 4), tmp_path / "w.pth"
     torch.save({"state_dict": theirs.state_dict()}, path)
@@ -239,7 +239,9 @@ def test_every_small_model_is_loaded_as_timm_loads_it(name: str, tmp_path: Path)
     assert said == []
 
 
-@pytest.mark.parametrize(("averaged", "raw"), [("state_dict_ema", "state_dict"), ("model_ema", "model"), ("ema", "net")])
+@pytest.mark.parametrize(
+    ("averaged", "raw"), [("state_dict_ema", "state_dict"), ("model_ema", "model"), ("ema", "net")]
+)
 def test_averaged_weights_are_taken_as_timm_does_and_said(
     state: State, tmp_path: Path, averaged: str, raw: str
 ) -> None:
@@ -300,7 +302,9 @@ def test_what_a_run_keeps_for_itself_names_what_to_start_from(finished_run: Any)
         line = refused(folder / name)
         assert "is the Bayesian network of a run" in line and "pretrained.safetensors" in line and "model.pwfn" in line
     checkpoint = {"format": 2, "state": {}, "network": {"w": torch.ones(1)}, "ranks": 1}
-    with pytest.raises(ValueError, match=r"^is a checkpoint of a run, which resume=<its folder> goes on with.*model.pwfn"):
+    with pytest.raises(
+        ValueError, match=r"^is a checkpoint of a run, which resume=<its folder> goes on with.*model.pwfn"
+    ):
         find_state_dict(checkpoint, ema=True)
 
 
@@ -321,7 +325,9 @@ def test_a_damaged_artifact_is_one_line(finished_run: Any, tmp_path: Path) -> No
     refused(path)
 
 
-@pytest.mark.parametrize("make", [lambda p: p.write_bytes(b"PK\x03\x04" * 9), lambda p: p.write_text("<html>404</html>")])
+@pytest.mark.parametrize(
+    "make", [lambda p: p.write_bytes(b"PK\x03\x04" * 9), lambda p: p.write_text("<html>404</html>")]
+)
 def test_files_of_other_kinds_are_one_line(tmp_path: Path, make: Callable[[Path], Any]) -> None:
     for name in ("w.pth", "w.safetensors", "w.pwfn", "w.npz"):
         make(tmp_path / name)
