@@ -73,7 +73,10 @@ def _loaded(settings: TrainSettings) -> list[str]:
         return []
     remarks: list[str] = []
     network = model.build(num_classes=data.classes_if_known, in_chans=data.channels, say=remarks.append)
-    head = new_head(model, network) or f"{model.name}: all weights are in {model.weights_from}"
+    head = (
+        new_head(model, network)
+        or f"{model.name}: all weights are in {model.weights_from}, for {network.num_classes} classes"
+    )
     return [*remarks, head]
 
 
