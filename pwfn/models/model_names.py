@@ -6,6 +6,9 @@ import difflib
 from pathlib import Path
 from typing import Any
 
+# arguments of timm.create_model that the data and other keys than model.args decide
+DECIDED = ("num_classes", "in_chans", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path")
+
 
 def source_of(name: str) -> str | None:
     """Return `hf-hub` or `local-dir` for a name that says where model and weights are; None for any other name."""
@@ -59,4 +62,5 @@ def registered(name: str, args: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     from timm.models import resolve_model_input_args
 
     found = resolve_model_input_args(name)
-    return str(found["model_name"]), {**found.get("pretrained_model_args", {}), **args}
+    own = {key: value for key, value in found.get("pretrained_model_args", {}).items() if key not in DECIDED}
+    return str(found["model_name"]), own | args

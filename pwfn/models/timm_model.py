@@ -9,20 +9,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from pwfn.bayesian.posterior import to_bayesian
 from pwfn.errors import one_line, require
 from pwfn.hub import answering_at_once, endpoint_fault
 from pwfn.models.loading import Loaded, heads_of, timm_log, watched
-from pwfn.models.model_names import name_fault, registered, source_of
+from pwfn.models.model_names import DECIDED, name_fault, registered, source_of
 from pwfn.models.state_dicts import prefixes_taken_off
 from pwfn.models.weight_files import ModelError, read_weights
 
 # what the constructors of timm's models raise for arguments that do not suit them, and its loading for a wrong file
-BUILD_ERRORS = (RuntimeError, OSError, TypeError, ValueError, LookupError, AttributeError, ImportError, AssertionError)
-# arguments of timm.create_model that model.args may not give
-DECIDED = ("num_classes", "in_chans", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path")
+BUILD_ERRORS = (
+    RuntimeError,
+    OSError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ImportError,
+    AssertionError,
+    SafetensorError,
+)
 Say = Callable[[str], None]
 
 
@@ -203,4 +212,5 @@ def data_config(network: nn.Module) -> dict[str, Any]:
     """Return timm's preprocessing of a model: input_size, interpolation, mean, std, crop_pct, crop_mode."""
     import timm
 
-    return dict(timm.data.resolve_data_config({}, model=network))
+    with timm_log():  # says of gray images that mean and std are averaged, which is meant
+        return dict(timm.data.resolve_data_config({}, model=network))

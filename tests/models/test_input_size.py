@@ -13,6 +13,7 @@ import torch
 from pwfn.data import ImageData, Synthetic
 from pwfn.models.input_size import size_fault
 from pwfn.models.timm_model import ModelError, ModelSpec
+from tests.support.families import FAMILIES
 
 DATA = Synthetic(channels=3, num_classes=5, image_size=32)
 
@@ -44,6 +45,14 @@ def takes(name: str, size: int) -> bool:
 )
 def test_the_verdict_is_that_of_a_real_network(name: str, size: int) -> None:
     assert (size_fault(ModelSpec(name), replace(DATA, image_size=size)) is None) == takes(name, size)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(FAMILIES.values()))
+def test_every_family_is_known(name: str) -> None:
+    spec = ModelSpec(name)
+    assert (size_fault(spec, DATA) is None) == takes(name, 32)
+    assert size_fault(spec, replace(DATA, image_size=timm.get_pretrained_cfg(name).to_dict()["input_size"][-1])) is None
 
 
 @pytest.mark.parametrize(

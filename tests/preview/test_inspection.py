@@ -23,20 +23,8 @@ from pwfn.models import meta_build
 from pwfn.models.timm_model import ModelError, ModelSpec, build_bayesian
 from pwfn.preview.inspection import COVERAGE_COLUMNS, coverage_rows, inspect, show_coverage
 from pwfn.run.settings import TrainSettings
+from tests.support.families import FAMILIES
 from tests.support.project import Compose, Program
-
-# One small model of each module of timm.models, by what small models are called.
-SMALL_NAMES = ("test_", "atto", "femto", "pico", "nano", "xxs", "xx_small", "xxt", "tiny", "_ti", "_t", "_xs", "small")
-SMALLISH = ("_s", "_b0", "050", "_18", "18", "26", "base")
-
-
-def small_model(module: str) -> str | None:
-    names = timm.list_models(module=module)
-    ranks = {part: i for i, part in enumerate(SMALL_NAMES + SMALLISH)}
-    return min(names, key=lambda n: (min((i for p, i in ranks.items() if p in n), default=99), len(n), n), default=None)
-
-
-FAMILIES = {module: name for module in timm.list_modules() if (name := small_model(module))}
 
 
 def settings(composed: Compose, *overrides: str) -> TrainSettings:
