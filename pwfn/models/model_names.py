@@ -3,39 +3,39 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 # arguments of timm.create_model that the data and other keys than model.args decide
 DECIDED = ("num_classes", "in_chans", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path")
+_SOURCE = re.compile(r"(hf[-_]hub|local-dir):(.+)")
+_PLACES = (
+    "the name of a timm model, hf-hub:<organization>/<name> for a repository of the Hugging Face hub, or "
+    "local-dir:<folder> for a folder with a config.json"
+)
 
 
 def source_of(name: str) -> str | None:
     """Return `hf-hub` or `local-dir` for a name that says where model and weights are; None for any other name."""
-    from timm.models import parse_model_name
-
-    try:
-        source: str | None = parse_model_name(name)[0]
-    except ValueError:
-        return None
-    return source
+    found = _SOURCE.fullmatch(name)
+    return found[1].replace("_", "-") if found else None
 
 
 def name_fault(name: str) -> str | None:
     """Say what is allowed instead of a name that timm cannot build, or return None."""
-    from timm.models import parse_model_name
-
-    try:
-        source, place = parse_model_name(name)
-    except ValueError:
-        return (
-            "the name of a timm model, hf-hub:<organization>/<name> for a repository of the Hugging Face hub, or "
-            "local-dir:<folder> for a folder with a config.json"
-        )
+    source = source_of(name)
     if source == "local-dir":
-        there = (Path(place) / "config.json").is_file()
+        there = (_place(name) / "config.json").is_file()
         return None if there else "local-dir: and a folder with a config.json, as timm's save_for_hf writes it"
-    return None if source else _registry_fault(name)
+    if source is not None:
+        return None
+    return _PLACES if any(sign in name for sign in "/\\:") else _registry_fault(name)
+
+
+def _place(name: str) -> Path:
+    return Path(name.partition(":")[2])
 
 
 def _registry_fault(name: str) -> str | None:
@@ -57,10 +57,14 @@ def registered(name: str, args: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     Raises:
         OSError: the source cannot be read.
     """
-    if source_of(name) is None:
+    source = source_of(name)
+    if source is None:
         return name, args
-    from timm.models import resolve_model_input_args
+    if source == "local-dir":
+        config = json.loads((_place(name) / "config.json").read_text(encoding="utf-8"))
+        architecture, own = config["architecture"], config.get("model_args") or {}
+    else:
+        from timm.models import load_model_config_from_hf
 
-    found = resolve_model_input_args(name)
-    own = {key: value for key, value in found.get("pretrained_model_args", {}).items() if key not in DECIDED}
-    return str(found["model_name"]), own | args
+        _, architecture, own = load_model_config_from_hf(name.partition(":")[2])
+    return str(architecture), {key: value for key, value in own.items() if key not in DECIDED} | args

@@ -11,7 +11,6 @@ import timm
 import torch
 from huggingface_hub import constants
 from safetensors.torch import save_file
-from timm.models import save_for_hf
 from torch import Tensor, nn
 
 from pwfn import hub
@@ -28,17 +27,27 @@ def theirs() -> nn.Module:
     return timm.create_model("test_vit", num_classes=3, depth=2).eval()
 
 
+def write(folder: Path, network: nn.Module, num_classes: int, model_args: dict[str, Any], **config: Any) -> Path:
+    """Write a network as timm's save_for_hf does."""
+    folder.mkdir(exist_ok=True)
+    config = {"input_size": [3, 160, 160], "fixed_input_size": False, "classifier": "head", **config}
+    config = {"first_conv": "patch_embed.proj", "interpolation": "bicubic", "num_classes": num_classes, **config}
+    content = {
+        "architecture": "test_vit",
+        "num_classes": num_classes,
+        "model_args": model_args,
+        "pretrained_cfg": config,
+    }
+    (folder / "config.json").write_text(json.dumps(content))
+    save_file(network.state_dict(), folder / "model.safetensors")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def saved(theirs: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as timm writes one for the hub, with preprocessing of its own."""
-    folder = tmp_path_factory.mktemp("saved")
-    save_for_hf(
-        theirs,
-        folder,
-        data_config={"mean": MEAN, "std": STD, "crop_pct": 1.0, "input_size": (3, 128, 128)},
-        safe_serialization=True,
-    )
-    return folder
+    own = {"mean": MEAN, "std": STD, "crop_pct": 1.0, "input_size": [3, 128, 128]}
+    return write(tmp_path_factory.mktemp("saved"), theirs, 3, {"depth": 2, "img_size": 160}, **own)
 
 
 def assert_same(network: nn.Module, state: dict[str, Tensor]) -> None:
@@ -145,8 +154,7 @@ def test_a_run_of_a_folder_leaves_an_artifact_that_needs_none(small_run: Any, sa
     folder = tmp_path / "mine"
     torch.manual_seed(8)
     network = timm.create_model("test_vit", num_classes=10, in_chans=1, depth=1, img_size=32)
-    save_for_hf(network, folder)
-    assert json.loads((folder / "config.json").read_text())["num_classes"] == 10
+    write(folder, network, 10, {"depth": 1, "img_size": 32}, input_size=[1, 32, 32])
     from pwfn import artifact
 
     done = small_run(tmp_path / "run", "model=timm", f"model.name='local-dir:{folder}'", "pretrain.epochs=0")
