@@ -1,24 +1,13 @@
-"""Warn about random weights, and refuse a random classifier that nothing would train."""
+"""Recognize a new, random classifier, and refuse one that nothing would train."""
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from torch import nn
 
 from pwfn.models.timm_model import ModelSpec
 from pwfn.models.weight_files import ModelError
-
-
-def warn_if_random(spec: ModelSpec, *, trained: bool) -> None:
-    """Warn if a network starts from random weights and is not trained before it is compressed."""
-    if spec.random_weights and not trained:
-        warnings.warn(
-            f"{spec.name} starts from RANDOM weights and pretrain.epochs is 0: set model.pretrained=true, "
-            "model.checkpoint=<file> or pretrain.epochs, or expect the accuracy of guessing",
-            stacklevel=2,
-        )
 
 
 def new_head_classes(spec: ModelSpec, network: nn.Module) -> tuple[int, int] | None:

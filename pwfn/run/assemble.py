@@ -22,7 +22,7 @@ from pwfn.data.module import ImageDataModule
 from pwfn.errors import RunError
 from pwfn.models.input_size import size_fault
 from pwfn.models.loading import heads_of
-from pwfn.models.random_weights import new_head, refuse_untrained_head, warn_if_random
+from pwfn.models.random_weights import new_head, refuse_untrained_head
 from pwfn.models.timm_model import build_bayesian, data_config
 from pwfn.models.weight_files import ModelError
 from pwfn.monitoring.progress import RunProgress
@@ -138,7 +138,6 @@ def build_network(settings: TrainSettings, *, load_weights: bool = True) -> tupl
     if settings.pretrain.head_epochs and not heads_of(network):
         raise ModelError(f"pretrain.head_epochs = {settings.pretrain.head_epochs}: {model.name} has no classifier")
     if load_weights:
-        warn_if_random(model, trained=trained)
         refuse_untrained_head(model, network, trained=trained)
         if head := new_head(model, network):
             remarks.append(head)

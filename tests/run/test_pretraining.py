@@ -64,6 +64,8 @@ def test_given_weights_are_not_trained_unless_asked(
     assert settings.pretrain.epochs == epochs
     asked = any("are trained on for" in remark for remark in settings.remarks)
     assert asked == (bool(epochs) and not settings.model.random_weights)
+    random = any("RANDOM weights and pretrain.epochs is 0" in remark for remark in settings.remarks)
+    assert random == (overrides == ("pretrain=none",))
 
 
 def test_a_missing_name_is_one_fault(composed: Compose) -> None:
