@@ -29,11 +29,11 @@ PROGRAM = Path(__file__).parents[1] / "train.py"
 TIMEOUT = 600  # seconds
 
 
-def cases(only: str) -> Iterator[tuple[str, Case]]:
-    """Yield every case with the name of its module, those with `only` in either name."""
+def cases(only: list[str]) -> Iterator[tuple[str, Case]]:
+    """Yield every case with the name of its module; those that have one of `only` in either name, if there are any."""
     for module in sorted(info.name for info in pkgutil.iter_modules(real_world_cases.__path__)):
         for case in importlib.import_module(f"real_world_cases.{module}").CASES:
-            if only in module or only in case.name:
+            if not only or any(words in f"{module}: {case.name}" for words in only):
                 yield module, case
 
 
@@ -66,7 +66,7 @@ def judged(named: tuple[str, Case]) -> tuple[bool, str]:
 def main() -> int:
     """Run the cases and print their tally."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
-    parser.add_argument("--only", default="", help="the name of a module, or words of a case's name")
+    parser.add_argument("--only", nargs="*", default=[], help="names of modules, or words of the names of cases")
     parser.add_argument("--jobs", type=int, default=1, help="cases at a time")
     options = parser.parse_args()
     verdicts = []

@@ -197,7 +197,6 @@ CASES = [
     Case("network.safetensors of a run", from_own_file, lambda done: done.refused("start from the pretrained.safetens")),
     Case("weights for other classes", random_head, lambda done: done.refused("pretrain=head trains it first")),
     Case("weights for other classes, pretrain=head", trained_head, lambda done: finished(done, "for 3 classes and the")),
-    loads("the default trains nothing", lambda: state_of()),
     refused("Lightning with a pickled partial", lambda: lightning(functools.partial(print, 1)), "class functools.partial"),
     refused("Lightning with a DictConfig", lambda: lightning(OmegaConf.create({"a": 1})), "needs the class omegaconf"),
     refused("a whole pickled network", lambda: timm.create_model(NAME), "holds a whole pickled network (timm.models"),
