@@ -85,11 +85,7 @@ def assemble(
     checkpoint cannot be used.
     """
     _quiet_lightning()
-    if not resume:
-        saved_run.refuse_used(folder)  # before weights are downloaded
-    settings.data.check()
-    if not resume and (fault := size_fault(settings.model, settings.data)):
-        raise ModelError(fault)
+    _check_inputs(settings, folder, resume)
     seed_run(settings.seed)
     choose_kernels(settings.kernels)
     # now, because the checkout may be another by the end
@@ -119,6 +115,15 @@ def assemble(
         data=ImageDataModule(settings.data, data_config(network), settings.seed),
         logger=_logger(settings, config, folder, identity, provenance),
     )
+
+
+def _check_inputs(settings: TrainSettings, folder: Path, resume: bool) -> None:
+    """Refuse what is known to be wrong before weights are downloaded."""
+    if not resume:
+        saved_run.refuse_used(folder)
+    settings.data.check()
+    if not resume and (fault := size_fault(settings.model, settings.data)):
+        raise ModelError(fault)
 
 
 def build_network(settings: TrainSettings, *, load_weights: bool = True) -> tuple[nn.Module, list[str]]:

@@ -105,16 +105,8 @@ class RoundLoop:
         when it is done.
         """
         place = self.place
-        others = Phase(
-            "finishing",
-            spec.epochs,
-            spec.optimizer,
-            noise=False,
-            train_mu=False,
-            train_sigma=False,
-            lr_key="finish.optimizer.lr",
-        )
-        self._fit([others])
+        others = Phase("finishing", spec.epochs, spec.optimizer, noise=False, train_mu=False, train_sigma=False)
+        self._fit([replace(others, lr_key="finish.optimizer.lr")])
         trained = ended = last.clustered
         if spec.epochs:
             self.on_status("testing")
