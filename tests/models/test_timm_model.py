@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ class _Bomb:
 
 
 def test_code_inside_a_file_of_weights_is_not_run(tmp_path: Path) -> None:
+    allowed = torch.serialization.get_safe_globals()
     marker, file = tmp_path / "executed", tmp_path / "weights.pth"
     torch.save({"state_dict": _Bomb(marker)}, file)
     torch.load(file, weights_only=False)
@@ -78,9 +80,14 @@ def test_code_inside_a_file_of_weights_is_not_run(tmp_path: Path) -> None:
     marker.unlink()
     one_line(file)
     assert not marker.exists()
+    torch.save({"state_dict": {}, "args": argparse.Namespace(hidden=_Bomb(marker))}, file)
+    one_line(file)
+    assert not marker.exists()
     file.write_bytes(pickle.dumps(_Bomb(marker)))
     one_line(file)
     assert not marker.exists()
+
+    assert torch.serialization.get_safe_globals() == allowed  # argparse.Namespace is allowed while a file is read alone
 
 
 def one_line(file: Path, mentions: str = "") -> None:
