@@ -28,6 +28,7 @@ USABLE = (
     torch.float64, torch.float32, torch.float16, torch.bfloat16,
     torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
 )  # fmt: skip
+_COUNTERS = ("n_averaged", "total_ops", "total_params")  # torch's AveragedModel and thop leave these beside the weights
 _LISTED = 6  # keys that a message lists
 
 
@@ -66,7 +67,9 @@ def find_state_dict(content: Any, *, ema: bool) -> Found:
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         raise ValueError(f"holds no state dict; its keys are {listed(content)}")
-    if others := [name for name in content if str(name) not in tensors]:
+    others = [name for name in content if str(name) not in tensors]
+    tensors = {name: tensor for name, tensor in tensors.items() if name.rpartition(".")[2] not in _COUNTERS}
+    if others:
         remarks.append(f"what is no tensor is passed over ({listed(others)})")
     return Found(tensors, tuple(remarks))
 

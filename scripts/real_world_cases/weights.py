@@ -185,6 +185,16 @@ CASES = [
         for key in ("model_state_dict", "net", "module", "weight", "ema")
     ),
     loads("a number beside the tensors", lambda: NUMBERS, words="what is no tensor is passed over (epoch)"),
+    loads(
+        "model_ema of torchvision's training script",
+        lambda: {
+            "model": state_of(2),
+            "model_ema": {"n_averaged": torch.tensor(9), **prefixed("module.", state_of())},
+            "args": argparse.Namespace(),
+        },
+        "model_299.pth",
+        "those of model_ema",
+    ),
     loads("averaged and raw weights", lambda: EMA, words="those of state_dict_ema (model.ema=false takes state_dict)"),
     loads("the raw ones of them", lambda: {**EMA, "state_dict": state_of(), "state_dict_ema": state_of(2)},
           "mine.pth", "those of state_dict (model.ema=true", "model.ema=false"),

@@ -160,6 +160,23 @@ def test_a_wrapped_state_dict_is_found(state: State, tmp_path: Path, key: str, i
     assert_same(build(path)[0], state)
 
 
+def test_counters_of_other_tools_are_passed_over(source: nn.Module, state: State, tmp_path: Path) -> None:
+    """torchvision's training script averages with torch's AveragedModel; thop counts operations in every module."""
+    averaged = torch.optim.swa_utils.AveragedModel(source).state_dict()
+    assert "n_averaged" in averaged and "module.fc.weight" in averaged
+    path = tmp_path / "model_299.pth"
+    torch.save({"model": network_of(NAME, 6).state_dict(), "model_ema": averaged, "args": argparse.Namespace()}, path)
+    network, said = build(path)
+    assert_same(network, state)
+    assert said == [
+        f"{path}: the weights are those of model_ema (model.ema=false takes model); "
+        "module. is taken off the front of every name"
+    ]
+    counted = {"total_ops": torch.ones(1), "fc.total_params": torch.ones(1)}
+    torch.save(state | counted, path)
+    assert_same(build(path)[0], state)
+
+
 def test_other_keys_are_listed(state: State, tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     torch.save({"epoch": 3, "generator": state, "lr": 0.1}, path)
