@@ -55,6 +55,7 @@ def read_config(folder: Path) -> DictConfig:
 
 
 MAY_CHANGE = (
+    "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",
     "trainer.strategy",

@@ -105,8 +105,8 @@ class RoundLoop:
         when it is done.
         """
         place = self.place
-        none = {"noise": False, "train_mu": False, "train_sigma": False}
-        self._fit([Phase("finishing", spec.epochs, spec.optimizer, lr_key="finish.optimizer.lr", **none)])
+        others = Phase("finishing", spec.epochs, spec.optimizer, noise=False, train_mu=False, train_sigma=False)
+        self._fit([replace(others, lr_key="finish.optimizer.lr")])
         trained = ended = last.clustered
         if spec.epochs:
             self.on_status("testing")

@@ -86,8 +86,19 @@ class TrainSettings:
     @property
     def remarks(self) -> list[str]:
         """Return a line for each setting that is allowed, but may not be what was meant."""
-        remark = self.tolerance.without_noise
-        return [remark] if remark and not self.noise else []
+        remark, pretrain = self.tolerance.without_noise, self.pretrain
+        remarks = [remark] if remark and not self.noise else []
+        if self._starts_and_stays_random:
+            remarks.append(
+                f"{self.model.name} starts from RANDOM weights and pretrain.epochs is 0: set model.pretrained=true, "
+                "model.checkpoint=<file> or pretrain.epochs, or expect the accuracy of guessing"
+            )
+        if not self.model.random_weights and pretrain.epochs and not pretrain.head_epochs:
+            remarks.append(
+                f"the weights from {self.model.weights_from} are trained on for {pretrain.epochs} epochs (learning rate "
+                f"{pretrain.optimizer.lr:g}) before anything is fixed; pretrain=none keeps them as they are"
+            )
+        return remarks
 
     @property
     def epochs_of_rounds(self) -> list[float]:
@@ -97,9 +108,9 @@ class TrainSettings:
         return [*epochs, *([float(self.finish.epochs)] if self.finish.wanted else [])]
 
     @property
-    def _teaches_nothing(self) -> bool:
+    def _starts_and_stays_random(self) -> bool:
         trains = not (self.dry_run or self.inspect)
-        return trains and self.model.random_weights and self.pretrain.epochs == 0
+        return trains and self.model.random_weights and not self.pretrain.trains
 
     @staticmethod
     def option_hint(group: str, option: str) -> str | None:
@@ -131,7 +142,7 @@ class TrainSettings:
             lambda: (
                 "distillation.weight",
                 w := self.distillation.weight,
-                w == 0 or not self._teaches_nothing,
+                w == 0 or not self._starts_and_stays_random,
                 no_teacher,
             ),
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -14,6 +14,7 @@ from pwfn.bayesian.state_dict import plain_state
 from pwfn.checkpoint import saved_networks
 from pwfn.checkpoint.callback import Saver
 from pwfn.checkpoint.run_state import PRETRAINING
+from pwfn.models.loading import heads_of
 from pwfn.monitoring.progress import RunProgress
 from pwfn.monitoring.round_media import RoundView, round_view
 from pwfn.monitoring.run_reporter import RunReporter
@@ -51,9 +52,7 @@ class Stages:
             if self._learns_from_a_teacher:
                 self._bring_in_the_teacher(saved_networks.read_pretrained(saver.folder))
             return
-        if place.phase == 0:
-            self._fit_pretraining()
-            place.phase = 1
+        self._fit_pretraining()
         self.progress.status("testing")
         state.baseline = self.runner.test()
         saver.between_fits()
@@ -68,12 +67,19 @@ class Stages:
         saver.between_fits(always=True)
 
     def _fit_pretraining(self) -> None:
-        spec = self.settings.pretrain
-        self.progress.start_phase("pretraining", spec.epochs)
-        means_alone = {"noise": False, "train_sigma": False}
-        self.runner.fit(
-            Phase("pretraining", spec.epochs, spec.optimizer, lr_key="pretrain.optimizer.lr", **means_alone)
+        """Train the classifier alone, if asked to, then all; `place.phase` counts the fits that are done."""
+        spec, place = self.settings.pretrain, self.saver.state.place
+        of_all = Phase(
+            "pretraining", spec.epochs, spec.optimizer, noise=False, train_sigma=False, lr_key="pretrain.optimizer.lr"
         )
+        phases = [of_all]
+        if spec.head_epochs:
+            heads = heads_of(self.saver.network)
+            phases.insert(0, replace(of_all, label="the classifier", epochs=spec.head_epochs, layers=heads))
+        for phase in phases[place.phase :]:
+            self.progress.start_phase(phase.label, phase.epochs)
+            self.runner.fit(phase)
+            place.phase += 1
 
     @property
     def _learns_from_a_teacher(self) -> bool:

@@ -83,6 +83,8 @@ def announce(assembly: Assembly, stages: Stages) -> None:
             *padding_warnings(assembly.network, assembly.data.config["input_size"]),
         ):  # quiet or not
             console.print(f"warning: {warning}", soft_wrap=True, markup=False, highlight=False)
+    for remark in assembly.remarks:
+        progress.say(remark)
     progress.say(f"{settings.model.name}: {assembly.coverage.sentence()}")
     if assembly.checkpoint is not None:
         done = f"{len(assembly.state.records)} of {settings.rounds_in_all} rounds done"

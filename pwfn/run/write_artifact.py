@@ -79,5 +79,5 @@ def write_run_artifact(
 
 
 def _recipe(settings: TrainSettings, state: dict[str, Tensor]) -> Recipe:
-    model, data = settings.model, settings.data
-    return recipe_of(model.name, data.num_classes, data.channels, model.args, state)
+    name, args = settings.model.registered()
+    return recipe_of(name, settings.data.num_classes, settings.data.channels, args, state)

@@ -71,8 +71,9 @@ class BayesianClassifier(LightningModule):
         trains = {}
         for tensor in quantized_tensors(self.network):
             trains[id(tensor.mu)], trains[id(tensor.gaussian.sigma)] = phase.train_mu, phase.train_sigma
-        for parameter in self.network.parameters():
-            parameter.requires_grad_(trains.get(id(parameter), phase.train_others))
+        for name, parameter in self.network.named_parameters():
+            chosen = not phase.layers or name.startswith(tuple(f"{layer}." for layer in phase.layers))
+            parameter.requires_grad_(chosen and trains.get(id(parameter), phase.train_others))
             parameter.grad = None  # that of the fit before would be clipped, and decayed, with what trains now
 
     @property
