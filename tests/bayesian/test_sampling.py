@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pwfn.bayesian.kernels import Gaussian, choose_kernels
 from pwfn.bayesian.posterior import quantized_tensors, sampled, to_bayesian
 from pwfn.bayesian.regularizer import LinearRegularizer, NoRegularizer
-from pwfn.bayesian.sampling import TOGETHER, draw, fresh_key, tensor_version
+from pwfn.bayesian.sampling import draw, fresh_key, tensor_version
 from tests.support.kernels import IMPLEMENTATIONS, implementation
 
 SHAPE = (40, 50)
@@ -105,8 +105,9 @@ def test_the_key_comes_from_the_generator_of_the_cpu_and_fills_64_bits() -> None
     assert fresh_key() == keys[0]
 
 
-def test_neighboring_small_tensors_share_a_node_of_the_graph() -> None:
-    mus = [torch.zeros(size, requires_grad=True) for size in (10, 20, TOGETHER, 30)]
+def test_neighboring_small_tensors_share_a_node_of_the_graph(kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(implementation(kernels)), "weights_together", lambda *_: 1000)
+    mus = [torch.zeros(size, requires_grad=True) for size in (10, 20, 1000, 30)]
     first, second, large, last = drawn(*mus, masks=(None,) * 4)
     assert first.grad_fn is second.grad_fn
     assert len({first.grad_fn, large.grad_fn, last.grad_fn}) == 3
