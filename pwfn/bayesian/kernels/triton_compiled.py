@@ -4,7 +4,12 @@ The noise is that of `pwfn.bayesian.kernels.noise`, in single precision. A row o
 are the constants below. Programs find their row, and their block of the tensor, in two further tables.
 """
 
+# mypy: disable-error-code="no-untyped-def, untyped-decorator, no-untyped-call"
+# the types of compiled functions are Triton's
+
 from __future__ import annotations
+
+from typing import Any
 
 import triton
 import triton.language as tl
@@ -27,23 +32,26 @@ CEILING: tl.constexpr = tl.constexpr(9)  # of the regularizer, the bits of a flo
 STRENGTH: tl.constexpr = tl.constexpr(10)  # the same
 RETRAINED: tl.constexpr = tl.constexpr(11)  # 1 where the sigmas of fixed weights go on training
 
+_compiled: Any = triton.jit
+_keyed: Any = triton.jit(do_not_specialize=["k0", "k1"])  # keys whose words are 1, or even, compile nothing anew
 
-@triton.jit
-def _rotate(a, b, by: tl.constexpr):  # type: ignore[no-untyped-def]
+
+@_compiled
+def _rotate(a, b, by: tl.constexpr):
     a = a + b
     return a, ((b << by) | (b >> (32 - by))) ^ a
 
 
-@triton.jit
-def _four_rounds(a, b, first: tl.constexpr, second: tl.constexpr, third: tl.constexpr, fourth: tl.constexpr):  # type: ignore[no-untyped-def]
+@_compiled
+def _four_rounds(a, b, first: tl.constexpr, second: tl.constexpr, third: tl.constexpr, fourth: tl.constexpr):
     a, b = _rotate(a, b, first)
     a, b = _rotate(a, b, second)
     a, b = _rotate(a, b, third)
     return _rotate(a, b, fourth)
 
 
-@triton.jit
-def _threefry(a, b, k0, k1):  # type: ignore[no-untyped-def]
+@_compiled
+def _threefry(a, b, k0, k1):
     """Threefry2x32-20 of the counters a and b."""
     k2 = k0 ^ k1 ^ 0x1BD11BDA
     a, b = _four_rounds(a + k0, b + k1, 13, 15, 26, 6)
@@ -54,8 +62,8 @@ def _threefry(a, b, k0, k1):  # type: ignore[no-untyped-def]
     return a + k2, b + k0 + 5
 
 
-@triton.jit
-def _normal(block, number, k0, k1, pairs: tl.constexpr):  # type: ignore[no-untyped-def]
+@_compiled
+def _normal(block, number, k0, k1, pairs: tl.constexpr):
     """The cosines and the sines of a block of noise; the words of the key are int32 that stand for uint32."""
     first = (block * pairs + tl.arange(0, pairs)).to(tl.uint32, bitcast=True)
     zeros = tl.full((pairs,), 0, tl.int32)
@@ -77,22 +85,22 @@ def _normal(block, number, k0, k1, pairs: tl.constexpr):  # type: ignore[no-unty
     return x * radius, y * radius
 
 
-@triton.jit
-def _row(table, owners, blocks, columns: tl.constexpr):  # type: ignore[no-untyped-def]
+@_compiled
+def _row(table, owners, blocks, columns: tl.constexpr):
     """The row of this program's tensor, and the block of it that is this program's."""
     program = tl.program_id(0)
     return table + tl.load(owners + program) * columns, tl.load(blocks + program)
 
 
-@triton.jit
-def _places(block, pairs: tl.constexpr):  # type: ignore[no-untyped-def]
+@_compiled
+def _places(block, pairs: tl.constexpr):
     """Where the cosines of a block go, counted row by row; the sines are `HALF` places further."""
     pair = block * pairs + tl.arange(0, pairs)
     return pair + (pair // HALF) * HALF
 
 
-@triton.jit
-def _offset(place, row, operand: tl.constexpr):  # type: ignore[no-untyped-def]
+@_compiled
+def _offset(place, row, operand: tl.constexpr):
     """Where in memory the number lies that is at `place` when they are counted row by row."""
     last = ((tl.load(row + LAYOUTS) >> operand) & 1) != 0
     offset = place
@@ -104,20 +112,20 @@ def _offset(place, row, operand: tl.constexpr):  # type: ignore[no-untyped-def]
     return offset
 
 
-@triton.jit
-def _read(place, inside, row, operand: tl.constexpr):  # type: ignore[no-untyped-def]
+@_compiled
+def _read(place, inside, row, operand: tl.constexpr):
     address = tl.load(row + operand).to(tl.pointer_type(tl.float32))
     return tl.load(address + _offset(place, row, operand), mask=inside, other=0.0)
 
 
-@triton.jit
-def _write(values, place, inside, row):  # type: ignore[no-untyped-def]
+@_compiled
+def _write(values, place, inside, row):
     address = tl.load(row + OUT).to(tl.pointer_type(tl.float32))
     tl.store(address + _offset(place, row, OUT), values, mask=inside)
 
 
-@triton.jit
-def _free(place, inside, row):  # type: ignore[no-untyped-def]
+@_compiled
+def _free(place, inside, row):
     """1 where a weight is free, 0 where it is fixed."""
     address = tl.load(row + FREE)
     free = inside.to(tl.float32)
@@ -127,20 +135,20 @@ def _free(place, inside, row):  # type: ignore[no-untyped-def]
     return free
 
 
-@triton.jit
-def _number(row, column: tl.constexpr):  # type: ignore[no-untyped-def]
+@_compiled
+def _number(row, column: tl.constexpr):
     """The float32 whose bits are in a column."""
     return tl.load(row + column).to(tl.int32).to(tl.float32, bitcast=True)
 
 
-@triton.jit
-def _gap(sigma, row):  # type: ignore[no-untyped-def]
+@_compiled
+def _gap(sigma, row):
     ceiling = _number(row, CEILING)
     return tl.where(sigma > ceiling, 0.0, ceiling - sigma)
 
 
-@triton.jit
-def _draw_half(eps, place, row):  # type: ignore[no-untyped-def]
+@_compiled
+def _draw_half(eps, place, row):
     """Draw the weights at `place`; return what each weight adds to the penalty."""
     inside = place < tl.load(row + SIZE).to(tl.int32)
     sigma = _read(place, inside, row, SIGMA)
@@ -150,8 +158,8 @@ def _draw_half(eps, place, row):  # type: ignore[no-untyped-def]
     return tl.where(inside, gap * gap * tl.abs(eps) * _free(place, inside, row), 0.0)
 
 
-@triton.jit(do_not_specialize=["k0", "k1"])
-def draw(table, owners, blocks, penalties, k0, k1, columns: tl.constexpr, pairs: tl.constexpr):  # type: ignore[no-untyped-def]
+@_keyed
+def draw(table, owners, blocks, penalties, k0, k1, columns: tl.constexpr, pairs: tl.constexpr):
     """Draw the weights; put strength * gap^2 * |eps|, summed over a block, into `penalties`."""
     row, block = _row(table, owners, blocks, columns)
     x, y = _normal(block, tl.load(row + NUMBER).to(tl.int32), k0, k1, pairs)
@@ -160,8 +168,8 @@ def draw(table, owners, blocks, penalties, k0, k1, columns: tl.constexpr, pairs:
     tl.store(penalties + tl.program_id(0), tl.sum(added, 0) * _number(row, STRENGTH))
 
 
-@triton.jit
-def _sigma_half(eps, place, row, scale):  # type: ignore[no-untyped-def]
+@_compiled
+def _sigma_half(eps, place, row, scale):
     inside = place < tl.load(row + SIZE).to(tl.int32)
     sigma = _read(place, inside, row, SIGMA)
     grad = _read(place, inside, row, FIRST)
@@ -174,8 +182,8 @@ def _sigma_half(eps, place, row, scale):  # type: ignore[no-untyped-def]
     _write(made - pull * _gap(sigma, row) * tl.abs(eps * free), place, inside, row)
 
 
-@triton.jit(do_not_specialize=["k0", "k1"])
-def sigma_gradients(table, owners, blocks, scale, k0, k1, columns: tl.constexpr, pairs: tl.constexpr):  # type: ignore[no-untyped-def]
+@_keyed
+def sigma_gradients(table, owners, blocks, scale, k0, k1, columns: tl.constexpr, pairs: tl.constexpr):
     """Put the gradients of sigma into `OUT`; `FIRST` are those of the weights, `scale` that of the penalty."""
     row, block = _row(table, owners, blocks, columns)
     x, y = _normal(block, tl.load(row + NUMBER).to(tl.int32), k0, k1, pairs)
@@ -185,16 +193,16 @@ def sigma_gradients(table, owners, blocks, scale, k0, k1, columns: tl.constexpr,
     _sigma_half(y, place + HALF, row, factor)
 
 
-@triton.jit
-def _add_half(place, row, factor):  # type: ignore[no-untyped-def]
+@_compiled
+def _add_half(place, row, factor):
     inside = place < tl.load(row + SIZE).to(tl.int32)
     total = _read(place, inside, row, OUT)
     added = factor * _read(place, inside, row, FIRST)
     _write(total + added * _free(place, inside, row), place, inside, row)
 
 
-@triton.jit
-def add_masked(table, owners, blocks, factor, columns: tl.constexpr, pairs: tl.constexpr):  # type: ignore[no-untyped-def]
+@_compiled
+def add_masked(table, owners, blocks, factor, columns: tl.constexpr, pairs: tl.constexpr):
     """Add `factor` (in memory) times `FIRST` to `OUT` where a weight is free."""
     row, block = _row(table, owners, blocks, columns)
     place = _places(block, pairs)
@@ -203,14 +211,14 @@ def add_masked(table, owners, blocks, factor, columns: tl.constexpr, pairs: tl.c
     _add_half(place + HALF, row, value)
 
 
-@triton.jit
-def _mask_half(place, row):  # type: ignore[no-untyped-def]
+@_compiled
+def _mask_half(place, row):
     inside = place < tl.load(row + SIZE).to(tl.int32)
     _write(_read(place, inside, row, OUT) * _free(place, inside, row), place, inside, row)
 
 
-@triton.jit
-def keep_free(table, owners, blocks, columns: tl.constexpr, pairs: tl.constexpr):  # type: ignore[no-untyped-def]
+@_compiled
+def keep_free(table, owners, blocks, columns: tl.constexpr, pairs: tl.constexpr):
     """Multiply `OUT` by 0 where a weight is fixed."""
     row, block = _row(table, owners, blocks, columns)
     place = _places(block, pairs)
@@ -218,8 +226,8 @@ def keep_free(table, owners, blocks, columns: tl.constexpr, pairs: tl.constexpr)
     _mask_half(place + HALF, row)
 
 
-@triton.jit(do_not_specialize=["k0", "k1"])
-def fill_noise(table, owners, blocks, k0, k1, columns: tl.constexpr, pairs: tl.constexpr):  # type: ignore[no-untyped-def]
+@_keyed
+def fill_noise(table, owners, blocks, k0, k1, columns: tl.constexpr, pairs: tl.constexpr):
     """Put the noise into `OUT`."""
     row, block = _row(table, owners, blocks, columns)
     x, y = _normal(block, tl.load(row + NUMBER).to(tl.int32), k0, k1, pairs)
