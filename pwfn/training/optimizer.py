@@ -21,6 +21,7 @@ from typing_extensions import override
 from pwfn.bayesian.kernels import backend
 from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.errors import require
+from pwfn.training.waiting import is_free_to_read
 
 
 def _cosine(progress: float) -> float:
@@ -219,7 +220,7 @@ def _mask_gradients(network: nn.Module) -> None:
 def _leave_clipping_to(optimizer: Optimizer, clip_norm: float, norm: Tensor) -> float | Tensor:
     """Have the fused step clip, by torch's own rule; return what it is going to divide the gradients by."""
     # fused steps have `grad_scale` for gradient scalers: they divide the gradients by it before all else
-    if _may_wait_for(norm):
+    if is_free_to_read(norm):
         divisor = (norm.item() + 1e-6) / clip_norm
         if divisor <= 1:
             divisor = 1.0
@@ -228,11 +229,6 @@ def _leave_clipping_to(optimizer: Optimizer, clip_norm: float, norm: Tensor) -> 
     on_device = norm.double().add_(1e-6).div_(clip_norm).clamp_(min=1).float()
     optimizer.grad_scale = on_device  # type: ignore[attr-defined]
     return on_device
-
-
-def _may_wait_for(tensor: Tensor) -> bool:
-    """Reading a number off a GPU makes the host wait until all work given to it is done."""
-    return tensor.device.type == "cpu"
 
 
 def masked_parameters(network: nn.Module) -> Iterator[tuple[nn.Parameter, Tensor]]:

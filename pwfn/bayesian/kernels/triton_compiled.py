@@ -4,7 +4,7 @@ The noise is that of `pwfn.bayesian.kernels.noise`, in single precision. A row o
 are the constants below. Programs find their row, and their block of the tensor, in two further tables.
 """
 
-# mypy: disable-error-code="no-untyped-def, untyped-decorator, no-untyped-call"
+# mypy: disable-error-code="import-untyped, no-untyped-def, untyped-decorator, no-untyped-call"
 # the types of compiled functions are Triton's
 
 from __future__ import annotations
