@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import pytest
 from torch import Tensor
@@ -28,6 +29,21 @@ def interpreted() -> Reference:
             return all(tensor.dtype.itemsize == 4 and tensor.device.type == "cpu" for tensor in tensors)
 
     return Interpreted()
+
+
+@cache
+def launching_only() -> Reference:
+    """Return the kernels of a GPU for any tensors, computing nothing: what they do around a launch is left."""
+    from pwfn.bayesian.kernels.triton_cuda import TritonCUDA
+
+    class LaunchingOnly(TritonCUDA):
+        def supports(self, tensors: Sequence[Tensor]) -> bool:
+            return True
+
+        def _start(self, kernel: Any, programs: int, *arguments: Any) -> None:
+            pass
+
+    return LaunchingOnly()
 
 
 ON_GPU = "triton_cuda"
