@@ -81,6 +81,18 @@ def test_they_are_for_float32_on_a_gpu_alone() -> None:
         assert triton_cuda() is None
 
 
+def test_several_tensors_are_copied_in_one_operation_by_torch_2_14() -> None:
+    copies = importlib.import_module("pwfn.bayesian.kernels.triton_cuda").copies
+    given = [torch.tensor([math.nan, -0.0, math.inf]), torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)]
+    with torch.autograd.profiler.profile() as profiled:
+        made = copies(given)
+    assert [event.name for event in profiled.function_events if event.cpu_parent is None] == ["aten::_foreach_mul"]
+    for copy, tensor in zip(made, given, strict=True):
+        assert copy.data_ptr() != tensor.data_ptr()
+        assert copy.stride() == tensor.stride()
+        assert torch.equal(copy.contiguous().view(torch.int32), tensor.contiguous().view(torch.int32))
+
+
 def laid_out(values: Tensor, layout: str, turn: int) -> Tensor:
     """The same numbers, otherwise in memory; `mixed` changes from one tensor to the next."""
     if layout == "mixed":

@@ -57,7 +57,7 @@ class TritonCUDA(Reference):
         mus = [_simple(one.mu) for one in gaussians]
         sigmas = [_simple(one.sigma) for one in gaussians]
         masks = [_mask(one.free_mu) for one in gaussians]
-        made = list(torch._foreach_clone(mus))  # one operation for all, where an empty tensor for each would be many
+        made = copies(mus)
         rows = []
         for one, *operands in zip(gaussians, made, mus, sigmas, masks, strict=True):
             strength, ceiling = one.regularizer.linear or (0.0, 0.0)
@@ -88,7 +88,7 @@ class TritonCUDA(Reference):
         sigmas = [_simple(one.sigma) for one in gaussians]
         given = [_simple(grad) for grad in grads]
         masks = [_mask(one.free_mu) for one in gaussians]
-        made = list(torch._foreach_clone(sigmas))
+        made = copies(sigmas)
         rows = []
         for one, *operands in zip(gaussians, made, given, sigmas, masks, strict=True):
             strength, ceiling = one.regularizer.linear or (0.0, 0.0)
@@ -135,6 +135,14 @@ class TritonCUDA(Reference):
 
     def _start(self, kernel: Any, programs: int, *arguments: Any) -> None:
         kernel[(programs,)](*arguments, columns=ROW, pairs=self.pairs)
+
+
+def copies(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Copy several tensors in one operation, where to make an empty tensor for each would be many.
+
+    torch 2.14 has no public name for operations on lists of tensors.
+    """
+    return list(torch._foreach_mul(list(tensors), 1.0))
 
 
 def _left_to_reference(gaussians: Sequence[Gaussian]) -> bool:
