@@ -8,16 +8,18 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pwfn.bayesian.kernels import Gaussian
 from pwfn.bayesian.kernels.choice import triton_cuda
 from pwfn.bayesian.kernels.reference import Reference
 from pwfn.bayesian.regularizer import LinearRegularizer
-from tests.support.kernels import INTERPRETED, ON_GPU, implementation
+from tests.support.kernels import INTERPRETED, ON_GPU, implementation, launching_only
 from tests.support.project import PROJECT, clean_environment
 
 pytestmark = pytest.mark.triton
@@ -91,6 +93,37 @@ def test_several_tensors_are_copied_in_one_operation_by_torch_2_14() -> None:
         assert copy.data_ptr() != tensor.data_ptr()
         assert copy.stride() == tensor.stride()
         assert torch.equal(copy.contiguous().view(torch.int32), tensor.contiguous().view(torch.int32))
+
+
+class Made(TorchDispatchMode):
+    """Counts the bytes of what operations make."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            self.bytes += sum(t.nbytes for t in (made if isinstance(made, (list, tuple)) else [made]))
+        return made
+
+
+@in_compiler
+def test_a_draw_makes_no_noise_and_keeps_nothing_beside_the_weights() -> None:
+    kernels, rule = launching_only(), LinearRegularizer(0.3, 1.0)
+    mus = [torch.zeros(shape) for shape in ((300, 300, 3, 3), (5,), (1000, 400))]
+    gaussians = [Gaussian(i, mu, torch.ones_like(mu), mu == 0, mu == 0, rule) for i, mu in enumerate(mus)]
+    of_weights = sum(mu.nbytes for mu in mus)
+    kernels.draw(gaussians, KEY)  # the tables that stay are made
+    with Made() as made:
+        weights, _ = kernels.draw(gaussians, KEY)
+    assert of_weights <= made.bytes < 1.01 * of_weights
+    with Made() as made:
+        kernels.sigma_gradients(gaussians, weights, torch.tensor(1.0), KEY)
+    assert of_weights <= made.bytes < 1.01 * of_weights
+    with Made() as made:
+        kernels.add_masked([(w, g.mu, g.free_mu) for w, g in zip(weights, gaussians, strict=True)], torch.tensor(1.0))
+        kernels.keep_free([(w, g.free_mu) for w, g in zip(weights, gaussians, strict=True)])
+    assert made.bytes < 0.01 * of_weights
 
 
 def laid_out(values: Tensor, layout: str, turn: int) -> Tensor:
