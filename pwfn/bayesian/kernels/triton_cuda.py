@@ -25,6 +25,7 @@ GROUPS = 8  # about how many groups a network has at most
 PAIRS = 512  # of numbers, for one program
 ROW = compiled.COLUMNS
 OPERANDS = 4
+LARGEST = 2**31 - 2**16  # places are int32, also those of the last block that lie outside
 
 
 class TritonCUDA(Reference):
@@ -35,7 +36,7 @@ class TritonCUDA(Reference):
     @override
     def supports(self, tensors: Sequence[Tensor]) -> bool:
         return all(
-            tensor.device.type == "cuda" and tensor.dtype == torch.float32 and tensor.numel() < 2**31
+            tensor.device.type == "cuda" and tensor.dtype == torch.float32 and tensor.numel() <= LARGEST
             for tensor in tensors
         )
 
