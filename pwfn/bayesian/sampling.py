@@ -9,9 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.autograd.graph import Node
 
 from pwfn.bayesian.kernels import Gaussian, Kernels, backend
 from pwfn.bayesian.kernels.interface import Drawn
+
+EARLY = 1 << 62  # nodes with larger numbers come first; torch counts them up from 0
 
 
 def fresh_key() -> int:
@@ -39,7 +42,22 @@ def draw(gaussians: Sequence[Gaussian], key: int) -> tuple[list[Tensor], Tensor]
         *drawn, penalty = Draw.apply(kernels, key, group, made, *tensors)
         weights += drawn
         penalties.append(penalty)
-    return weights, torch.stack(penalties).sum()
+        run_early(penalty.grad_fn)
+    stacked = torch.stack(penalties)
+    total = stacked.sum()
+    run_early(stacked.grad_fn)  # the gradients of all groups wait for these two
+    run_early(total.grad_fn)
+    return weights, total
+
+
+def run_early(node: Node | None) -> None:
+    """Have backward run a node of the graph as soon as it can.
+
+    Without this it runs the nodes of a draw last, because they were made first: no gradient of a weight would be there
+    before the end, and DDP could send nothing while the others are computed. torch 2.14 has no public name for it.
+    """
+    if node is not None:
+        node._set_sequence_nr(EARLY)  # type: ignore[attr-defined]
 
 
 def _groups(gaussians: Sequence[Gaussian], together: int) -> Iterator[list[Gaussian]]:

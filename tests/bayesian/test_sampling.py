@@ -113,6 +113,24 @@ def test_neighboring_small_tensors_share_a_node_of_the_graph(kernels: str, monke
     assert len({first.grad_fn, large.grad_fn, last.grad_fn}) == 3
 
 
+def test_gradients_are_ready_while_backward_goes_on_with_torch_2_14(
+    kernels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the last group first, before the layers that have another: DDP sends them meanwhile."""
+    monkeypatch.setattr(type(implementation(kernels)), "weights_together", lambda *_: 100)
+    network, order = nn.Sequential(*(nn.Linear(9, 9) for _ in range(3))), list[str]()
+    for number, tensor in enumerate(to_bayesian(network)):
+        for name, parameter in (("mu", tensor.mu), ("sigma", tensor.gaussian.sigma)):
+            told = f"{name} {number // 2}"  # weight and bias
+            parameter.register_post_accumulate_grad_hook(lambda _, told=told: order.append(told))
+    for number, layer in enumerate(network):
+        layer.register_full_backward_hook(lambda *_, number=number: order.append(f"layer {number}"))
+    with sampled(network, LinearRegularizer()) as penalty:
+        (network(torch.randn(2, 9, requires_grad=True)).sum() + penalty).backward()
+    assert sorted(order[:5]) == ["layer 2", "mu 2", "mu 2", "sigma 2", "sigma 2"]
+    assert sorted(order[5:10]) == ["layer 1", "mu 1", "mu 1", "sigma 1", "sigma 1"]
+
+
 def test_tensors_drawn_together_are_those_drawn_one_by_one() -> None:
     """Some masked, some without sigmas to train, one that no loss reaches, one of several spans."""
     sizes = (3, 1500, 0, 70_000, 9)
