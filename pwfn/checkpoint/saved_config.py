@@ -23,6 +23,7 @@ EARLIER: dict[str, Any] = {  # what versions without these keys did, so that the
     "distillation": {"weight": 0.0, "temperature": 1.0},
     "costly_round": {"points": None, "against": "previous", "stop": False},
     "kernels": "auto",
+    "detect": "auto",
 }
 
 
@@ -67,6 +68,7 @@ MAY_CHANGE = (
     "data.num_workers",
     "model.checkpoint",
     "kernels",
+    "detect",
     "quiet",
     "report",
     "name",

@@ -31,6 +31,7 @@ from pwfn.records.provenance import Provenance
 from pwfn.run.lightning_runner import LightningRunner
 from pwfn.run.settings import TrainSettings
 from pwfn.run.stages import Stages
+from pwfn.training.loss_watch import LossWatch
 from pwfn.training.module import BayesianClassifier
 from pwfn.training.signals import StopRequest
 from pwfn.training.step_statistics import StepStatistics
@@ -158,8 +159,9 @@ def connect_trainer(assembly: Assembly, stop: StopRequest) -> Stages:
         The stages that the run will go through.
     """
     settings, network = assembly.settings, assembly.network
+    watch = LossWatch(1 if settings.detect == "immediate" else settings.trainer.log_every_n_steps)
     saver = Saver(
-        assembly.folder, settings.checkpoint, settings.seed, assembly.state, network, stop, assembly.checkpoint
+        assembly.folder, settings.checkpoint, settings.seed, assembly.state, network, stop, assembly.checkpoint, watch
     )
     statistics = [StepStatistics(settings.trainer.log_every_n_steps)] if assembly.logger is not None else []
     callbacks = [assembly.progress, saver, *statistics]
@@ -173,6 +175,7 @@ def connect_trainer(assembly: Assembly, stop: StopRequest) -> Stages:
         label_smoothing=settings.label_smoothing,
         compiled=settings.compile,
         distillation=settings.distillation,
+        loss_watch=watch,
     )
     runner = LightningRunner(trainer, module, assembly.data, saver)
     return Stages(settings, assembly.config, runner, saver, assembly.progress)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -52,6 +52,7 @@ class TrainSettings:
     inspect: bool
     label_smoothing: float
     kernels: str
+    detect: Literal["auto", "immediate"]
     compile: bool
     model: ModelSpec
     data: ImageData
