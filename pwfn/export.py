@@ -51,6 +51,47 @@ def to_onnx(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
     import onnxruntime
 
     images = _images(description)
+    _onnx_program(model, images, description).save(path, external_data=False)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    found = session.run(["logits"], {"images": images.numpy()})[0]
+    return f"run by ONNX Runtime: {_compared(model, images, torch.from_numpy(found))}"
+
+
+def to_packed_onnx(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
+    """Write an ONNX model whose weights stay indices into one codebook, and run it so, at several sizes of a batch.
+
+    ONNX Runtime turns the indices into float weights when a session starts, unless it is given
+    `disabled_optimizers=["ConstantFolding"]`. BatchNorm is not folded: that would take the weights off the codebook.
+    """
+    import onnx
+    import onnxruntime
+
+    from pwfn.artifact.header import Codebook
+    from pwfn.artifact.onnx_packed import OPSET, pack
+
+    program = _onnx_program(model, _images(description), description, optimize=False, opset_version=OPSET)
+    graph = program.model_proto
+    packed = pack(graph, Codebook.model_validate_json(json.dumps(description["codebook"])).values())
+    if not packed.tensors:
+        raise ExportError("no tensor of weights takes its values from the codebook alone: there is nothing to pack")
+    onnx.checker.check_model(graph, full_check=True)
+    onnx.save(graph, path)
+    session = onnxruntime.InferenceSession(
+        path, providers=["CPUExecutionProvider"], disabled_optimizers=["ConstantFolding"]
+    )
+    for batch in (1, 3, 8):
+        images = _images(description, batch)
+        outcome = _compared(model, images, torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0]))
+    share = packed.weights / sum(p.numel() for p in model.parameters())
+    return (
+        f"{packed.tensors} tensors ({100 * share:.1f} % of the parameters) as indices of up to {packed.bits} bits, "
+        f"opset {OPSET}; run by ONNX Runtime at batch 1, 3 and 8: {outcome}"
+    )
+
+
+def _onnx_program(
+    model: nn.Module, images: Tensor, description: dict[str, Any], **options: Any
+) -> torch.onnx.ONNXProgram:
     program = torch.onnx.export(
         model,
         (images,),
@@ -59,13 +100,11 @@ def to_onnx(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
         output_names=["logits"],
         dynamic_shapes=({0: torch.export.Dim("batch")},),
         verbose=False,
+        **options,
     )
     assert program is not None
     program.model.metadata_props.update(_metadata(description))
-    program.save(path, external_data=False)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    found = session.run(["logits"], {"images": images.numpy()})[0]
-    return f"run by ONNX Runtime: {_compared(model, images, torch.from_numpy(found))}"
+    return program
 
 
 def to_coreml(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
@@ -130,16 +169,17 @@ class Form:
     suffix: str
     packages: tuple[str, ...] = ()
     is_folder: bool = False
+    write_packed: Callable[[nn.Module, Path, dict[str, Any]], str] | None = None
 
 
 FORMS = {
     "safetensors": Form(to_safetensors, ".safetensors"),
-    "onnx": Form(to_onnx, ".onnx", ("onnx", "onnxscript", "onnxruntime")),
+    "onnx": Form(to_onnx, ".onnx", ("onnx", "onnxscript", "onnxruntime"), write_packed=to_packed_onnx),
     "coreml": Form(to_coreml, ".mlpackage", ("coremltools",), is_folder=True),
 }
 
 
-def export(artifact: Path, form: str, path: Path | None = None) -> str:
+def export(artifact: Path, form: str, path: Path | None = None, *, packed: bool = False) -> str:
     """Write an artifact in another form, whole or not at all.
 
     Args:
@@ -147,6 +187,7 @@ def export(artifact: Path, form: str, path: Path | None = None) -> str:
         form: a key of `FORMS`.
         path: the file or folder to write, by default beside the artifact with the form's ending. What is there is
             replaced once the new one was read again and found right.
+        packed: keep the weights as indices into the codebook (onnx only).
 
     Returns:
         A line about the result: path, size, and how it was compared with the model.
@@ -157,13 +198,16 @@ def export(artifact: Path, form: str, path: Path | None = None) -> str:
         OSError: the file cannot be written.
     """
     chosen = FORMS[form]
+    write = chosen.write_packed if packed else chosen.write
+    if write is None:
+        raise ExportError(f"packed is a choice of onnx, not of {form}")
     description, path = _checked(artifact, form, path)
     model = load(artifact)
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of converters about themselves
             with (_replacing_folder if chosen.is_folder else replacing)(path) as unfinished:
-                outcome = chosen.write(model, unfinished, description)
+                outcome = write(model, unfinished, description)
     except (ExportError, OSError):
         raise
     except Exception as error:  # a converter may raise anything for a model that it does not know
@@ -210,9 +254,9 @@ def _metadata(description: dict[str, Any]) -> dict[str, str]:
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
 
 
-def _images(description: dict[str, Any]) -> Tensor:
-    """Two random images of the size that the model is used with."""
-    return torch.randn(2, *description["data"]["input_size"], generator=torch.Generator().manual_seed(0))
+def _images(description: dict[str, Any], count: int = 2) -> Tensor:
+    """Random images of the size that the model is used with."""
+    return torch.randn(count, *description["data"]["input_size"], generator=torch.Generator().manual_seed(0))
 
 
 def _compared(model: nn.Module, images: Tensor, found: Tensor) -> str:
@@ -232,12 +276,13 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m pwfn.
     parser = argparse.ArgumentParser(prog=program, description="A model.pwfn for other tools.")
     parser.add_argument("artifact", type=Path, help="the file model.pwfn")
     parser.add_argument("--to", choices=FORMS, required=True, help="the form")
+    parser.add_argument("--packed", action="store_true", help="onnx: keep the weights as indices into the codebook")
     parser.add_argument("--out", type=Path, help="the file to write; default: the artifact's name with another ending")
     given = parser.parse_args(arguments)
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        print(export(given.artifact, given.to, given.out))
+        print(export(given.artifact, given.to, given.out, packed=given.packed))
     except (ArtifactError, ExportError, OSError) as error:
         print(f"pwfn: {one_line(error, 400)}", file=sys.stderr)
         return 2

@@ -22,7 +22,7 @@ class SharedTable(nn.Module):
 
     values: Tensor
 
-    def __init__(self, values: Tensor) -> None:  # noqa: D107
+    def __init__(self, values: Tensor) -> None:
         super().__init__()
         self.register_buffer("values", values)
 
@@ -44,9 +44,7 @@ class Lookup(nn.Module):
     codes: Tensor
     own: Tensor
 
-    def __init__(  # noqa: D107
-        self, table: SharedTable, codes: Tensor, own: Tensor, shape: tuple[int, ...], bits: int
-    ) -> None:
+    def __init__(self, table: SharedTable, codes: Tensor, own: Tensor, shape: tuple[int, ...], bits: int) -> None:
         super().__init__()
         self.table = table
         self.shape, self.bits = shape, bits
