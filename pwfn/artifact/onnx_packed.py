@@ -107,4 +107,5 @@ def _bytes(codes: NDArray[np.int32], bits: int) -> bytes:
     padded = np.zeros(-(-len(codes) // weights) * weights, dtype=np.uint8)
     padded[: len(codes)] = codes
     shifts = np.arange(weights, dtype=np.uint8) * np.uint8(bits)
-    return np.bitwise_or.reduce(padded.reshape(-1, weights) << shifts, axis=1).tobytes()
+    packed: NDArray[np.uint8] = np.bitwise_or.reduce(padded.reshape(-1, weights) << shifts, axis=1)
+    return packed.tobytes()
