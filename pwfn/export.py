@@ -7,7 +7,6 @@ weights stay palettized: a look-up table and indices for each tensor. Every file
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import shutil
 import sys
@@ -23,14 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from pwfn.artifact import ArtifactError, describe, load
+from pwfn.artifact.exported import ExportError, compared, images_of, metadata
+from pwfn.artifact.onnx_forms import to_onnx, to_packed_onnx
 from pwfn.errors import one_line
 from pwfn.records.files import replacing
-
-RTOL, ATOL = 1e-3, 1e-4  # of logits, for another engine's float32 arithmetic
-
-
-class ExportError(RuntimeError):
-    """A form that cannot be made here, or that is not the model; the message is one line."""
 
 
 def to_safetensors(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
@@ -38,73 +33,12 @@ def to_safetensors(model: nn.Module, path: Path, description: dict[str, Any]) ->
     from safetensors.torch import load_file, save_file
 
     state = {key: value.detach().contiguous().clone() for key, value in model.state_dict().items()}
-    save_file(state, path, metadata={"format": "pt", **_metadata(description)})
+    save_file(state, path, metadata={"format": "pt", **metadata(description)})
     again = load_file(path)
     wrong = [key for key in state if not _same_bits(state[key], again[key])]
     if wrong or again.keys() != state.keys():
         raise ExportError(f"{len(wrong)} of {len(state)} tensors came back changed")
     return f"{len(state)} tensors, read again without a bit of difference"
-
-
-def to_onnx(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
-    """Write an ONNX model of any batch size with the input `images` and the output `logits`; run it once."""
-    import onnxruntime
-
-    images = _images(description)
-    _onnx_program(model, images, description).save(path, external_data=False)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    found = session.run(["logits"], {"images": images.numpy()})[0]
-    return f"run by ONNX Runtime: {_compared(model, images, torch.from_numpy(found))}"
-
-
-def to_packed_onnx(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
-    """Write an ONNX model whose weights stay indices into one codebook, and run it so, at several sizes of a batch.
-
-    ONNX Runtime turns the indices into float weights when a session starts, unless it is given
-    `disabled_optimizers=["ConstantFolding"]`. BatchNorm is not folded: that would take the weights off the codebook.
-    """
-    import onnx
-    import onnxruntime
-
-    from pwfn.artifact.header import Codebook
-    from pwfn.artifact.onnx_packed import OPSET, pack
-
-    program = _onnx_program(model, _images(description), description, optimize=False, opset_version=OPSET)
-    graph = program.model_proto
-    packed = pack(graph, Codebook.model_validate_json(json.dumps(description["codebook"])).values())
-    if not packed.tensors:
-        raise ExportError("no tensor of weights takes its values from the codebook alone: there is nothing to pack")
-    onnx.checker.check_model(graph, full_check=True)
-    onnx.save(graph, path)
-    session = onnxruntime.InferenceSession(
-        path, providers=["CPUExecutionProvider"], disabled_optimizers=["ConstantFolding"]
-    )
-    for batch in (1, 3, 8):
-        images = _images(description, batch)
-        outcome = _compared(model, images, torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0]))
-    share = packed.weights / sum(p.numel() for p in model.parameters())
-    return (
-        f"{packed.tensors} tensors ({100 * share:.1f} % of the parameters) as indices of up to {packed.bits} bits, "
-        f"opset {OPSET}; run by ONNX Runtime at batch 1, 3 and 8: {outcome}"
-    )
-
-
-def _onnx_program(
-    model: nn.Module, images: Tensor, description: dict[str, Any], **options: Any
-) -> torch.onnx.ONNXProgram:
-    program = torch.onnx.export(
-        model,
-        (images,),
-        dynamo=True,
-        input_names=["images"],
-        output_names=["logits"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        verbose=False,
-        **options,
-    )
-    assert program is not None
-    program.model.metadata_props.update(_metadata(description))
-    return program
 
 
 def to_coreml(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
@@ -116,7 +50,7 @@ def to_coreml(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
     import coremltools as ct
     import coremltools.optimize.coreml as cto
 
-    images = _images(description)
+    images = images_of(description)
     passes = ct.PassPipeline.DEFAULT
     passes.remove_passes({"common::fuse_conv_batchnorm"})
     package = ct.convert(
@@ -127,7 +61,7 @@ def to_coreml(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
     )
     unique = cto.OptimizationConfig(global_config=cto.OpPalettizerConfig(mode="unique", weight_threshold=0))
     package = cto.palettize_weights(package, unique)
-    package.user_defined_metadata.update(_metadata(description))
+    package.user_defined_metadata.update(metadata(description))
     package.save(str(path))
     tables = palettized_weights(path)
     state = {key.replace(".", "_"): value for key, value in model.state_dict().items()}
@@ -138,7 +72,7 @@ def to_coreml(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
     result = f"{len(tables)} tensors ({100 * share:.1f} % of the parameters) palettized, each bit for bit the model's"
     if sys.platform == "darwin":
         (found,) = package.predict({package.get_spec().description.input[0].name: images.numpy()}).values()
-        return f"{result}; {_compared(model, images, torch.from_numpy(found))}"
+        return f"{result}; {compared(model, images, torch.from_numpy(found))}"
     return f"{result}; not run: that takes macOS"
 
 
@@ -244,27 +178,6 @@ def _replacing_folder(path: Path) -> Iterator[Path]:
     finally:
         if unfinished.is_dir():
             shutil.rmtree(unfinished)
-
-
-def _metadata(description: dict[str, Any]) -> dict[str, str]:
-    """Return what a user of the file needs to know about it, as text."""
-    model, data, class_names = (description[key] for key in ("model", "data", "class_names"))
-    facts = {"architecture": model["name"], "data": data, "class_names": class_names}
-    facts |= {key: model[key] for key in ("num_classes", "in_chans", "args")}
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
-
-
-def _images(description: dict[str, Any], count: int = 2) -> Tensor:
-    """Random images of the size that the model is used with."""
-    return torch.randn(count, *description["data"]["input_size"], generator=torch.Generator().manual_seed(0))
-
-
-def _compared(model: nn.Module, images: Tensor, found: Tensor) -> str:
-    wanted = model(images)
-    largest = float((found - wanted).abs().max())
-    if not torch.allclose(found, wanted, rtol=RTOL, atol=ATOL):
-        raise ExportError(f"the logits differ by up to {largest:.3g} from the model's")
-    return f"logits within {largest:.1e} of the model's"
 
 
 def _same_bits(one: Tensor, other: Tensor) -> bool:

@@ -141,4 +141,4 @@ def test_a_form_that_computes_something_else_is_not_left_behind(
         capsys, str(path), "--to", "onnx"
     )
     with pytest.raises(export.ExportError, match="the logits differ by up to 1"):
-        export._compared(nn.Identity(), torch.zeros(2, 3), torch.ones(2, 3))
+        export.compared(nn.Identity(), torch.zeros(2, 3), torch.ones(2, 3))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import pwfn
 from pwfn.bayesian.posterior import to_bayesian
 from pwfn.data.datasets.digits import Digits
-from pwfn.evaluation.analyses.shift_add_cost import bill
+from pwfn.evaluation.analyses.shift_add.cost import count_operations
 from tests.support.c_reader import SANITIZED, compiled, run
 
 MEAN, STD = 0.449, 0.226
@@ -89,7 +89,7 @@ def test_same_classes_and_the_operations_of_the_bill(
     torch.testing.assert_close(torch.tensor(found["logits"]), wanted, rtol=1e-3, atol=2e-3)
     assert found["classes"] == wanted.argmax(1).tolist()
     to_bayesian(model)
-    total = bill(model, normalized(images[:1])).total.flat()
+    total = count_operations(model, normalized(images[:1])).total.flat()
     keys = ["macs", "skipped", "one", "two", "three", "four", "shifts", "adds", "accumulations"]
     executed = found["per_image"]
     assert {key: executed[key] for key in keys} == {key: total[key] for key in keys} and total["left"] == 0
