@@ -81,7 +81,7 @@ def _load(header: Header, sections: Sections, model: nn.Module | None, posterior
 
 
 def _load_packed(header: Header, sections: Sections, model: nn.Module | None, posterior: bool) -> nn.Module:
-    from pwfn.artifact.packed import load_packed, parameters_take_no_memory
+    from pwfn.artifact.packed import load_packed, parameters_take_no_memory, restore_buffers
 
     if posterior:
         raise ArtifactError("a packed model has no posterior: give either packed=True or posterior=True")
@@ -92,6 +92,8 @@ def _load_packed(header: Header, sections: Sections, model: nn.Module | None, po
         _check_state(model, header)
     with torch.no_grad():
         load_packed(model, header, sections)
+        if recipe := header.model:
+            restore_buffers(model, lambda: build(recipe, "cpu"))
     return model.eval()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,12 @@ import torch
 from torch import Tensor, nn
 
 import pwfn
-from pwfn.artifact.packed import Lookup, SharedTable, packed_lookups, resident_bytes
-from pwfn.artifact.packed.lookup import attach
+from pwfn.artifact.packed import packed_lookups, resident_bytes
 from pwfn.bayesian.posterior import to_deterministic
 from tests.support.clustered import clustered, same_bits
-from tests.support.forge import Forge, whole
+from tests.support.forge import Forge, refused, whole
 from tests.support.forgeries import SECTIONS
-from tests.support.peak_memory import peak_bytes
+from tests.support.project import PROJECT, clean_environment
 
 SIDE = 32
 
@@ -81,6 +82,7 @@ def assert_same(packed: nn.Module, plain: nn.Module) -> None:
         ("test_efficientnet", {}),
         ("test_convnext", {}),
         ("coat_lite_tiny", {"img_size": SIDE}),
+        ("swin_tiny_patch4_window7_224", {"img_size": SIDE, "window_size": 4, "embed_dim": 24, "depths": (2, 2)}),
     ],
 )
 def test_same_logits_bit_for_bit(name: str, args: dict[str, Any], tmp_path: Path) -> None:
@@ -205,17 +207,20 @@ def test_compiled(artifact: Path) -> None:
 
 
 def test_a_forward_pass_needs_the_weights_of_one_layer_at_a_time() -> None:
-    side, layers = 2048, 3
-    table = SharedTable(torch.linspace(-1, 1, 16))
-    with torch.device("meta"):
-        model = nn.Sequential(*(nn.Linear(side, side, bias=False) for _ in range(layers)))
-    for layer in model:
-        symbols = np.random.default_rng(0).integers(0, 16, (side, side), dtype=np.uint8)
-        attach(layer, "weight", Lookup.of(table, symbols))
-    given = torch.randn(1, side)
-    logits(model, given[:, :side])
-    peaks = [peak_bytes(lambda: logits(model, given)) for _ in range(3)]  # the first finds the heap as tests left it
-    assert 4 * side * side < min(peaks) < 4 * side * side + 4e6
+    """In a process of its own, whose allocator gives back what is freed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.packed_peak"],
+        cwd=PROJECT,
+        env=clean_environment(MALLOC_MMAP_THRESHOLD_="65536"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "not writable" in done.stderr:
+        pytest.skip("the peak of memory cannot be measured here: /proc/self/clear_refs is not writable")
+    assert done.returncode == 0, done.stderr
+    peak, layer = map(int, done.stdout.split())
+    assert layer < peak < 1.2 * layer
 
 
 def test_loading_needs_the_packed_weights_and_one_layer(tmp_path: Path) -> None:
@@ -238,14 +243,11 @@ def test_loading_needs_the_packed_weights_and_one_layer(tmp_path: Path) -> None:
 
 def test_damaged_weights_are_found(tmp_path: Path) -> None:
     artifact = whole(tmp_path)
-    for change, posterior in SECTIONS.values():
-        if posterior:
-            continue
-        forge = Forge(artifact)
-        change(forge)
-        with pytest.raises(pwfn.ArtifactError) as error:
-            pwfn.load(forge.seal(tmp_path / "forged"), packed=True)
-        assert "\n" not in str(error.value)
+    for change, check, posterior in SECTIONS.values():
+        if not posterior:
+            forge = Forge(artifact)
+            change(forge)
+            refused(forge.seal(tmp_path / "forged"), check, packed=True)
 
 
 def test_no_posterior_in_a_packed_model(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -17,13 +17,13 @@ from pwfn.artifact.parts import DTYPES
 SMALLEST = 1024  # weights: below, indices and their module would take more than they save
 
 
-def load_packed(model: nn.Module, header: Header, sections: Mapping[str, memoryview]) -> None:
+def load_packed(model: nn.Module, header: Header, sections: dict[str, memoryview]) -> None:
     """Fill `model`, whose parameters may be on the meta device, with packed weights and all other tensors.
 
     Args:
         model: has the tensors of `header`, names, shapes and ties checked.
         header: of the artifact.
-        sections: its bytes by name.
+        sections: its bytes by name; emptied, so that the file's content takes no memory while layers are made.
 
     Raises:
         ArtifactError: for anything that is wrong in the sections.
@@ -33,6 +33,7 @@ def load_packed(model: nn.Module, header: Header, sections: Mapping[str, memoryv
     """
     values = header.codebook.values()
     table = SharedTable(torch.from_numpy(values.copy()))
+    content = memoryview(bytes(sections["plain"]))
     for tensor in decode_symbols(header, sections):
         if tensor.coded.free or tensor.coded.size < SMALLEST:
             _set(model, tensor.coded.names, torch.from_numpy(float_weights(tensor, values)))
@@ -40,7 +41,7 @@ def load_packed(model: nn.Module, header: Header, sections: Mapping[str, memoryv
             lookup = Lookup.of(table, tensor.symbols)
             for module, name in _places(model, tensor.coded.names):
                 attach(module, name, lookup)
-    content = sections["plain"]
+        del tensor  # or its indices would stay while those of the next are decoded
     for one in header.plain:
         stored, content = content[: one.nbytes], content[one.nbytes :]
         empty = torch.empty(one.shape, dtype=DTYPES[one.dtype])
@@ -65,6 +66,25 @@ def parameters_take_no_memory() -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+def restore_buffers(model: nn.Module, build: Callable[[], nn.Module]) -> None:
+    """Fill buffers that came out of the constructor on the meta device, as those that are made beside a parameter.
+
+    Args:
+        model: with all its parameters filled.
+        build: makes the same model on the CPU, which takes its float weights; called only where timm has no way of
+            making such a buffer alone.
+    """
+    for module in model.modules():
+        if any(buffer.is_meta for buffer in module.buffers(recurse=False)):
+            getattr(module, "init_non_persistent_buffers", lambda: None)()
+    left = [name for name, buffer in model.named_buffers() if buffer.is_meta]
+    if left:
+        made = dict(build().named_buffers())
+        for name in left:
+            path, _, own = name.rpartition(".")
+            setattr(model.get_submodule(path), own, made[name])
 
 
 def _places(model: nn.Module, names: tuple[str, ...]) -> Iterator[tuple[nn.Module, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,11 +55,15 @@ class Lookup(nn.Module):
     @classmethod
     def of(cls, table: SharedTable, symbols: NDArray[np.uint8] | NDArray[np.uint16]) -> Lookup:
         """Pack the codebook indices of one tensor, in the tensor's shape; each must be an entry of `table`."""
-        used = np.flatnonzero(np.bincount(symbols.reshape(-1), minlength=len(table.values)))
+        flat, entries = symbols.reshape(-1), len(table.values)
+        counts = np.zeros(entries, dtype=np.int64)
+        for start in range(0, len(flat), CHUNK):  # bincount widens its argument to int64
+            counts += np.bincount(flat[start : start + CHUNK], minlength=entries)
+        used = np.flatnonzero(counts)
         bits = next(width for width in (2, 4, 8, 16, 32) if len(used) <= 1 << min(width, 15 if width == 16 else 31))
-        renumbered = np.zeros(len(table.values), dtype=np.uint8 if bits <= 8 else np.int32)
+        renumbered = np.zeros(entries, dtype=np.uint8 if bits <= 8 else np.int32)
         renumbered[used] = np.arange(len(used))
-        codes = torch.from_numpy(_packed(renumbered, symbols.reshape(-1), bits))
+        codes = torch.from_numpy(_packed(renumbered, flat, bits))
         own = torch.from_numpy(used.astype(np.int32))
         return cls(table, codes.to(WIDE[bits]) if bits > 8 else codes, own, tuple(symbols.shape), bits)
 
@@ -97,17 +102,16 @@ def _gather(groups: Tensor, codes: Tensor, out: Tensor) -> None:
         torch.index_select(groups, 0, codes[start : start + CHUNK].int(), out=out[start : start + CHUNK])
 
 
-def _packed(
-    renumbered: NDArray[np.generic], symbols: NDArray[np.uint8] | NDArray[np.uint16], bits: int
-) -> NDArray[np.generic]:
-    """Codes of `bits`, those below 8 packed into bytes."""
-    if bits >= 8:
-        return renumbered[symbols]
-    weights = 8 // bits
-    packed = np.zeros(-(-len(symbols) // weights), dtype=np.uint8)
-    for place in range(weights):
-        codes = renumbered[symbols[place::weights]].astype(np.uint8, copy=False)
-        packed[: len(codes)] |= codes << np.uint8(place * bits)
+def _packed(renumbered: NDArray[Any], symbols: NDArray[np.uint8] | NDArray[np.uint16], bits: int) -> NDArray[Any]:
+    """Codes of `bits`, those below 8 packed into bytes; a chunk at a time, as numpy widens what it indexes by."""
+    weights = max(1, 8 // bits)
+    packed = np.zeros(-(-len(symbols) // weights), dtype=renumbered.dtype)
+    for start in range(0, len(symbols), CHUNK):
+        some = symbols[start : start + CHUNK]
+        for place in range(weights):
+            codes = renumbered[some[place::weights]]
+            first = start // weights
+            packed[first : first + len(codes)] |= codes << np.uint8(place * bits if weights > 1 else 0)
     return packed
 
 

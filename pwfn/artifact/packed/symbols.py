@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,8 +30,8 @@ class Indexed:
     free: NDArray[np.float32]
 
 
-def decode_symbols(header: Header, sections: Mapping[str, memoryview]) -> Iterator[Indexed]:
-    """Yield the tensors in their order.
+def decode_symbols(header: Header, sections: dict[str, memoryview]) -> Iterator[Indexed]:
+    """Yield the tensors in their order; `sections` is emptied once the coder has its words.
 
     Raises:
         ArtifactError: for anything that is wrong, at the latest after the last tensor.
@@ -41,8 +41,9 @@ def decode_symbols(header: Header, sections: Mapping[str, memoryview]) -> Iterat
     levels = np.frombuffer(inflate(sections["tables"], sizes["tables"], "section tables"), dtype=np.uint8)
     tables = _Tables(levels.reshape(header.tables, header.entries + 1))
     lookup = np.append(header.codebook.values(), np.float32(0))
-    free = np.frombuffer(sections["free"], dtype="<f4")
+    free = np.frombuffer(bytes(sections["free"]), dtype="<f4")
     decoder = Decoder(sections["symbols"])
+    sections.clear()
     digest = hashlib.sha256()
     dtype = np.dtype(np.uint8 if header.entries <= 255 else np.uint16)
     for coded in header.coded:
@@ -51,7 +52,10 @@ def decode_symbols(header: Header, sections: Mapping[str, memoryview]) -> Iterat
         own, free = free[: coded.free], free[coded.free :]
         for values in _values(symbols.reshape(-1), own, lookup, coded):
             digest.update(values.astype("<f4", copy=False).data)
-        yield Indexed(coded, symbols, own)
+        tensor = Indexed(coded, symbols, own)
+        del symbols
+        yield tensor
+        del tensor
     decoder.finish()
     if digest.hexdigest() != header.weights_sha256:
         raise ArtifactError("the decoded weights are not those that were written: their checksum is wrong")
