@@ -23,9 +23,15 @@ from torch import Tensor, nn
 
 from pwfn.artifact import ArtifactError, describe, load
 from pwfn.artifact.exported import ExportError, compared, images_of, metadata
+from pwfn.artifact.header import Recipe
 from pwfn.artifact.onnx_forms import to_onnx, to_packed_onnx
+from pwfn.artifact.parts import take_apart
+from pwfn.artifact.per_tensor_limit import limit_model, most_values
+from pwfn.artifact.write import write
 from pwfn.errors import one_line
 from pwfn.records.files import replacing
+
+LARGEST_TABLE = 256  # entries of a look-up table of Core ML
 
 
 def to_safetensors(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
@@ -41,6 +47,22 @@ def to_safetensors(model: nn.Module, path: Path, description: dict[str, Any]) ->
     return f"{len(state)} tensors, read again without a bit of difference"
 
 
+def to_pwfn(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
+    """Write an artifact again, for a network that was changed on the way."""
+    recipe = Recipe.model_validate(description["model"])
+    coded = {name for one in description["coded"] for name in one["names"]}
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    parts = take_apart(model, include=tuple(coded), exclude=tuple(parameters - coded))
+    receipt = write(path, parts, recipe, {key: description[key] for key in ("data", "class_names", "config")})
+    again, state = load(path).state_dict(), model.state_dict()
+    wrong = [key for key in state if not _same_bits(state[key], again[key])]
+    if wrong:
+        raise ExportError(f"{len(wrong)} of {len(state)} tensors came back changed")
+    return (
+        f"{receipt.codebook} values, {receipt.entropy_bits:.3f} bits per weight, read again without a bit of difference"
+    )
+
+
 def to_coreml(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
     """Write a Core ML package (iOS 17, float32) with palettized weights and hold every look-up table against the model.
 
@@ -50,6 +72,9 @@ def to_coreml(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
     import coremltools as ct
     import coremltools.optimize.coreml as cto
 
+    name, values = most_values(model, [one["names"][0] for one in description["coded"]])
+    if values > LARGEST_TABLE:
+        raise ExportError(f"{name} has {values:,} values, a look-up table at most {LARGEST_TABLE}: per_tensor_max=256")
     images = images_of(description)
     passes = ct.PassPipeline.DEFAULT
     passes.remove_passes({"common::fuse_conv_batchnorm"})
@@ -107,13 +132,16 @@ class Form:
 
 
 FORMS = {
+    "pwfn": Form(to_pwfn, ".pwfn"),
     "safetensors": Form(to_safetensors, ".safetensors"),
     "onnx": Form(to_onnx, ".onnx", ("onnx", "onnxscript", "onnxruntime"), write_packed=to_packed_onnx),
     "coreml": Form(to_coreml, ".mlpackage", ("coremltools",), is_folder=True),
 }
 
 
-def export(artifact: Path, form: str, path: Path | None = None, *, packed: bool = False) -> str:
+def export(
+    artifact: Path, form: str, path: Path | None = None, *, packed: bool = False, per_tensor_max: int | None = None
+) -> str:
     """Write an artifact in another form, whole or not at all.
 
     Args:
@@ -122,6 +150,7 @@ def export(artifact: Path, form: str, path: Path | None = None, *, packed: bool 
         path: the file or folder to write, by default beside the artifact with the form's ending. What is there is
             replaced once the new one was read again and found right.
         packed: keep the weights as indices into the codebook (onnx only).
+        per_tensor_max: let each tensor keep only so many of the shared values, those of the least squared error.
 
     Returns:
         A line about the result: path, size, and how it was compared with the model.
@@ -136,7 +165,10 @@ def export(artifact: Path, form: str, path: Path | None = None, *, packed: bool 
     if write is None:
         raise ExportError(f"packed is a choice of onnx, not of {form}")
     description, path = _checked(artifact, form, path)
-    model = load(artifact)
+    model, moved = load(artifact), ""
+    if per_tensor_max is not None:
+        count = limit_model(model, [one["names"][0] for one in description["coded"]], per_tensor_max)
+        moved = f"; {count:,} of {description['weights']:,} weights moved for at most {per_tensor_max} values a tensor"
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of converters about themselves
@@ -147,7 +179,7 @@ def export(artifact: Path, form: str, path: Path | None = None, *, packed: bool 
     except Exception as error:  # a converter may raise anything for a model that it does not know
         raise ExportError(f"{form} does not take this model: {type(error).__name__}: {one_line(error)}") from error
     size = sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
-    return f"{path}: {size / 1e6:.3f} MB; {outcome}"
+    return f"{path}: {size / 1e6:.3f} MB; {outcome}{moved}"
 
 
 def _checked(artifact: Path, form: str, path: Path | None) -> tuple[dict[str, Any], Path]:
@@ -159,6 +191,8 @@ def _checked(artifact: Path, form: str, path: Path | None) -> tuple[dict[str, An
     if description["model"] is None or description["data"] is None:
         raise ExportError(f"{artifact} does not say how to build its model, or for which images")
     path = path or artifact.with_suffix(FORMS[form].suffix)
+    if path.resolve() == artifact.resolve():
+        raise ExportError(f"{path} is the artifact itself: give another file to write, with --out")
     if path.suffix != FORMS[form].suffix:
         raise ExportError(f"{path}: the name of this form ends with {FORMS[form].suffix}")
     if not path.parent.is_dir():
@@ -190,12 +224,13 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m pwfn.
     parser.add_argument("artifact", type=Path, help="the file model.pwfn")
     parser.add_argument("--to", choices=FORMS, required=True, help="the form")
     parser.add_argument("--packed", action="store_true", help="onnx: keep the weights as indices into the codebook")
+    parser.add_argument("--per-tensor-max", type=int, choices=(256, 16, 4), help="values that one tensor may keep")
     parser.add_argument("--out", type=Path, help="the file to write; default: the artifact's name with another ending")
     given = parser.parse_args(arguments)
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        print(export(given.artifact, given.to, given.out, packed=given.packed))
+        print(export(given.artifact, given.to, given.out, packed=given.packed, per_tensor_max=given.per_tensor_max))
     except (ArtifactError, ExportError, OSError) as error:
         print(f"pwfn: {one_line(error, 400)}", file=sys.stderr)
         return 2
