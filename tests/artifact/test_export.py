@@ -142,3 +142,40 @@ def test_a_form_that_computes_something_else_is_not_left_behind(
     )
     with pytest.raises(export.ExportError, match="the logits differ by up to 1"):
         export.compared(nn.Identity(), torch.zeros(2, 3), torch.ones(2, 3))
+
+
+# few values for each tensor ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("most", [256, 16, 4])
+def test_an_artifact_of_few_values_a_tensor(most: int, tmp_path: Path) -> None:
+    path = artifact(tmp_path, "test_resnet")
+    line = export.export(path, "pwfn", tmp_path / "few.pwfn", per_tensor_max=most)
+    assert f"at most {most} values a tensor" in line
+    before, after = pwfn.load(path).state_dict(), pwfn.load(tmp_path / "few.pwfn").state_dict()
+    coded = {name for one in pwfn.describe(path)["coded"] for name in one["names"]}
+    for name, wanted in before.items():
+        if name not in coded or len(wanted.unique()) <= most:
+            assert torch.equal(after[name], wanted)
+        else:
+            assert len(after[name].unique()) == most
+            assert torch.isin(after[name], wanted).all()
+    described = [pwfn.describe(one) for one in (path, tmp_path / "few.pwfn")]
+    for key in ("model", "data", "class_names", "weights"):
+        assert described[0][key] == described[1][key]
+
+
+def test_a_network_that_is_not_clustered_cannot_be_limited(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    path = tmp_path / "model.pwfn"
+    model = timm.create_model("test_resnet", num_classes=5)
+    pwfn.save(path, model, data={**DATA, "input_size": [3, 32, 32]})
+    line = failed(capsys, str(path), "--to", "safetensors", "--per-tensor-max", "16")
+    assert "cannot be limited to 16 values" in line
+
+
+def test_an_artifact_is_not_written_over_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = artifact(tmp_path, "test_resnet")
+    content = path.read_bytes()
+    assert "is the artifact itself" in failed(capsys, str(path), "--to", "pwfn", "--per-tensor-max", "4")
+    assert path.read_bytes() == content
