@@ -27,6 +27,7 @@ from pwfn.artifact.header import Recipe
 from pwfn.artifact.onnx_forms import to_onnx, to_packed_onnx
 from pwfn.artifact.parts import take_apart
 from pwfn.artifact.per_tensor_limit import limit_model, most_values
+from pwfn.artifact.safetensors_packed import to_packed_safetensors
 from pwfn.artifact.write import write
 from pwfn.errors import one_line
 from pwfn.records.files import replacing
@@ -133,7 +134,7 @@ class Form:
 
 FORMS = {
     "pwfn": Form(to_pwfn, ".pwfn"),
-    "safetensors": Form(to_safetensors, ".safetensors"),
+    "safetensors": Form(to_safetensors, ".safetensors", write_packed=to_packed_safetensors),
     "onnx": Form(to_onnx, ".onnx", ("onnx", "onnxscript", "onnxruntime"), write_packed=to_packed_onnx),
     "coreml": Form(to_coreml, ".mlpackage", ("coremltools",), is_folder=True),
 }
@@ -149,7 +150,7 @@ def export(
         form: a key of `FORMS`.
         path: the file or folder to write, by default beside the artifact with the form's ending. What is there is
             replaced once the new one was read again and found right.
-        packed: keep the weights as indices into the codebook (onnx only).
+        packed: keep the weights as indices into the codebook (onnx, safetensors).
         per_tensor_max: let each tensor keep only so many of the shared values, those of the least squared error.
 
     Returns:
@@ -163,7 +164,8 @@ def export(
     chosen = FORMS[form]
     write = chosen.write_packed if packed else chosen.write
     if write is None:
-        raise ExportError(f"packed is a choice of onnx, not of {form}")
+        packable = [name for name, one in FORMS.items() if one.write_packed is not None]
+        raise ExportError(f"packed is a choice of {' and '.join(packable)}, not of {form}")
     description, path = _checked(artifact, form, path)
     model, moved = load(artifact), ""
     if per_tensor_max is not None:
@@ -223,7 +225,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m pwfn.
     parser = argparse.ArgumentParser(prog=program, description="A model.pwfn for other tools.")
     parser.add_argument("artifact", type=Path, help="the file model.pwfn")
     parser.add_argument("--to", choices=FORMS, required=True, help="the form")
-    parser.add_argument("--packed", action="store_true", help="onnx: keep the weights as indices into the codebook")
+    parser.add_argument("--packed", action="store_true", help="onnx, safetensors: keep indices into the codebook")
     parser.add_argument("--per-tensor-max", type=int, choices=(256, 16, 4), help="values that one tensor may keep")
     parser.add_argument("--out", type=Path, help="the file to write; default: the artifact's name with another ending")
     given = parser.parse_args(arguments)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -179,3 +180,38 @@ def test_an_artifact_is_not_written_over_itself(tmp_path: Path, capsys: pytest.C
     content = path.read_bytes()
     assert "is the artifact itself" in failed(capsys, str(path), "--to", "pwfn", "--per-tensor-max", "4")
     assert path.read_bytes() == content
+
+
+# packed safetensors --------------------------------------------------------------------------------------------------
+
+
+def plainly_read(path: Path) -> dict[str, np.ndarray]:
+    """The packed layout, read as its documentation says, with numpy alone."""
+    with safe_open(path, "np") as file:
+        packed = json.loads(file.metadata()["pwfn.packed"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+    codebook = tensors.pop("pwfn.codebook")
+    for name, one in packed.items():
+        codes, own, bits = tensors.pop(f"{name}.codes"), tensors.pop(f"{name}.own"), one["bits"]
+        if bits < 8:
+            shifts = np.arange(0, 8, bits, dtype=np.uint8)
+            codes = ((codes[:, None] >> shifts) & (2**bits - 1)).reshape(-1)
+        tensors[name] = codebook[own][codes[: np.prod(one["shape"])]].reshape(one["shape"])
+    return tensors
+
+
+@pytest.mark.parametrize("most", [None, 16, 4])
+def test_packed_safetensors(most: int | None, tmp_path: Path) -> None:
+    path = artifact(tmp_path, "test_resnet")
+    if most is not None:
+        export.export(path, "pwfn", tmp_path / "few.pwfn", per_tensor_max=most)
+        path = tmp_path / "few.pwfn"
+    line = export.export(path, "safetensors", packed=True)
+    assert "read again without a bit of difference" in line
+    written = path.with_suffix(".safetensors")
+    found, state = plainly_read(written), pwfn.load(path).state_dict()
+    assert found.keys() == state.keys()
+    assert [key for key in state if found[key].tobytes() != state[key].numpy().tobytes()] == []
+    weights = 4 * pwfn.describe(path)["weights"]
+    rest = sum(4 * value.numel() for value in state.values() if value.ndim < 2)
+    assert written.stat().st_size < weights * {None: 0.27, 16: 0.145, 4: 0.085}[most] + rest + 30_000

@@ -116,7 +116,7 @@ def test_a_transformer_of_four_bits_is_an_eighth_of_its_size(tmp_path: Path) -> 
     assert sizes[1] < sizes[0] / 8 + small + 20_000
 
 
-def test_only_onnx_can_be_packed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_packed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = artifact(tmp_path, clustered("test_resnet"))
-    assert export.main([str(path), "--to", "safetensors", "--packed"]) == 2
-    assert "packed is a choice of onnx, not of safetensors" in capsys.readouterr().err
+    assert export.main([str(path), "--to", "pwfn", "--out", f"{tmp_path}/few.pwfn", "--packed"]) == 2
+    assert "packed is a choice of safetensors and onnx, not of pwfn" in capsys.readouterr().err
