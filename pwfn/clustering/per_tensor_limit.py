@@ -1,7 +1,7 @@
 """Let each tensor use only a few of the network's shared values, as tables of 4, 16 or 256 entries in hardware ask for.
 
 The values that a tensor keeps are those with the least total cost: a weight that moves from `v` to `c` costs
-`s (v - c)^2`, where s is the second derivative of the loss (its tolerance to the power of -2) where that is known, else 1.
+`s (v - c)^2`; s is the second derivative of the loss (the tolerance to the power of -2) where that is known, else 1.
 With the values in order, weights move to the nearer of two neighbors that stay, so the optimum is found exactly by
 dynamic programming over the last value kept, in the manner of one-dimensional k-medians (Wang and Song 2011).
 """

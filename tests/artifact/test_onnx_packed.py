@@ -73,14 +73,21 @@ def test_what_is_small_or_has_values_of_its_own_stays() -> None:
     for weights in (np.zeros((10, 10), dtype=np.float32), other):
         model = matrix_product(weights)
         assert pack(model, codebook).tensors == 0
-        assert [one.name for one in model.graph.initializer] == ["w"] and len(model.graph.node) == 1
+        assert [one.name for one in model.graph.initializer] == ["w"]
+        assert len(model.graph.node) == 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "channels", "args"),
-    [("test_resnet", 1, {}), ("test_nfnet", 3, {}), ("test_vit", 3, {"img_size": 32}), ("test_efficientnet", 3, {}), ("test_convnext", 3, {})],
-)  # fmt: skip
+    [
+        ("test_resnet", 1, {}),
+        ("test_nfnet", 3, {}),
+        ("test_vit", 3, {"img_size": 32}),
+        ("test_efficientnet", 3, {}),
+        ("test_convnext", 3, {}),
+    ],
+)
 def test_families(name: str, channels: int, args: dict[str, Any], tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     path = artifact(tmp_path, clustered(name, channels=channels, **args), channels, **args)
@@ -89,7 +96,8 @@ def test_families(name: str, channels: int, args: dict[str, Any], tmp_path: Path
     model = onnx.load(tmp_path / "model.onnx")
     floats = sum(np.prod(one.dims) for one in model.graph.initializer if one.data_type == onnx.TensorProto.FLOAT)
     weights = pwfn.describe(path)["weights"]
-    assert floats < 0.25 * weights and sum(one.name == CODEBOOK for one in model.graph.initializer) == 1
+    assert floats < 0.25 * weights
+    assert sum(one.name == CODEBOOK for one in model.graph.initializer) == 1
     assert {node.domain for node in model.graph.node} == {""}
     plain = pwfn.load(path)
     images = torch.randn(5, channels, 32, 32)

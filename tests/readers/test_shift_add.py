@@ -1,4 +1,4 @@
-"""The demo in C classifies digits by shifts and adds alone: the network's own classes, and the operations of the bill."""
+"""The demo in C classifies digits by shifts and adds alone: the network's classes, and the operations of the bill."""
 
 from __future__ import annotations
 
@@ -92,14 +92,17 @@ def test_same_classes_and_the_operations_of_the_bill(
     total = count_operations(model, normalized(images[:1])).total.flat()
     keys = ["macs", "skipped", "one", "two", "three", "four", "shifts", "adds", "accumulations"]
     executed = found["per_image"]
-    assert {key: executed[key] for key in keys} == {key: total[key] for key in keys} and total["left"] == 0
+    assert {key: executed[key] for key in keys} == {key: total[key] for key in keys}
+    assert total["left"] == 0
     assert executed["batchnorm_multiplications"] < executed["macs"] / 50
     assert (executed["divisions"] > 0) == (side == 40)
 
 
 def refusal(demo: Path, path: Path, images: Path) -> str:
     done = subprocess.run([demo, path, images], capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
     return done.stderr
 
 

@@ -38,7 +38,8 @@ def compiled(folder: Path, *sources: str, flags: Sequence[str] = ("-O2",)) -> Pa
 def run(program: Path, *arguments: str | Path, text: str = "") -> str:
     """What a program prints; fails where it does, or where a sanitizer has a complaint."""
     done = subprocess.run([program, *arguments], input=text, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0 and done.stderr == "", done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stderr == ""
     return done.stdout
 
 
