@@ -21,7 +21,7 @@ from pwfn.clustering.rules import Rule
 from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.clustering.tolerance import SigmaTolerance, Tolerance
 from pwfn.records.rounds import RoundRecord, Scores
-from pwfn.run.cluster_network import cluster_network
+from pwfn.run.cluster_network import PerTensorLimit, cluster_network
 from pwfn.run.finishing import Finishing
 from pwfn.run.schedule import Fit, Schedule
 from pwfn.training.distributed import broadcast_object, is_rank_zero
@@ -197,6 +197,10 @@ class RoundLoop:
             described = (record, rows)
         return RoundOutcome(*broadcast_object(described), result)
 
+    def _limit(self) -> PerTensorLimit | None:
+        most = self.codebook.per_tensor_max
+        return None if most is None else PerTensorLimit(most, second_order=self.tolerance.gradient_batches > 0)
+
     def _clustered(self, index: int, tensors: list[QuantizedTensor], before: FlatWeights | None) -> ClusterResult:
         """Cluster the network for one round, in place."""
         try:
@@ -209,6 +213,7 @@ class RoundLoop:
                 codebook=self.place.values or self.codebook,
                 sigma_join=self.sigma_join,
                 tolerance=self.tolerance_of,
+                limit=self._limit(),
             )
         except ValueError as error:
             trained = any(phase.epochs for phase in self.phases(index))
