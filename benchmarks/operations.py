@@ -1,4 +1,4 @@
-"""Count the operations that a Bayesian training step dispatches beside an ordinary one (a table of docs/training_step.md).
+"""Count the operations that a Bayesian step dispatches beside an ordinary one (docs/training_step.md).
 
     python benchmarks/operations.py [--quick] [--json outputs/benchmark_operations.json]
 

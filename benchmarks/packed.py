@@ -1,11 +1,11 @@
-"""What `pwfn.load(path, packed=True)` takes and costs beside the float32 model: memory that stays, peaks, time per image.
+"""Measure `pwfn.load(path, packed=True)` beside the float32 model: resident memory, peaks, time per image.
 
     python benchmarks/packed.py model.pwfn [--few] [--repeat 3] [--json results.json]
 
 `--few` first rounds each tensor to its own 16 values, for the figures with 4 bits. Each measurement is a process of its
-own on one core; memory is what the kernel counts (VmHWM) above what the process held before, with an allocator that gives
-large blocks back when they are freed (MALLOC_MMAP_THRESHOLD_): what is live, without the holes in the heap. Times are taken
-with the allocator as it comes.
+own on one core; memory is what the kernel counts (VmHWM) above what the process held before, with an allocator that
+gives large blocks back when they are freed (MALLOC_MMAP_THRESHOLD_): what is live, without the holes in the heap. Times
+are taken with the allocator as it comes.
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ def child(what: str, path: Path) -> dict[str, Any]:
 
 
 def measure(path: Path, repeat: int) -> dict[str, list[dict[str, Any]]]:
+    """Measure one artifact, each figure in a process of its own."""
     found: dict[str, list[dict[str, Any]]] = {}
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for _ in range(repeat):
@@ -143,6 +144,7 @@ def report(found: dict[str, list[dict[str, Any]]], file: int) -> None:
 
 
 def main() -> None:
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("artifact", type=Path)
     parser.add_argument("--few", action="store_true", help="round each tensor to 16 values first")

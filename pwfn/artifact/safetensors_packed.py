@@ -2,8 +2,8 @@
 
 `pwfn.codebook` float32 [entries] holds the shared values. A packed tensor NAME is two: `NAME.own` int32, which of the
 shared values it uses, and `NAME.codes`, an index into those for each weight in C order: uint8 for 8 bits; two of 4 or
-four of 2 bits in a byte, the first in the lowest bits; int16 or int32 above. The metadata's `pwfn.packed` is JSON: shape and
-bits of each packed tensor, by name. All other tensors are there as they are.
+four of 2 bits in a byte, the first in the lowest bits; int16 or int32 above. The metadata's `pwfn.packed` is JSON:
+shape and bits of each packed tensor, by name. All other tensors are there unchanged.
 """
 
 from __future__ import annotations

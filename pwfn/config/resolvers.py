@@ -1,4 +1,4 @@
-"""Define the functions that conf/ calls: `${small_patch:...}`, `${epochs_unless_weights:...}`, `${moment:}`, `${job_folder:...}`."""
+"""Define the functions that conf/ calls, such as `${small_patch:...}`, `${moment:}` and `${job_folder:...}`."""
 
 from __future__ import annotations
 

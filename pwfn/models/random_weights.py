@@ -30,8 +30,8 @@ def new_head(spec: ModelSpec, network: nn.Module) -> str | None:
     if (classes := new_head_classes(spec, network)) is None:
         return None
     return (
-        f"{spec.name}: the weights are for {classes[0]} classes and the data has {classes[1]}, so the classifier is new "
-        "and RANDOM"
+        f"{spec.name}: the weights are for {classes[0]} classes and the data has {classes[1]}, so the classifier is "
+        "new and RANDOM"
     )
 
 

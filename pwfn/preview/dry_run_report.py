@@ -115,7 +115,7 @@ def _gradients(settings: TrainSettings, network: nn.Module) -> Gradients | None:
 
 
 def _alarms(settings: TrainSettings, network: nn.Module) -> list[str]:
-    """Warn that no such run can be made, or that the figures are those of another network than the one that is meant."""
+    """Warn that no such run can be made, or that the figures are of another network than the one meant."""
     name, pretraining = settings.model.name, settings.pretrain.epochs
     fault = size_fault(settings.model, settings.data)
     alarms = [f"A RUN WILL BE REFUSED: {fault}"] if fault else []

@@ -96,8 +96,8 @@ class TrainSettings:
             )
         if not self.model.random_weights and pretrain.epochs and not pretrain.head_epochs:
             remarks.append(
-                f"the weights from {self.model.weights_from} are trained on for {pretrain.epochs} epochs (learning rate "
-                f"{pretrain.optimizer.lr:g}) before anything is fixed; pretrain=none keeps them as they are"
+                f"the weights from {self.model.weights_from} are trained on for {pretrain.epochs} epochs (learning "
+                f"rate {pretrain.optimizer.lr:g}) before anything is fixed; pretrain=none keeps them as they are"
             )
         return remarks
 

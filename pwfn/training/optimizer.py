@@ -93,6 +93,7 @@ class OptimizerSpec(ABC):
             lr: the learning rate of the step.
             divided_by: what the step itself is going to divide the gradients by.
         """
+        del lr  # decoupled decay, in a subclass, scales with it
         if self.weight_decay:
             with_grad = [(p.grad, p, free) for p, free in masked if p.grad is not None]
             _add_masked(with_grad, divided_by * self.weight_decay)

@@ -162,7 +162,8 @@ def trained_head(folder: Path) -> Sequence[str]:
 def finished(done: Done, words: str) -> str:
     """Check that a run came to its end and said something."""
     line = done.line(words)
-    assert done.code == 0 and (done.run / "model.pwfn").is_file(), f"exit code {done.code}"
+    assert done.code == 0, f"exit code {done.code}"
+    assert (done.run / "model.pwfn").is_file(), "no model.pwfn"
     return line
 
 

@@ -201,7 +201,7 @@ def test_exported(artifact: Path) -> None:
 
 @pytest.mark.slow
 def test_compiled(artifact: Path) -> None:
-    """The whole model is one graph; the compiler's own arithmetic differs in the last bits, the eager backend's does not."""
+    """The model is one graph; the compiler's arithmetic differs in the last bits, the eager backend's does not."""
     plain, packed = pwfn.load(artifact), pwfn.load(artifact, packed=True)
     found = logits(torch.compile(packed, fullgraph=True), images())
     torch.testing.assert_close(found, logits(plain, images()), rtol=1e-4, atol=1e-5)

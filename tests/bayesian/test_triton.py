@@ -1,4 +1,4 @@
-"""The kernels of a GPU without one: compiled for two kinds of it, and run by Triton's interpreter in a process of its own."""
+"""The kernels of a GPU without one: compiled for two kinds of it, and run by Triton's interpreter."""
 
 from __future__ import annotations
 

@@ -67,7 +67,8 @@ def test_every_family_is_known(name: str) -> None:
 def test_the_line_says_what_works(name: str, own: int, adapts: bool) -> None:
     spec = ModelSpec(name)
     line = size_fault(spec, DATA)
-    assert line is not None and "\n" not in line
+    assert line is not None
+    assert "\n" not in line
     assert line.startswith(
         f"data.image_size = 32: {name} takes {own} x {own} pixels: data.image_size=null gives it these"
     )

@@ -74,7 +74,8 @@ def test_a_folder_brings_weights_arguments_and_preprocessing(theirs: nn.Module, 
 def test_a_head_for_other_classes_is_said_with_its_size(saved: Path) -> None:
     spec = ModelSpec(f"local-dir:{saved}")
     line = new_head(spec, spec.build(num_classes=5, in_chans=3))
-    assert line is not None and "the weights are for 3 classes and the data has 5" in line
+    assert line is not None
+    assert "the weights are for 3 classes and the data has 5" in line
 
 
 def test_the_artifact_does_not_need_the_folder(saved: Path) -> None:
@@ -117,7 +118,8 @@ def test_a_damaged_folder_is_one_line(theirs: nn.Module, saved: Path, tmp_path: 
     with pytest.raises(ModelError) as caught:
         ModelSpec(f"local-dir:{tmp_path}").build(num_classes=3, in_chans=3)
     line = str(caught.value)
-    assert line.startswith(f"cannot build local-dir:{tmp_path} with weights from") and "\n" not in line
+    assert line.startswith(f"cannot build local-dir:{tmp_path} with weights from")
+    assert "\n" not in line
 
 
 @pytest.fixture
@@ -135,7 +137,8 @@ def test_without_a_network_a_repository_is_one_line() -> None:
             ModelSpec("hf-hub:someone/mine").build(num_classes=3, in_chans=3, load_weights=load)
         line = str(caught.value)
         assert line.startswith("hf-hub:someone/mine: its weights are not on this machine, and the hub does not answer")
-        assert "model.name=local-dir:<folder>" in line and "\n" not in line
+        assert "model.name=local-dir:<folder>" in line
+        assert "\n" not in line
 
 
 def test_a_repository_in_the_cache_is_taken(theirs: nn.Module, saved: Path, offline: Path) -> None:

@@ -149,7 +149,8 @@ def test_a_new_head_is_said_aloud(source: nn.Module, tmp_path: Path) -> None:
     spec = ModelSpec(NAME, checkpoint=str(write(tmp_path / "w.pth", source.state_dict())))
     other, same = (spec.build(num_classes=classes, in_chans=3) for classes in (7, 10))
     line = new_head(spec, other)
-    assert line is not None and line.endswith("for 10 classes and the data has 7, so the classifier is new and RANDOM")
+    assert line is not None
+    assert line.endswith("for 10 classes and the data has 7, so the classifier is new and RANDOM")
     with pytest.raises(ModelError, match="pretrain=head"):
         refuse_untrained_head(spec, other, trained=False)
     refuse_untrained_head(spec, other, trained=True)

@@ -59,7 +59,10 @@ def refused(path: Path, name: str = NAME) -> str:
     with pytest.raises(ModelError) as caught:
         build(path, name=name)
     line = str(caught.value)
-    assert str(path) in line and "\n" not in line and "\x1b" not in line and len(line) < 700
+    assert str(path) in line
+    assert "\n" not in line
+    assert "\x1b" not in line
+    assert len(line) < 700
     return line
 
 
@@ -163,7 +166,8 @@ def test_a_wrapped_state_dict_is_found(state: State, tmp_path: Path, key: str, i
 def test_counters_of_other_tools_are_passed_over(source: nn.Module, state: State, tmp_path: Path) -> None:
     """torchvision's training script averages with torch's AveragedModel; thop counts operations in every module."""
     averaged = torch.optim.swa_utils.AveragedModel(source).state_dict()
-    assert "n_averaged" in averaged and "module.fc.weight" in averaged
+    assert "n_averaged" in averaged
+    assert "module.fc.weight" in averaged
     path = tmp_path / "model_299.pth"
     torch.save({"model": network_of(NAME, 6).state_dict(), "model_ema": averaged, "args": argparse.Namespace()}, path)
     network, said = build(path)
@@ -252,7 +256,8 @@ def test_every_small_model_is_loaded_as_timm_loads_it(name: str, tmp_path: Path)
     reference = timm.create_model(name, num_classes=CLASSES, checkpoint_path=str(path)).eval()
     network, said = build(path, name=name)
     images = torch.randn(1, *data_config(network)["input_size"], generator=torch.Generator().manual_seed(1))
-    assert torch.equal(network(images), reference(images)) and torch.equal(network(images), theirs(images))
+    assert torch.equal(network(images), reference(images))
+    assert torch.equal(network(images), theirs(images))
     assert said == []
 
 
@@ -278,7 +283,9 @@ def test_another_network_is_one_short_line(state: State, tmp_path: Path) -> None
     path = tmp_path / "w.ckpt"
     torch.save({"state_dict": network_of("test_vit", 1).state_dict()}, path)
     line = refused(path)
-    assert "they do not fit, missing are bn1.bias" in line and "; too many are" in line and line.count("more") == 2
+    assert "they do not fit, missing are bn1.bias" in line
+    assert "; too many are" in line
+    assert line.count("more") == 2
     shallow = timm.create_model("resnet10t", num_classes=CLASSES)
     torch.save(shallow.state_dict(), path)
     assert "; missing are layer1.0.bn3.bias" in refused(path, "resnet14t")
@@ -297,7 +304,8 @@ def test_nothing_of_timms_own_log_is_shown(
         network = ModelSpec(NAME, checkpoint=str(path)).build(num_classes=7, in_chans=1)
     assert torch.equal(network.state_dict()["conv1.0.weight"], gray["conv1.0.weight"])
     assert (caplog.text, *capfd.readouterr()) == ("", "", "")
-    assert logging.getLogger("timm").propagate and logging.getLogger("timm").handlers == []
+    assert logging.getLogger("timm").propagate
+    assert logging.getLogger("timm").handlers == []
 
 
 def test_the_file_is_not_kept_in_memory(state: State, tmp_path: Path) -> None:
@@ -317,7 +325,9 @@ def test_what_a_run_keeps_for_itself_names_what_to_start_from(finished_run: Any)
     folder: Path = finished_run.folder
     for name in ("network.safetensors", "trained.safetensors"):
         line = refused(folder / name)
-        assert "is the Bayesian network of a run" in line and "pretrained.safetensors" in line and "model.pwfn" in line
+        assert "is the Bayesian network of a run" in line
+        assert "pretrained.safetensors" in line
+        assert "model.pwfn" in line
     checkpoint = {"format": 2, "state": {}, "network": {"w": torch.ones(1)}, "ranks": 1}
     with pytest.raises(
         ValueError, match=r"^is a checkpoint of a run, which resume=<its folder> goes on with.*model.pwfn"

@@ -212,7 +212,8 @@ def test_a_file_of_weights_is_read(composed: Compose, tmp_path: Path) -> None:
         network = timm.create_model("test_resnet", in_chans=1, num_classes=classes)
         torch.save({"state_dict": network.state_dict(), "lr": 0.1}, weights)
         inspect(made, {}, tmp_path / "run", Console(file=out, width=300))
-        assert line in out.getvalue() and "what is no tensor" not in out.getvalue()
+        assert line in out.getvalue()
+        assert "what is no tensor" not in out.getvalue()
 
 
 def touched(path: Path) -> Path:

@@ -100,7 +100,8 @@ def test_a_new_classifier_that_nothing_trains_is_refused(composed: Compose, tmp_
         run(composed, tmp_path / "run", f"model.checkpoint={tmp_path / 'mine.pth'}")
     line = str(caught.value)
     assert "the weights are for 7 classes and the data has 10, so the classifier is new and RANDOM" in line
-    assert "pretrain=head" in line and "\n" not in line
+    assert "pretrain=head" in line
+    assert "\n" not in line
     assert not (tmp_path / "run").exists()
 
 

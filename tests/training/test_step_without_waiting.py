@@ -1,4 +1,4 @@
-"""A step as it is on a GPU: no number is read back from the device, few operations, and a bad loss noticed all the same."""
+"""A step as on a GPU: no number is read back from the device, few operations, and a bad loss is noticed."""
 
 from __future__ import annotations
 
