@@ -122,7 +122,7 @@ def _check_inputs(settings: TrainSettings, folder: Path, resume: bool) -> None:
     """Refuse what is known to be wrong before weights are downloaded."""
     if not resume:
         saved_run.refuse_used(folder)
-    settings.data.check()
+    settings.data.check_layout()
     if not resume and (fault := size_fault(settings.model, settings.data)):
         raise ModelError(fault)
 

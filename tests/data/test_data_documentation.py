@@ -63,18 +63,18 @@ def lacking(root: Path) -> None:
     for image in (root / "val" / "tulip").iterdir():
         image.unlink()
     (root / "val" / "tulip").rmdir()
-    ImageFolder(root=str(root)).check()
+    ImageFolder(root=str(root)).check_layout()
 
 
 def unpacked_by_half(root: Path) -> None:
     write_folder(root)
-    ImageNet(root=str(root)).check()
+    ImageNet(root=str(root)).check_layout()
 
 
 REFUSALS: dict[str, Callable[[Path], object]] = {
     ": no such folder; data.root is a folder that holds train/<class>/ and val/<class>/": lambda root: ImageFolder(
         root=f"{root}/no"
-    ).check(),
+    ).check_layout(),
     ": train and val differ in their classes: only train has tulip": lacking,
     " class folders, data.num_classes is 1000; for a folder of your own images: data=image_folder": unpacked_by_half,
     ": not a readable image (": damaged,

@@ -111,7 +111,7 @@ def test_torchvisions_sets_are_read(tmp_path: Path) -> None:
 
 def loaded(one: TimmData) -> None:
     """As a run does it."""
-    one.check()
+    one.check_layout()
     one.prepare()
     one.load()
 

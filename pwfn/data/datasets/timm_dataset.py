@@ -106,7 +106,7 @@ class TimmData(ImageData):
             ),
         }
 
-    def check(self) -> None:
+    def check_layout(self) -> None:
         package, install = KINDS[self.kind]
         if package and importlib.util.find_spec(package) is None:
             raise DataError(
@@ -122,7 +122,7 @@ class TimmData(ImageData):
                 self._open(split, download=self.download)
 
     def load(self) -> Splits:
-        self.check()
+        self.check_layout()
         train, test = self._open(self.train_split), self._open(self.test_split)
         known = [one for one in (train.class_to_idx, test.class_to_idx) if one]
         for one in known:
