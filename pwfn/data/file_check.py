@@ -81,7 +81,7 @@ def _look(path: str, headers_only: bool) -> Found:
     try:
         with readable(path), Image.open(path) as image:
             alpha = image.mode in ALPHA or "transparency" in image.info
-            turned = orientation(image) != 1
+            turned = "exif" in image.info and orientation(image) != 1  # without it, Pillow would decode the image
         if not headers_only:
             decoded(path, path)
     except DataError as error:
