@@ -16,7 +16,7 @@ def unquantized_state(network: nn.Module) -> dict[str, Tensor]:
     quantized = {
         id(tensor)
         for each in quantized_tensors(network)
-        for tensor in (each.mu, each.gaussian.sigma, each.gaussian.assignment)
+        for tensor in (each.mu, *each.gaussian.state_dict(keep_vars=True).values())
     }
     state = network.state_dict(keep_vars=True)
     return {name: value.detach().clone() for name, value in state.items() if id(value) not in quantized}

@@ -124,7 +124,7 @@ class Stages:
     def _finish(self, loop: RoundLoop) -> RoundRecord:
         """Finish what is not quantized, and keep the better network."""
         saver, state = self.saver, self.saver.state
-        if state.place.phase == 0:  # else it was resumed, and the checkpoint has the state from before
+        if state.before_finish is None:  # else the run was resumed in its finishing, and the checkpoint has it
             state.before_finish = unquantized_state(saver.network)
         last = state.records[-1]
         finished = loop.finish(self.settings.finish, last)

@@ -13,7 +13,6 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from benchmarks.kill_and_resume import differences
 from pwfn.bayesian.posterior import quantized_tensors, to_bayesian
 from pwfn.checkpoint import saved_run
 from pwfn.config import build
@@ -24,7 +23,8 @@ from pwfn.run.settings import TrainSettings
 from pwfn.run.start import run
 from pwfn.training.module import BayesianClassifier
 from tests.support.project import SMALL, Compose
-from tests.checkpoint.test_resume import Killed, killed
+from tests.support.broken_off import Killed, killed
+from tests.support.killed_runs import differences
 
 
 def network() -> nn.Module:
@@ -61,7 +61,10 @@ def test_the_network_that_is_right_about_more_validation_images_is_kept(before: 
     scores = iter([Scores(after, 100.0, 0.1), Scores(before, 100.0, 0.9)])
     last, finished = record(2, 70.0), record(3, 60.0)
     result, line = keep_better(made, lambda: next(scores), state, last, finished)
-    assert line == f"finishing: the network {kept} it is kept; validation top1 {before:.2f} % before it, {after:.2f} % after it"
+    assert (
+        line
+        == f"finishing: the network {kept} it is kept; validation top1 {before:.2f} % before it, {after:.2f} % after it"
+    )
     assert result == (finished if kept == "after" else replace(finished, clustered=last.clustered))
     expected = later if kept == "after" else state
     assert all(torch.equal(value, expected[name]) for name, value in unquantized_state(made).items())
@@ -89,7 +92,10 @@ WRECKED = [
     "finish.optimizer.lr=1000",  # the finishing ruins the network
     "finish.optimizer.clip_norm=null",
     "data.val_fraction=0.25",
-    "pretrain.epochs=4",
+    "data.train_size=200",
+    "pretrain.epochs=6",
+    "pretrain.optimizer.lr=0.05",
+    "schedule.fractions=[1.0]",
     "checkpoint.every_steps=1",
 ]
 
@@ -103,7 +109,7 @@ def test_a_run_that_is_broken_off_in_its_finishing_keeps_the_same_network(compos
         run(build.load(TrainSettings, cfg), config, folder, name="test", resume=resume)
         return saved_run.finished_records(folder)
 
-    _, last, finish = start(tmp_path / "whole")
+    last, finish = start(tmp_path / "whole")
     assert finish.trained.top1 < last.clustered.top1
     assert finish.clustered == last.clustered
     steps = last.steps + 2
