@@ -40,7 +40,7 @@ def test_a_folder_is_split_in_proportion_and_by_its_seed(tmp_path: Path) -> None
     assert [Counter(images.labels.tolist()) for images in partition] == [  # type: ignore[union-attr]
         {0: 12, 1: 6}, {0: 4, 1: 2}, {0: 4, 1: 2}]  # fmt: skip
     found = files(partition)
-    assert sorted(sum(found, [])) == sorted(str(path) for path in root.glob("*/*.png"))
+    assert sorted(path for part in found for path in part) == sorted(str(path) for path in root.glob("*/*.png"))
     assert files(ImageFolder(root=str(root), split=SHARES).partition()) == found
     assert files(ImageFolder(root=str(root), split=SHARES, split_seed=1).partition()) != found
     spec = ImageFolder(root=str(root), split=SHARES)

@@ -22,9 +22,9 @@ from pwfn.run.better_network import keep_better, unquantized_state
 from pwfn.run.settings import TrainSettings
 from pwfn.run.start import run
 from pwfn.training.module import BayesianClassifier
-from tests.support.project import SMALL, Compose
 from tests.support.broken_off import Killed, killed
 from tests.support.killed_runs import differences
+from tests.support.project import SMALL, Compose
 
 
 def network() -> nn.Module:
