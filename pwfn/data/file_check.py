@@ -17,7 +17,7 @@ ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 NAMED = 50  # files that are listed by name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Found:
     """Hold what is known of a file as it was at `size` (bytes) and `time` (ns): why it cannot be read, or None."""
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     Spec = TypeVar("Spec", bound=ImageData)
 
-FILE = "split.csv"
 PARTS = ("train", "val", "test")
 Three = tuple[Indices, Indices, Indices]
 
@@ -74,9 +73,8 @@ def table(parts: tuple[FileImages | None, ...], root: Path) -> str:
     return text.getvalue()
 
 
-def with_kept_split(data: Spec, folder: Path) -> Spec:
-    """Let a run's images be split as its folder says, also where images have been added to theirs since."""
-    kept = folder / FILE
+def with_kept_split(data: Spec, kept: Path) -> Spec:
+    """Let images be split as the file `kept` says, if there is one, also where images have been added since."""
     return replace(data, split=str(kept)) if getattr(data, "split", None) and kept.is_file() else data  # type: ignore[call-arg]
 
 

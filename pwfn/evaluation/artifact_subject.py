@@ -32,7 +32,9 @@ def subject_of_artifact(settings: EvaluateSettings) -> Subject:
     not_learned = _not_learned(header)
     if settings.samples > 0 and not_learned:
         notes.append(f"No ensemble: {not_learned}.")
-    recorded = recorded_scores(path, header)
+    # scores over all classes say nothing of images of some
+    some = columns is not None and len(columns) < header["model"]["num_classes"]
+    recorded = None if some else recorded_scores(path, header)
     return Subject(
         title=path,
         of="the artifact's record",

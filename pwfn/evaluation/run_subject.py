@@ -130,7 +130,7 @@ def rebuilt_settings(folder: Path, data_root: str | None = None) -> tuple[TrainS
         OmegaConf.update(cfg, "artifact", {"every_round": False, "sigma": False}, merge=False)
         OmegaConf.update(cfg, "checkpoint", {"every_minutes": None, "every_steps": None, "keep": 1}, merge=False)
         settings = build.load(TrainSettings, cfg)
-        return replace(settings, data=with_kept_split(settings.data, folder)), precision
+        return replace(settings, data=with_kept_split(settings.data, folder / files.SPLIT)), precision
     except (OmegaConfBaseException, build.ConfigError) as error:
         raise saved_run.NotAFinishedRun(f"{folder / files.CONFIG}: {error}") from error
 

@@ -10,13 +10,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from pwfn.data.folder_split import FILE as SPLIT
 from pwfn.data.folder_split import with_kept_split
 from pwfn.data.module import ImageDataModule
-from pwfn.records.files import replacing
+from pwfn.records.files import CHECKED, SPLIT, replacing
 from pwfn.run.settings import TrainSettings
-
-CHECKED = ".images_checked.json"  # beside the run's folder, so that the next run need not look again
 
 
 def settle_images(settings: TrainSettings, folder: Path, console: Console) -> TrainSettings:
@@ -25,7 +22,7 @@ def settle_images(settings: TrainSettings, folder: Path, console: Console) -> Tr
     Raises:
         DataError: images are missing, or some cannot be read.
     """
-    data = with_kept_split(settings.data, folder)
+    data = with_kept_split(settings.data, folder / SPLIT)
     data.check_layout()
     with _progress(console, quiet=settings.quiet) as progress:
         data.check_files(folder.parent / CHECKED, progress)

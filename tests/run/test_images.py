@@ -14,7 +14,7 @@ from pwfn.checkpoint import saved_config
 from pwfn.config import build
 from pwfn.data import DataError, ImageFolder
 from pwfn.evaluation.run_subject import rebuilt_settings
-from pwfn.run.images import CHECKED
+from pwfn.records.files import CHECKED
 from pwfn.run.settings import TrainSettings
 from pwfn.run.start import run
 from tests.support.evaluation import measured
