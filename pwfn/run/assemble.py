@@ -124,8 +124,9 @@ def _checked_inputs(settings: TrainSettings, folder: Path, console: Console, *, 
     """Refuse what is known to be wrong before weights are downloaded; return the settings with the images settled."""
     if not resume:
         saved_run.refuse_used(folder)
-        if fault := size_fault(settings.model, settings.data):
-            raise ModelError(fault)
+    settings.data.check_layout()
+    if not resume and (fault := size_fault(settings.model, settings.data)):
+        raise ModelError(fault)
     return settle_images(settings, folder, console)
 
 
