@@ -25,6 +25,8 @@ EARLIER: dict[str, Any] = {  # what versions without these keys did, so that the
     "kernels": "auto",
     "detect": "auto",
 }
+EARLIER_FOLDERS = {"class_order": "sorted"}  # the same for the data of these classes
+FOLDERS = ("pwfn.data.ImageFolder", "pwfn.data.ImageNet")
 
 
 def write_config(folder: Path, config: Any) -> None:
@@ -52,6 +54,8 @@ def read_config(folder: Path) -> DictConfig:
     for key, value in EARLIER.items():
         if OmegaConf.select(cfg, key) is None:
             OmegaConf.update(cfg, key, value)
+    if OmegaConf.select(cfg, "data._target_") in FOLDERS:
+        cfg.data = OmegaConf.merge(EARLIER_FOLDERS, cfg.data)
     return cfg
 
 

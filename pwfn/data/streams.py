@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from pwfn.data.images import DataError, decoded
+from pwfn.data.decoding import decoded
+from pwfn.data.images import DataError
 from pwfn.randomness import mixed_seed
 
 if TYPE_CHECKING:

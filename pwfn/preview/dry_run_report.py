@@ -108,7 +108,7 @@ def _gradients(settings: TrainSettings, network: nn.Module) -> Gradients | None:
     """Return what a tolerance made of gradients asks for; no image is read for any other."""
     if not settings.tolerance.gradient_batches:
         return None
-    settings.data.check()
+    settings.data.check_layout()
     data = ImageDataModule(settings.data, data_config(network), settings.seed)
     means = [tensor.mu for tensor in quantized_tensors(network)]
     return lambda count: squared_gradients(network, means, data.batches_outside_fits(), count)

@@ -28,6 +28,7 @@ from pwfn.models.weight_files import ModelError
 from pwfn.monitoring.progress import RunProgress
 from pwfn.randomness import seed_rank, seed_run
 from pwfn.records.provenance import Provenance
+from pwfn.run.images import settle_images
 from pwfn.run.lightning_runner import LightningRunner
 from pwfn.run.settings import TrainSettings
 from pwfn.run.stages import Stages
@@ -45,6 +46,7 @@ QUIETED = (  # Lightning says these at every fit; a run fits dozens of times and
     "Total length of .* across ranks is zero.*",
     "Your `IterableDataset` has .*",
     "You're resuming from a checkpoint that ended before the epoch ended.*",  # the samplers know where to go on
+    "Corrupt EXIF data.*",  # Pillow, at hundreds of ImageNet's images in every worker; the pixels are sound
 )
 
 
@@ -86,12 +88,12 @@ def assemble(
     checkpoint cannot be used.
     """
     _quiet_lightning()
-    _check_inputs(settings, folder, resume)
+    console = Console(stderr=False)
+    settings = _checked_inputs(settings, folder, console, resume=resume)
     seed_run(settings.seed)
     choose_kernels(settings.kernels)
     # now, because the checkout may be another by the end
     provenance = Provenance.of_run(folder) if resume else Provenance.of_this_program()
-    console = Console(stderr=False)
     checkpoint = read_checkpoint(folder) if resume else None
     network, remarks = build_network(settings, load_weights=checkpoint is None)
     if checkpoint:
@@ -118,13 +120,14 @@ def assemble(
     )
 
 
-def _check_inputs(settings: TrainSettings, folder: Path, resume: bool) -> None:
-    """Refuse what is known to be wrong before weights are downloaded."""
+def _checked_inputs(settings: TrainSettings, folder: Path, console: Console, *, resume: bool) -> TrainSettings:
+    """Refuse what is known to be wrong before weights are downloaded; return the settings with the images settled."""
     if not resume:
         saved_run.refuse_used(folder)
-    settings.data.check()
+    settings.data.check_layout()
     if not resume and (fault := size_fault(settings.model, settings.data)):
         raise ModelError(fault)
+    return settle_images(settings, folder, console)
 
 
 def build_network(settings: TrainSettings, *, load_weights: bool = True) -> tuple[nn.Module, list[str]]:

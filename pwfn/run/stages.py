@@ -14,12 +14,14 @@ from pwfn.bayesian.state_dict import plain_state
 from pwfn.checkpoint import saved_networks
 from pwfn.checkpoint.callback import Saver
 from pwfn.checkpoint.run_state import PRETRAINING
+from pwfn.models.accuracy import with_interval
 from pwfn.models.loading import heads_of
 from pwfn.monitoring.progress import RunProgress
 from pwfn.monitoring.round_media import RoundView, round_view
 from pwfn.monitoring.run_reporter import RunReporter
 from pwfn.records import files
 from pwfn.records.rounds import RoundRecord, Scores
+from pwfn.run.better_network import keep_better, unquantized_state
 from pwfn.run.lightning_runner import LightningRunner
 from pwfn.run.round_loop import RoundLoop
 from pwfn.run.settings import TrainSettings
@@ -56,7 +58,8 @@ class Stages:
         self.progress.status("testing")
         state.baseline = self.runner.test()
         saver.between_fits()
-        self.progress.say(f"before compression: top1 {state.baseline.top1:.2f} %, loss {state.baseline.loss:.4f}")
+        top1 = with_interval(state.baseline.top1, self.runner.data.tested_images)
+        self.progress.say(f"before compression: top1 {top1}, loss {state.baseline.loss:.4f}")
         set_sigma(saver.network, self.settings.prior)
         if distributed.is_rank_zero():
             state.before = FlatWeights.of(quantized_tensors(saver.network)).mu.cpu()
@@ -114,9 +117,21 @@ class Stages:
                     view = round_view(state.before, outcome.result, outcome.clusters)
             self._keep(record, outcome.clusters, reporter, view)
         if self.settings.finish.wanted and state.place.round == self.settings.schedule.rounds:
-            record = loop.finish(self.settings.finish, state.records[-1])
+            record = self._finish(loop)
             distributed.check_same(self.saver.network, "at the end of the run")
             self._keep(record, [], reporter)
+
+    def _finish(self, loop: RoundLoop) -> RoundRecord:
+        """Finish what is not quantized, and keep the better network."""
+        saver, state = self.saver, self.saver.state
+        if state.before_finish is None:  # else the run was resumed in its finishing, and the checkpoint has it
+            state.before_finish = unquantized_state(saver.network)
+        last = state.records[-1]
+        finished = loop.finish(self.settings.finish, last)
+        record, line = keep_better(saver.network, self.runner.validate, state.before_finish, last, finished)
+        state.before_finish = None
+        self.progress.say(line)
+        return record
 
     def _loop(self, reporter: RunReporter | None) -> RoundLoop:
         settings, saver = self.settings, self.saver
@@ -167,7 +182,7 @@ class Stages:
     def _guard_accuracy(self) -> None:
         """Warn of a last round that lost much accuracy, quiet or not, and stop the run if it should."""
         guard, records = self.settings.costly_round, self.saver.state.records
-        complaint = guard.complaint(records, self.baseline)
+        complaint = guard.complaint(records, self.baseline, self.runner.data.tested_images)
         if complaint is None:
             return
         if distributed.is_rank_zero():

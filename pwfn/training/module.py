@@ -65,6 +65,7 @@ class BayesianClassifier(LightningModule):
         self.teacher: Teacher | None = None  # where there is one, every fit learns from it
         self.phase: Phase | None = None
         self.scores: Scores | None = None
+        self.validation_scores: Scores | None = None
         self.grad_norm: Tensor | None = None  # of the last step, before clipping; None where nothing was clipped
         self.running = RunningScores()
 
@@ -145,7 +146,7 @@ class BayesianClassifier(LightningModule):
 
     @override
     def on_validation_epoch_end(self) -> None:
-        scores = self.running.scores()
+        scores = self.validation_scores = self.running.scores()
         self.log_dict({"val/top1": scores.top1, "val/top5": scores.top5, "val/loss": scores.loss})
 
     @override
