@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import numpy as np
@@ -22,29 +24,35 @@ from pwfn.monitoring.round_logger import RoundLogger
 from pwfn.monitoring.round_media import RoundView
 from pwfn.records.rounds import CLUSTER_COLUMNS
 
+OF_WANDB = ("wandb", "pydantic", "pydantic_core")  # pydantic checks its settings
 NOTHING_IS_LOST = "The run goes on, and its own folder has every round"
 
 
 @contextmanager
-def _no_server_lookup() -> Iterator[None]:
-    """While W&B starts: have it not look up the server's address, for a run that sends nothing.
+def _environment(**values: str) -> Iterator[None]:
+    """Set variables for the length of the block: the next run of this process may be another.
 
-    The environment is put back at once: the next run of this process may be online. A value set by the user stays.
+    Values set by the user stay.
     """
-    name = "WANDB_ERROR_REPORTING"
-    if name in os.environ:
-        yield
-        return
-    os.environ[name] = "false"
+    mine = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(mine)
     try:
         yield
     finally:
-        del os.environ[name]
+        for name in mine:
+            os.environ.pop(name, None)
 
 
 def _is_of_wandb(error: Exception) -> bool:
-    """W&B's exceptions have no common class; what the operating system refuses (disk, connection) counts as its own."""
-    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] == "wandb"
+    """Tell whether an error is W&B's, whose exceptions have no common class: any that came through its code.
+
+    What the operating system refuses (disk, connection) counts as its own.
+    """
+    frames = [
+        type(error).__module__,
+        *(frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)),
+    ]
+    return isinstance(error, OSError) or any(name.partition(".")[0] in OF_WANDB for name in frames)
 
 
 class RunLogger(RoundLogger, WandbLogger):
@@ -84,8 +92,9 @@ class RunLogger(RoundLogger, WandbLogger):
             with suppress(OSError):  # W&B says so itself, and goes to a temporary folder
                 Path(self._options["dir"]).mkdir(parents=True, exist_ok=True)
         try:
-            with nullcontext() if mode == "online" else _no_server_lookup():
-                run = wandb.init(**self._options)
+            # an offline run has no use for the server's address, which W&B would look up to report errors to
+            with self._staged(), _environment(**({} if mode == "online" else {"WANDB_ERROR_REPORTING": "false"})):
+                run = wandb.init(**self._options, settings=_settings())
                 run.define_metric("trainer/global_step")
                 run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
             return run
@@ -100,6 +109,10 @@ class RunLogger(RoundLogger, WandbLogger):
         wandb.teardown()  # its helper process would take the new run for the one that failed, and write nothing
         return self._started()
 
+    def _staged(self) -> AbstractContextManager[None]:
+        """Have W&B keep tables and artifacts that are still to be uploaded beside the run, not in the user's home."""
+        return _environment(WANDB_DATA_DIR=str(Path(self._options["dir"], "wandb").absolute()))
+
     def _warn(self, what: str, error: Exception, rest: str) -> None:
         if what not in self._warned:
             self._warned.add(what)
@@ -113,7 +126,8 @@ class RunLogger(RoundLogger, WandbLogger):
         if isinstance(run, DummyExperiment):
             return
         try:
-            action(run)
+            with self._staged():
+                action(run)
         except Exception as error:
             if not _is_of_wandb(error):
                 raise
@@ -179,6 +193,12 @@ class RunLogger(RoundLogger, WandbLogger):
         """Finish the W&B run, if there is one."""
         if self._run is not None:
             self._tell(lambda run: run.finish(exit_code=exit_code))
+
+
+def _settings() -> wandb.Settings:
+    # quiet: its closing summary would repeat the table of rounds. In a terminal it would record every frame of the live
+    # view, megabytes an hour.
+    return wandb.Settings(quiet=True, console="off" if sys.stdout.isatty() else "auto")
 
 
 def _image(picture: NDArray[np.uint8] | Path) -> Any:

@@ -19,8 +19,9 @@ from pytorch_lightning.loggers import CSVLogger, Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pwfn.errors import InvalidValueError
-from pwfn.monitoring.loggers import Csv, NoLogger, TensorBoard, Wandb, run_logger
+from pwfn.monitoring.loggers import Csv, NoLogger, TensorBoard, run_logger
 from pwfn.monitoring.round_media import Histogram, RoundView
+from pwfn.monitoring.wandb_spec import Wandb
 from pwfn.records.metric_names import ROUND_VIEW
 from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS
 from tests.support.project import CONF
