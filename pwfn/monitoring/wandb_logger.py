@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
@@ -19,12 +19,14 @@ from pytorch_lightning.loggers.logger import DummyExperiment
 from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
-from pwfn.config.secrets import without_secrets
+from pwfn.config.secrets import without_given_secrets, without_secrets
+from pwfn.monitoring.background import Background
 from pwfn.monitoring.round_logger import RoundLogger
 from pwfn.monitoring.round_media import RoundView
 from pwfn.records.rounds import CLUSTER_COLUMNS
 
 OF_WANDB = ("wandb", "pydantic", "pydantic_core")  # pydantic checks its settings
+FINISH_VARIABLE, FINISH_SECONDS = "WANDB_FINISH_TIMEOUT", 300.0  # for uploads after the run has ended
 NOTHING_IS_LOST = "The run goes on, and its own folder has every round"
 
 
@@ -41,6 +43,17 @@ def _environment(**values: str) -> Iterator[None]:
     finally:
         for name in mine:
             os.environ.pop(name, None)
+
+
+@contextmanager
+def _arguments_without_secrets() -> Iterator[None]:
+    """While W&B starts, which files the command line: mask passwords and tokens on it."""
+    before = sys.argv
+    sys.argv = list(map(without_given_secrets, before))
+    try:
+        yield
+    finally:
+        sys.argv = before
 
 
 def _is_of_wandb(error: Exception) -> bool:
@@ -72,6 +85,8 @@ class RunLogger(RoundLogger, WandbLogger):
         # resume: an id that W&B knows goes on
         self._options = options | {"name": name, "project": project, "dir": save_dir, "resume": "allow"}
         self._run: Any = None
+        self._open = ExitStack()
+        self._background = Background()
 
     @property
     @override
@@ -91,9 +106,14 @@ class RunLogger(RoundLogger, WandbLogger):
         if mode != "disabled":
             with suppress(OSError):  # W&B says so itself, and goes to a temporary folder
                 Path(self._options["dir"]).mkdir(parents=True, exist_ok=True)
+            # tables and artifacts that are still to be uploaded: beside the run, not in the user's home
+            self._open.enter_context(_environment(WANDB_DATA_DIR=str(Path(self._options["dir"], "wandb").absolute())))
         try:
             # an offline run has no use for the server's address, which W&B would look up to report errors to
-            with self._staged(), _environment(**({} if mode == "online" else {"WANDB_ERROR_REPORTING": "false"})):
+            with (
+                _arguments_without_secrets(),
+                _environment(**({} if mode == "online" else {"WANDB_ERROR_REPORTING": "false"})),
+            ):
                 run = wandb.init(**self._options, settings=_settings())
                 run.define_metric("trainer/global_step")
                 run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
@@ -109,10 +129,6 @@ class RunLogger(RoundLogger, WandbLogger):
         wandb.teardown()  # its helper process would take the new run for the one that failed, and write nothing
         return self._started()
 
-    def _staged(self) -> AbstractContextManager[None]:
-        """Have W&B keep tables and artifacts that are still to be uploaded beside the run, not in the user's home."""
-        return _environment(WANDB_DATA_DIR=str(Path(self._options["dir"], "wandb").absolute()))
-
     def _warn(self, what: str, error: Exception, rest: str) -> None:
         if what not in self._warned:
             self._warned.add(what)
@@ -126,12 +142,18 @@ class RunLogger(RoundLogger, WandbLogger):
         if isinstance(run, DummyExperiment):
             return
         try:
-            with self._staged():
-                action(run)
+            action(run)
         except Exception as error:
             if not _is_of_wandb(error):
                 raise
             self._warn("failed", error, NOTHING_IS_LOST)
+
+    def _tell_slowly(self, action: Callable[[Any], Any]) -> None:
+        """Do what waits for the server's answers (tables and files do) without having the run wait, if it is online."""
+        if self._options["mode"] == "online":
+            self._background.do(lambda: self._tell(action))
+        else:
+            self._tell(action)
 
     @override
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -153,7 +175,9 @@ class RunLogger(RoundLogger, WandbLogger):
     @override
     def report_round(self, flat: Mapping[str, float | int], view: RoundView | None = None) -> None:
         # without step: W&B's own step starts again at 0 in a resumed run
-        self._tell(lambda run: run.log({**flat, **(_media(view) if view else {})}))
+        self._tell(lambda run: run.log(dict(flat)))
+        if view is not None:
+            self._tell_slowly(lambda run: run.log({"round": flat["round"], **_media(view)}))
 
     @override
     def report_again(self, rows: Sequence[Mapping[str, float | int]]) -> None:
@@ -176,7 +200,7 @@ class RunLogger(RoundLogger, WandbLogger):
 
     @override
     def report_pictures(self, pictures: Mapping[str, NDArray[np.uint8] | Path]) -> None:
-        self._tell(lambda run: run.log({key: _image(picture) for key, picture in pictures.items()}))
+        self._tell_slowly(lambda run: run.log({key: _image(picture) for key, picture in pictures.items()}))
 
     @override
     def report_artifact(self, path: Path, metadata: Mapping[str, Any]) -> None:
@@ -187,18 +211,33 @@ class RunLogger(RoundLogger, WandbLogger):
             run.log_artifact(artifact)
 
         if self._artifact:
-            self._tell(send)
+            self._tell_slowly(send)
 
     def close(self, exit_code: int) -> None:
-        """Finish the W&B run, if there is one."""
+        """Finish the W&B run, if there is one, and wait a while for what is still to be uploaded."""
+
+        def finish(run: Any) -> None:
+            try:
+                complete = self._background.finish(float(os.environ.get(FINISH_VARIABLE, FINISH_SECONDS)))
+                run.finish(exit_code=exit_code)
+            except TimeoutError:
+                complete = False
+            if not complete:
+                rest = f"Upload the rest with `wandb sync {Path(run.dir).parent}`"
+                self._warn("is not complete at the server", TimeoutError("no answer"), rest)
+
         if self._run is not None:
-            self._tell(lambda run: run.finish(exit_code=exit_code))
+            self._tell(finish)
+        self._open.close()
 
 
 def _settings() -> wandb.Settings:
     # quiet: its closing summary would repeat the table of rounds. In a terminal it would record every frame of the live
     # view, megabytes an hour.
-    return wandb.Settings(quiet=True, console="off" if sys.stdout.isatty() else "auto")
+    settings = wandb.Settings(quiet=True, console="off" if sys.stdout.isatty() else "auto", finish_timeout_raises=True)
+    if FINISH_VARIABLE not in os.environ:  # without a limit it would wait for a lost server for days
+        settings.finish_timeout = FINISH_SECONDS
+    return settings
 
 
 def _image(picture: NDArray[np.uint8] | Path) -> Any:

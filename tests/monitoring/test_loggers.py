@@ -210,7 +210,8 @@ def test_wandb_gets_histograms_the_rows_of_clusters_and_the_picture(tmp_path: Pa
     spec.close(logger, 0)
     (path,) = find_runs(tmp_path)
     run = read_run(path)
-    (row,) = run.history
+    scalars, row = run.history
+    assert (scalars["round"], row["round"]) == (0, 0)  # the row does not wait for the rest
     assert row["histogram/mu.values"] == [0, 0, 3, 1]
     assert row["histogram/mu.bins"] == [-1, -0.5, 0, 0.5, 1]
     table = json.loads((path.parent / "files" / row["clusters.path"]).read_text())
