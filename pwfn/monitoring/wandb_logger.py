@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
 from pwfn.config.secrets import without_given_secrets, without_secrets
+from pwfn.errors import one_line
 from pwfn.monitoring.background import Background
 from pwfn.monitoring.round_logger import RoundLogger
 from pwfn.monitoring.round_media import RoundView
@@ -87,6 +89,8 @@ class RunLogger(RoundLogger, WandbLogger):
         self._run: Any = None
         self._open = ExitStack()
         self._background = Background()
+        self._lost: Exception | None = None  # why something that was to be sent in the background was not
+        self._unsent: Path | None = None  # the result, until the server has it
 
     @property
     @override
@@ -133,7 +137,9 @@ class RunLogger(RoundLogger, WandbLogger):
         if what not in self._warned:
             self._warned.add(what)
             warnings.warn(
-                f"W&B run {self._options['name']!r} {what} ({error!r}). {rest}.", RuntimeWarning, stacklevel=4
+                f"W&B run {self._options['name']!r} {what} ({one_line(repr(error))}). {rest}.",
+                RuntimeWarning,
+                stacklevel=4,
             )
 
     def _tell(self, action: Callable[[Any], Any]) -> None:
@@ -150,10 +156,28 @@ class RunLogger(RoundLogger, WandbLogger):
 
     def _tell_slowly(self, action: Callable[[Any], Any]) -> None:
         """Do what waits for the server's answers (tables and files do) without having the run wait, if it is online."""
-        if self._options["mode"] == "online":
-            self._background.do(lambda: self._tell(action))
+
+        def attempt() -> None:
+            try:
+                action(self.experiment)
+            except Exception as error:
+                if not _is_of_wandb(error):
+                    raise
+                self._lost = self._lost or error
+
+        if self._options["mode"] == "online" and not isinstance(self.experiment, DummyExperiment):
+            self._background.do(attempt)
         else:
             self._tell(action)
+
+    def _commands(self, run: Any) -> str:
+        """Return what sends the rest of a run that the server has not got whole."""
+        commands = f"`wandb sync --include-online {shlex.quote(str(Path(run.dir).parent))}`"
+        if self._unsent is not None:  # W&B keeps no note of an online run's artifacts
+            name = f"{run.entity}/{run.project}/model-{run.id}"
+            put = f"wandb artifact put --type model --name {name}"
+            commands += f" and `{put} {shlex.quote(str(self._unsent))}`"
+        return commands
 
     @override
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -175,9 +199,9 @@ class RunLogger(RoundLogger, WandbLogger):
     @override
     def report_round(self, flat: Mapping[str, float | int], view: RoundView | None = None) -> None:
         # without step: W&B's own step starts again at 0 in a resumed run
-        self._tell(lambda run: run.log(dict(flat)))
+        self._tell(lambda run: run.log({**flat, **(_media(view) if view else {})}))
         if view is not None:
-            self._tell_slowly(lambda run: run.log({"round": flat["round"], **_media(view)}))
+            self._tell_slowly(lambda run: run.log({"round": flat["round"], "clusters": _table(view)}))
 
     @override
     def report_again(self, rows: Sequence[Mapping[str, float | int]]) -> None:
@@ -208,23 +232,28 @@ class RunLogger(RoundLogger, WandbLogger):
             artifact = wandb.Artifact(f"model-{run.id}", type="model", metadata=dict(metadata))
             # immutable: not copied to the folder that W&B keeps in the user's home
             artifact.add_file(str(path.absolute()), name=path.name, policy="immutable")
-            run.log_artifact(artifact)
+            logged = run.log_artifact(artifact)
+            if self._options["mode"] == "online":
+                logged.wait()
+                self._unsent = None
 
         if self._artifact:
+            self._unsent = path.absolute()
             self._tell_slowly(send)
 
     def close(self, exit_code: int) -> None:
         """Finish the W&B run, if there is one, and wait a while for what is still to be uploaded."""
 
         def finish(run: Any) -> None:
+            online = self._options["mode"] == "online"
+            done = self._background.finish(float(os.environ.get(FINISH_VARIABLE, FINISH_SECONDS)))
+            lost = self._lost or (None if done else TimeoutError("no answer"))
             try:
-                complete = self._background.finish(float(os.environ.get(FINISH_VARIABLE, FINISH_SECONDS)))
                 run.finish(exit_code=exit_code)
-            except TimeoutError:
-                complete = False
-            if not complete:
-                rest = f"Upload the rest with `wandb sync {Path(run.dir).parent}`"
-                self._warn("is not complete at the server", TimeoutError("no answer"), rest)
+            except TimeoutError as error:
+                lost = lost or error
+            if online and lost is not None:
+                self._warn("is not complete at the server", lost, f"Send the rest with {self._commands(run)}")
 
         if self._run is not None:
             self._tell(finish)
@@ -249,7 +278,10 @@ def _media(view: RoundView) -> dict[str, Any]:
         key: wandb.Histogram(np_histogram=(np.array(one.counts), np.array(one.edges)))
         for key, one in view.histograms.items()
     }
+    return {**histograms, "codebook": _image(view.picture)}
+
+
+def _table(view: RoundView) -> wandb.Table:
     columns = [column for key, column in CLUSTER_COLUMNS.items() if key != "round"]
     rows = [[column.convert(row[column.key]) for column in columns] for row in view.clusters]
-    table = wandb.Table(columns=[column.key for column in columns], data=rows)
-    return {**histograms, "clusters": table, "codebook": _image(view.picture)}
+    return wandb.Table(columns=[column.key for column in columns], data=rows)

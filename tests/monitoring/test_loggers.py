@@ -210,11 +210,11 @@ def test_wandb_gets_histograms_the_rows_of_clusters_and_the_picture(tmp_path: Pa
     spec.close(logger, 0)
     (path,) = find_runs(tmp_path)
     run = read_run(path)
-    scalars, row = run.history
-    assert (scalars["round"], row["round"]) == (0, 0)  # the row does not wait for the rest
+    row, table_row = run.history
+    assert (row["round"], table_row["round"]) == (0, 0)  # the row does not wait for the table
     assert row["histogram/mu.values"] == [0, 0, 3, 1]
     assert row["histogram/mu.bins"] == [-1, -0.5, 0, 0.5, 1]
-    table = json.loads((path.parent / "files" / row["clusters.path"]).read_text())
+    table = json.loads((path.parent / "files" / table_row["clusters.path"]).read_text())
     assert table["columns"] == [key for key in CLUSTER_COLUMNS if key != "round"]
     assert table["data"] == [list(one.values()) for one in view().clusters]
     assert (row["codebook.width"], row["codebook.height"]) == (5, 4)

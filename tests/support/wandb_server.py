@@ -28,6 +28,23 @@ ENTITY = "stub-team"
 MOST_BYTES = 64 * 2**20
 SECONDS = 300  # after which it answers nobody
 
+ANSWERS = {
+    "Viewer": "_viewer",
+    "ServerFeaturesQuery": "_server_features_query",
+    "RunResumeStatus": "_run_resume_status",
+    "UpsertBucket": "_upsert_bucket",
+    "CreateRunFiles": "_create_run_files",
+    "ArtifactType": "_artifact_type",
+    "RunStoppedStatus": "_run_stopped_status",
+    "CreateArtifact": "_create_artifact",
+    "CreateArtifactManifest": "_create_artifact_manifest",
+    "UpdateArtifactManifest": "_update_artifact_manifest",
+    "CreateArtifactFiles": "_create_artifact_files",
+    "CommitArtifact": "_commit_artifact",
+    "GetDefaultEntity": "_viewer",
+    "ArtifactByID": "_artifact_by_id",
+}
+
 
 @dataclass
 class Run:
@@ -113,18 +130,18 @@ class WandbServer:
         found = re.search(r"(?:query|mutation)\s+(\w+)", query)
         name = found.group(1) if found else ""
         self.operations.append((name, variables))
-        answer = getattr(self, f"_{name}", None)
+        answer = getattr(self, ANSWERS.get(name, ""), None)
         return answer(variables) if answer else {}
 
-    def _Viewer(self, _: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _viewer(self, _: dict[str, Any]) -> dict[str, Any]:
         teams = {"edges": [{"node": {"name": ENTITY, "id": "team"}}]}
         viewer = {"id": "user", "entity": ENTITY, "username": "user", "flags": "{}", "email": "", "teams": teams}
         return {"viewer": viewer | {"admin": False, "name": "user", "apiKeys": {"edges": []}}, "serverInfo": {}}
 
-    def _ServerFeaturesQuery(self, _: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _server_features_query(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"serverInfo": {"features": []}}
 
-    def _RunResumeStatus(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _run_resume_status(self, given: dict[str, Any]) -> dict[str, Any]:
         run = self.runs.get(given["name"])
         if run is None:
             return {"model": None}
@@ -145,7 +162,7 @@ class WandbServer:
         }
         return {"model": {"id": "m", "name": run.project, "entity": {"id": "e", "name": ENTITY}, "bucket": bucket}}
 
-    def _UpsertBucket(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _upsert_bucket(self, given: dict[str, Any]) -> dict[str, Any]:
         name = given.get("name") or given["id"]
         inserted = name not in self.runs
         run = self.runs.setdefault(name, Run(name, given.get("project") or ""))
@@ -167,18 +184,18 @@ class WandbServer:
         }
         return {"upsertBucket": {"bucket": bucket, "inserted": inserted}}
 
-    def _CreateRunFiles(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _create_run_files(self, given: dict[str, Any]) -> dict[str, Any]:
         base = f"{self.url}/storage/run/{given['run']}"
         files = [{"name": name, "uploadUrl": f"{base}/{name}"} for name in given["files"]]
         return {"createRunFiles": {"runID": given["run"], "uploadHeaders": [], "files": files}}
 
-    def _ArtifactType(self, _: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _artifact_type(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"project": None}
 
-    def _RunStoppedStatus(self, _: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _run_stopped_status(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"project": {"run": {"stopped": False}}}
 
-    def _CreateArtifact(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _create_artifact(self, given: dict[str, Any]) -> dict[str, Any]:
         about = given["input"]
         key = f"artifact{len(self.artifacts)}"
         self.artifacts[key] = Artifact(key, about)
@@ -186,17 +203,17 @@ class WandbServer:
         made = {"id": key, "state": "PENDING", "artifactSequence": sequence, "versionIndex": 0}
         return {"createArtifact": {"artifact": made}}
 
-    def _CreateArtifactManifest(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _create_artifact_manifest(self, given: dict[str, Any]) -> dict[str, Any]:
         return {"createArtifactManifest": {"artifactManifest": self._manifest(given["artifactID"])}}
 
-    def _UpdateArtifactManifest(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _update_artifact_manifest(self, given: dict[str, Any]) -> dict[str, Any]:
         return {"updateArtifactManifest": {"artifactManifest": self._manifest(given["artifactManifestID"])}}
 
     def _manifest(self, key: str) -> dict[str, Any]:
         file = {"id": key, "name": "m", "displayName": "m", "uploadHeaders": []}
         return {"id": key, "file": file | {"uploadUrl": f"{self.url}/storage/manifest/{key}"}}
 
-    def _CreateArtifactFiles(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _create_artifact_files(self, given: dict[str, Any]) -> dict[str, Any]:
         edges = []
         for one in given["input"]["artifactFiles"]:
             key = one["artifactID"]
@@ -213,9 +230,33 @@ class WandbServer:
             edges.append({"node": node})
         return {"createArtifactFiles": {"files": {"edges": edges, "pageInfo": {"hasNextPage": False}}}}
 
-    def _CommitArtifact(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _commit_artifact(self, given: dict[str, Any]) -> dict[str, Any]:
         self.artifacts[given["artifactID"]].committed = True
         return {"commitArtifact": {"artifact": {"id": given["artifactID"], "digest": ""}}}
+
+    def _artifact_by_id(self, given: dict[str, Any]) -> dict[str, Any]:
+        one = self.artifacts[given["id"]]
+        project = {"id": "p", "internalId": "p", "name": one.about["projectName"], "entity": {"name": ENTITY}}
+        found = {
+            "id": one.key,
+            "artifactSequence": {"name": one.about["artifactCollectionName"], "project": project},
+            "versionIndex": 0,
+            "artifactType": {"name": one.about["artifactTypeName"]},
+            "description": None,
+            "metadata": one.about["metadata"],
+            "ttlDurationSeconds": -1,
+            "ttlIsInherited": True,
+            "tags": [],
+            "historyStep": 0,
+            "state": "COMMITTED",
+            "size": 0,
+            "digest": one.about["digest"],
+            "commitHash": "0",
+            "fileCount": len(one.files),
+            "createdAt": "2000-01-01T00:00:00",
+            "updatedAt": None,
+        }
+        return {"artifact": found}
 
     def file_stream(self, name: str, sent: dict[str, Any]) -> dict[str, Any]:
         run = self.runs.setdefault(name, Run(name, ""))
@@ -278,7 +319,7 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
                 self._answer(int(fault), b'{"error": "as asked for"}')
             return fault is not None
 
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             body, path = self._body(), urlsplit(self.path).path
             with server.lock:
                 server.requests.append(path)
@@ -301,7 +342,7 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
                     answer = {}
             self._answer(200, json.dumps(answer).encode())
 
-        def do_PUT(self) -> None:  # noqa: N802
+        def do_PUT(self) -> None:
             body, path = self._body(), unquote(urlsplit(self.path).path)
             with server.lock:
                 server.requests.append(path)
@@ -315,7 +356,7 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
                 server.store(path.removeprefix("/storage/"), body)
             self._answer(200)
 
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             kind, key, name = (*unquote(urlsplit(self.path).path).removeprefix("/storage/").split("/", 2), "", "")[:3]
             stored = server.artifacts[key].files if kind == "artifact" and key in server.artifacts else {}
             self._answer(200 if name in stored else 404, stored.get(name, b""))
