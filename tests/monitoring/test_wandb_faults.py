@@ -21,8 +21,8 @@ from rich.console import Console
 from pwfn.monitoring.round_media import Histogram, RoundView
 from pwfn.monitoring.run_reporter import RunReporter
 from pwfn.monitoring.wandb_spec import Wandb
-from tests.monitoring.test_run_reporter import BASELINE, cluster, record
 from tests.support.project import clean_environment
+from tests.support.round_records import BASELINE, cluster, record
 from tests.support.wandb_server import WandbServer, wandb_server
 
 pytestmark = pytest.mark.slow

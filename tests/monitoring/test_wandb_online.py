@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from pwfn import artifact
-from pwfn.cli.evaluate import run as evaluate
+from pwfn.cli.evaluate_task import run as evaluate
 from pwfn.config import build
 from pwfn.errors import Stopped
 from pwfn.evaluation.settings import EvaluateSettings

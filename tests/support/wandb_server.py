@@ -41,6 +41,9 @@ ANSWERS = {
     "UpdateArtifactManifest": "_update_artifact_manifest",
     "CreateArtifactFiles": "_create_artifact_files",
     "CommitArtifact": "_commit_artifact",
+    "SweepWithRuns": "_sweep_with_runs",
+    "CreateAgent": "_create_agent",
+    "Heartbeat": "_heartbeat",
     "GetDefaultEntity": "_viewer",
     "ArtifactByID": "_artifact_by_id",
 }
@@ -233,6 +236,19 @@ class WandbServer:
     def _commit_artifact(self, given: dict[str, Any]) -> dict[str, Any]:
         self.artifacts[given["artifactID"]].committed = True
         return {"commitArtifact": {"artifact": {"id": given["artifactID"], "digest": ""}}}
+
+    def _sweep_with_runs(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"project": {"sweep": {"config": json.dumps(self.sweep_config), "runs": {"edges": []}}}}
+
+    def _create_agent(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"createAgent": {"agent": {"id": "agent"}}}
+
+    def _heartbeat(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Hand out the next command once no run is going on, and let the agent go after the last."""
+        commands: list[dict[str, Any]] = []
+        if not json.loads(given["runState"]):
+            commands = [self.agent_commands.pop(0) if self.agent_commands else {"type": "exit"}]
+        return {"agentHeartbeat": {"agent": {"id": "agent"}, "commands": json.dumps(commands)}}
 
     def _artifact_by_id(self, given: dict[str, Any]) -> dict[str, Any]:
         one = self.artifacts[given["id"]]
