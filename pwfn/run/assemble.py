@@ -100,7 +100,7 @@ def assemble(
         network.load_state_dict(checkpoint.pop("network"))
     _refuse_single_images(settings, network)
     settings.finish.check(network)
-    identity = Identity.of(folder) if resume else Identity.new(name, group)
+    identity = Identity.of(folder) if resume else Identity.new(name, group, settings.logger.new_run_id(group))
     return Assembly(
         settings,
         config,

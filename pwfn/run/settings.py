@@ -21,6 +21,7 @@ from pwfn.data import ImageData
 from pwfn.errors import Check, require_all
 from pwfn.models.timm_model import ModelSpec
 from pwfn.monitoring.loggers import LoggerSpec
+from pwfn.monitoring.wandb_variables import LONGEST_NAME
 from pwfn.run.accuracy_guard import CostlyRound
 from pwfn.run.artifact_spec import ArtifactSpec
 from pwfn.run.finishing import Finishing
@@ -88,7 +89,7 @@ class TrainSettings:
     def remarks(self) -> list[str]:
         """Return a line for each setting that is allowed, but may not be what was meant."""
         remark, pretrain = self.tolerance.without_noise, self.pretrain
-        remarks = [remark] if remark and not self.noise else []
+        remarks = [*([remark] if remark and not self.noise else []), *self.logger.remarks]
         if self._starts_and_stays_random:
             remarks.append(
                 f"{self.model.name} starts from RANDOM weights and pretrain.epochs is 0: set model.pretrained=true, "
@@ -133,6 +134,12 @@ class TrainSettings:
         no_teacher = "0 where model starts from random weights and pretrain.epochs is 0: they have nothing to teach"
         return [
             lambda: ("seed", self.seed, 0 <= self.seed < 2**32, "an integer from 0 to 4294967295"),
+            lambda: (
+                "name",
+                n := self.name,
+                n is None or 1 <= len(n) <= LONGEST_NAME,
+                f"of 1 to {LONGEST_NAME} characters",
+            ),
             lambda: ("inspect", self.inspect, not (self.inspect and self.dry_run), one_at_a_time),
             lambda: ("kernels", self.kernels, self.kernels in kernels, f"one of {', '.join(kernels)}"),
             lambda: ("compile", self.compile, not self.compile or _can_compile(), compiler),

@@ -80,6 +80,7 @@ def announce(assembly: Assembly, stages: Stages) -> None:
         keep_split(assembly.data, folder)
         for warning in (
             *settings.remarks,
+            *settings.logger.remarks_on(assembly.identity.name, assembly.identity.run_id),
             *assembly.coverage.warnings(),
             *recipe_warnings(settings, assembly.network),
             *padding_warnings(assembly.network, assembly.data.config["input_size"]),
