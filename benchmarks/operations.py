@@ -30,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from typing_extensions import override
 
 from benchmarks.training_step import bayesian_step, ordinary_step
 from pwfn.bayesian.kernels import choice
@@ -48,10 +49,12 @@ class LaunchesOnly(TritonCUDA):
 
     launches = 0
 
+    @override
     def supports(self, tensors: Sequence[Tensor]) -> bool:
         """Return True."""
         return True
 
+    @override
     def _start(self, kernel: Any, programs: int, *arguments: Any) -> None:
         LaunchesOnly.launches += 1
 

@@ -14,7 +14,7 @@ from pwfn.errors import one_line
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# `Image.convert("RGB")`, which timm calls, clips these instead of scaling them: 65,536 levels would become 256 and white
+# `Image.convert("RGB")`, which timm calls, clips these: of 65,536 levels 256 would stay, and white
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 GRAY = ("1", "L", "LA", "La")
 # Formats that Pillow recognizes by their first bytes but cannot decode, or only with a program of its own (EPS).

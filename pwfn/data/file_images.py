@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from pwfn.data.decoding import decoded
 from pwfn.data.images import ImageSet, Indices
@@ -30,5 +31,6 @@ class FileImages(ImageSet):
         path = os.fsdecode(self.paths[index])
         return decoded(path, path, exif=self.exif), int(self.labels[index])
 
+    @override
     def pick(self, indices: Indices) -> Self:
         return type(self)(self.paths[indices], self.labels[indices], exif=self.exif)

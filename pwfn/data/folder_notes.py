@@ -73,6 +73,6 @@ def order_remark(folder: Path, order: str) -> list[str]:
         return []
     other, whose = (SORTED, "torchvision") if order == NATURAL else (NATURAL, "timm")
     return [
-        f"the classes are numbered {folders.few(list(names[order]))} (data.class_order={order}); a head that was trained "
+        f"the classes are numbered {folders.few(list(names[order]))} (data.class_order={order}); a head trained "
         f"in {whose}'s order, {folders.few(list(names[other]))}, needs data.class_order={other}"
     ]

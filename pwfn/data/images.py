@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
+from typing_extensions import override
 
 from pwfn.errors import RunError
 
@@ -54,6 +55,7 @@ class ArrayImages(ImageSet):
 
         return Image.fromarray(self.pixels[index]), int(self.labels[index])
 
+    @override
     def pick(self, indices: Indices) -> Self:
         return type(self)(self.pixels[indices], self.labels[indices])
 

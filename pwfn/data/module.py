@@ -10,6 +10,7 @@ import torch
 import torch.distributed
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
+from typing_extensions import override
 
 from pwfn.data.augment import build_transforms
 from pwfn.data.feed import CACHE_BYTES, Batch, Cached, Transformed, as_is, feed
@@ -57,6 +58,7 @@ class ImageDataModule(LightningDataModule):
         """Fetch what is missing; Lightning calls this once per machine."""
         self.spec.prepare()
 
+    @override
     def setup(self, stage: str | None = None) -> None:
         """Load and split at the first call only: Lightning calls this at every fit and test."""
         if self.partition is None:
@@ -111,6 +113,7 @@ class ImageDataModule(LightningDataModule):
         source = self._feed("test")
         return self._eval_loader(source, EachOnce(len(source), *rank_and_world_size()), keep_workers=False)
 
+    @override
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Mix the images of a training batch on the device, if `spec.mix` says so; the labels become shares [n, C]."""
         if not self.spec.mix.active or self.trainer is None or not self.trainer.training:

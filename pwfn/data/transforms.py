@@ -24,6 +24,7 @@ class Steps:
     random: Transform | None
 
     def __call__(self, image: Image) -> Any:
+        """Return the tensor of an image."""
         result: Any = image
         for step in (self.fixed, self.random):
             if step is not None:
@@ -43,6 +44,7 @@ class ToMode:
         return cls("L" if config["input_size"][0] == 1 else "RGB")
 
     def __call__(self, image: Image) -> Image:
+        """Return the image in the mode of the network."""
         return image if image.mode == self.mode else image.convert(self.mode)
 
 

@@ -50,6 +50,7 @@ class LoggerSpec(ABC):
 
     def new_run_id(self, sweep: str | None) -> str | None:
         """Return the id of a new run of `sweep`, or of none, where one is prescribed."""
+        del sweep  # for W&B, where the environment may prescribe one
         return None
 
     def for_evaluation(self) -> LoggerSpec:
@@ -63,6 +64,7 @@ class LoggerSpec(ABC):
 
     def remarks_on(self, name: str, run_id: str) -> list[str]:
         """Return a line for each thing that the environment says of a run and that is not so."""
+        del name, run_id  # for W&B, whose environment says such things
         return []
 
     def close(self, logger: Logger | None, exit_code: int) -> None:

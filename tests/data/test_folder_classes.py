@@ -51,7 +51,7 @@ def test_the_natural_order_is_that_of_timm_for_any_names() -> None:
 def test_it_is_said_where_the_two_orders_differ(tmp_path: Path) -> None:
     write_folder(tmp_path / "a", classes=AWKWARD["mixed"])
     assert folder(tmp_path / "a").remarks() == [
-        "the classes are numbered class1, class2, class10 (data.class_order=natural); a head that was trained in "
+        "the classes are numbered class1, class2, class10 (data.class_order=natural); a head trained in "
         "torchvision's order, class1, class10, class2, needs data.class_order=sorted"
     ]
     write_folder(tmp_path / "b")
@@ -185,9 +185,9 @@ def test_a_root_of_the_wrong_level_suggests_the_right_one(tmp_path: Path) -> Non
     write_folder(tmp_path)
     with pytest.raises(DataError, match=f"did you mean data.root={tmp_path}\\?"):
         folder(tmp_path / "train").check_layout()
+    (tmp_path / "train").rename(tmp_path / "all")
+    (tmp_path / "val").rename(tmp_path / "more")
     with pytest.raises(DataError, match=r"data\.split=\[0\.8,0\.1,0\.1\] splits their images"):
-        (tmp_path / "train").rename(tmp_path / "all")
-        (tmp_path / "val").rename(tmp_path / "more")
         folder(tmp_path).check_layout()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
+from typing_extensions import override
 
 from pwfn.data import file_check, folder_split, folders
 from pwfn.data.file_images import FileImages
@@ -49,6 +50,7 @@ class ImageFolder(ImageData):
         super().__post_init__()
         require(self, val_fraction=(self.split is None or self.val_fraction == 0, "0 where data.split is given"))
 
+    @override
     def rules(self) -> dict[str, tuple[bool, str]]:
         order = self.class_order in (NATURAL, SORTED) or Path(self.class_order).is_file()
         whole = f"null where data.split is given, which chooses the test images of {self.root}"
@@ -74,17 +76,21 @@ class ImageFolder(ImageData):
         return len(self.class_names)
 
     @property
+    @override
     def class_names(self) -> tuple[str, ...]:
         return folders.class_names(self._train_folder(), self.class_order)
 
     @property
+    @override
     def test_class_names(self) -> tuple[str, ...]:
         return folders.class_names(self._test_folder(), self.class_order)
 
     @property
+    @override
     def test_place(self) -> str:
         return "chosen by data.split" if self.split is not None else f"{self._test_folder().name}/"
 
+    @override
     def check_layout(self) -> None:
         self._require_train()
         names = self.class_names
@@ -92,6 +98,7 @@ class ImageFolder(ImageData):
         if self.split is None:
             self._same_classes(names)
 
+    @override
     def check_files(self, cache: Path, progress: Callable[[int, int], None] = lambda done, count: None) -> None:
         if not self.check:
             return
@@ -102,6 +109,7 @@ class ImageFolder(ImageData):
             raise DataError(f"{self.root}: {file_check.complaint(broken, len(paths))}")
         self._notes.see(found.values())
 
+    @override
     def load(self) -> Splits:
         self.check_layout()
         if self.split is None:
@@ -110,12 +118,14 @@ class ImageFolder(ImageData):
         train, val, test = self._parts(images)
         return Splits(images.pick(np.concatenate([train, val])), images.pick(test))
 
+    @override
     def load_test(self) -> ImageSet:
         if self.split is None:
             return self._images(self._test_folder())
         images = self._images(self._train_folder())
         return images.pick(self._parts(images)[2])
 
+    @override
     def partition(self) -> Partition:
         if self.split is None:
             return super().partition()
@@ -129,6 +139,7 @@ class ImageFolder(ImageData):
             self._limit(train, "train_images"), val if len(val) else None, self._limit(test, "test_images")
         )
 
+    @override
     def split_table(self, partition: Partition) -> str | None:
         if self.split is None:
             return None
@@ -235,6 +246,7 @@ class ImageNet(ImageFolder):
     num_classes: int = 1000
     headers_only = True  # decoding all of ImageNet takes as long as an epoch
 
+    @override
     def rules(self) -> dict[str, tuple[bool, str]]:
         return super().rules() | {"num_classes": (is_integer(self.num_classes, 2), "an integer from 2")}
 

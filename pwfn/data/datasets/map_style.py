@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from pwfn.data.decoding import decoded, eight_bit, readable
 from pwfn.data.images import DataError, ImageSet, Indices
@@ -59,6 +60,7 @@ class MapStyle(ImageSet):
             with reader[at][0] as file:
                 return decoded(file, name)
 
+    @override
     def pick(self, indices: Indices) -> Self:
         return type(self)(self.dataset, self.title, self.labels[indices], self.indices[indices])
 

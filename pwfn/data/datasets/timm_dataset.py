@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from pwfn.data.datasets.map_style import MapStyle
 from pwfn.data.datasets.opened import Opened, check_keys, in_order
 from pwfn.data.images import DataError, ImageSet
@@ -64,10 +66,12 @@ class TimmData(ImageData):
         return self._names(self.train_split)
 
     @property
+    @override
     def test_class_names(self) -> tuple[str, ...] | None:
         return self._names(self.test_split)
 
     @property
+    @override
     def test_place(self) -> str:
         return self.test_split
 
@@ -101,6 +105,7 @@ class TimmData(ImageData):
                 test_images=(self.test_images is None, f"null, {why}"),
             )
 
+    @override
     def rules(self) -> dict[str, tuple[bool, str]]:
         kind, keys = self.kind, self.kind in ("hfds", "hfids", "wds")
         named = kind in KINDS and bool(self.rest) == (kind != "folder")
@@ -128,6 +133,7 @@ class TimmData(ImageData):
             ),
         }
 
+    @override
     def check_layout(self) -> None:
         self._require_package()
         if self.kind == "folder" or self.rest.lower() == "image_folder":
@@ -141,11 +147,13 @@ class TimmData(ImageData):
                 f"data.name = {self.name!r}: needs the package {package}, which is not installed: {install}"
             )
 
+    @override
     def prepare(self) -> None:
         if self.download or self.kind == "hfds":
             for split in (self.train_split, self.test_split):
                 self._open(split, download=self.download)
 
+    @override
     def load(self) -> Splits:
         self.check_layout()
         train, test = self._open(self.train_split), self._open(self.test_split)
@@ -157,6 +165,7 @@ class TimmData(ImageData):
             raise DataError(f"{self.name}: {self.train_split} and {self.test_split} differ in their classes")
         return Splits(train.images, test.images)
 
+    @override
     def load_test(self) -> ImageSet | ImageStream:
         self._require_package()
         return self._open(self.test_split).images
