@@ -34,7 +34,7 @@ IMPATIENT = {  # W&B's own patience is minutes
     **{f"WANDB__{kind}_RETRY_WAIT_MAX_SECONDS": "0.5" for kind in ("FILE_STREAM", "FILE_TRANSFER", "GRAPHQL")},
 }
 ROUNDS = 4
-CALLS_SECONDS = 0.5  # for all that a run of four rounds says; as long as W&B's calls take on a busy machine
+CALLS_SECONDS = 3.0  # for all that a run of four rounds says; waiting for slow answers would take twice as long
 Fault = Callable[[str], "int | float | str | None"]
 
 
