@@ -1,8 +1,8 @@
 """Measure what each logger costs a run of ResNet-50's size: `python benchmarks/logger_cost.py`.
 
 Each logger gets a process of its own, in which nothing is trained: 200 rows of a training step and three rounds of
-25.5 million weights, with the histograms and the picture that are made for it. The memory is the growth of the process's peak, measured
-after the weights and the first view exist, so that only the logger counts.
+25.5 million weights, with the histograms and the picture that are made for it. The memory is the growth of the
+process's peak, measured after the weights and the first view exist, so that only the logger counts.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ VALUES, ROUNDS, STEPS, EVERY = 200, 3, 200, 50
 
 
 def peak_mb() -> float:
+    """Return the most memory that this process has held, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -81,6 +82,7 @@ def measure(name: str, folder: Path) -> dict[str, float]:
 
 
 def main() -> None:
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--logger", choices=LOGGERS, help="measure this one, in this process")
     parser.add_argument("--step-ms", type=float, default=100.0, help="of a training step, for the share")

@@ -18,7 +18,7 @@ from pwfn.data.images import ImageSet
 from pwfn.data.samplers import EachOnce, NumberedShare, ends_in_one
 from pwfn.data.spec import ImageData, Partition, is_integer
 from pwfn.data.stream_loader import Streamed, StreamedEpoch, StreamLoader, stream_images_per_rank
-from pwfn.data.streams import ImageStream
+from pwfn.data.streams import ImageStream, counted_images
 from pwfn.data.transforms import Config
 from pwfn.errors import require
 from pwfn.randomness import mixed_seed
@@ -133,7 +133,7 @@ class ImageDataModule(LightningDataModule):
         train, val, test = self._loaded()
         place = f" ({self.spec.test_place})" if self.spec.test_place else ""
         held_out = "" if val is None else f"{len(val):,} validation, "
-        counted = f"{_count(train)} training, {held_out}{_count(test)} test images{place}"
+        counted = f"{counted_images(train)} training, {held_out}{counted_images(test)} test images{place}"
         _, height, width = self.config["input_size"]
         levels = ", ".join(f"{name} {' '.join(f'{v:.4g}' for v in self.config[name])}" for name in ("mean", "std"))
         prepared = f"{height} x {width}, crop {self.config['crop_pct']:.4g}, {self.config['interpolation']}, {levels}"
@@ -229,11 +229,6 @@ class ImageDataModule(LightningDataModule):
     def _test_alone(self) -> ImageSet | ImageStream:
         self.prepare_data()
         return self.spec.test_images_alone()
-
-
-def _count(images: ImageSet | ImageStream) -> str:
-    length = images.length if isinstance(images, ImageStream) else len(images)
-    return "an unknown number of" if length is None else f"{length:,}"
 
 
 def _generator(seeds: tuple[int, ...]) -> torch.Generator:

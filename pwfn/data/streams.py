@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from typing_extensions import override
 
 from pwfn.data.decoding import decoded
-from pwfn.data.images import DataError
+from pwfn.data.images import DataError, ImageSet
 from pwfn.randomness import mixed_seed
 
 if TYPE_CHECKING:
@@ -190,3 +190,9 @@ class HubStream(ImageStream):
 
     def _samples(self) -> Any:
         return self.builder.as_streaming_dataset(self.split)
+
+
+def counted_images(images: ImageSet | ImageStream) -> str:
+    """Write how many images there are, as far as a stream knows it."""
+    length = images.length if isinstance(images, ImageStream) else len(images)
+    return "an unknown number of" if length is None else f"{length:,}"

@@ -6,10 +6,9 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from traceback import walk_tb
 from typing import Any
 
 import numpy as np
@@ -20,54 +19,16 @@ from pytorch_lightning.loggers.logger import DummyExperiment
 from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
-from pwfn.config.secrets import without_given_secrets, without_secrets
+from pwfn.config.secrets import without_secrets
 from pwfn.errors import one_line
 from pwfn.monitoring.background import Background
 from pwfn.monitoring.round_logger import RoundLogger
 from pwfn.monitoring.round_media import RoundView
-from pwfn.records.rounds import CLUSTER_COLUMNS
+from pwfn.monitoring.wandb_media import image, media, table
+from pwfn.monitoring.wandb_process import arguments_without_secrets, environment, is_of_wandb
 
-OF_WANDB = ("wandb", "pydantic", "pydantic_core")  # pydantic checks its settings
 FINISH_VARIABLE, FINISH_SECONDS = "WANDB_FINISH_TIMEOUT", 300.0  # for uploads after the run has ended
 NOTHING_IS_LOST = "The run goes on, and its own folder has every round"
-
-
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    """Set variables for the length of the block: the next run of this process may be another.
-
-    Values set by the user stay.
-    """
-    mine = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(mine)
-    try:
-        yield
-    finally:
-        for name in mine:
-            os.environ.pop(name, None)
-
-
-@contextmanager
-def _arguments_without_secrets() -> Iterator[None]:
-    """While W&B starts, which files the command line: mask passwords and tokens on it."""
-    before = sys.argv
-    sys.argv = list(map(without_given_secrets, before))
-    try:
-        yield
-    finally:
-        sys.argv = before
-
-
-def _is_of_wandb(error: Exception) -> bool:
-    """Tell whether an error is W&B's, whose exceptions have no common class: any that came through its code.
-
-    What the operating system refuses (disk, connection) counts as its own.
-    """
-    frames = [
-        type(error).__module__,
-        *(frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)),
-    ]
-    return isinstance(error, OSError) or any(name.partition(".")[0] in OF_WANDB for name in frames)
 
 
 class RunLogger(RoundLogger, WandbLogger):
@@ -111,19 +72,19 @@ class RunLogger(RoundLogger, WandbLogger):
             with suppress(OSError):  # W&B says so itself, and goes to a temporary folder
                 Path(self._options["dir"]).mkdir(parents=True, exist_ok=True)
             # tables and artifacts that are still to be uploaded: beside the run, not in the user's home
-            self._open.enter_context(_environment(WANDB_DATA_DIR=str(Path(self._options["dir"], "wandb").absolute())))
+            self._open.enter_context(environment(WANDB_DATA_DIR=str(Path(self._options["dir"], "wandb").absolute())))
         try:
             # an offline run has no use for the server's address, which W&B would look up to report errors to
             with (
-                _arguments_without_secrets(),
-                _environment(**({} if mode == "online" else {"WANDB_ERROR_REPORTING": "false"})),
+                arguments_without_secrets(),
+                environment(**({} if mode == "online" else {"WANDB_ERROR_REPORTING": "false"})),
             ):
                 run = wandb.init(**self._options, settings=_settings())
                 run.define_metric("trainer/global_step")
                 run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
             return run
         except Exception as error:
-            if not _is_of_wandb(error):
+            if not is_of_wandb(error):
                 raise
             rest = "It goes on offline: upload it later with `wandb sync`" if mode == "online" else NOTHING_IS_LOST
             self._warn(f"cannot start {mode}", error, rest)
@@ -150,7 +111,7 @@ class RunLogger(RoundLogger, WandbLogger):
         try:
             action(run)
         except Exception as error:
-            if not _is_of_wandb(error):
+            if not is_of_wandb(error):
                 raise
             self._warn("failed", error, NOTHING_IS_LOST)
 
@@ -161,7 +122,7 @@ class RunLogger(RoundLogger, WandbLogger):
             try:
                 action(self.experiment)
             except Exception as error:
-                if not _is_of_wandb(error):
+                if not is_of_wandb(error):
                     raise
                 self._lost = self._lost or error
 
@@ -199,9 +160,9 @@ class RunLogger(RoundLogger, WandbLogger):
     @override
     def report_round(self, flat: Mapping[str, float | int], view: RoundView | None = None) -> None:
         # without step: W&B's own step starts again at 0 in a resumed run
-        self._tell(lambda run: run.log({**flat, **(_media(view) if view else {})}))
+        self._tell(lambda run: run.log({**flat, **(media(view) if view else {})}))
         if view is not None:
-            self._tell_slowly(lambda run: run.log({"round": flat["round"], "clusters": _table(view)}))
+            self._tell_slowly(lambda run: run.log({"round": flat["round"], "clusters": table(view)}))
 
     @override
     def report_again(self, rows: Sequence[Mapping[str, float | int]]) -> None:
@@ -224,7 +185,7 @@ class RunLogger(RoundLogger, WandbLogger):
 
     @override
     def report_pictures(self, pictures: Mapping[str, NDArray[np.uint8] | Path]) -> None:
-        self._tell_slowly(lambda run: run.log({key: _image(picture) for key, picture in pictures.items()}))
+        self._tell_slowly(lambda run: run.log({key: image(picture) for key, picture in pictures.items()}))
 
     @override
     def report_artifact(self, path: Path, metadata: Mapping[str, Any]) -> None:
@@ -267,21 +228,3 @@ def _settings() -> wandb.Settings:
     if FINISH_VARIABLE not in os.environ:  # without a limit it would wait for a lost server for days
         settings.finish_timeout = FINISH_SECONDS
     return settings
-
-
-def _image(picture: NDArray[np.uint8] | Path) -> Any:
-    return wandb.Image(str(picture) if isinstance(picture, Path) else picture)
-
-
-def _media(view: RoundView) -> dict[str, Any]:
-    histograms = {
-        key: wandb.Histogram(np_histogram=(np.array(one.counts), np.array(one.edges)))
-        for key, one in view.histograms.items()
-    }
-    return {**histograms, "codebook": _image(view.picture)}
-
-
-def _table(view: RoundView) -> wandb.Table:
-    columns = [column for key, column in CLUSTER_COLUMNS.items() if key != "round"]
-    rows = [[column.convert(row[column.key]) for column in columns] for row in view.clusters]
-    return wandb.Table(columns=[column.key for column in columns], data=rows)

@@ -10,9 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from pwfn.bayesian.flat_weights import FlatWeights, check_fixed
-from pwfn.bayesian.gaussian_weight import FREE
 from pwfn.bayesian.posterior import QuantizedTensor, quantized_tensors
-from pwfn.bayesian.prior import MIN_SIGMA
 from pwfn.checkpoint.run_state import Place
 from pwfn.clustering import statistics
 from pwfn.clustering.cluster_result import ClusterResult
@@ -23,6 +21,7 @@ from pwfn.clustering.tolerance import SigmaTolerance, Tolerance
 from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.run.cluster_network import PerTensorLimit, cluster_network
 from pwfn.run.finishing import Finishing
+from pwfn.run.round_figures import round_figures
 from pwfn.run.schedule import Fit, Schedule
 from pwfn.training.distributed import broadcast_object, is_rank_zero
 from pwfn.training.optimizer import OptimizerSpec
@@ -192,7 +191,7 @@ class RoundLoop:
                 clustered=clustered,
                 train_seconds=train_seconds,
                 cluster_seconds=cluster_seconds,
-                **_figures(before, result, rows, [tensor.mu.numel() for tensor in tensors]),
+                **round_figures(before, result, rows, [tensor.mu.numel() for tensor in tensors]),
             )
             described = (record, rows)
         return RoundOutcome(*broadcast_object(described), result)
@@ -221,31 +220,3 @@ class RoundLoop:
             raise TrainingDiverged(
                 f"the weights cannot be clustered in round {index + 1}/{self.schedule.rounds}: {error}{advice}"
             ) from error
-
-
-def _figures(
-    before: FlatWeights, result: ClusterResult, rows: list[dict[str, Any]], sizes: list[int]
-) -> dict[str, Any]:
-    """Describe a clustering: `rows` has a row for every centroid, `sizes` the weights of each tensor."""
-    values, counts = statistics.network_values(result.mu, result.assignment, result.codebook)
-    tensor_values, tensor_bits = statistics.values_of_tensors(result.mu, result.assignment, result.codebook, sizes)
-    sigma = result.sigma.clamp(min=MIN_SIGMA)
-    return {
-        "codebook_size": result.codebook.numel(),
-        "unique_weights": values.numel(),
-        "entropy_bits": statistics.entropy_bits(counts),
-        "threshold": result.threshold,
-        "order_share": statistics.order_shares(rows, before.mu.numel()),
-        "sigma_mean": sigma.double().mean().item(),
-        "sigma_median": sigma.median().item(),
-        "sigma_max": sigma.max().item(),
-        "moved": _moved(before, result),
-        "tensor_values": tensor_values,
-        "tensor_entropy_bits": tensor_bits,
-    }
-
-
-def _moved(before: FlatWeights, result: ClusterResult) -> int:
-    """Count the weights that were fixed before, are fixed now, and sit on another centroid."""
-    both = (before.assignment != FREE) & (result.assignment != FREE)
-    return int((both & (before.mu != result.mu)).sum())

@@ -16,7 +16,7 @@ from pwfn.data.file_images import FileImages
 from pwfn.data.folder_notes import FolderNotes, order_remark
 from pwfn.data.folders import LAYOUT, NATURAL, SORTED
 from pwfn.data.images import DataError, ImageSet
-from pwfn.data.spec import ImageData, Partition, Splits, is_integer
+from pwfn.data.spec import ImageData, Partition, Splits
 from pwfn.errors import require
 
 MISSING = f"no such folder; {LAYOUT}"
@@ -237,23 +237,3 @@ class ImageFolder(ImageData):
         if len(found) > 1:
             raise DataError(f"{root}: has both {' and '.join(found)}; say which is tested on with data.test_folder=")
         return root / found[0]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageNet(ImageFolder):
-    """ImageNet-1k (ILSVRC 2012), or another set of that layout whose number of classes is known beforehand."""
-
-    num_classes: int = 1000
-    headers_only = True  # decoding all of ImageNet takes as long as an epoch
-
-    @override
-    def rules(self) -> dict[str, tuple[bool, str]]:
-        return super().rules() | {"num_classes": (is_integer(self.num_classes, 2), "an integer from 2")}
-
-    def _same_classes(self, names: tuple[str, ...]) -> None:
-        if len(names) != self.num_classes:
-            raise DataError(
-                f"{self._train_folder()}: has {len(names)} class folders, data.num_classes is {self.num_classes};"
-                " for a folder of your own images: data=image_folder"
-            )
-        super()._same_classes(names)

@@ -33,10 +33,8 @@ TORCH_SETS = (
     *("cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist"),
     *("inaturalist", "places365", "imagenet", "image_folder"),
 )
-SHARDS = (
-    "; the shards are listed in data.root/_info.json, or named, with the number of their images:"
-    " data.train_split='train-{0000..0099}.tar|100000'"
-)
+SHARDS = ("; the shards are listed in data.root/_info.json, or named, with the number of their images: "
+          "data.train_split='train-{0000..0099}.tar|100000'")  # fmt: skip
 WDS_IMAGES = "jpg;jpeg;png;webp"  # endings of the files that are images
 
 
