@@ -161,11 +161,7 @@ def export(
         ExportError: a package is missing, the path does not suit the form, or the form does not take this model.
         OSError: the file cannot be written.
     """
-    chosen = FORMS[form]
-    write = chosen.write_packed if packed else chosen.write
-    if write is None:
-        packable = [name for name, one in FORMS.items() if one.write_packed is not None]
-        raise ExportError(f"packed is a choice of {' and '.join(packable)}, not of {form}")
+    write = _writer(form, packed)
     description, path = _checked(artifact, form, path)
     model, moved = load(artifact), ""
     if per_tensor_max is not None:
@@ -174,7 +170,7 @@ def export(
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of converters about themselves
-            with (_replacing_folder if chosen.is_folder else replacing)(path) as unfinished:
+            with (_replacing_folder if FORMS[form].is_folder else replacing)(path) as unfinished:
                 outcome = write(model, unfinished, description)
     except (ExportError, OSError):
         raise
@@ -182,6 +178,14 @@ def export(
         raise ExportError(f"{form} does not take this model: {type(error).__name__}: {one_line(error)}") from error
     size = sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
     return f"{path}: {size / 1e6:.3f} MB; {outcome}{moved}"
+
+
+def _writer(form: str, packed: bool) -> Callable[[nn.Module, Path, dict[str, Any]], str]:
+    write = FORMS[form].write_packed if packed else FORMS[form].write
+    if write is None:
+        packable = [name for name, one in FORMS.items() if one.write_packed is not None]
+        raise ExportError(f"packed is a choice of {' and '.join(packable)}, not of {form}")
+    return write
 
 
 def _checked(artifact: Path, form: str, path: Path | None) -> tuple[dict[str, Any], Path]:

@@ -75,6 +75,15 @@ def kept_values(values: Floats, mass: Floats, most: int) -> NDArray[np.int64]:
         return np.arange(count)
     if count > MOST_VALUES:
         raise ValueError(f"a tensor has {count:,} values, of which few are to be kept: at most {MOST_VALUES:,} can be")
+    chosen = _cheapest(values, mass, most)
+    middles = (values[chosen][:-1] + values[chosen][1:]) / 2
+    nearest: NDArray[np.int64] = chosen[np.searchsorted(middles, values, side="left")]
+    return nearest
+
+
+def _cheapest(values: Floats, mass: Floats, most: int) -> NDArray[np.int64]:
+    """The ascending indices of the values to keep: dynamic programming over the last one kept."""
+    count = len(values)
     sums = [np.concatenate([[0.0], np.cumsum(mass * values**power)]) for power in range(3)]
 
     def cost(start: NDArray[np.int64], end: NDArray[np.int64], at: Floats) -> Floats:
@@ -99,7 +108,4 @@ def kept_values(values: Floats, mass: Floats, most: int) -> NDArray[np.int64]:
     kept = [last]
     for step in range(most - 1, 0, -1):
         kept.append(int(before[step, kept[-1]]))
-    chosen = np.array(kept[::-1])
-    middles = (values[chosen][:-1] + values[chosen][1:]) / 2
-    nearest: NDArray[np.int64] = chosen[np.searchsorted(middles, values, side="left")]
-    return nearest
+    return np.array(kept[::-1])

@@ -42,8 +42,7 @@ def cluster_network(
 ) -> ClusterResult:
     """Cluster the weights of a network and write the outcome into it.
 
-    With several processes rank 0 alone clusters and broadcasts the outcome, so that every rank ends with the same bits
-    by construction.
+    Of several processes rank 0 alone clusters and broadcasts, so that every rank ends with the same bits.
 
     Args:
         tensors: The network's quantized tensors, on any device; mu, sigma and assignment are overwritten.
