@@ -79,7 +79,8 @@ def list_images(folder: Path, endings: frozenset[str]) -> Listing:
     """
     images: list[str] = []
     others: Counter[str] = Counter()
-    above: dict[str, frozenset[str]] = {str(folder): frozenset((os.path.realpath(folder),))}
+    top = Path(os.path.realpath(folder))
+    above: dict[str, frozenset[str]] = {str(folder): frozenset(map(str, (top, *top.parents)))}
     for where, folders, files in os.walk(folder, followlinks=True, onerror=_unreadable):
         seen = above.pop(where)
         folders[:] = sorted(name for name in folders if not passed_over(name))

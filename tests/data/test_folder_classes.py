@@ -96,6 +96,7 @@ def test_linked_folders_are_read_once_and_loops_end(tmp_path: Path) -> None:
     cat = tmp_path / "set" / "train" / "cat"
     (cat / "linked").symlink_to(tmp_path / "elsewhere")
     (cat / "loop").symlink_to(cat)
+    (cat / "up").symlink_to(tmp_path / "set" / "train")
     (more / "up").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "set" / "train" / "eel").symlink_to(more)
     (tmp_path / "set" / "val" / "eel").symlink_to(more)
