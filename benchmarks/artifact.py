@@ -117,6 +117,7 @@ def measure(folder: Path, repeat: int) -> dict[str, dict[str, float]]:
 
 
 def report(result: dict[str, Any]) -> None:
+    """Print the table of a result."""
     from rich.console import Console
     from rich.table import Table
 
@@ -147,6 +148,7 @@ def report(result: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--repeat", type=int, default=3, help="fresh processes for each figure")

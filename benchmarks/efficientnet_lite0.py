@@ -40,6 +40,7 @@ def dry_run_of(weights: Path, folder: Path, overrides: list[str]) -> list[dict[s
 
 
 def main() -> None:
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", type=Path, metavar="FILE", help="only write the weights to this .safetensors file")
     parser.add_argument("--folder", type=Path, default=Path("outputs/efficientnet_lite0"), help="where the files go")

@@ -44,6 +44,7 @@ DONE = "result.json"  # and one that has got here has nothing left to do
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a file is there, or fail when the process has ended."""
     while not path.exists() and process.poll() is None:
         time.sleep(0.01)
 
@@ -59,6 +60,7 @@ def moment(folder: Path) -> str:
 
 
 def main() -> None:
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--processes", type=int, default=1)

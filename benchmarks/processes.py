@@ -34,6 +34,7 @@ FIGURES = ("trained/top1", "clustered/top1", "clustered/loss", "codebook_size", 
 
 
 def main() -> None:
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("overrides", nargs="*")

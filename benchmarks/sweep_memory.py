@@ -23,6 +23,7 @@ SMALL = ["experiment=smoke", "quiet=true", "logger=none", "data.train_size=64", 
 
 
 def main() -> None:
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=20)
     parser.add_argument("--launcher", choices=("process", "basic"), default="process")

@@ -70,14 +70,15 @@ OPTIMIZER = SGD(lr=1e-4, momentum=0.9, weight_decay=1e-4, clip_norm=1.0)
 Step = Callable[[], None]
 
 
-def ordinary_step(model: nn.Module, images: Tensor, labels: Tensor, *, fused: bool | None = None) -> Step:
-    """Build a step of an ordinary training, with torch's fused SGD or as torch decides."""
+def ordinary_step(
+    model: nn.Module, images: Tensor, labels: Tensor, *, fused: bool | None = None, foreach: bool | None = None
+) -> Step:
+    """Build a step of an ordinary training, with torch's fused SGD, its foreach SGD, or as torch decides."""
     model.train()
     parameters = list(model.parameters())
     spec = OPTIMIZER
-    optimizer = torch.optim.SGD(
-        parameters, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay, fused=fused
-    )
+    rates = {"lr": spec.lr, "momentum": spec.momentum, "weight_decay": spec.weight_decay}
+    optimizer = torch.optim.SGD(parameters, **rates, fused=fused, foreach=foreach)
 
     def step() -> None:
         optimizer.zero_grad()

@@ -14,7 +14,7 @@ __all__ = ["ArtifactError", "describe", "load", "save"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for only then: the training side is not needed to load a model, nor torch to describe one."""
+    """Import a name only when it is used: loading needs no training code, describing needs no torch."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from pwfn import artifact

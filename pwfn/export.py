@@ -7,7 +7,6 @@ weights stay palettized: a look-up table and indices for each tensor. Every file
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import shutil
 import sys
@@ -23,14 +22,17 @@ import torch
 from torch import Tensor, nn
 
 from pwfn.artifact import ArtifactError, describe, load
+from pwfn.artifact.exported import ExportError, compared, images_of, metadata
+from pwfn.artifact.header import Recipe
+from pwfn.artifact.onnx_forms import to_onnx, to_packed_onnx
+from pwfn.artifact.parts import take_apart
+from pwfn.artifact.per_tensor_limit import limit_model, most_values
+from pwfn.artifact.safetensors_packed import to_packed_safetensors
+from pwfn.artifact.write import write
 from pwfn.errors import one_line
 from pwfn.records.files import replacing
 
-RTOL, ATOL = 1e-3, 1e-4  # of logits, for another engine's float32 arithmetic
-
-
-class ExportError(RuntimeError):
-    """A form that cannot be made here, or that is not the model; the message is one line."""
+LARGEST_TABLE = 256  # entries of a look-up table of Core ML
 
 
 def to_safetensors(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
@@ -38,7 +40,7 @@ def to_safetensors(model: nn.Module, path: Path, description: dict[str, Any]) ->
     from safetensors.torch import load_file, save_file
 
     state = {key: value.detach().contiguous().clone() for key, value in model.state_dict().items()}
-    save_file(state, path, metadata={"format": "pt", **_metadata(description)})
+    save_file(state, path, metadata={"format": "pt", **metadata(description)})
     again = load_file(path)
     wrong = [key for key in state if not _same_bits(state[key], again[key])]
     if wrong or again.keys() != state.keys():
@@ -46,26 +48,20 @@ def to_safetensors(model: nn.Module, path: Path, description: dict[str, Any]) ->
     return f"{len(state)} tensors, read again without a bit of difference"
 
 
-def to_onnx(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
-    """Write an ONNX model of any batch size with the input `images` and the output `logits`; run it once."""
-    import onnxruntime
-
-    images = _images(description)
-    program = torch.onnx.export(
-        model,
-        (images,),
-        dynamo=True,
-        input_names=["images"],
-        output_names=["logits"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        verbose=False,
+def to_pwfn(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
+    """Write an artifact again, for a network that was changed on the way."""
+    recipe = Recipe.model_validate(description["model"])
+    coded = {name for one in description["coded"] for name in one["names"]}
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    parts = take_apart(model, include=tuple(coded), exclude=tuple(parameters - coded))
+    receipt = write(path, parts, recipe, {key: description[key] for key in ("data", "class_names", "config")})
+    again, state = load(path).state_dict(), model.state_dict()
+    wrong = [key for key in state if not _same_bits(state[key], again[key])]
+    if wrong:
+        raise ExportError(f"{len(wrong)} of {len(state)} tensors came back changed")
+    return (
+        f"{receipt.codebook} values, {receipt.entropy_bits:.3f} bits per weight, read again without a bit of difference"
     )
-    assert program is not None
-    program.model.metadata_props.update(_metadata(description))
-    program.save(path, external_data=False)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    found = session.run(["logits"], {"images": images.numpy()})[0]
-    return f"run by ONNX Runtime: {_compared(model, images, torch.from_numpy(found))}"
 
 
 def to_coreml(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
@@ -77,7 +73,10 @@ def to_coreml(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
     import coremltools as ct
     import coremltools.optimize.coreml as cto
 
-    images = _images(description)
+    name, values = most_values(model, [one["names"][0] for one in description["coded"]])
+    if values > LARGEST_TABLE:
+        raise ExportError(f"{name} has {values:,} values, a look-up table at most {LARGEST_TABLE}: per_tensor_max=256")
+    images = images_of(description)
     passes = ct.PassPipeline.DEFAULT
     passes.remove_passes({"common::fuse_conv_batchnorm"})
     package = ct.convert(
@@ -88,7 +87,7 @@ def to_coreml(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
     )
     unique = cto.OptimizationConfig(global_config=cto.OpPalettizerConfig(mode="unique", weight_threshold=0))
     package = cto.palettize_weights(package, unique)
-    package.user_defined_metadata.update(_metadata(description))
+    package.user_defined_metadata.update(metadata(description))
     package.save(str(path))
     tables = palettized_weights(path)
     state = {key.replace(".", "_"): value for key, value in model.state_dict().items()}
@@ -99,7 +98,7 @@ def to_coreml(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
     result = f"{len(tables)} tensors ({100 * share:.1f} % of the parameters) palettized, each bit for bit the model's"
     if sys.platform == "darwin":
         (found,) = package.predict({package.get_spec().description.input[0].name: images.numpy()}).values()
-        return f"{result}; {_compared(model, images, torch.from_numpy(found))}"
+        return f"{result}; {compared(model, images, torch.from_numpy(found))}"
     return f"{result}; not run: that takes macOS"
 
 
@@ -130,16 +129,20 @@ class Form:
     suffix: str
     packages: tuple[str, ...] = ()
     is_folder: bool = False
+    write_packed: Callable[[nn.Module, Path, dict[str, Any]], str] | None = None
 
 
 FORMS = {
-    "safetensors": Form(to_safetensors, ".safetensors"),
-    "onnx": Form(to_onnx, ".onnx", ("onnx", "onnxscript", "onnxruntime")),
+    "pwfn": Form(to_pwfn, ".pwfn"),
+    "safetensors": Form(to_safetensors, ".safetensors", write_packed=to_packed_safetensors),
+    "onnx": Form(to_onnx, ".onnx", ("onnx", "onnxscript", "onnxruntime"), write_packed=to_packed_onnx),
     "coreml": Form(to_coreml, ".mlpackage", ("coremltools",), is_folder=True),
 }
 
 
-def export(artifact: Path, form: str, path: Path | None = None) -> str:
+def export(
+    artifact: Path, form: str, path: Path | None = None, *, packed: bool = False, per_tensor_max: int | None = None
+) -> str:
     """Write an artifact in another form, whole or not at all.
 
     Args:
@@ -147,6 +150,8 @@ def export(artifact: Path, form: str, path: Path | None = None) -> str:
         form: a key of `FORMS`.
         path: the file or folder to write, by default beside the artifact with the form's ending. What is there is
             replaced once the new one was read again and found right.
+        packed: keep the weights as indices into the codebook (onnx, safetensors).
+        per_tensor_max: let each tensor keep only so many of the shared values, those of the least squared error.
 
     Returns:
         A line about the result: path, size, and how it was compared with the model.
@@ -156,20 +161,31 @@ def export(artifact: Path, form: str, path: Path | None = None) -> str:
         ExportError: a package is missing, the path does not suit the form, or the form does not take this model.
         OSError: the file cannot be written.
     """
-    chosen = FORMS[form]
+    write = _writer(form, packed)
     description, path = _checked(artifact, form, path)
-    model = load(artifact)
+    model, moved = load(artifact), ""
+    if per_tensor_max is not None:
+        count = limit_model(model, [one["names"][0] for one in description["coded"]], per_tensor_max)
+        moved = f"; {count:,} of {description['weights']:,} weights moved for at most {per_tensor_max} values a tensor"
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of converters about themselves
-            with (_replacing_folder if chosen.is_folder else replacing)(path) as unfinished:
-                outcome = chosen.write(model, unfinished, description)
+            with (_replacing_folder if FORMS[form].is_folder else replacing)(path) as unfinished:
+                outcome = write(model, unfinished, description)
     except (ExportError, OSError):
         raise
     except Exception as error:  # a converter may raise anything for a model that it does not know
         raise ExportError(f"{form} does not take this model: {type(error).__name__}: {one_line(error)}") from error
     size = sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
-    return f"{path}: {size / 1e6:.3f} MB; {outcome}"
+    return f"{path}: {size / 1e6:.3f} MB; {outcome}{moved}"
+
+
+def _writer(form: str, packed: bool) -> Callable[[nn.Module, Path, dict[str, Any]], str]:
+    write = FORMS[form].write_packed if packed else FORMS[form].write
+    if write is None:
+        packable = [name for name, one in FORMS.items() if one.write_packed is not None]
+        raise ExportError(f"packed is a choice of {' and '.join(packable)}, not of {form}")
+    return write
 
 
 def _checked(artifact: Path, form: str, path: Path | None) -> tuple[dict[str, Any], Path]:
@@ -181,6 +197,8 @@ def _checked(artifact: Path, form: str, path: Path | None) -> tuple[dict[str, An
     if description["model"] is None or description["data"] is None:
         raise ExportError(f"{artifact} does not say how to build its model, or for which images")
     path = path or artifact.with_suffix(FORMS[form].suffix)
+    if path.resolve() == artifact.resolve():
+        raise ExportError(f"{path} is the artifact itself: give another file to write, with --out")
     if path.suffix != FORMS[form].suffix:
         raise ExportError(f"{path}: the name of this form ends with {FORMS[form].suffix}")
     if not path.parent.is_dir():
@@ -202,27 +220,6 @@ def _replacing_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(unfinished)
 
 
-def _metadata(description: dict[str, Any]) -> dict[str, str]:
-    """Return what a user of the file needs to know about it, as text."""
-    model, data, class_names = (description[key] for key in ("model", "data", "class_names"))
-    facts = {"architecture": model["name"], "data": data, "class_names": class_names}
-    facts |= {key: model[key] for key in ("num_classes", "in_chans", "args")}
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
-
-
-def _images(description: dict[str, Any]) -> Tensor:
-    """Two random images of the size that the model is used with."""
-    return torch.randn(2, *description["data"]["input_size"], generator=torch.Generator().manual_seed(0))
-
-
-def _compared(model: nn.Module, images: Tensor, found: Tensor) -> str:
-    wanted = model(images)
-    largest = float((found - wanted).abs().max())
-    if not torch.allclose(found, wanted, rtol=RTOL, atol=ATOL):
-        raise ExportError(f"the logits differ by up to {largest:.3g} from the model's")
-    return f"logits within {largest:.1e} of the model's"
-
-
 def _same_bits(one: Tensor, other: Tensor) -> bool:
     return one.dtype == other.dtype and one.shape == other.shape and one.numpy().tobytes() == other.numpy().tobytes()
 
@@ -232,12 +229,14 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m pwfn.
     parser = argparse.ArgumentParser(prog=program, description="A model.pwfn for other tools.")
     parser.add_argument("artifact", type=Path, help="the file model.pwfn")
     parser.add_argument("--to", choices=FORMS, required=True, help="the form")
+    parser.add_argument("--packed", action="store_true", help="onnx, safetensors: keep indices into the codebook")
+    parser.add_argument("--per-tensor-max", type=int, choices=(256, 16, 4), help="values that one tensor may keep")
     parser.add_argument("--out", type=Path, help="the file to write; default: the artifact's name with another ending")
     given = parser.parse_args(arguments)
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        print(export(given.artifact, given.to, given.out))
+        print(export(given.artifact, given.to, given.out, packed=given.packed, per_tensor_max=given.per_tensor_max))
     except (ArtifactError, ExportError, OSError) as error:
         print(f"pwfn: {one_line(error, 400)}", file=sys.stderr)
         return 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -95,9 +96,11 @@ def smoke(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def wandb_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """W&B keeps all it keeps in tmp_path, and starts as by default."""
-    for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+    folders = ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR")
+    for name in folders:
         monkeypatch.setenv(name, str(tmp_path))
-    for name in ("WANDB_MODE", "WANDB_ERROR_REPORTING"):
-        monkeypatch.delenv(name, raising=False)
+    for name in list(os.environ):
+        if name.startswith("WANDB_") and name not in (*folders, "WANDB_SERVICE"):
+            monkeypatch.delenv(name)
     yield
     wandb.finish()

@@ -24,13 +24,17 @@ from pwfn.bayesian.posterior import quantized_tensors, to_bayesian
 Sections = dict[str, memoryview]
 
 
-def load(path: str | Path, *, model: nn.Module | None = None, posterior: bool = False) -> nn.Module:
+def load(
+    path: str | Path, *, model: nn.Module | None = None, posterior: bool = False, packed: bool = False
+) -> nn.Module:
     """Load the network of an artifact: a timm model in evaluation mode, its weights bit for bit those of the run.
 
     Args:
         path: the file.
         model: is filled and returned instead of a new one; needed where the artifact does not say how timm builds it.
         posterior: return the Bayesian network (`pwfn.bayesian.posterior`) with its sigmas and assignments.
+        packed: keep indices in memory instead of float weights, in a quarter of the bytes or less; a layer looks its
+            weights up when it computes (`pwfn.artifact.packed`). The logits are the same; nothing can be trained.
 
     Raises:
         ArtifactError: the file is not sound, is of another network than `model`, or was written without sigmas.
@@ -38,6 +42,8 @@ def load(path: str | Path, *, model: nn.Module | None = None, posterior: bool = 
     """
     header, sections = _read(Path(path))
     try:
+        if packed:
+            return _load_packed(header, sections, model, posterior)
         return _load(header, sections, model, posterior)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from error
@@ -71,6 +77,23 @@ def _load(header: Header, sections: Sections, model: nn.Module | None, posterior
             for tensor in tensors:
                 _fill(state, tensor)
         _fill_plain(state, header, sections["plain"])
+    return model.eval()
+
+
+def _load_packed(header: Header, sections: Sections, model: nn.Module | None, posterior: bool) -> nn.Module:
+    from pwfn.artifact.packed import load_packed, parameters_take_no_memory, restore_buffers
+
+    if posterior:
+        raise ArtifactError("a packed model has no posterior: give either packed=True or posterior=True")
+    if model is None:
+        with parameters_take_no_memory():
+            model = _built(header)
+    else:
+        _check_state(model, header)
+    with torch.no_grad():
+        load_packed(model, header, sections)
+        if recipe := header.model:
+            restore_buffers(model, lambda: build(recipe, "cpu"))
     return model.eval()
 
 

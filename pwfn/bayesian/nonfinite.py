@@ -30,7 +30,7 @@ def layer_not_finite(network: nn.Module, images: Tensor) -> str | None:
     found: list[str] = []
 
     def watch(name: str) -> Any:
-        def hook(module: nn.Module, given: Any, output: Any) -> None:
+        def hook(_module: nn.Module, _given: Any, output: Any) -> None:
             if not found and isinstance(output, Tensor) and not bool(torch.isfinite(output).all()):
                 found.append(name)
 

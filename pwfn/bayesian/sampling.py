@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.autograd.graph import Node
 
 from pwfn.bayesian.kernels import Gaussian, Kernels, backend
+from pwfn.bayesian.kernels.interface import Drawn
 
-TOGETHER = 1 << 20  # weights that one node of the graph draws: fewer nodes, but what it returns is there all at once
+EARLY = 1 << 62  # nodes with larger numbers come first; torch counts them up from 0
 
 
 def fresh_key() -> int:
@@ -31,20 +33,38 @@ def draw(gaussians: Sequence[Gaussian], key: int) -> tuple[list[Tensor], Tensor]
         The weights, and the sum of the regularizers' penalties for those eps (a scalar).
     """
     kernels = backend([tensor for one in gaussians for tensor in (one.mu, one.sigma)])
+    together = kernels.weights_together(sum(one.mu.numel() for one in gaussians))
+    groups = list(_groups(gaussians, together))
+    made = kernels.draw_groups(groups, key)  # lazily, inside `Draw.forward`, where nothing is recorded
     weights, penalties = list[Tensor](), list[Tensor]()
-    for group in _groups(gaussians):
+    for group in groups:
         tensors = chain.from_iterable((one.mu, one.sigma) for one in group)
-        *drawn, penalty = Draw.apply(kernels, key, group, *tensors)
+        *drawn, penalty = Draw.apply(kernels, key, group, made, *tensors)
         weights += drawn
         penalties.append(penalty)
-    return weights, torch.stack(penalties).sum()
+        run_early(penalty.grad_fn)
+    stacked = torch.stack(penalties)
+    total = stacked.sum()
+    run_early(stacked.grad_fn)  # the gradients of all groups wait for these two
+    run_early(total.grad_fn)
+    return weights, total
 
 
-def _groups(gaussians: Sequence[Gaussian]) -> Iterator[list[Gaussian]]:
-    """Neighboring tensors, together of at most `TOGETHER` weights if there is more than one."""
+def run_early(node: Node | None) -> None:
+    """Have backward run a node of the graph as soon as it can.
+
+    Without this it runs the nodes of a draw last, because they were made first: no gradient of a weight would be there
+    before the end, and DDP could send nothing while the others are computed. torch 2.14 has no public name for it.
+    """
+    if node is not None:
+        node._set_sequence_nr(EARLY)  # type: ignore[attr-defined]
+
+
+def _groups(gaussians: Sequence[Gaussian], together: int) -> Iterator[list[Gaussian]]:
+    """Neighboring tensors, together of at most so many weights if there is more than one."""
     group, size = list[Gaussian](), 0
     for one in gaussians:
-        if group and size + one.mu.numel() > TOGETHER:
+        if group and size + one.mu.numel() > together:
             yield group
             group, size = [], 0
         group.append(one)
@@ -59,12 +79,14 @@ class Draw(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, kernels: Kernels, key: int, gaussians: Sequence[Gaussian], *_tensors: Tensor) -> Any:
-        """Return the weights and the penalty."""
+    def forward(
+        ctx: Any, kernels: Kernels, key: int, gaussians: Sequence[Gaussian], made: Iterator[Drawn], *_tensors: Tensor
+    ) -> Any:
+        """Return the weights and the penalty, which are what `made` gives next."""
         ctx.kernels, ctx.key, ctx.gaussians = kernels, key, gaussians
         ctx.versions = [tensor_version(one.sigma) for one in gaussians]
         ctx.set_materialize_grads(False)
-        weights, penalty = kernels.draw(gaussians, key)
+        weights, penalty = next(made)
         return *weights, penalty
 
     @staticmethod
@@ -81,8 +103,8 @@ class Draw(torch.autograd.Function):
         ]
         sigma_grads = ctx.kernels.sigma_gradients(gaussians, given, scale, ctx.key)
         in_turn = chain.from_iterable(zip(given, sigma_grads, strict=True))
-        needed = ctx.needs_input_grad[3:]
-        return None, None, None, *(grad if wanted else None for grad, wanted in zip(in_turn, needed, strict=True))
+        needed = ctx.needs_input_grad[4:]
+        return None, None, None, None, *(grad if wanted else None for grad, wanted in zip(in_turn, needed, strict=True))
 
 
 def tensor_version(tensor: Tensor) -> int:

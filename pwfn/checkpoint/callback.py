@@ -26,6 +26,7 @@ from pwfn.checkpoint.trainer_progress import counters, place_trainer
 from pwfn.randomness import random_state, seed_rank, set_random_state
 from pwfn.records.files import CHECKPOINTS
 from pwfn.training import distributed
+from pwfn.training.loss_watch import LossWatch
 from pwfn.training.phase import TrainingDiverged
 from pwfn.training.signals import StopRequest, stopped_by
 
@@ -55,10 +56,12 @@ class Saver(Callback):
         network: nn.Module,
         stop: StopRequest,
         resumed: dict[str, Any] | None = None,
+        loss_watch: LossWatch | None = None,
     ) -> None:
         self.folder, self.spec, self.seed, self.stop = folder, spec, seed, stop
         self.state, self.network = state, network
         self._resumed = resumed
+        self._loss_watch = loss_watch or LossWatch()
         self._trainer: Trainer | None = None
         self._started = self._saved = time.monotonic()
         self._seconds_before = state.seconds
@@ -113,6 +116,7 @@ class Saver(Callback):
         """
         trainer = self._trainer
         assert trainer is not None
+        self._loss_watch.check()
         of_ranks = distributed.all_gather_object((weights_not_finite(self.network), random_state()))
         self._refuse_not_finite([name for name, _ in of_ranks], trainer.global_step)
         if trainer.is_global_zero:

@@ -24,9 +24,9 @@ class Identity:
     run_id: str
 
     @classmethod
-    def new(cls, name: str, group: str | None) -> Identity:
-        """Make one with a random `run_id`."""
-        return cls(name, group, secrets.token_hex(4))  # no draw from the seeded streams
+    def new(cls, name: str, group: str | None, run_id: str | None = None) -> Identity:
+        """Make one, with a random `run_id` where none is given."""
+        return cls(name, group, run_id or secrets.token_hex(4))  # no draw from the seeded streams
 
     @classmethod
     def of(cls, run: Path) -> Identity:

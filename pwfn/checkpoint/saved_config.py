@@ -23,7 +23,10 @@ EARLIER: dict[str, Any] = {  # what versions without these keys did, so that the
     "distillation": {"weight": 0.0, "temperature": 1.0},
     "costly_round": {"points": None, "against": "previous", "stop": False},
     "kernels": "auto",
+    "detect": "auto",
 }
+EARLIER_FOLDERS = {"class_order": "sorted"}  # the same for the data of these classes
+FOLDERS = ("pwfn.data.ImageFolder", "pwfn.data.ImageNet")
 
 
 def write_config(folder: Path, config: Any) -> None:
@@ -51,10 +54,13 @@ def read_config(folder: Path) -> DictConfig:
     for key, value in EARLIER.items():
         if OmegaConf.select(cfg, key) is None:
             OmegaConf.update(cfg, key, value)
+    if OmegaConf.select(cfg, "data._target_") in FOLDERS:
+        cfg.data = OmegaConf.merge(EARLIER_FOLDERS, cfg.data)
     return cfg
 
 
 MAY_CHANGE = (
+    "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",
     "trainer.strategy",
@@ -66,6 +72,7 @@ MAY_CHANGE = (
     "data.num_workers",
     "model.checkpoint",
     "kernels",
+    "detect",
     "quiet",
     "report",
     "name",

@@ -112,7 +112,7 @@ def _print(
 
 def _class_names(subject: Subject) -> list[str]:
     spec = subject.data.spec
-    return list(map(str, spec.class_names or range(spec.num_classes)))
+    return list(map(str, spec.test_class_names or range(spec.num_classes)))
 
 
 @contextmanager

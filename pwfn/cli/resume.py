@@ -46,7 +46,7 @@ def resume(config_dir: Path, config_name: str, argv: Sequence[str]) -> None:
         return
     from pwfn.cli.train_task import go_on  # Lightning takes seconds to import
 
-    go_on(load(TrainSettings, cfg), OmegaConf.to_container(cfg), folder)
+    go_on(load(TrainSettings, without_lost_weights(folder, cfg)), OmegaConf.to_container(cfg), folder)
 
 
 def resumed_config(config_dir: Path, config_name: str, argv: Sequence[str]) -> tuple[Path, DictConfig]:
@@ -68,13 +68,24 @@ def resumed_config(config_dir: Path, config_name: str, argv: Sequence[str]) -> t
     asked, faults, own = _asked(saved, [o for o in parsed if not o.is_hydra_override()], reader)
     faults += [fault for o in parsed if o.is_hydra_override() for fault in _other_folder(o, folder)]
     try:
-        load(TrainSettings, asked, importable=own)
+        load(TrainSettings, without_lost_weights(folder, asked), importable=own)
     except ConfigError as error:
         faults += error.faults
     faults = reader.faults + faults
     if faults := faults or _differences(saved, asked):
         refuse(faults)
     return folder, asked
+
+
+def without_lost_weights(folder: Path, cfg: DictConfig) -> DictConfig:
+    """Return a configuration that does not ask for a file of weights that is gone, if the checkpoints hold them."""
+    file = OmegaConf.select(cfg, "model.checkpoint")
+    if not isinstance(file, str) or Path(file).is_file() or not files.files(folder):
+        return cfg
+    changed = deepcopy(cfg)
+    OmegaConf.update(changed, "model.checkpoint", None)
+    OmegaConf.update(changed, "model.pretrained", True)  # the weights are not random: they were given
+    return changed
 
 
 def _asked(

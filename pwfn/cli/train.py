@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from pwfn.cli import hydra_program
 from pwfn.config import preflight, program
+from pwfn.monitoring.several_loggers import spelled_out
 from pwfn.sweep import parent_watch
 
 
@@ -15,6 +16,7 @@ def main() -> None:
     """Check the command line of `sys.argv` and do what it asks for."""
     parent_watch.stop_with_parent()
     hydra_program.prepare()
+    sys.argv[1:] = spelled_out(sys.argv[1:])
     from pwfn.cli import resume
     from pwfn.run.settings import TrainSettings
     from pwfn.sweep import resume as resume_sweep

@@ -104,7 +104,8 @@ def _do(settings: TrainSettings, plain: Any, folder: Path, hydra: Any) -> float:
     from pwfn.run.start import run
 
     _refuse_shared_process(hydra, settings.trainer.devices * settings.trainer.num_nodes)
-    name = settings.name or without_given_secrets(" ".join(hydra.overrides.task)) or "default"
+    overrides = without_given_secrets(" ".join(hydra.overrides.task)) or "default"
+    name = settings.logger.name_of(settings.name, overrides)
     return run(settings, plain, folder, name=name, group=_sweep(hydra)).records[-1].clustered.top1
 
 

@@ -20,14 +20,21 @@ from typing_extensions import override
 from pwfn.clustering.candidates import Candidates, GridCandidates
 from pwfn.errors import require
 
+LIMITS = (None, 256, 16, 4)
 MAX_B = 24  # 2^-24 is one float32 significand: finer grids could not be told apart near 1
 MAX_LIMIT_BITS = 30  # no weight may be 2^30 grid steps large: a code is below 4 * limit^2 and must fit into int64
 
 
 class Codebook(ABC):
-    """A specification of values; `max_order` is how many terms one value may add up."""
+    """A specification of values.
+
+    Attributes:
+        max_order: How many terms one value may add up.
+        per_tensor_max: How many values one tensor may use: 4, 16 or 256; None: all.
+    """
 
     max_order: int
+    per_tensor_max: int | None = None
 
     @property
     def per_tensor(self) -> bool:
@@ -141,12 +148,14 @@ class AdditivePow2(OnGrid):
 
     b: int = 7
     max_order: int = 4
+    per_tensor_max: int | None = None
 
     def __post_init__(self) -> None:
         require(
             self,
             b=(_is_exponent(self.b), f"an integer from 0 to {MAX_B}"),
             max_order=(isinstance(self.max_order, int) and 1 <= self.max_order <= 4, "an integer from 1 to 4"),
+            per_tensor_max=is_limit(self.per_tensor_max),
         )
 
 
@@ -156,9 +165,19 @@ class Pow2(OnGrid):
 
     b: int = 7
     max_order: int = field(default=1, init=False)
+    per_tensor_max: int | None = None
 
     def __post_init__(self) -> None:
-        require(self, b=(_is_exponent(self.b), f"an integer from 0 to {MAX_B}"))
+        require(
+            self,
+            b=(_is_exponent(self.b), f"an integer from 0 to {MAX_B}"),
+            per_tensor_max=is_limit(self.per_tensor_max),
+        )
+
+
+def is_limit(value: int | None) -> tuple[bool, str]:
+    """Say whether a codebook may have this `per_tensor_max`, and which ones it may have."""
+    return value in LIMITS, "null, 256, 16 or 4"
 
 
 def _is_exponent(b: Any) -> bool:

@@ -20,7 +20,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from pwfn.clustering.candidates import ListedCandidates, SegmentCandidates
-from pwfn.clustering.codebook import Codebook, Values
+from pwfn.clustering.codebook import Codebook, Values, is_limit
 from pwfn.clustering.weight_bins import Floats, WeightBins
 from pwfn.errors import Fault, InvalidValueError, require
 
@@ -128,6 +128,7 @@ class Uniform(FittedCodebook):
     bits: int = 4
     within: float | None = None
     scope: Scope = "network"
+    per_tensor_max: int | None = None
 
     def __post_init__(self) -> None:
         require(
@@ -135,6 +136,7 @@ class Uniform(FittedCodebook):
             bits=(2 <= self.bits <= 8, "an integer from 2 (-s, 0, s) to 8"),
             within=(self.within is None or 0 < self.within <= 1, "above 0 and at most 1, or null"),
             scope=(self.scope in ("network", "tensor"), "network or tensor"),
+            per_tensor_max=is_limit(self.per_tensor_max),
         )
 
     @override
@@ -171,12 +173,14 @@ class KMeans(FittedCodebook):
 
     values: int = 16
     scope: Scope = "network"
+    per_tensor_max: int | None = None
 
     def __post_init__(self) -> None:
         require(
             self,
             values=(2 <= self.values <= 1024, "an integer from 2 to 1024"),
             scope=(self.scope in ("network", "tensor"), "network or tensor"),
+            per_tensor_max=is_limit(self.per_tensor_max),
         )
         if find_spec("ckwrap") is None:
             raise ValueError("k-means needs the package ckwrap: pip install 'pwfn[kmeans]'")

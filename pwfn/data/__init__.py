@@ -6,7 +6,8 @@
 from pwfn.data.augment import Augment, Crop, CropFlip, NoAugment, TimmAugment
 from pwfn.data.datasets.cifar import CIFAR10, CIFAR100
 from pwfn.data.datasets.digits import Digits
-from pwfn.data.datasets.image_folder import ImageFolder, ImageNet
+from pwfn.data.datasets.image_folder import ImageFolder
+from pwfn.data.datasets.imagenet import ImageNet
 from pwfn.data.datasets.mnist import MNIST, FashionMNIST
 from pwfn.data.datasets.synthetic import Synthetic
 from pwfn.data.datasets.timm_dataset import TimmData

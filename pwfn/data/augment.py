@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from typing_extensions import override
+
 from pwfn.data.transforms import Config, Steps, ToMode, evaluation_steps
 from pwfn.errors import require
 
@@ -38,6 +40,7 @@ def build_transforms(augment: Augment, config: Config) -> tuple[Steps, Steps]:
 class NoAugment(Augment):
     """Training sees exactly what evaluation sees."""
 
+    @override
     def training(self, config: Config, evaluation: Steps) -> Steps:
         return evaluation
 
@@ -46,6 +49,7 @@ class NoAugment(Augment):
 class Crop(Augment):
     """Shifts by up to an eighth of the side in each direction, the usual 4 pixels of 32."""
 
+    @override
     def training(self, config: Config, evaluation: Steps) -> Steps:
         from torchvision import transforms
 
@@ -59,6 +63,7 @@ class Crop(Augment):
 class CropFlip(Augment):
     """Shifts as `Crop` does and mirrors every second image."""
 
+    @override
     def training(self, config: Config, evaluation: Steps) -> Steps:
         from torchvision import transforms
 
@@ -112,6 +117,7 @@ class TimmAugment(Augment):
             re_count=(self.re_count >= 1, "an integer from 1"),
         )
 
+    @override
     def training(self, config: Config, evaluation: Steps) -> Steps:
         from timm.data.transforms_factory import create_transform
         from torchvision import transforms

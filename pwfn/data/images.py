@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
+from typing_extensions import override
 
-from pwfn.errors import RunError, one_line
+from pwfn.errors import RunError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -57,46 +55,9 @@ class ArrayImages(ImageSet):
 
         return Image.fromarray(self.pixels[index]), int(self.labels[index])
 
+    @override
     def pick(self, indices: Indices) -> Self:
         return type(self)(self.pixels[indices], self.labels[indices])
-
-
-class FileImages(ImageSet):
-    """Images read from one file each, when asked for."""
-
-    def __init__(self, paths: Sequence[str] | NDArray[np.bytes_], labels: NDArray[Any]) -> None:
-        # One array, not a million objects: workers share its memory, as nothing in it has a count of references.
-        self.paths = np.asarray([os.fsencode(path) for path in paths] if not isinstance(paths, np.ndarray) else paths)
-        self.labels = labels.astype(np.int64)
-
-    def __getitem__(self, index: int) -> tuple[Image, int]:
-        """Raise `DataError` naming the file if it cannot be decoded."""
-        path = os.fsdecode(self.paths[index])
-        return decoded(path, path), int(self.labels[index])
-
-    def pick(self, indices: Indices) -> Self:
-        return type(self)(self.paths[indices], self.labels[indices])
-
-
-def decoded(file: str | IO[bytes], name: str) -> Image:
-    """Decode the image in `file`; raise `DataError` beginning with `name` if it is damaged or no image."""
-    from PIL import Image
-
-    with readable(name), Image.open(file) as image:
-        image.load()
-        return image
-
-
-@contextmanager
-def readable(name: str) -> Iterator[None]:
-    """Turn what Pillow raises for damaged images into a `DataError` that begins with `name`."""
-    from PIL.Image import DecompressionBombError
-
-    try:
-        yield
-    # SyntaxError and ValueError are how Pillow's PNG and TIFF readers report them
-    except (OSError, SyntaxError, ValueError, DecompressionBombError) as error:
-        raise DataError(f"{name}: not a readable image ({one_line(error, None)})") from error
 
 
 def stratified_split(labels: Indices, count: int, seed: int) -> tuple[Indices, Indices]:

@@ -10,14 +10,16 @@ import torch
 import torch.distributed
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
+from typing_extensions import override
 
 from pwfn.data.augment import build_transforms
 from pwfn.data.feed import CACHE_BYTES, Batch, Cached, Transformed, as_is, feed
+from pwfn.data.images import ImageSet
 from pwfn.data.samplers import EachOnce, NumberedShare, ends_in_one
 from pwfn.data.spec import ImageData, Partition, is_integer
 from pwfn.data.stream_loader import Streamed, StreamedEpoch, StreamLoader, stream_images_per_rank
-from pwfn.data.streams import ImageStream
-from pwfn.data.transforms import Config, transform_config
+from pwfn.data.streams import ImageStream, counted_images
+from pwfn.data.transforms import Config
 from pwfn.errors import require
 from pwfn.randomness import mixed_seed
 
@@ -45,7 +47,7 @@ class ImageDataModule(LightningDataModule):
         self.spec = spec
         self.seed = seed
         require(self, seed=(is_integer(seed, 0), "an integer from 0"))
-        self.config = transform_config(data_config, spec.channels, spec.image_size)
+        self.config = spec.image_config(data_config)
         self.train_steps, self.eval_steps = build_transforms(spec.augment, self.config)
         self.partition = None
         self.train_share = 1.0
@@ -56,6 +58,7 @@ class ImageDataModule(LightningDataModule):
         """Fetch what is missing; Lightning calls this once per machine."""
         self.spec.prepare()
 
+    @override
     def setup(self, stage: str | None = None) -> None:
         """Load and split at the first call only: Lightning calls this at every fit and test."""
         if self.partition is None:
@@ -103,13 +106,14 @@ class ImageDataModule(LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Load every test image exactly once over all ranks, in order (so a rank may have fewer)."""
-        images = self._loaded().test
+        images = self._split("test")
         if isinstance(images, ImageStream):
             streamed = Streamed(images, self.eval_steps, *rank_and_world_size())
             return self._stream_loader(streamed, self.spec.eval_batch_size, (self.seed,))
         source = self._feed("test")
         return self._eval_loader(source, EachOnce(len(source), *rank_and_world_size()), keep_workers=False)
 
+    @override
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Mix the images of a training batch on the device, if `spec.mix` says so; the labels become shares [n, C]."""
         if not self.spec.mix.active or self.trainer is None or not self.trainer.training:
@@ -117,6 +121,23 @@ class ImageDataModule(LightningDataModule):
         rank, _ = rank_and_world_size()
         at = (self._epoch(), self.trainer.fit_loop.epoch_loop.batch_progress.current.ready)
         return self.spec.mix.mixed(*batch, self._num_classes, seeds=(self.seed, rank, *at))
+
+    @property
+    def tested_images(self) -> int | None:
+        """Count the test images; None where they are streamed."""
+        images = self._split("test")
+        return None if isinstance(images, ImageStream) else len(images)
+
+    def sentence(self) -> str:
+        """Say how many images there are of each split, of how many classes, and how they are prepared."""
+        train, val, test = self._loaded()
+        place = f" ({self.spec.test_place})" if self.spec.test_place else ""
+        held_out = "" if val is None else f"{len(val):,} validation, "
+        counted = f"{counted_images(train)} training, {held_out}{counted_images(test)} test images{place}"
+        _, height, width = self.config["input_size"]
+        levels = ", ".join(f"{name} {' '.join(f'{v:.4g}' for v in self.config[name])}" for name in ("mean", "std"))
+        prepared = f"{height} x {width}, crop {self.config['crop_pct']:.4g}, {self.config['interpolation']}, {levels}"
+        return f"{counted}, {self.spec.num_classes} classes, {prepared}"
 
     def _epoch(self) -> int:
         """Return the number of the present epoch, which goes on counting over all fits of a run."""
@@ -192,8 +213,22 @@ class ImageDataModule(LightningDataModule):
         """Made when first asked for, then kept over all rounds."""
         if split not in self._feeds:
             steps = self.train_steps if split == "train" else self.eval_steps
-            self._feeds[split] = feed(getattr(self._loaded(), split), steps, CACHE_BYTES, self.seed)
+            images = self._split(split)
+            assert isinstance(images, ImageSet)
+            self._feeds[split] = feed(images, steps, CACHE_BYTES, self.seed)
         return self._feeds[split]
+
+    def _split(self, name: str) -> ImageSet | ImageStream:
+        """Return the images of one split; for the test images nothing else needs to be there."""
+        if name == "test" and self.partition is None:
+            return self._test_alone
+        images: ImageSet | ImageStream = getattr(self._loaded(), name)
+        return images
+
+    @cached_property
+    def _test_alone(self) -> ImageSet | ImageStream:
+        self.prepare_data()
+        return self.spec.test_images_alone()
 
 
 def _generator(seeds: tuple[int, ...]) -> torch.Generator:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 from pwfn.data.augment import Augment, NoAugment
 from pwfn.data.images import DataError, ImageSet, stratified_split
 from pwfn.data.mix import Mix
 from pwfn.data.streams import ImageStream
+from pwfn.data.transforms import Config, transform_config
 from pwfn.errors import require
 
 
@@ -41,6 +45,10 @@ class ImageData(ABC):
     eval_batch_size: int = 256
     num_workers: int = 0
     image_size: int | None = None
+    crop_pct: float | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
     val_fraction: float = 0.0
     split_seed: int = 0
     train_images: int | None = None
@@ -80,8 +88,40 @@ class ImageData(ABC):
     def load(self) -> Splits:
         """Read every label (and small sets entirely). Raise `DataError` when something is missing or damaged."""
 
-    def check(self) -> None:  # noqa: B027  (most sets are small)
+    @property
+    def test_class_names(self) -> tuple[str, ...] | None:
+        """List the names of the classes that the test images are labeled with, where only those are used."""
+        return self.class_names
+
+    @property
+    def test_place(self) -> str:
+        """Say where the test images come from, as "val/"; empty where that has no name."""
+        return ""
+
+    def check_layout(self) -> None:  # noqa: B027  (most sets are small)
         """Raise `DataError` before anything is built or fetched, for what can be seen without reading much."""
+
+    def check_files(  # noqa: B027  (most sets are not files of the user's own)
+        self, cache: Path, progress: Callable[[int, int], None] = lambda done, count: None
+    ) -> None:
+        """Look at every image before anything trains, where the set is asked to.
+
+        Args:
+            cache: file in which the outcome for each image is kept; it need not exist.
+            progress: is told how many images have been looked at, and of how many.
+
+        Raises:
+            DataError: naming every image that cannot be read.
+        """
+
+    def remarks(self) -> list[str]:
+        """Return a line for each thing that was passed over, or may not be as it was meant, at the last `load`."""
+        return []
+
+    def split_table(self, partition: Partition) -> str | None:
+        """Return the split of each image as CSV, where the set chose it; None where the split was given."""
+        del partition
+        return None
 
     def prepare(self) -> None:  # noqa: B027  (most sets have nothing to fetch)
         """Fetch what `load` reads. Called once per machine, before any process calls `load`."""
@@ -94,6 +134,12 @@ class ImageData(ABC):
             eval_batch_size=(is_integer(self.eval_batch_size, 1), from_1),
             num_workers=(is_integer(self.num_workers, 0), "an integer from 0"),
             image_size=(self.image_size is None or is_integer(self.image_size, 1), f"{from_1}, or null"),
+            crop_pct=(self.crop_pct is None or 0 < self.crop_pct <= 1, "a number above 0, at most 1, or null"),
+            mean=(self._one_a_channel(self.mean), "a number for each color channel of the network, or null"),
+            std=(
+                self._one_a_channel(self.std) and all(value > 0 for value in self.std or ()),
+                "a number above 0 for each color channel of the network, or null",
+            ),
             val_fraction=(
                 isinstance(self.val_fraction, (int, float)) and 0 <= self.val_fraction < 1,
                 "a number from 0 to below 1",
@@ -107,6 +153,24 @@ class ImageData(ABC):
     def rules(self) -> dict[str, tuple[bool, str]]:
         """Return the rules for a subclass's own fields, in the form `pwfn.errors.require` takes."""
         return {}
+
+    def _one_a_channel(self, values: tuple[float, ...] | None) -> bool:
+        return values is None or (len(values) == self.channels and all(map(math.isfinite, values)))
+
+    def image_config(self, data_config: Config) -> Config:
+        """Adapt a model's data config to these images; see `pwfn.data.transforms.transform_config`."""
+        names = ("crop_pct", "mean", "std", "interpolation")
+        chosen = {name: value for name in names if (value := getattr(self, name)) is not None}
+        return transform_config(data_config, self.channels, self.image_size, chosen)
+
+    def test_images_alone(self) -> ImageSet | ImageStream:
+        """Load the test images of `partition` without looking for any other."""
+        test = self.load_test()
+        return test if isinstance(test, ImageStream) else self._limit(test, "test_images")
+
+    def load_test(self) -> ImageSet | ImageStream:
+        """Load the test images, their labels numbered as in `test_class_names`."""
+        return self.load().test
 
     def partition(self) -> Partition:
         """Load, keep `train_images` and `test_images`, then hold out validation images.

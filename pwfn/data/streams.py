@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from pwfn.data.images import DataError, decoded
+from typing_extensions import override
+
+from pwfn.data.decoding import decoded
+from pwfn.data.images import DataError, ImageSet
 from pwfn.randomness import mixed_seed
 
 if TYPE_CHECKING:
@@ -95,6 +98,7 @@ class ImageStream(ABC):
 
     def most_workers(self, world_size: int) -> int | None:
         """Count the workers of each of `world_size` ranks that get something to read; None if any number does."""
+        del world_size  # any number does, unless a subclass knows better
         return None
 
 
@@ -106,6 +110,7 @@ class TarStream(ImageStream):
     image_key: str
     label_key: str | None  # of the json file; None = the cls file
 
+    @override
     def raw(self, part: Part, seed: int | None) -> Iterator[Raw]:
         import webdataset as wds
 
@@ -155,6 +160,7 @@ class HubStream(ImageStream):
     image_key: str
     label_key: str
 
+    @override
     def raw(self, part: Part, seed: int | None) -> Iterator[Raw]:
         import fsspec
         from datasets import Image
@@ -173,6 +179,7 @@ class HubStream(ImageStream):
                 file, sample[self.label_key], stored["path"] or f"{self.title}: image {index} of part {part.index}"
             )
 
+    @override
     def most_workers(self, world_size: int) -> int:
         shards: int = self._samples().num_shards
         return max(1, shards // world_size if shards % world_size == 0 else shards)
@@ -183,3 +190,9 @@ class HubStream(ImageStream):
 
     def _samples(self) -> Any:
         return self.builder.as_streaming_dataset(self.split)
+
+
+def counted_images(images: ImageSet | ImageStream) -> str:
+    """Write how many images there are, as far as a stream knows it."""
+    length = images.length if isinstance(images, ImageStream) else len(images)
+    return "an unknown number of" if length is None else f"{length:,}"

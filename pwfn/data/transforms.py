@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ class Steps:
     random: Transform | None
 
     def __call__(self, image: Image) -> Any:
+        """Return the tensor of an image."""
         result: Any = image
         for step in (self.fixed, self.random):
             if step is not None:
@@ -43,10 +44,13 @@ class ToMode:
         return cls("L" if config["input_size"][0] == 1 else "RGB")
 
     def __call__(self, image: Image) -> Image:
+        """Return the image in the mode of the network."""
         return image if image.mode == self.mode else image.convert(self.mode)
 
 
-def transform_config(data_config: Config, channels: int, image_size: int | None) -> Config:
+def transform_config(
+    data_config: Config, channels: int, image_size: int | None, chosen: Mapping[str, Any] | None = None
+) -> Config:
     """Adapt a model's data config to the images it is given; the result is for `timm.data.create_transform`.
 
     Args:
@@ -54,6 +58,7 @@ def transform_config(data_config: Config, channels: int, image_size: int | None)
         channels: color channels of the network's input, 1 or 3. Where the config has another number, each of mean and
             std becomes the average over its channels.
         image_size: side of the square input in pixels, or None for the model's own size and crop.
+        chosen: crop_pct, mean, std and interpolation that take the place of the model's own.
     """
     config = dict(data_config)
     height, width = config["input_size"][-2:]
@@ -61,6 +66,7 @@ def transform_config(data_config: Config, channels: int, image_size: int | None)
         height = width = image_size
         # The share that is cropped away belongs to the size the model was made for: a chosen size shows all it can.
         config["crop_pct"] = 1.0
+    config |= chosen or {}
     config["input_size"] = (channels, height, width)
     for name in ("mean", "std"):
         values = tuple(config[name])

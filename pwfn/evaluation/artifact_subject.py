@@ -13,10 +13,13 @@ from pwfn.artifact import ArtifactError, describe, load
 from pwfn.bayesian.posterior import to_bayesian
 from pwfn.data import DataError, ImageData
 from pwfn.data.module import ImageDataModule
+from pwfn.evaluation.class_columns import answer_in, columns_of
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import CLUSTERED, FOLDER, NO_NOISE, Subject
 from pwfn.models.precision import AUTOCAST
 from pwfn.records.rounds import RoundRecord, Scores
+
+PREPARED = ("image_size", "crop_pct", "mean", "std", "interpolation")  # keys of the data that an artifact decides
 
 
 def subject_of_artifact(settings: EvaluateSettings) -> Subject:
@@ -25,17 +28,19 @@ def subject_of_artifact(settings: EvaluateSettings) -> Subject:
     assert path is not None
     assert data is not None
     header = describe(path)
-    images, notes = artifact_data(path, header, data)
+    images, columns, notes = artifact_data(path, header, data)
     not_learned = _not_learned(header)
     if settings.samples > 0 and not_learned:
         notes.append(f"No ensemble: {not_learned}.")
-    recorded = recorded_scores(path, header)
+    # scores over all classes say nothing of images of some
+    some = columns is not None and len(columns) < header["model"]["num_classes"]
+    recorded = None if some else recorded_scores(path, header)
     return Subject(
         title=path,
         of="the artifact's record",
         folder=Path(settings.output or FOLDER),
         data=images,
-        networks={CLUSTERED: lambda: _artifact_network(path, header)},
+        networks={CLUSTERED: lambda: answer_in(columns, _artifact_network(path, header))},
         learned=() if not_learned else (CLUSTERED,),
         recorded={} if recorded is None else {CLUSTERED: recorded},
         precision=_precision(header["config"]),
@@ -78,8 +83,10 @@ def _artifact_network(path: str, header: Mapping[str, Any]) -> nn.Module:
     return network.eval()
 
 
-def artifact_data(path: str, header: Mapping[str, Any], data: ImageData) -> tuple[ImageDataModule, list[str]]:
-    """Prepare the images of `data` as an artifact says.
+def artifact_data(
+    path: str, header: Mapping[str, Any], data: ImageData
+) -> tuple[ImageDataModule, list[int] | None, list[str]]:
+    """Prepare the images of `data` as an artifact says. Only its test images need to be there.
 
     Args:
         path: the artifact.
@@ -87,7 +94,8 @@ def artifact_data(path: str, header: Mapping[str, Any], data: ImageData) -> tupl
         data: the images to measure on.
 
     Returns:
-        The images, and what the user should know about them.
+        The images; the network's output for each of their classes, None where these are all outputs in their order;
+        and what the user should know about them.
 
     Raises:
         ArtifactError: the artifact does not say how to prepare images.
@@ -96,19 +104,21 @@ def artifact_data(path: str, header: Mapping[str, Any], data: ImageData) -> tupl
     recipe, preprocessing, names = header["model"], header["data"], header["class_names"]
     if recipe is None or preprocessing is None:
         raise ArtifactError(f"{path} does not say how to build its model or how to prepare its images")
-    if data.num_classes != recipe["num_classes"]:
+    own = data.test_class_names
+    if (names is None or own is None) and data.num_classes != recipe["num_classes"]:
         raise DataError(f"data has {data.num_classes} classes, the network of {path} {recipe['num_classes']}")
     if data.channels != recipe["in_chans"]:
         raise DataError(
             f"data has images of {data.channels} channels, the network of {path} takes {recipe['in_chans']}"
         )
-    if names is not None and data.class_names is not None and list(data.class_names) != names:
-        raise DataError(f"data has the classes {_some(data.class_names)}, the network of {path} {_some(names)}")
-    notes = []
+    columns, note = (None, "") if names is None or own is None else columns_of(path, names, own)
+    notes = [note] if note else []
     side = preprocessing["input_size"][1:]
-    if data.image_size is not None and side != [data.image_size] * 2:
+    given = [name for name in PREPARED if getattr(data, name) is not None]
+    if given and (given != ["image_size"] or side != [data.image_size] * 2):
         notes.append(f"Images are prepared as the artifact says, at {side[0]} x {side[1]} pixels.")
-    return ImageDataModule(replace(data, image_size=None), preprocessing, seed=0), notes
+    as_the_artifact: dict[str, Any] = dict.fromkeys(PREPARED)
+    return ImageDataModule(replace(data, **as_the_artifact), preprocessing, seed=0), columns, notes
 
 
 def recorded_scores(path: str, header: Mapping[str, Any]) -> Scores | None:
@@ -120,8 +130,3 @@ def recorded_scores(path: str, header: Mapping[str, Any]) -> Scores | None:
         return RoundRecord.from_flat(row).clustered
     except (ValueError, TypeError) as error:
         raise ArtifactError(f"{path}: its record cannot be read: {error}") from error
-
-
-def _some(names: Any) -> str:
-    listed = ", ".join(map(str, names[:5]))
-    return f"{listed} ..." if len(names) > 5 else listed

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pwfn.evaluation.measure import Measured
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import Subject
 from pwfn.evaluation.tables import Section
-from pwfn.monitoring.loggers import Wandb, run_logger
+from pwfn.monitoring.loggers import run_logger
 
 
 def log_evaluation(
@@ -28,9 +29,9 @@ def log_evaluation(
         sections: what the optional analyses found.
         pictures: PNG files.
     """
-    spec = settings.logger
-    if isinstance(spec, Wandb) and spec.job_type == "train":  # conf/logger/wandb.yaml speaks of training
-        spec = replace(spec, job_type="evaluate")
+    spec = settings.logger.for_evaluation()
+    for remark in settings.logger.remarks:
+        warnings.warn(remark, RuntimeWarning, stacklevel=2)
     name = f"evaluation of {subject.title}"
     config = asdict(settings) | {"evaluated": subject.identity}
     group = subject.identity.get("group")

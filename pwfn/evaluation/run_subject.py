@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import nn
 from pwfn.bayesian.posterior import set_sigma
 from pwfn.checkpoint import saved_config, saved_networks, saved_run
 from pwfn.config import build
+from pwfn.data.folder_split import with_kept_split
 from pwfn.data.module import ImageDataModule
 from pwfn.errors import one_line
 from pwfn.evaluation.settings import EvaluateSettings
@@ -127,7 +129,8 @@ def rebuilt_settings(folder: Path, data_root: str | None = None) -> tuple[TrainS
         OmegaConf.update(cfg, "trainer", {}, merge=False)
         OmegaConf.update(cfg, "artifact", {"every_round": False, "sigma": False}, merge=False)
         OmegaConf.update(cfg, "checkpoint", {"every_minutes": None, "every_steps": None, "keep": 1}, merge=False)
-        return build.load(TrainSettings, cfg), precision
+        settings = build.load(TrainSettings, cfg)
+        return replace(settings, data=with_kept_split(settings.data, folder / files.SPLIT)), precision
     except (OmegaConfBaseException, build.ConfigError) as error:
         raise saved_run.NotAFinishedRun(f"{folder / files.CONFIG}: {error}") from error
 

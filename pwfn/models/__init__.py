@@ -1,6 +1,6 @@
 """timm models with weights from anywhere, and what is measured on them."""
 
 from pwfn.models.timm_model import ModelSpec, Quantize
-from pwfn.models.weights import ModelError
+from pwfn.models.weight_files import ModelError
 
 __all__ = ["ModelError", "ModelSpec", "Quantize"]

@@ -1,19 +1,16 @@
-"""Choose where a run's metrics go besides its folder: W&B, TensorBoard, a CSV file, or nowhere."""
+"""Choose where a run's metrics go besides its folder: TensorBoard, a CSV file, or nowhere."""
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from pwfn.config.secrets import without_secrets
-from pwfn.errors import Fault, InvalidValueError, require
+from pwfn.errors import Fault, InvalidValueError
 from pwfn.monitoring.round_logger import OfLightning, RoundLogger
 
 if TYPE_CHECKING:  # a sweep's parent process only reads this module, and must not pay for importing it
@@ -46,6 +43,29 @@ class LoggerSpec(ABC):
     def group_of(self, sweep: str | None) -> str | None:
         """Return the group in which the logger shows a run of `sweep`, or of none."""
         return sweep
+
+    def name_of(self, chosen: str | None, otherwise: str) -> str:
+        """Return the name of a new run: the one that was chosen, else `otherwise`."""
+        return chosen or otherwise
+
+    def new_run_id(self, sweep: str | None) -> str | None:
+        """Return the id of a new run of `sweep`, or of none, where one is prescribed."""
+        del sweep  # for W&B, where the environment may prescribe one
+        return None
+
+    def for_evaluation(self) -> LoggerSpec:
+        """Return the logger of an evaluation."""
+        return self
+
+    @property
+    def remarks(self) -> list[str]:
+        """Return a line for each setting that is allowed, but may not be what was meant."""
+        return []
+
+    def remarks_on(self, name: str, run_id: str) -> list[str]:
+        """Return a line for each thing that the environment says of a run and that is not so."""
+        del name, run_id  # for W&B, whose environment says such things
+        return []
 
     def close(self, logger: Logger | None, exit_code: int) -> None:
         """End the run's log, however the run has ended; 0 says that it succeeded."""
@@ -93,77 +113,3 @@ class TensorBoard(LoggerSpec):
         from pwfn.monitoring.file_loggers import TensorBoardRunLogger
 
         return TensorBoardRunLogger(folder, config)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wandb(LoggerSpec):
-    """Log to Weights & Biases.
-
-    Args:
-        project: at W&B; a name without slashes, backslashes, #, ?, % or :.
-        mode: `offline` keeps everything for `wandb sync`, `disabled` sends and writes nothing.
-        entity: a user or a team; None: the default one.
-        group: under which W&B shows the run; None: the sweep's name.
-        job_type: as W&B has it.
-        tags: of the run.
-        notes: of the run.
-        save_dir: the folder in which W&B makes its own; . is the one that the run was started in.
-        artifact: whether the run's result is uploaded.
-    """
-
-    project: str = "pwfn"
-    mode: Literal["offline", "online", "disabled"] = "offline"
-    entity: str | None = None
-    group: str | None = None
-    job_type: str = "train"
-    tags: tuple[str, ...] = ()
-    notes: str | None = None
-    save_dir: str = "."
-    artifact: bool = True
-
-    def __post_init__(self) -> None:
-        tags: Any = self.tags
-        require(
-            self,
-            project=(bool(self.project) and not set(self.project) & set("/\\#?%:"), "a name without / \\ # ? % :"),
-            mode=(self.mode in ("offline", "online", "disabled"), "offline, online or disabled"),
-            tags=(isinstance(tags, Sequence) and not isinstance(tags, str), "a list of words, as in [paper, resnet18]"),
-            save_dir=(bool(self.save_dir), "a folder; . is the one the run was started in"),
-        )
-        object.__setattr__(self, "tags", tuple(map(str, tags)))  # a config hands over its own kind of list
-
-    @override
-    def build(
-        self, *, config: dict[str, Any], name: str, folder: Path, group: str | None, run_id: str | None = None
-    ) -> Logger:
-        import wandb
-
-        from pwfn.monitoring.wandb_logger import RunLogger
-
-        return RunLogger(
-            artifact=self.artifact,
-            name=name,
-            id=run_id,
-            project=self.project,
-            save_dir=self.save_dir,
-            mode=self.mode,
-            entity=self.entity,
-            group=self.group_of(group),
-            job_type=self.job_type,
-            tags=list(self.tags),
-            notes=self.notes,
-            config=without_secrets(config),
-            # quiet: its closing summary would repeat the table of rounds. In a terminal it would record every frame of
-            # the live view, megabytes an hour.
-            settings=wandb.Settings(quiet=True, console="off" if sys.stdout.isatty() else "auto"),
-        )
-
-    @override
-    def group_of(self, sweep: str | None) -> str | None:
-        return self.group or sweep
-
-    @override
-    def close(self, logger: Logger | None, exit_code: int) -> None:
-        """Finish the W&B run. Without this the next run of the process would be written into this one."""
-        if logger is not None:
-            logger.close(exit_code)  # type: ignore[attr-defined]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +20,15 @@ from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
 from pwfn.config.secrets import without_secrets
+from pwfn.errors import one_line
+from pwfn.monitoring.background import Background
 from pwfn.monitoring.round_logger import RoundLogger
 from pwfn.monitoring.round_media import RoundView
-from pwfn.records.rounds import CLUSTER_COLUMNS
+from pwfn.monitoring.wandb_media import image, media, table
+from pwfn.monitoring.wandb_process import arguments_without_secrets, environment, is_of_wandb
 
+FINISH_VARIABLE, FINISH_SECONDS = "WANDB_FINISH_TIMEOUT", 300.0  # for uploads after the run has ended
 NOTHING_IS_LOST = "The run goes on, and its own folder has every round"
-
-
-@contextmanager
-def _no_server_lookup() -> Iterator[None]:
-    """While W&B starts: have it not look up the server's address, for a run that sends nothing.
-
-    The environment is put back at once: the next run of this process may be online. A value set by the user stays.
-    """
-    name = "WANDB_ERROR_REPORTING"
-    if name in os.environ:
-        yield
-        return
-    os.environ[name] = "false"
-    try:
-        yield
-    finally:
-        del os.environ[name]
-
-
-def _is_of_wandb(error: Exception) -> bool:
-    """W&B's exceptions have no common class; what the operating system refuses (disk, connection) counts as its own."""
-    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] == "wandb"
 
 
 class RunLogger(RoundLogger, WandbLogger):
@@ -64,6 +48,10 @@ class RunLogger(RoundLogger, WandbLogger):
         # resume: an id that W&B knows goes on
         self._options = options | {"name": name, "project": project, "dir": save_dir, "resume": "allow"}
         self._run: Any = None
+        self._open = ExitStack()
+        self._background = Background()
+        self._lost: Exception | None = None  # why something that was to be sent in the background was not
+        self._unsent: Path | None = None  # the result, until the server has it
 
     @property
     @override
@@ -83,14 +71,20 @@ class RunLogger(RoundLogger, WandbLogger):
         if mode != "disabled":
             with suppress(OSError):  # W&B says so itself, and goes to a temporary folder
                 Path(self._options["dir"]).mkdir(parents=True, exist_ok=True)
+            # tables and artifacts that are still to be uploaded: beside the run, not in the user's home
+            self._open.enter_context(environment(WANDB_DATA_DIR=str(Path(self._options["dir"], "wandb").absolute())))
         try:
-            with nullcontext() if mode == "online" else _no_server_lookup():
-                run = wandb.init(**self._options)
+            # an offline run has no use for the server's address, which W&B would look up to report errors to
+            with (
+                arguments_without_secrets(),
+                environment(**({} if mode == "online" else {"WANDB_ERROR_REPORTING": "false"})),
+            ):
+                run = wandb.init(**self._options, settings=_settings())
                 run.define_metric("trainer/global_step")
                 run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
             return run
         except Exception as error:
-            if not _is_of_wandb(error):
+            if not is_of_wandb(error):
                 raise
             rest = "It goes on offline: upload it later with `wandb sync`" if mode == "online" else NOTHING_IS_LOST
             self._warn(f"cannot start {mode}", error, rest)
@@ -104,7 +98,9 @@ class RunLogger(RoundLogger, WandbLogger):
         if what not in self._warned:
             self._warned.add(what)
             warnings.warn(
-                f"W&B run {self._options['name']!r} {what} ({error!r}). {rest}.", RuntimeWarning, stacklevel=4
+                f"W&B run {self._options['name']!r} {what} ({one_line(repr(error))}). {rest}.",
+                RuntimeWarning,
+                stacklevel=4,
             )
 
     def _tell(self, action: Callable[[Any], Any]) -> None:
@@ -115,9 +111,34 @@ class RunLogger(RoundLogger, WandbLogger):
         try:
             action(run)
         except Exception as error:
-            if not _is_of_wandb(error):
+            if not is_of_wandb(error):
                 raise
             self._warn("failed", error, NOTHING_IS_LOST)
+
+    def _tell_slowly(self, action: Callable[[Any], Any]) -> None:
+        """Do what waits for the server's answers (tables and files do) without having the run wait, if it is online."""
+
+        def attempt() -> None:
+            try:
+                action(self.experiment)
+            except Exception as error:
+                if not is_of_wandb(error):
+                    raise
+                self._lost = self._lost or error
+
+        if self._options["mode"] == "online" and not isinstance(self.experiment, DummyExperiment):
+            self._background.do(attempt)
+        else:
+            self._tell(action)
+
+    def _commands(self, run: Any) -> str:
+        """Return what sends the rest of a run that the server has not got whole."""
+        commands = f"`wandb sync --include-online {shlex.quote(str(Path(run.dir).parent))}`"
+        if self._unsent is not None:  # W&B keeps no note of an online run's artifacts
+            name = f"{run.entity}/{run.project}/model-{run.id}"
+            put = f"wandb artifact put --type model --name {name}"
+            commands += f" and `{put} {shlex.quote(str(self._unsent))}`"
+        return commands
 
     @override
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -139,7 +160,9 @@ class RunLogger(RoundLogger, WandbLogger):
     @override
     def report_round(self, flat: Mapping[str, float | int], view: RoundView | None = None) -> None:
         # without step: W&B's own step starts again at 0 in a resumed run
-        self._tell(lambda run: run.log({**flat, **(_media(view) if view else {})}))
+        self._tell(lambda run: run.log({**flat, **(media(view) if view else {})}))
+        if view is not None:
+            self._tell_slowly(lambda run: run.log({"round": flat["round"], "clusters": table(view)}))
 
     @override
     def report_again(self, rows: Sequence[Mapping[str, float | int]]) -> None:
@@ -162,7 +185,7 @@ class RunLogger(RoundLogger, WandbLogger):
 
     @override
     def report_pictures(self, pictures: Mapping[str, NDArray[np.uint8] | Path]) -> None:
-        self._tell(lambda run: run.log({key: _image(picture) for key, picture in pictures.items()}))
+        self._tell_slowly(lambda run: run.log({key: image(picture) for key, picture in pictures.items()}))
 
     @override
     def report_artifact(self, path: Path, metadata: Mapping[str, Any]) -> None:
@@ -170,27 +193,38 @@ class RunLogger(RoundLogger, WandbLogger):
             artifact = wandb.Artifact(f"model-{run.id}", type="model", metadata=dict(metadata))
             # immutable: not copied to the folder that W&B keeps in the user's home
             artifact.add_file(str(path.absolute()), name=path.name, policy="immutable")
-            run.log_artifact(artifact)
+            logged = run.log_artifact(artifact)
+            if self._options["mode"] == "online":
+                logged.wait()
+                self._unsent = None
 
         if self._artifact:
-            self._tell(send)
+            self._unsent = path.absolute()
+            self._tell_slowly(send)
 
     def close(self, exit_code: int) -> None:
-        """Finish the W&B run, if there is one."""
+        """Finish the W&B run, if there is one, and wait a while for what is still to be uploaded."""
+
+        def finish(run: Any) -> None:
+            online = self._options["mode"] == "online"
+            done = self._background.finish(float(os.environ.get(FINISH_VARIABLE, FINISH_SECONDS)))
+            lost = self._lost or (None if done else TimeoutError("no answer"))
+            try:
+                run.finish(exit_code=exit_code)
+            except TimeoutError as error:
+                lost = lost or error
+            if online and lost is not None:
+                self._warn("is not complete at the server", lost, f"Send the rest with {self._commands(run)}")
+
         if self._run is not None:
-            self._tell(lambda run: run.finish(exit_code=exit_code))
+            self._tell(finish)
+        self._open.close()
 
 
-def _image(picture: NDArray[np.uint8] | Path) -> Any:
-    return wandb.Image(str(picture) if isinstance(picture, Path) else picture)
-
-
-def _media(view: RoundView) -> dict[str, Any]:
-    histograms = {
-        key: wandb.Histogram(np_histogram=(np.array(one.counts), np.array(one.edges)))
-        for key, one in view.histograms.items()
-    }
-    columns = [column for key, column in CLUSTER_COLUMNS.items() if key != "round"]
-    rows = [[column.convert(row[column.key]) for column in columns] for row in view.clusters]
-    table = wandb.Table(columns=[column.key for column in columns], data=rows)
-    return {**histograms, "clusters": table, "codebook": _image(view.picture)}
+def _settings() -> wandb.Settings:
+    # quiet: its closing summary would repeat the table of rounds. In a terminal it would record every frame of the live
+    # view, megabytes an hour.
+    settings = wandb.Settings(quiet=True, console="off" if sys.stdout.isatty() else "auto", finish_timeout_raises=True)
+    if FINISH_VARIABLE not in os.environ:  # without a limit it would wait for a lost server for days
+        settings.finish_timeout = FINISH_SECONDS
+    return settings

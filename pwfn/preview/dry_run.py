@@ -70,16 +70,19 @@ class Untrained:
         self._gradients = gradients
 
     def fit(self, phase: Phase) -> None:
-        pass
+        """Train nothing."""
 
     def test(self) -> Scores:
+        """Return scores that are no numbers."""
         return Scores(math.nan, math.nan, math.nan)
 
     def new_statistics(self, images: int) -> tuple[int, int]:
+        """Gather nothing, from no image."""
         del images  # nothing was trained
         return 0, 0
 
     def squared_gradients(self, batches: int) -> Tensor:
+        """Compute the squared gradients over training images, where the tolerance needs them."""
         if self._gradients is None:
             raise RuntimeError("a dry run with a tolerance that is made of gradients needs images")
         return self._gradients(batches)

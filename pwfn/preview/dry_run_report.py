@@ -19,6 +19,8 @@ from pwfn.checkpoint import saved_config
 from pwfn.clustering.tolerance import Gradients
 from pwfn.curvature.squared_gradients import squared_gradients
 from pwfn.data.module import ImageDataModule
+from pwfn.models.input_size import size_fault
+from pwfn.models.random_weights import new_head_classes
 from pwfn.models.timm_model import build_bayesian, data_config
 from pwfn.monitoring.console import show
 from pwfn.preview.displacement import TensorMove
@@ -50,7 +52,10 @@ def dry_run(
     console = console or Console()
     seed_run(settings.seed)
     data = settings.data
-    network = build_bayesian(settings.model, num_classes=data.classes_if_known, in_chans=data.channels)
+    remarks: list[str] = []
+    network = build_bayesian(
+        settings.model, num_classes=data.classes_if_known, in_chans=data.channels, say=remarks.append
+    )
     alarms = _alarms(settings, network)
     cover = coverage(network)
     saved_config.write_config(folder, config)
@@ -58,6 +63,8 @@ def dry_run(
     if not settings.quiet:
         for alarm in alarms:
             show(console, alarm, ALARM)
+        for remark in remarks:
+            show(console, remark)
         show_coverage(cover, headline(settings, network), console)
     set_sigma(network, settings.prior)
     run = DryRun(network, settings, _gradients(settings, network))
@@ -101,29 +108,29 @@ def _gradients(settings: TrainSettings, network: nn.Module) -> Gradients | None:
     """Return what a tolerance made of gradients asks for; no image is read for any other."""
     if not settings.tolerance.gradient_batches:
         return None
-    settings.data.check()
+    settings.data.check_layout()
     data = ImageDataModule(settings.data, data_config(network), settings.seed)
     means = [tensor.mu for tensor in quantized_tensors(network)]
     return lambda count: squared_gradients(network, means, data.batches_outside_fits(), count)
 
 
 def _alarms(settings: TrainSettings, network: nn.Module) -> list[str]:
-    """Warn that the figures are those of another network than the one that is meant."""
+    """Warn that no such run can be made, or that the figures are of another network than the one meant."""
     name, pretraining = settings.model.name, settings.pretrain.epochs
+    fault = size_fault(settings.model, settings.data)
+    alarms = [f"A RUN WILL BE REFUSED: {fault}"] if fault else []
     if settings.model.random_weights:
         later = f", which the {pretraining} epochs of pretraining in a real run would change" if pretraining else ""
-        return [
+        alarms.append(
             f"RANDOM WEIGHTS: no file of weights was given for {name}, so all figures are those of freshly initialized "
             f"weights{later}. Give it real ones with model.checkpoint=<file> or model.pretrained=true."
-        ]
-    of_weights = getattr(network, "pretrained_cfg", {}).get("num_classes")
-    classes = getattr(network, "num_classes", of_weights)
-    if of_weights != classes:
-        return [
-            f"RANDOM HEAD: the weights are for {of_weights} classes, {type(settings.data).__name__} has {classes}, so "
-            f"the classifier was initialized anew. With data=image_folder and no folder it keeps its own."
-        ]
-    return []
+        )
+    elif classes := new_head_classes(settings.model, network):
+        alarms.append(
+            f"RANDOM HEAD: the weights are for {classes[0]} classes, {type(settings.data).__name__} has {classes[1]}, "
+            f"so the classifier was initialized anew. With data=image_folder and no folder it keeps its own."
+        )
+    return alarms
 
 
 def write_rounds(records: Sequence[DryRunRecord], folder: Path) -> None:

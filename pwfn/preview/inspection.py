@@ -12,7 +12,10 @@ from torch import nn
 
 from pwfn.bayesian.coverage import Coverage, coverage
 from pwfn.checkpoint import saved_config
+from pwfn.models.input_size import size_fault
 from pwfn.models.meta_build import build_without_weights
+from pwfn.models.model_names import source_of
+from pwfn.models.random_weights import new_head
 from pwfn.monitoring.console import show
 from pwfn.records.columns import Column, by_key, csv_text
 from pwfn.records.files import write_text
@@ -33,7 +36,7 @@ WARNING = "bold yellow"
 def inspect(settings: TrainSettings, config: dict[str, Any], folder: Path, console: Console | None = None) -> Coverage:
     """Print the coverage report of a model and write it to `folder`.
 
-    No weights are loaded, no images looked for.
+    No images are looked for, and no weights but those of a file or folder, to see whether they fit.
 
     Args:
         settings: the settings of the run that is asked about.
@@ -42,20 +45,39 @@ def inspect(settings: TrainSettings, config: dict[str, Any], folder: Path, conso
         console: where the report is printed; the standard output by default.
 
     Raises:
-        ModelError: the model cannot be built, or a pattern of model.quantize matches nothing.
+        ModelError: the model cannot be built, its weights do not fit, or a pattern of model.quantize matches nothing.
     """
     console = console or Console()
     data = settings.data
     network, no_meta = build_without_weights(settings.model, num_classes=data.classes_if_known, in_chans=data.channels)
+    remarks = _loaded(settings)
     cover = coverage(network)
     saved_config.write_config(folder, config)
     show_coverage(cover, headline(settings, network), console)
     if no_meta is not None:
         show(console, f"Built with real tensors, as it cannot be built without: {no_meta}")
+    for remark in remarks:
+        show(console, remark)
+    if fault := size_fault(settings.model, settings.data):
+        show(console, f"warning: a run will be refused: {fault}", WARNING)
     show(console, f"Every parameter: {write_coverage(cover, folder)}")
     figures = {"parameters": cover.total, "covered": cover.covered, "covered_percent": 100 * cover.share}
     write_result(folder, 100 * cover.share, figures)
     return cover
+
+
+def _loaded(settings: TrainSettings) -> list[str]:
+    """Load weights that are on this machine already, so that what is wrong with them is found here."""
+    model, data = settings.model, settings.data
+    if model.checkpoint is None and source_of(model.name) != "local-dir":
+        return []
+    remarks: list[str] = []
+    network = model.build(num_classes=data.classes_if_known, in_chans=data.channels, say=remarks.append)
+    head = (
+        new_head(model, network)
+        or f"{model.name}: all weights are in {model.weights_from}, for {network.num_classes} classes"
+    )
+    return [*remarks, head]
 
 
 def headline(settings: TrainSettings, network: nn.Module) -> str:

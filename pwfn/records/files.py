@@ -23,6 +23,8 @@ VALUES = "codebook.json"  # the values of a codebook that was fitted to the weig
 PRETRAINED = "pretrained.safetensors"  # before any round: an ordinary state dict
 TRAINED = "trained.safetensors"  # after the last training, before the last clustering
 NETWORK = "network.safetensors"  # the newest: after the last clustering so far, or after the finishing
+SPLIT = "split.csv"  # which image is in which split, where the program has chosen
+CHECKED = ".images_checked.json"  # beside the run's folder, so that the next run need not look at the images again
 
 # of a sweep
 PLAN = "sweep.json"

@@ -9,12 +9,14 @@ from itertools import pairwise
 from typing import Literal
 
 from pwfn.errors import Stopped, require
+from pwfn.models.accuracy import interval, with_interval
 from pwfn.records.rounds import RoundRecord, Scores, is_finishing
 
 Before = Callable[[Sequence[RoundRecord], Scores], tuple[str, Scores]]
 EXIT_CODE = 1
 BEFORE = "most of it was lost before that"
-TRAINING = "most of it was lost while training; try a smaller optimizer.lr"
+MILDER = "a milder data/augment (crop_flip, none)"  # timm's own is made for hundreds of epochs, a round has a few
+TRAINING = f"most of it was lost while training; try a smaller optimizer.lr or {MILDER}"
 CLUSTERING = (
     "most of it was lost by clustering; try smaller steps (schedule.fractions), more training in between "
     "(schedule.rest_epochs), a finer codebook, a smaller clustering.inc, or finish=unquantised (BatchNorm's statistics "
@@ -22,7 +24,7 @@ CLUSTERING = (
 )
 FINISHING = (
     "the finishing",
-    "most of it was lost while training; try a smaller finish.optimizer.lr",
+    f"most of it was lost while training; try a smaller finish.optimizer.lr or {MILDER}",
     "most of it was lost with the new statistics; try a larger finish.batchnorm_images",
 )
 
@@ -44,7 +46,7 @@ class CostlyRound:
 
     Attributes:
         points: a round is costly if its clustered top1 is more than this many percentage points below the one it is
-            compared with; None: no round is.
+            compared with, and below the 95 % interval of that one; None: no round is.
         against: what it is compared with: the clustered network of the `previous` round (of the first round: the
             pretrained network), or always the `pretrained` one.
         stop: a costly round ends the run, unless it is the last.
@@ -62,19 +64,27 @@ class CostlyRound:
             stop=(not self.stop or points is not None, "false where points is null: no round is costly then"),
         )
 
-    def complaint(self, records: Sequence[RoundRecord], baseline: Scores) -> str | None:
-        """Say what the last of the rounds lost and what to try, if it was costly."""
+    def complaint(self, records: Sequence[RoundRecord], baseline: Scores, images: int | None = None) -> str | None:
+        """Say what the last of the rounds lost and what to try, if it was costly.
+
+        Args:
+            records: those of all rounds so far.
+            baseline: the scores of the pretrained network.
+            images: number of test images; None where it is not known, so that there is no interval.
+        """
         name, against = AGAINST[self.against](records, baseline)
         _, previous = _previous(records, baseline)
         trained, clustered = records[-1].trained, records[-1].clustered
         lost = against.top1 - clustered.top1
         if self.points is None or not lost > self.points:
             return None
+        if images and clustered.top1 >= interval(against.top1, images)[0]:  # so few images may differ by chance
+            return None
         what, *advice = FINISHING if is_finishing(records) else (f"round {len(records)}", TRAINING, CLUSTERING)
         at = [against.top1, previous.top1, trained.top1, clustered.top1]
         _, blame = max(zip((a - b for a, b in pairwise(at)), (BEFORE, *advice), strict=True))
         return (
-            f"{what} ended {lost:.2f} points below {name} (top1 {against.top1:.2f} % there, "
+            f"{what} ended {lost:.2f} points below {name} (top1 {with_interval(against.top1, images)} there, "
             f"{trained.top1:.2f} % trained, {clustered.top1:.2f} % clustered): {blame}"
         )
 

@@ -20,13 +20,19 @@ from pwfn.checkpoint.identity import Identity
 from pwfn.checkpoint.run_state import RunState
 from pwfn.data.module import ImageDataModule
 from pwfn.errors import RunError
-from pwfn.models.timm_model import build_bayesian, data_config, warn_if_new_head, warn_if_random
+from pwfn.models.input_size import size_fault
+from pwfn.models.loading import heads_of
+from pwfn.models.random_weights import new_head, refuse_untrained_head
+from pwfn.models.timm_model import build_bayesian, data_config
+from pwfn.models.weight_files import ModelError
 from pwfn.monitoring.progress import RunProgress
 from pwfn.randomness import seed_rank, seed_run
 from pwfn.records.provenance import Provenance
+from pwfn.run.images import settle_images
 from pwfn.run.lightning_runner import LightningRunner
 from pwfn.run.settings import TrainSettings
 from pwfn.run.stages import Stages
+from pwfn.training.loss_watch import LossWatch
 from pwfn.training.module import BayesianClassifier
 from pwfn.training.signals import StopRequest
 from pwfn.training.step_statistics import StepStatistics
@@ -40,6 +46,7 @@ QUIETED = (  # Lightning says these at every fit; a run fits dozens of times and
     "Total length of .* across ranks is zero.*",
     "Your `IterableDataset` has .*",
     "You're resuming from a checkpoint that ended before the epoch ended.*",  # the samplers know where to go on
+    "Corrupt EXIF data.*",  # Pillow, at hundreds of ImageNet's images in every worker; the pixels are sound
 )
 
 
@@ -50,6 +57,7 @@ class Assembly:
     Attributes:
         config: the resolved configuration that `settings` were built from; it is saved and logged.
         checkpoint: what is left to restore of the checkpoint that the run resumes from, None for a new run.
+        remarks: a line for each thing that there is to know about the starting weights.
         state: where the run is and what it has found out so far.
         logger: None where only the files of the folder are wanted.
     """
@@ -65,6 +73,7 @@ class Assembly:
     checkpoint: dict[str, Any] | None
     state: RunState
     network: nn.Module
+    remarks: list[str]
     coverage: Coverage
     data: ImageDataModule
     logger: Logger | None
@@ -79,21 +88,19 @@ def assemble(
     checkpoint cannot be used.
     """
     _quiet_lightning()
-    if not resume:
-        saved_run.refuse_used(folder)  # before weights are downloaded
-    settings.data.check()
+    console = Console(stderr=False)
+    settings = _checked_inputs(settings, folder, console, resume=resume)
     seed_run(settings.seed)
     choose_kernels(settings.kernels)
     # now, because the checkout may be another by the end
     provenance = Provenance.of_run(folder) if resume else Provenance.of_this_program()
-    console = Console(stderr=False)
     checkpoint = read_checkpoint(folder) if resume else None
-    network = build_network(settings, load_weights=checkpoint is None)
+    network, remarks = build_network(settings, load_weights=checkpoint is None)
     if checkpoint:
         network.load_state_dict(checkpoint.pop("network"))
     _refuse_single_images(settings, network)
     settings.finish.check(network)
-    identity = Identity.of(folder) if resume else Identity.new(name, group)
+    identity = Identity.of(folder) if resume else Identity.new(name, group, settings.logger.new_run_id(group))
     return Assembly(
         settings,
         config,
@@ -106,23 +113,44 @@ def assemble(
         checkpoint=checkpoint,
         state=RunState.from_dict(checkpoint["state"]) if checkpoint else RunState(),
         network=network,
+        remarks=remarks,
         coverage=coverage(network),
         data=ImageDataModule(settings.data, data_config(network), settings.seed),
         logger=_logger(settings, config, folder, identity, provenance),
     )
 
 
-def build_network(settings: TrainSettings, *, load_weights: bool = True) -> nn.Module:
-    """Build the Bayesian network of a run, with its starting weights or for a checkpoint to fill."""
-    data = settings.data
-    if load_weights:
-        warn_if_random(settings.model, settings.pretrain.epochs)
+def _checked_inputs(settings: TrainSettings, folder: Path, console: Console, *, resume: bool) -> TrainSettings:
+    """Refuse what is known to be wrong before weights are downloaded; return the settings with the images settled."""
+    if not resume:
+        saved_run.refuse_used(folder)
+    settings.data.check_layout()
+    if not resume and (fault := size_fault(settings.model, settings.data)):
+        raise ModelError(fault)
+    return settle_images(settings, folder, console)
+
+
+def build_network(settings: TrainSettings, *, load_weights: bool = True) -> tuple[nn.Module, list[str]]:
+    """Build the Bayesian network of a run, with its starting weights or for a checkpoint to fill.
+
+    Returns:
+        The network, and a line for each thing that there is to know about its weights.
+
+    Raises:
+        ModelError: it cannot be built, its weights do not fit, or nothing would train its new classifier.
+    """
+    data, model, trained = settings.data, settings.model, settings.pretrain.trains
+    remarks: list[str] = []
     network = build_bayesian(
-        settings.model, num_classes=data.num_classes, in_chans=data.channels, load_weights=load_weights
+        model, num_classes=data.num_classes, in_chans=data.channels, load_weights=load_weights, say=remarks.append
     )
+    if settings.pretrain.head_epochs and not heads_of(network):
+        raise ModelError(f"pretrain.head_epochs = {settings.pretrain.head_epochs}: {model.name} has no classifier")
     if load_weights:
-        warn_if_new_head(settings.model, network, settings.pretrain.epochs)
-    return network
+        refuse_untrained_head(model, network, trained=trained)
+        if head := new_head(model, network):
+            remarks.append(head)
+    return network, remarks
 
 
 def connect_trainer(assembly: Assembly, stop: StopRequest) -> Stages:
@@ -134,8 +162,9 @@ def connect_trainer(assembly: Assembly, stop: StopRequest) -> Stages:
         The stages that the run will go through.
     """
     settings, network = assembly.settings, assembly.network
+    watch = LossWatch(1 if settings.detect == "immediate" else settings.trainer.log_every_n_steps)
     saver = Saver(
-        assembly.folder, settings.checkpoint, settings.seed, assembly.state, network, stop, assembly.checkpoint
+        assembly.folder, settings.checkpoint, settings.seed, assembly.state, network, stop, assembly.checkpoint, watch
     )
     statistics = [StepStatistics(settings.trainer.log_every_n_steps)] if assembly.logger is not None else []
     callbacks = [assembly.progress, saver, *statistics]
@@ -149,6 +178,7 @@ def connect_trainer(assembly: Assembly, stop: StopRequest) -> Stages:
         label_smoothing=settings.label_smoothing,
         compiled=settings.compile,
         distillation=settings.distillation,
+        loss_watch=watch,
     )
     runner = LightningRunner(trainer, module, assembly.data, saver)
     return Stages(settings, assembly.config, runner, saver, assembly.progress)

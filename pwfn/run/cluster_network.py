@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -10,11 +11,21 @@ from torch import Tensor
 
 from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.posterior import QuantizedTensor
+from pwfn.clustering.candidates import MIN_TOLERANCE
 from pwfn.clustering.cluster_result import ClusterResult
 from pwfn.clustering.codebook import Codebook
+from pwfn.clustering.per_tensor_limit import limit_result
 from pwfn.clustering.rules import Rule
 from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.training.distributed import broadcast_object, broadcast_tensors
+
+
+@dataclass(frozen=True)
+class PerTensorLimit:
+    """How many values each tensor may use, and whether the tolerances come from the loss, so that they price a move."""
+
+    most: int
+    second_order: bool
 
 
 def cluster_network(
@@ -27,11 +38,11 @@ def cluster_network(
     codebook: Codebook,
     sigma_join: SigmaJoin,
     tolerance: Callable[[FlatWeights], Tensor] = lambda weights: weights.sigma,
+    limit: PerTensorLimit | None = None,
 ) -> ClusterResult:
     """Cluster the weights of a network and write the outcome into it.
 
-    With several processes rank 0 alone clusters and broadcasts the outcome, so that every rank ends with the same bits
-    by construction.
+    Of several processes rank 0 alone clusters and broadcasts, so that every rank ends with the same bits.
 
     Args:
         tensors: The network's quantized tensors, on any device; mu, sigma and assignment are overwritten.
@@ -42,6 +53,7 @@ def cluster_network(
         codebook: Which values there are.
         sigma_join: The rule for the sigma of a cluster's members.
         tolerance: Gives the tolerances [N]; called once, on rank 0.
+        limit: How many values each tensor may use, if not all.
 
     Returns:
         The result, on the CPU, the same on every rank.
@@ -51,9 +63,24 @@ def cluster_network(
     """
     sizes = [tensor.mu.numel() for tensor in tensors]
     cluster = partial(rule.at(threshold), fraction=fraction, codebook=codebook, sizes=sizes, sigma_join=sigma_join)
+    if limit is not None:
+        cluster = partial(_limited, cluster, limit, sizes)
     result = _from_rank_0(cluster, before, tolerance)
     _write(tensors, result, sigma_join.retrain)
     return result
+
+
+def _limited(
+    cluster: Callable[..., ClusterResult],
+    limit: PerTensorLimit,
+    sizes: list[int],
+    mu: Tensor,
+    sigma: Tensor,
+    tolerance: Tensor,
+) -> ClusterResult:
+    """Cluster, then move each tensor's fixed weights to the few values that cost least."""
+    stiffness = tolerance.double().clamp(min=MIN_TOLERANCE) ** -2 if limit.second_order else None
+    return limit_result(cluster(mu, sigma, tolerance=tolerance), sizes, limit.most, stiffness)
 
 
 def _from_rank_0(

@@ -61,6 +61,13 @@ class LightningRunner:
             raise RuntimeError("the test split was not run")
         return self.module.scores
 
+    def validate(self) -> Scores | None:
+        """Scores on the validation images, at the mean weights; None if there are none."""
+        if self.data.partition is None or self.data.partition.val is None:
+            return None
+        self._call(self.trainer.validate, verbose=False)
+        return self.module.validation_scores
+
     def squared_gradients(self, batches: int) -> Tensor:
         """Average the squared gradients of each quantized weight over batches of training images.
 

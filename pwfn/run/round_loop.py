@@ -10,9 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from pwfn.bayesian.flat_weights import FlatWeights, check_fixed
-from pwfn.bayesian.gaussian_weight import FREE
 from pwfn.bayesian.posterior import QuantizedTensor, quantized_tensors
-from pwfn.bayesian.prior import MIN_SIGMA
 from pwfn.checkpoint.run_state import Place
 from pwfn.clustering import statistics
 from pwfn.clustering.cluster_result import ClusterResult
@@ -21,8 +19,9 @@ from pwfn.clustering.rules import Rule
 from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.clustering.tolerance import SigmaTolerance, Tolerance
 from pwfn.records.rounds import RoundRecord, Scores
-from pwfn.run.cluster_network import cluster_network
+from pwfn.run.cluster_network import PerTensorLimit, cluster_network
 from pwfn.run.finishing import Finishing
+from pwfn.run.round_figures import round_figures
 from pwfn.run.schedule import Fit, Schedule
 from pwfn.training.distributed import broadcast_object, is_rank_zero
 from pwfn.training.optimizer import OptimizerSpec
@@ -105,8 +104,8 @@ class RoundLoop:
         when it is done.
         """
         place = self.place
-        none = {"noise": False, "train_mu": False, "train_sigma": False}
-        self._fit([Phase("finishing", spec.epochs, spec.optimizer, lr_key="finish.optimizer.lr", **none)])
+        others = Phase("finishing", spec.epochs, spec.optimizer, noise=False, train_mu=False, train_sigma=False)
+        self._fit([replace(others, lr_key="finish.optimizer.lr")])
         trained = ended = last.clustered
         if spec.epochs:
             self.on_status("testing")
@@ -192,10 +191,14 @@ class RoundLoop:
                 clustered=clustered,
                 train_seconds=train_seconds,
                 cluster_seconds=cluster_seconds,
-                **_figures(before, result, rows, [tensor.mu.numel() for tensor in tensors]),
+                **round_figures(before, result, rows, [tensor.mu.numel() for tensor in tensors]),
             )
             described = (record, rows)
         return RoundOutcome(*broadcast_object(described), result)
+
+    def _limit(self) -> PerTensorLimit | None:
+        most = self.codebook.per_tensor_max
+        return None if most is None else PerTensorLimit(most, second_order=self.tolerance.gradient_batches > 0)
 
     def _clustered(self, index: int, tensors: list[QuantizedTensor], before: FlatWeights | None) -> ClusterResult:
         """Cluster the network for one round, in place."""
@@ -209,6 +212,7 @@ class RoundLoop:
                 codebook=self.place.values or self.codebook,
                 sigma_join=self.sigma_join,
                 tolerance=self.tolerance_of,
+                limit=self._limit(),
             )
         except ValueError as error:
             trained = any(phase.epochs for phase in self.phases(index))
@@ -216,31 +220,3 @@ class RoundLoop:
             raise TrainingDiverged(
                 f"the weights cannot be clustered in round {index + 1}/{self.schedule.rounds}: {error}{advice}"
             ) from error
-
-
-def _figures(
-    before: FlatWeights, result: ClusterResult, rows: list[dict[str, Any]], sizes: list[int]
-) -> dict[str, Any]:
-    """Describe a clustering: `rows` has a row for every centroid, `sizes` the weights of each tensor."""
-    values, counts = statistics.network_values(result.mu, result.assignment, result.codebook)
-    tensor_values, tensor_bits = statistics.values_of_tensors(result.mu, result.assignment, result.codebook, sizes)
-    sigma = result.sigma.clamp(min=MIN_SIGMA)
-    return {
-        "codebook_size": result.codebook.numel(),
-        "unique_weights": values.numel(),
-        "entropy_bits": statistics.entropy_bits(counts),
-        "threshold": result.threshold,
-        "order_share": statistics.order_shares(rows, before.mu.numel()),
-        "sigma_mean": sigma.double().mean().item(),
-        "sigma_median": sigma.median().item(),
-        "sigma_max": sigma.max().item(),
-        "moved": _moved(before, result),
-        "tensor_values": tensor_values,
-        "tensor_entropy_bits": tensor_bits,
-    }
-
-
-def _moved(before: FlatWeights, result: ClusterResult) -> int:
-    """Count the weights that were fixed before, are fixed now, and sit on another centroid."""
-    both = (before.assignment != FREE) & (result.assignment != FREE)
-    return int((both & (before.mu != result.mu)).sum())

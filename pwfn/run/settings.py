@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -21,6 +21,7 @@ from pwfn.data import ImageData
 from pwfn.errors import Check, require_all
 from pwfn.models.timm_model import ModelSpec
 from pwfn.monitoring.loggers import LoggerSpec
+from pwfn.monitoring.wandb_variables import LONGEST_NAME
 from pwfn.run.accuracy_guard import CostlyRound
 from pwfn.run.artifact_spec import ArtifactSpec
 from pwfn.run.finishing import Finishing
@@ -52,6 +53,7 @@ class TrainSettings:
     inspect: bool
     label_smoothing: float
     kernels: str
+    detect: Literal["auto", "immediate"]
     compile: bool
     model: ModelSpec
     data: ImageData
@@ -86,8 +88,19 @@ class TrainSettings:
     @property
     def remarks(self) -> list[str]:
         """Return a line for each setting that is allowed, but may not be what was meant."""
-        remark = self.tolerance.without_noise
-        return [remark] if remark and not self.noise else []
+        remark, pretrain = self.tolerance.without_noise, self.pretrain
+        remarks = [*([remark] if remark and not self.noise else []), *self.logger.remarks]
+        if self._starts_and_stays_random:
+            remarks.append(
+                f"{self.model.name} starts from RANDOM weights and pretrain.epochs is 0: set model.pretrained=true, "
+                "model.checkpoint=<file> or pretrain.epochs, or expect the accuracy of guessing"
+            )
+        if not self.model.random_weights and pretrain.epochs and not pretrain.head_epochs:
+            remarks.append(
+                f"the weights from {self.model.weights_from} are trained on for {pretrain.epochs} epochs (learning "
+                f"rate {pretrain.optimizer.lr:g}) before anything is fixed; pretrain=none keeps them as they are"
+            )
+        return remarks
 
     @property
     def epochs_of_rounds(self) -> list[float]:
@@ -97,9 +110,9 @@ class TrainSettings:
         return [*epochs, *([float(self.finish.epochs)] if self.finish.wanted else [])]
 
     @property
-    def _teaches_nothing(self) -> bool:
+    def _starts_and_stays_random(self) -> bool:
         trains = not (self.dry_run or self.inspect)
-        return trains and self.model.random_weights and self.pretrain.epochs == 0
+        return trains and self.model.random_weights and not self.pretrain.trains
 
     @staticmethod
     def option_hint(group: str, option: str) -> str | None:
@@ -121,6 +134,12 @@ class TrainSettings:
         no_teacher = "0 where model starts from random weights and pretrain.epochs is 0: they have nothing to teach"
         return [
             lambda: ("seed", self.seed, 0 <= self.seed < 2**32, "an integer from 0 to 4294967295"),
+            lambda: (
+                "name",
+                n := self.name,
+                n is None or 1 <= len(n) <= LONGEST_NAME,
+                f"of 1 to {LONGEST_NAME} characters",
+            ),
             lambda: ("inspect", self.inspect, not (self.inspect and self.dry_run), one_at_a_time),
             lambda: ("kernels", self.kernels, self.kernels in kernels, f"one of {', '.join(kernels)}"),
             lambda: ("compile", self.compile, not self.compile or _can_compile(), compiler),
@@ -131,7 +150,7 @@ class TrainSettings:
             lambda: (
                 "distillation.weight",
                 w := self.distillation.weight,
-                w == 0 or not self._teaches_nothing,
+                w == 0 or not self._starts_and_stays_random,
                 no_teacher,
             ),
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -14,11 +14,14 @@ from pwfn.bayesian.state_dict import plain_state
 from pwfn.checkpoint import saved_networks
 from pwfn.checkpoint.callback import Saver
 from pwfn.checkpoint.run_state import PRETRAINING
+from pwfn.models.accuracy import with_interval
+from pwfn.models.loading import heads_of
 from pwfn.monitoring.progress import RunProgress
 from pwfn.monitoring.round_media import RoundView, round_view
 from pwfn.monitoring.run_reporter import RunReporter
 from pwfn.records import files
 from pwfn.records.rounds import RoundRecord, Scores
+from pwfn.run.better_network import keep_better, unquantized_state
 from pwfn.run.lightning_runner import LightningRunner
 from pwfn.run.round_loop import RoundLoop
 from pwfn.run.settings import TrainSettings
@@ -51,13 +54,12 @@ class Stages:
             if self._learns_from_a_teacher:
                 self._bring_in_the_teacher(saved_networks.read_pretrained(saver.folder))
             return
-        if place.phase == 0:
-            self._fit_pretraining()
-            place.phase = 1
+        self._fit_pretraining()
         self.progress.status("testing")
         state.baseline = self.runner.test()
         saver.between_fits()
-        self.progress.say(f"before compression: top1 {state.baseline.top1:.2f} %, loss {state.baseline.loss:.4f}")
+        top1 = with_interval(state.baseline.top1, self.runner.data.tested_images)
+        self.progress.say(f"before compression: top1 {top1}, loss {state.baseline.loss:.4f}")
         set_sigma(saver.network, self.settings.prior)
         if distributed.is_rank_zero():
             state.before = FlatWeights.of(quantized_tensors(saver.network)).mu.cpu()
@@ -68,12 +70,19 @@ class Stages:
         saver.between_fits(always=True)
 
     def _fit_pretraining(self) -> None:
-        spec = self.settings.pretrain
-        self.progress.start_phase("pretraining", spec.epochs)
-        means_alone = {"noise": False, "train_sigma": False}
-        self.runner.fit(
-            Phase("pretraining", spec.epochs, spec.optimizer, lr_key="pretrain.optimizer.lr", **means_alone)
+        """Train the classifier alone, if asked to, then all; `place.phase` counts the fits that are done."""
+        spec, place = self.settings.pretrain, self.saver.state.place
+        of_all = Phase(
+            "pretraining", spec.epochs, spec.optimizer, noise=False, train_sigma=False, lr_key="pretrain.optimizer.lr"
         )
+        phases = [of_all]
+        if spec.head_epochs:
+            heads = heads_of(self.saver.network)
+            phases.insert(0, replace(of_all, label="the classifier", epochs=spec.head_epochs, layers=heads))
+        for phase in phases[place.phase :]:
+            self.progress.start_phase(phase.label, phase.epochs)
+            self.runner.fit(phase)
+            place.phase += 1
 
     @property
     def _learns_from_a_teacher(self) -> bool:
@@ -108,9 +117,21 @@ class Stages:
                     view = round_view(state.before, outcome.result, outcome.clusters)
             self._keep(record, outcome.clusters, reporter, view)
         if self.settings.finish.wanted and state.place.round == self.settings.schedule.rounds:
-            record = loop.finish(self.settings.finish, state.records[-1])
+            record = self._finish(loop)
             distributed.check_same(self.saver.network, "at the end of the run")
             self._keep(record, [], reporter)
+
+    def _finish(self, loop: RoundLoop) -> RoundRecord:
+        """Finish what is not quantized, and keep the better network."""
+        saver, state = self.saver, self.saver.state
+        if state.before_finish is None:  # else the run was resumed in its finishing, and the checkpoint has it
+            state.before_finish = unquantized_state(saver.network)
+        last = state.records[-1]
+        finished = loop.finish(self.settings.finish, last)
+        record, line = keep_better(saver.network, self.runner.validate, state.before_finish, last, finished)
+        state.before_finish = None
+        self.progress.say(line)
+        return record
 
     def _loop(self, reporter: RunReporter | None) -> RoundLoop:
         settings, saver = self.settings, self.saver
@@ -161,7 +182,7 @@ class Stages:
     def _guard_accuracy(self) -> None:
         """Warn of a last round that lost much accuracy, quiet or not, and stop the run if it should."""
         guard, records = self.settings.costly_round, self.saver.state.records
-        complaint = guard.complaint(records, self.baseline)
+        complaint = guard.complaint(records, self.baseline, self.runner.data.tested_images)
         if complaint is None:
             return
         if distributed.is_rank_zero():

@@ -21,6 +21,7 @@ from pwfn.records.files import CONFIG, NotWritten
 from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.run.assemble import Assembly, assemble, connect_trainer
 from pwfn.run.final_files import finish
+from pwfn.run.images import keep_split
 from pwfn.run.settings import TrainSettings
 from pwfn.run.stages import Stages
 from pwfn.run.write_artifact import recipe_warnings
@@ -76,13 +77,19 @@ def announce(assembly: Assembly, stages: Stages) -> None:
         assembly.identity.write(folder)
         assembly.provenance.write(folder)
         saved_config.write_config(folder, assembly.config)
+        keep_split(assembly.data, folder)
         for warning in (
             *settings.remarks,
+            *settings.logger.remarks_on(assembly.identity.name, assembly.identity.run_id),
             *assembly.coverage.warnings(),
             *recipe_warnings(settings, assembly.network),
             *padding_warnings(assembly.network, assembly.data.config["input_size"]),
+            *settings.data.remarks(),
         ):  # quiet or not
             console.print(f"warning: {warning}", soft_wrap=True, markup=False, highlight=False)
+        progress.say(assembly.data.sentence())
+    for remark in assembly.remarks:
+        progress.say(remark)
     progress.say(f"{settings.model.name}: {assembly.coverage.sentence()}")
     if assembly.checkpoint is not None:
         done = f"{len(assembly.state.records)} of {settings.rounds_in_all} rounds done"

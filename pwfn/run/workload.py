@@ -34,7 +34,7 @@ def workload(settings: TrainSettings) -> Workload | None:
         return None
     schedule = settings.schedule
     of_rounds = [fit for index in range(schedule.rounds) for fit in schedule.fits(index)]
-    fits = [Fit(settings.pretrain.epochs), *of_rounds, Fit(settings.finish.epochs)]
+    fits = [Fit(settings.pretrain.head_epochs), Fit(settings.pretrain.epochs), *of_rounds, Fit(settings.finish.epochs)]
     counts = [_steps_of_an_epoch(settings, fit.share) for fit in fits]
     steps = sum(fit.epochs * (count or 0) for fit, count in zip(fits, counts, strict=True))
     epochs = round(sum(fit.passes for fit in fits), 6)

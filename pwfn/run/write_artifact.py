@@ -19,7 +19,6 @@ from pwfn.artifact.receipt import Receipt
 from pwfn.artifact.recipe import recipe_of
 from pwfn.artifact.write import write
 from pwfn.config.secrets import without_secrets
-from pwfn.data.transforms import transform_config
 from pwfn.models.timm_model import data_config
 from pwfn.records.files import ARTIFACT
 from pwfn.records.rounds import RoundRecord, Scores
@@ -70,7 +69,7 @@ def write_run_artifact(
         recipe = None
         warnings.warn(f"{file} does not say how to build the model: {error}", stacklevel=2)
     about = {
-        "data": transform_config(data_config(network), settings.data.channels, settings.data.image_size),
+        "data": settings.data.image_config(data_config(network)),
         "class_names": settings.data.class_names,
         "config": without_secrets(config),
         "metrics": {"pretrained": asdict(baseline), "final": record.flat()},
@@ -79,5 +78,5 @@ def write_run_artifact(
 
 
 def _recipe(settings: TrainSettings, state: dict[str, Tensor]) -> Recipe:
-    model, data = settings.model, settings.data
-    return recipe_of(model.name, data.num_classes, data.channels, model.args, state)
+    name, args = settings.model.registered()
+    return recipe_of(name, settings.data.num_classes, settings.data.channels, args, state)

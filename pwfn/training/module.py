@@ -20,8 +20,9 @@ from pwfn.models.accuracy import RunningScores
 from pwfn.records.rounds import Scores
 from pwfn.training.distillation import Distillation, Teacher
 from pwfn.training.distributed import broadcast_statistics
+from pwfn.training.loss_watch import LossWatch, diverged
 from pwfn.training.optimizer import before_step, build_optimizer
-from pwfn.training.phase import Phase, TrainingDiverged
+from pwfn.training.phase import Phase
 
 
 class BayesianClassifier(LightningModule):
@@ -46,6 +47,7 @@ class BayesianClassifier(LightningModule):
         label_smoothing: float = 0.0,
         compiled: bool = False,
         distillation: Distillation | None = None,
+        loss_watch: LossWatch | None = None,
     ) -> None:
         super().__init__()
         if any(getattr(module, "grad_checkpointing", False) for module in network.modules()):
@@ -59,9 +61,11 @@ class BayesianClassifier(LightningModule):
         self.regularizer = regularizer
         self.label_smoothing = label_smoothing
         self.distillation = distillation
+        self.loss_watch = loss_watch or LossWatch()
         self.teacher: Teacher | None = None  # where there is one, every fit learns from it
         self.phase: Phase | None = None
         self.scores: Scores | None = None
+        self.validation_scores: Scores | None = None
         self.grad_norm: Tensor | None = None  # of the last step, before clipping; None where nothing was clipped
         self.running = RunningScores()
 
@@ -71,8 +75,9 @@ class BayesianClassifier(LightningModule):
         trains = {}
         for tensor in quantized_tensors(self.network):
             trains[id(tensor.mu)], trains[id(tensor.gaussian.sigma)] = phase.train_mu, phase.train_sigma
-        for parameter in self.network.parameters():
-            parameter.requires_grad_(trains.get(id(parameter), phase.train_others))
+        for name, parameter in self.network.named_parameters():
+            chosen = not phase.layers or name.startswith(tuple(f"{layer}." for layer in phase.layers))
+            parameter.requires_grad_(chosen and trains.get(id(parameter), phase.train_others))
             parameter.grad = None  # that of the fit before would be clipped, and decayed, with what trains now
 
     @property
@@ -111,15 +116,24 @@ class BayesianClassifier(LightningModule):
                 losses["distillation"] = self.distillation.divergence(logits, self.teacher(images))
                 of_data = self.distillation.mixed(cross_entropy, losses["distillation"])
             loss = of_data + penalty
-            if not torch.isfinite(loss):
-                terms = ", ".join(f"{name.replace('_', ' ')} {value.item()}" for name, value in losses.items())
-                raise TrainingDiverged(
-                    f"the loss is {loss.item()} in {self.current_phase.label}, step {self.global_step} ({terms}): "
-                    f"{describe(self.network, images)}; try a smaller {self.current_phase.lr_key}"
-                )
+            self._watch(loss, losses, images)
         losses = {name: value.detach() for name, value in losses.items()}
         self.log_dict({f"train/{name}": value for name, value in losses.items()})
         return {"loss": loss, **losses}
+
+    def _watch(self, loss: Tensor, terms: dict[str, Tensor], images: Tensor) -> None:
+        """End the run where the loss is not finite; called with the draw in place."""
+        phase = self.current_phase
+        where, lr_key = f"{phase.label}, step {self.global_step}", phase.lr_key
+        if not self.loss_watch.reads_at_once(loss):
+            self.loss_watch.add(loss, terms, where=where, lr_key=lr_key)
+        elif not torch.isfinite(loss):
+            cause = describe(self.network, images)
+            raise diverged(loss, terms, where=where, lr_key=lr_key, cause=cause)
+
+    @override
+    def on_train_epoch_end(self) -> None:
+        self.loss_watch.check()
 
     @override
     def on_validation_epoch_start(self) -> None:
@@ -132,7 +146,7 @@ class BayesianClassifier(LightningModule):
 
     @override
     def on_validation_epoch_end(self) -> None:
-        scores = self.running.scores()
+        scores = self.validation_scores = self.running.scores()
         self.log_dict({"val/top1": scores.top1, "val/top5": scores.top5, "val/loss": scores.loss})
 
     @override
@@ -154,7 +168,8 @@ class BayesianClassifier(LightningModule):
     @override
     def configure_optimizers(self) -> Any:
         phase = self.current_phase
-        optimizer = build_optimizer(self.network, phase.optimizer)
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        optimizer = build_optimizer(self.network, phase.optimizer, scaled=scaler is not None)
         # Lightning's estimate covers every epoch of the trainer, those of earlier phases included.
         steps = int(self.trainer.estimated_stepping_batches) // int(self.trainer.max_epochs or 1) * phase.epochs
         schedule = LambdaLR(optimizer, lambda step: phase.optimizer.lr_factor(step, steps))

@@ -21,6 +21,7 @@ from typing_extensions import override
 from pwfn.bayesian.kernels import backend
 from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.errors import require
+from pwfn.training.waiting import is_free_to_read
 
 
 def _cosine(progress: float) -> float:
@@ -69,8 +70,13 @@ class OptimizerSpec(ABC):
         }
 
     @abstractmethod
-    def build(self, groups: Sequence[dict[str, Any]]) -> Optimizer:
-        """Build torch's optimizer with learning rate `lr` for groups of `params`, each with its `weight_decay`."""
+    def build(self, groups: Sequence[dict[str, Any]], *, scaled: bool = False) -> Optimizer:
+        """Build torch's optimizer.
+
+        Args:
+            groups: `params`, each with its `weight_decay`; their learning rate is `lr`.
+            scaled: whether a gradient scaler takes part, as in 16-mixed.
+        """
 
     def lr_factor(self, step: int, steps: int) -> float:
         """Return the factor on `lr` at optimizer step `step` of a phase of `steps`."""
@@ -79,7 +85,7 @@ class OptimizerSpec(ABC):
             return (step + 1) / (warm + 1)
         return LR_SCHEDULES[self.lr_schedule](min(1.0, (step - warm) / max(1.0, steps - warm)))
 
-    def decay(self, masked: Masked, *, lr: float, divided_by: float = 1.0) -> None:
+    def decay(self, masked: Masked, *, lr: float, divided_by: float | Tensor = 1.0) -> None:
         """Decay the weights that may move, just before a step: L2, added to the gradients.
 
         Args:
@@ -87,22 +93,25 @@ class OptimizerSpec(ABC):
             lr: the learning rate of the step.
             divided_by: what the step itself is going to divide the gradients by.
         """
+        del lr  # decoupled decay, in a subclass, scales with it
         if self.weight_decay:
-            with_grad = [(p.grad, p.detach(), free) for p, free in masked if p.grad is not None]
-            _add_masked(with_grad, self.weight_decay * divided_by)
+            with_grad = [(p.grad, p, free) for p, free in masked if p.grad is not None]
+            _add_masked(with_grad, divided_by * self.weight_decay)
 
 
-def _add_masked(tensors: Sequence[tuple[Tensor, Tensor, Tensor]], factor: float) -> None:
-    backend([total for total, _, _ in tensors]).add_masked(tensors, factor)
+@torch.no_grad()
+def _add_masked(tensors: Sequence[tuple[Tensor, Tensor, Tensor]], factor: float | Tensor) -> None:
+    if tensors:
+        backend([total for total, _, _ in tensors]).add_masked(tensors, factor)
 
 
-def _fused(groups: Sequence[dict[str, Any]]) -> bool | None:
+def _fused(groups: Sequence[dict[str, Any]], *, scaled: bool) -> bool | None:
     """True to ask torch for its fused step, one pass over the weights instead of five; None lets it decide.
 
-    Not on a GPU: there a fused step unscales the gradients of 16-mixed itself, after they were to be clipped.
+    Not with a gradient scaler: a fused step unscales the gradients itself, after they were to be clipped.
     """
-    on_cpu = all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
-    return on_cpu or None
+    devices = {parameter.device.type for group in groups for parameter in group["params"]}
+    return (devices in ({"cpu"}, {"cuda"}) and not scaled) or None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +130,9 @@ class SGD(OptimizerSpec):
         }
 
     @override
-    def build(self, groups: Sequence[dict[str, Any]]) -> Optimizer:
-        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, fused=_fused(groups))
+    def build(self, groups: Sequence[dict[str, Any]], *, scaled: bool = False) -> Optimizer:
+        fused = _fused(groups, scaled=scaled)
+        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, fused=fused)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,8 +147,8 @@ class Adam(OptimizerSpec):
         return super().rules() | {"betas": (betas, "two numbers from 0 to below 1")}
 
     @override
-    def build(self, groups: Sequence[dict[str, Any]]) -> Optimizer:
-        return torch.optim.Adam(groups, lr=self.lr, betas=self.betas, fused=_fused(groups))
+    def build(self, groups: Sequence[dict[str, Any]], *, scaled: bool = False) -> Optimizer:
+        return torch.optim.Adam(groups, lr=self.lr, betas=self.betas, fused=_fused(groups, scaled=scaled))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,22 +156,25 @@ class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
 
     @override
-    def build(self, groups: Sequence[dict[str, Any]]) -> Optimizer:
-        return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, fused=_fused(groups))
+    def build(self, groups: Sequence[dict[str, Any]], *, scaled: bool = False) -> Optimizer:
+        return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, fused=_fused(groups, scaled=scaled))
 
     @override
-    def decay(self, masked: Masked, *, lr: float, divided_by: float = 1.0) -> None:
+    def decay(self, masked: Masked, *, lr: float, divided_by: float | Tensor = 1.0) -> None:
         """Decay the weights themselves; `divided_by` has no part in it."""
         if self.weight_decay:
-            trained = [p.detach() for p, _ in masked if p.grad is not None]
-            masks = [free for p, free in masked if p.grad is not None]
-            _add_masked(list(zip(trained, trained, masks, strict=True)), -lr * self.weight_decay)
+            _add_masked([(p, p, free) for p, free in masked if p.grad is not None], -lr * self.weight_decay)
 
 
-def build_optimizer(network: nn.Module, spec: OptimizerSpec) -> Optimizer:
+def build_optimizer(network: nn.Module, spec: OptimizerSpec, *, scaled: bool = False) -> Optimizer:
     """Build a fresh optimizer for the parameters of `network` that require gradients.
 
     Its steps need `before_step` first. torch decays the tensors in which nothing is fixed.
+
+    Args:
+        network: a Bayesian network.
+        spec: the settings.
+        scaled: whether a gradient scaler takes part, as in 16-mixed.
     """
     masked = {id(parameter) for parameter, _ in masked_parameters(network)}
     trained = [p for p in network.parameters() if p.requires_grad]
@@ -169,7 +182,7 @@ def build_optimizer(network: nn.Module, spec: OptimizerSpec) -> Optimizer:
         {"params": [p for p in trained if id(p) not in masked], "weight_decay": spec.weight_decay},
         {"params": [p for p in trained if id(p) in masked], "weight_decay": 0.0},
     ]
-    return spec.build([group for group in groups if group["params"]])
+    return spec.build([group for group in groups if group["params"]], scaled=scaled)
 
 
 def before_step(network: nn.Module, spec: OptimizerSpec, optimizer: Optimizer) -> Tensor | None:
@@ -183,11 +196,9 @@ def before_step(network: nn.Module, spec: OptimizerSpec, optimizer: Optimizer) -
     Returns:
         The norm of the gradients of all that may move before clipping, None where `spec` does not clip.
     """
-    for tensor in quantized_tensors(network):
-        free = tensor.gaussian.masks.mu
-        if free is not None and tensor.mu.grad is not None:
-            tensor.mu.grad.mul_(free.view(torch.int8))  # as numbers, three times faster than as bools
-    norm, divisor = None, 1.0
+    _mask_gradients(network)
+    norm: Tensor | None = None
+    divisor: float | Tensor = 1.0
     if spec.clip_norm is not None:  # not by Lightning, which refuses to clip for a fused optimizer
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
@@ -199,14 +210,26 @@ def before_step(network: nn.Module, spec: OptimizerSpec, optimizer: Optimizer) -
     return norm
 
 
-def _leave_clipping_to(optimizer: Optimizer, clip_norm: float, norm: Tensor) -> float:
+@torch.no_grad()
+def _mask_gradients(network: nn.Module) -> None:
+    masked = [(tensor.mu.grad, tensor.gaussian.masks.mu) for tensor in quantized_tensors(network)]
+    given = [(grad, free) for grad, free in masked if grad is not None and free is not None]
+    if given:
+        backend([grad for grad, _ in given]).keep_free(given)
+
+
+def _leave_clipping_to(optimizer: Optimizer, clip_norm: float, norm: Tensor) -> float | Tensor:
     """Have the fused step clip, by torch's own rule; return what it is going to divide the gradients by."""
-    divisor = (norm.item() + 1e-6) / clip_norm
-    if divisor <= 1:
-        divisor = 1.0
-    # fused steps have this for gradient scalers: they divide the gradients by it before all else
-    optimizer.grad_scale = None if divisor == 1 else torch.tensor(divisor)  # type: ignore[attr-defined]
-    return divisor
+    # fused steps have `grad_scale` for gradient scalers: they divide the gradients by it before all else
+    if is_free_to_read(norm):
+        divisor = (norm.item() + 1e-6) / clip_norm
+        if divisor <= 1:
+            divisor = 1.0
+        optimizer.grad_scale = None if divisor == 1 else torch.tensor(divisor)  # type: ignore[attr-defined]
+        return divisor
+    on_device = norm.double().add_(1e-6).div_(clip_norm).clamp_(min=1).float()
+    optimizer.grad_scale = on_device  # type: ignore[attr-defined]
+    return on_device
 
 
 def masked_parameters(network: nn.Module) -> Iterator[tuple[nn.Parameter, Tensor]]:

@@ -25,6 +25,7 @@ class Phase:
         train_mu: whether the means of the quantized weights are trained.
         train_sigma: whether their standard deviations are trained.
         train_others: whether the parameters that are not quantized are trained.
+        layers: names of the layers that train alone, with all that is in them; empty = every layer.
         lr_key: the learning rate's name in the configuration, for messages.
     """
 
@@ -36,4 +37,5 @@ class Phase:
     train_mu: bool = True
     train_sigma: bool = True
     train_others: bool = True
+    layers: tuple[str, ...] = ()
     lr_key: str = "optimizer.lr"

@@ -65,6 +65,7 @@ ROUND = (
 
 
 def main() -> None:
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--name", required=True, help="of the tables")
@@ -160,6 +161,7 @@ def add(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def of_run(row: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return what identifies the run of a row: its command and its commit."""
     return row["command"], row["commit"]
 
 

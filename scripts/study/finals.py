@@ -45,6 +45,7 @@ class Final:
 
     @property
     def change(self) -> float:
+        """The final top1 less the pretrained network's, in points."""
         return self.top1 - self.pretrained
 
     @property
@@ -56,6 +57,7 @@ class Final:
 
 
 def finals(path: Path) -> list[Final]:
+    """Read the last round of every run of a table."""
     figures = evaluated(path.with_name(path.name.replace("_rounds", "_evaluations")))
     live = live_bits(path.with_name(path.name.replace("_rounds", "_live")))
     last: dict[tuple[str, str], dict[str, str]] = {}
@@ -86,6 +88,7 @@ def finals(path: Path) -> list[Final]:
 
 
 def live_bits(path: Path) -> dict[tuple[str, str], float]:
+    """Read the bits per live weight of each run."""
     if not path.exists():
         return {}
     with path.open(encoding="utf-8", newline="") as file:
@@ -93,6 +96,7 @@ def live_bits(path: Path) -> dict[tuple[str, str], float]:
 
 
 def evaluated(path: Path) -> dict[tuple[str, str], dict[str, float]]:
+    """Read the figures that evaluations add to each run."""
     found: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     if path.exists():
         with path.open(encoding="utf-8", newline="") as file:

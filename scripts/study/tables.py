@@ -33,6 +33,7 @@ NOISE = "10 %"  # standard deviation of the noise, as a share of each weight
 
 
 def main() -> None:
+    """Run what the command line asks for."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     page = (DOCS / "study.md").read_text(encoding="utf-8")
     page = put(page, "chances", chances(trained()))
@@ -73,6 +74,7 @@ def put(page: str, name: str, lines: Sequence[str]) -> str:
 
 
 def table(runs: Sequence[Final]) -> list[str]:
+    """Format runs as the rows of a Markdown table."""
     lines = [
         "| setting | seeds | bits | of live weights | values | file MB | change, points | before the finishing |",
         "|---|---|---|---|---|---|---|---|",
@@ -123,6 +125,7 @@ def pairs(runs: Sequence[Final]) -> Iterable[Pair]:
 
 
 def comparisons(runs: Sequence[Final]) -> list[str]:
+    """Compare pairs of ways over the seeds that both have."""
     lines = ["| setting | bits | against | bits | difference, points | |", "|---|---|---|---|---|---|"]
     for pair in pairs(runs):
         cells = (f"`{pair.setting}`", f"{pair.bits:.2f}", f"`{pair.against}`", f"{pair.of_against:.2f}")
@@ -172,19 +175,23 @@ def _figures(group: Iterable[Final], network: str) -> str:
 
 
 def by_bits(runs: Sequence[Final]) -> list[tuple[str, list[Final]]]:
+    """Group runs by their settings, the most bits first."""
     return sorted(groups(runs).items(), key=lambda item: -bits(item[1]))
 
 
 def bits(group: Sequence[Final]) -> float:
+    """Average the bits per weight of a group."""
     return statistics.mean(run.bits for run in group)
 
 
 def verdict(differences: Sequence[float]) -> str:
+    """Say whether differences over seeds can be told from 0."""
     mean, half = mean_and_half(differences)
     return NONE if abs(mean) <= half else "better" if mean > 0 else "worse"
 
 
 def spread(values: Sequence[float], sign: str = "", digits: int = 2) -> str:
+    """Format a mean with its standard deviation, a single value alone."""
     if len(values) == 1:
         return f"{values[0]:{sign}.{digits}f}"
     return f"{statistics.mean(values):{sign}.{digits}f} ± {statistics.stdev(values):.{digits}f}"
@@ -199,6 +206,7 @@ def interval(differences: Sequence[float]) -> str:
 
 
 def mean_and_half(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean and half the width of its 95 % interval."""
     half = student.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return statistics.mean(values), float(half)
 

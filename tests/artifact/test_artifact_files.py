@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
 
 import pwfn
 from tests.support.forge import refused, whole
+from tests.support.forgeries import cuts, flips, header_end
 
 BEGIN = "is not a pwfn artifact"
 # the checks of the file itself: magic, version, sizes, and the two checksums
@@ -22,8 +22,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_truncated_anywhere(artifact: Path, tmp_path: Path) -> None:
     content = artifact.read_bytes()
-    dense = list(range(60)) + list(range(len(content) - 40, len(content)))
-    positions = dense + [len(content) * i // 100 for i in range(100)]
+    positions = cuts(content)
     assert len(positions) == 200
     for position in positions:
         (tmp_path / "cut").write_bytes(content[:position])
@@ -35,13 +34,9 @@ def test_truncated_anywhere(artifact: Path, tmp_path: Path) -> None:
 
 
 def test_any_flipped_byte(artifact: Path, tmp_path: Path) -> None:
-    content, dice = artifact.read_bytes(), random.Random(0)
+    content = artifact.read_bytes()
     head = header_end(content)
-    positions = list(range(52)) + [dice.randrange(head) for _ in range(148)]
-    positions += [dice.randrange(len(content)) for _ in range(300)]
-    for position in positions:
-        damaged = bytearray(content)
-        damaged[position] ^= dice.randrange(1, 256)
+    for position, damaged in flips(content):
         (tmp_path / "flipped").write_bytes(damaged)
         with pytest.raises(pwfn.ArtifactError, match=CONTAINER) as error:
             pwfn.load(tmp_path / "flipped")
@@ -49,10 +44,6 @@ def test_any_flipped_byte(artifact: Path, tmp_path: Path) -> None:
         if position < head:
             with pytest.raises(pwfn.ArtifactError, match=CONTAINER):
                 pwfn.describe(tmp_path / "flipped")
-
-
-def header_end(content: bytes) -> int:
-    return 52 + int.from_bytes(content[12:16], "little")
 
 
 def test_bytes_after_the_end(artifact: Path, tmp_path: Path) -> None:

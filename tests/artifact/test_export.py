@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -141,4 +142,76 @@ def test_a_form_that_computes_something_else_is_not_left_behind(
         capsys, str(path), "--to", "onnx"
     )
     with pytest.raises(export.ExportError, match="the logits differ by up to 1"):
-        export._compared(nn.Identity(), torch.zeros(2, 3), torch.ones(2, 3))
+        export.compared(nn.Identity(), torch.zeros(2, 3), torch.ones(2, 3))
+
+
+# few values for each tensor ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("most", [256, 16, 4])
+def test_an_artifact_of_few_values_a_tensor(most: int, tmp_path: Path) -> None:
+    path = artifact(tmp_path, "test_resnet")
+    line = export.export(path, "pwfn", tmp_path / "few.pwfn", per_tensor_max=most)
+    assert f"at most {most} values a tensor" in line
+    before, after = pwfn.load(path).state_dict(), pwfn.load(tmp_path / "few.pwfn").state_dict()
+    coded = {name for one in pwfn.describe(path)["coded"] for name in one["names"]}
+    for name, wanted in before.items():
+        if name not in coded or len(wanted.unique()) <= most:
+            assert torch.equal(after[name], wanted)
+        else:
+            assert len(after[name].unique()) == most
+            assert torch.isin(after[name], wanted).all()
+    described = [pwfn.describe(one) for one in (path, tmp_path / "few.pwfn")]
+    for key in ("model", "data", "class_names", "weights"):
+        assert described[0][key] == described[1][key]
+
+
+def test_a_network_that_is_not_clustered_cannot_be_limited(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    path = tmp_path / "model.pwfn"
+    model = timm.create_model("test_resnet", num_classes=5)
+    pwfn.save(path, model, data={**DATA, "input_size": [3, 32, 32]})
+    line = failed(capsys, str(path), "--to", "safetensors", "--per-tensor-max", "16")
+    assert "cannot be limited to 16 values" in line
+
+
+def test_an_artifact_is_not_written_over_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = artifact(tmp_path, "test_resnet")
+    content = path.read_bytes()
+    assert "is the artifact itself" in failed(capsys, str(path), "--to", "pwfn", "--per-tensor-max", "4")
+    assert path.read_bytes() == content
+
+
+# packed safetensors --------------------------------------------------------------------------------------------------
+
+
+def plainly_read(path: Path) -> dict[str, np.ndarray]:
+    """The packed layout, read as its documentation says, with numpy alone."""
+    with safe_open(path, "np") as file:
+        packed = json.loads(file.metadata()["pwfn.packed"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+    codebook = tensors.pop("pwfn.codebook")
+    for name, one in packed.items():
+        codes, own, bits = tensors.pop(f"{name}.codes"), tensors.pop(f"{name}.own"), one["bits"]
+        if bits < 8:
+            shifts = np.arange(0, 8, bits, dtype=np.uint8)
+            codes = ((codes[:, None] >> shifts) & (2**bits - 1)).reshape(-1)
+        tensors[name] = codebook[own][codes[: np.prod(one["shape"])]].reshape(one["shape"])
+    return tensors
+
+
+@pytest.mark.parametrize("most", [None, 16, 4])
+def test_packed_safetensors(most: int | None, tmp_path: Path) -> None:
+    path = artifact(tmp_path, "test_resnet")
+    if most is not None:
+        export.export(path, "pwfn", tmp_path / "few.pwfn", per_tensor_max=most)
+        path = tmp_path / "few.pwfn"
+    line = export.export(path, "safetensors", packed=True)
+    assert "read again without a bit of difference" in line
+    written = path.with_suffix(".safetensors")
+    found, state = plainly_read(written), pwfn.load(path).state_dict()
+    assert found.keys() == state.keys()
+    assert [key for key in state if found[key].tobytes() != state[key].numpy().tobytes()] == []
+    weights = 4 * pwfn.describe(path)["weights"]
+    rest = sum(4 * value.numel() for value in state.values() if value.ndim < 2)
+    assert written.stat().st_size < weights * {None: 0.27, 16: 0.145, 4: 0.085}[most] + rest + 30_000

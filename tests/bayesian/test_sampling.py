@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pwfn.bayesian.kernels import Gaussian, choose_kernels
 from pwfn.bayesian.posterior import quantized_tensors, sampled, to_bayesian
 from pwfn.bayesian.regularizer import LinearRegularizer, NoRegularizer
-from pwfn.bayesian.sampling import TOGETHER, draw, fresh_key, tensor_version
+from pwfn.bayesian.sampling import draw, fresh_key, tensor_version
 from tests.support.kernels import IMPLEMENTATIONS, implementation
 
 SHAPE = (40, 50)
@@ -105,11 +105,30 @@ def test_the_key_comes_from_the_generator_of_the_cpu_and_fills_64_bits() -> None
     assert fresh_key() == keys[0]
 
 
-def test_neighboring_small_tensors_share_a_node_of_the_graph() -> None:
-    mus = [torch.zeros(size, requires_grad=True) for size in (10, 20, TOGETHER, 30)]
+def test_neighboring_small_tensors_share_a_node_of_the_graph(kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(implementation(kernels)), "weights_together", lambda *_: 1000)
+    mus = [torch.zeros(size, requires_grad=True) for size in (10, 20, 1000, 30)]
     first, second, large, last = drawn(*mus, masks=(None,) * 4)
     assert first.grad_fn is second.grad_fn
     assert len({first.grad_fn, large.grad_fn, last.grad_fn}) == 3
+
+
+def test_gradients_are_ready_while_backward_goes_on_with_torch_2_14(
+    kernels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the last group first, before the layers that have another: DDP sends them meanwhile."""
+    monkeypatch.setattr(type(implementation(kernels)), "weights_together", lambda *_: 100)
+    network, order = nn.Sequential(*(nn.Linear(9, 9) for _ in range(3))), list[str]()
+    for number, tensor in enumerate(to_bayesian(network)):
+        for name, parameter in (("mu", tensor.mu), ("sigma", tensor.gaussian.sigma)):
+            told = f"{name} {number // 2}"  # weight and bias
+            parameter.register_post_accumulate_grad_hook(lambda _, told=told: order.append(told))
+    for number, layer in enumerate(network):
+        layer.register_full_backward_hook(lambda *_, number=number: order.append(f"layer {number}"))
+    with sampled(network, LinearRegularizer()) as penalty:
+        (network(torch.randn(2, 9, requires_grad=True)).sum() + penalty).backward()
+    assert sorted(order[:5]) == ["layer 2", "mu 2", "mu 2", "sigma 2", "sigma 2"]
+    assert sorted(order[5:10]) == ["layer 1", "mu 1", "mu 1", "sigma 1", "sigma 1"]
 
 
 def test_tensors_drawn_together_are_those_drawn_one_by_one() -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from pwfn.checkpoint import saved_config, saved_run
-from pwfn.cli.resume import is_asked, resume, resumed_config
-from pwfn.config import resolvers
+from pwfn.checkpoint import files, saved_config, saved_run
+from pwfn.cli.resume import is_asked, resume, resumed_config, without_lost_weights
+from pwfn.config import build, resolvers
+from pwfn.run.settings import TrainSettings
 from tests.support.project import PROJECT, SMALL, Compose
 
 
@@ -57,6 +58,32 @@ def test_what_cannot_change_a_result_may_change(folder: Path) -> None:
     assert (cfg["data"]["num_workers"], cfg["quiet"], cfg["checkpoint"]["every_steps"]) == (2, False, 7)
     assert cfg["data"]["train_size"] == 64
     assert cfg["schedule"]["fractions"] == [0.6, 1.0]
+
+
+def test_another_accelerator_may_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # settings only: no device is touched
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    assert asked(folder, "trainer=gpu")["trainer"]["accelerator"] == "gpu"
+    assert asked(folder, "trainer.accelerator=auto")["trainer"]["accelerator"] == "auto"
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_the_file_of_weights_may_be_gone_once_a_checkpoint_has_them(
+    composed: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str], begun: bool
+) -> None:
+    weights, run = tmp_path / "mine.pth", tmp_path / "run"
+    weights.touch()
+    config = composed(*SMALL, f"model.checkpoint={weights}", "distillation=pretrained", "pretrain.epochs=0")
+    saved_config.write_config(run, OmegaConf.to_container(config, resolve=True))
+    weights.unlink()
+    if begun:
+        files.write(run, {}, 1)
+        cfg = asked(run)
+        assert cfg["model"]["checkpoint"] == str(weights)  # the configuration stays what it was
+        model = build.load(TrainSettings, without_lost_weights(run, OmegaConf.create(cfg))).model
+        assert (model.checkpoint, model.random_weights) == (None, False)
+    else:
+        assert refused(capsys, run)[0].startswith(f"model.checkpoint = '{weights}': must be an existing file")
 
 
 def test_every_difference_is_refused_with_its_key_at_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

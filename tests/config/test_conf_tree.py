@@ -197,4 +197,4 @@ def test_reading_an_option_is_reading_its_file(composed: Compose) -> None:
         written = read(CONF / group / f"{option}.yaml")
         written.pop("defaults", None)
         composed_node = reduce(lambda node, key: node[key], group.split("/"), composed(f"{group}={option}"))
-        assert dict(composed_node) == written, (group, option)
+        assert OmegaConf.to_container(composed_node, resolve=False) == written, (group, option)

@@ -11,7 +11,6 @@ from omegaconf import OmegaConf
 
 from pwfn.config import build
 from pwfn.data import DataError, Digits, ImageData, ImageFolder, ImageNet, TimmData
-from pwfn.data.datasets.image_folder import IMAGE_SUFFIXES
 from pwfn.data.datasets.timm_dataset import KINDS, TORCH_SETS
 from pwfn.errors import InvalidValueError
 from tests.support.documents import commands_of
@@ -37,7 +36,7 @@ def test_every_source_is_described() -> None:
         assert f"data={name}" in shown or name in ("digits", "synthetic"), name
     for kind in KINDS:
         assert f"| `{kind}" in TEXT, kind
-    for word in (*IMAGE_SUFFIXES, *TORCH_SETS):
+    for word in TORCH_SETS:
         assert word in TEXT, word
 
 
@@ -63,18 +62,18 @@ def lacking(root: Path) -> None:
     for image in (root / "val" / "tulip").iterdir():
         image.unlink()
     (root / "val" / "tulip").rmdir()
-    ImageFolder(root=str(root)).check()
+    ImageFolder(root=str(root)).check_layout()
 
 
 def unpacked_by_half(root: Path) -> None:
     write_folder(root)
-    ImageNet(root=str(root)).check()
+    ImageNet(root=str(root)).check_layout()
 
 
 REFUSALS: dict[str, Callable[[Path], object]] = {
     ": no such folder; data.root is a folder that holds train/<class>/ and val/<class>/": lambda root: ImageFolder(
         root=f"{root}/no"
-    ).check(),
+    ).check_layout(),
     ": train and val differ in their classes: only train has tulip": lacking,
     " class folders, data.num_classes is 1000; for a folder of your own images: data=image_folder": unpacked_by_half,
     ": not a readable image (": damaged,

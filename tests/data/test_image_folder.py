@@ -10,7 +10,7 @@ from PIL import Image
 
 from pwfn.data import DataError, ImageFolder, ImageNet
 from pwfn.data.feed import Transformed
-from pwfn.data.images import FileImages
+from pwfn.data.file_images import FileImages
 from pwfn.data.module import ImageDataModule
 from pwfn.data.samplers import EachOnce
 from tests.support.image_data import CONFIG, message, write_folder
@@ -63,7 +63,7 @@ def test_image_folder_faults_are_named(tmp_path: Path) -> None:
     (tmp_path / "set" / "val" / "eel").mkdir()
     with pytest.raises(DataError) as error:
         spec.load()
-    assert message(error).startswith(f"{tmp_path}/set/train/eel: has no images (.bmp")
+    assert message(error).startswith(f"{tmp_path}/set/train/eel: has no images (.jpg, .png and ")
 
 
 def test_unreadable_images_are_named(tmp_path: Path) -> None:
@@ -107,12 +107,12 @@ def test_file_names_of_any_bytes_are_read(tmp_path: Path) -> None:
 def test_imagenet_has_the_number_of_classes_it_should(tmp_path: Path) -> None:
     write_folder(tmp_path, classes=("ant", "bee", "cat"))
     spec = ImageNet(root=str(tmp_path), num_classes=3, test_folder="val")
-    spec.check()
+    spec.check_layout()
     assert (spec.num_classes, spec.class_names) == (3, ("ant", "bee", "cat"))
     assert [len(images) for images in spec.load()] == [6, 6]
     wrong = ImageNet(root=str(tmp_path))
     assert wrong.num_classes == 1000  # known without a look at the disk
-    for look in (wrong.check, wrong.load):
+    for look in (wrong.check_layout, wrong.load):
         with pytest.raises(DataError) as error:
             look()
         assert message(error).startswith(f"{tmp_path}/train: has 3 class folders, data.num_classes is 1000")
@@ -124,14 +124,14 @@ def test_images_that_nobody_sorted_are_said(tmp_path: Path) -> None:
     for index in range(5):
         (tmp_path / "test" / f"ILSVRC2012_val_{index}.JPEG").touch()
     with pytest.raises(DataError) as error:
-        ImageFolder(root=str(tmp_path), test_folder="test").check()
+        ImageFolder(root=str(tmp_path), test_folder="test").check_layout()
     assert message(error) == (
-        f"{tmp_path}/test: has no class folders, only 5 files: move each into a folder named after its class"
+        f"{tmp_path}/test: has no class folders, only 5 files: move each image into a folder named after its class"
     )
 
 
 def test_a_missing_root_is_said_before_anything_is_built(tmp_path: Path) -> None:
     for spec in (ImageFolder(root=str(tmp_path / "no")), ImageNet(root=str(tmp_path / "no"))):
         with pytest.raises(DataError) as error:
-            spec.check()
+            spec.check_layout()
         assert message(error).startswith(f"{tmp_path}/no: no such folder; data.root is a folder that holds train/")

@@ -111,7 +111,7 @@ def test_torchvisions_sets_are_read(tmp_path: Path) -> None:
 
 def loaded(one: TimmData) -> None:
     """As a run does it."""
-    one.check()
+    one.check_layout()
     one.prepare()
     one.load()
 
@@ -153,7 +153,7 @@ def test_a_package_that_is_not_installed_is_one_line(
 ) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda wanted: None if wanted == package else real(wanted))
-    for look in ("check", "load"):
+    for look in ("check_layout", "load", "load_test"):
         with pytest.raises(DataError) as error:
             getattr(spec(tmp_path, name=name), look)()
         text = message(error)

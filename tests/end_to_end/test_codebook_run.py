@@ -54,14 +54,16 @@ def test_every_tensor_ends_on_its_own_values_of_the_first_clustering(per_tensor:
     made = json.loads((per_tensor.folder / "codebook.json").read_text())
     found = tensors(per_tensor.folder, "network.safetensors")
     sizes = [t.mu.numel() for t in quantized_tensors(per_tensor.network)]
-    assert made["sizes"] == sizes and all(len(values) <= 6 for values in made["values"])
+    assert made["sizes"] == sizes
+    assert all(len(values) <= 6 for values in made["values"])
     for tensor, values in zip(quantized_tensors(per_tensor.network), made["values"], strict=True):
         assert set(tensor.mu.detach().flatten().tolist()) <= set(values)
     last, distinct = per_tensor.records[-1], [len(np.unique(value)) for value in found.values()]
     assert last.tensor_values == max(distinct) <= 6 < last.codebook_size == last.unique_weights
     shares = [np.unique(value, return_counts=True)[1] / value.size for value in found.values()]
     bits = sum(v.size * -(p * np.log2(p)).sum() for v, p in zip(found.values(), shares, strict=True)) / sum(sizes)
-    assert last.tensor_entropy_bits == pytest.approx(bits, rel=1e-9) and bits < last.entropy_bits
+    assert last.tensor_entropy_bits == pytest.approx(bits, rel=1e-9)
+    assert bits < last.entropy_bits
     assert saved_networks.read_values(per_tensor.folder) == FittedValues.from_dict(made)
 
 
@@ -109,7 +111,8 @@ def test_evaluation_bills_multiplications_and_clusters_earlier_rounds_to_the_sam
     total = written["bill"]["total"]
     assert total["left"] > 0.9 * (total["macs"] - total["skipped"])  # k-means values are no short sums of powers of two
     made = json.loads((per_tensor.folder / "codebook.json").read_text())["values"]
-    assert ended and ended <= {value for own in made for value in own}
+    assert ended
+    assert ended <= {value for own in made for value in own}
 
 
 @pytest.mark.slow
@@ -121,7 +124,9 @@ def test_at_once_without_training_every_weight_is_at_the_nearest_value(
         tmp_path, f"codebook={codebook}", "clustering=nearest", "schedule=one_shot", "schedule.fractions=[1.0]"
     )
     last = finished.records[-1]
-    assert last.epochs == 0 and last.trained == finished.baseline and len(finished.records) == 1
+    assert last.epochs == 0
+    assert last.trained == finished.baseline
+    assert len(finished.records) == 1
     before = load_file(tmp_path / "pretrained.safetensors")
     after = tensors(tmp_path, "network.safetensors")
     values = np.array([row["value"] for row in read_clusters(tmp_path)], dtype=np.float32)
@@ -142,7 +147,8 @@ def test_a_checkpoint_keeps_the_values_for_the_rounds_to_come(tmp_path: Path) ->
     state.place.next_round(result.codebook, result.values)
     torch.save(state.as_dict(), tmp_path / "state.pt")
     again = RunState.from_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    assert again.place.values == result.values and again.place.round == 1
+    assert again.place.values == result.values
+    assert again.place.round == 1
     earlier = {key: value for key, value in state.place.as_dict().items() if key != "values"}
     assert Place.from_dict(earlier).values is None  # what a version without codebooks of this kind has written
 

@@ -12,7 +12,7 @@ from pwfn.training import distributed
 
 
 def lost(message: str, folder: Path) -> None:
-    with pytest.raises((RuntimeError, SystemExit)), train_task.ended_in_one_line(folder):
+    with pytest.raises((RuntimeError, SystemExit)), train_task.ended_in_one_line(folder):  # noqa: PT012
         # a rank that has gone before leaves its reason while this one waits
         failure.write(folder, "ValueError: the reason")
         raise RuntimeError(message)

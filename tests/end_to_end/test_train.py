@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,6 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 from scipy.stats import entropy
 
-from pwfn.models.timm_model import ModelSpec, warn_if_random
 from pwfn.records.rounds import COLUMNS
 from pwfn.run.start import Finished
 from tests.support import oracles
@@ -210,7 +208,6 @@ def test_variants_finish_with_a_codebook(small_run: SmallRun, tmp_path: Path, ov
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*RANDOM weights")
 def test_options_change_the_outcome(small_run: SmallRun, tmp_path: Path) -> None:
     """An option that were read but never used would give the plain run's bits."""
     options = [
@@ -233,16 +230,6 @@ def test_alternate_training_trains_mu_without_sigma_first(small_run: SmallRun, t
     pretraining = 2  # steps: 64 images in batches of 32
     assert alternate.records[-1].steps - pretraining == 2 * (joint.records[-1].steps - pretraining) == 8
     assert alternate.records[-1].epochs == 2 * joint.records[-1].epochs
-
-
-@pytest.mark.slow
-def test_random_weights_are_said_aloud(small_run: SmallRun, tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="RANDOM weights and pretrain.epochs is 0"):
-        small_run(tmp_path, "pretrain=none", "pretrain.epochs=0", "schedule=one_shot", "schedule.fractions=[1.0]")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warn_if_random(ModelSpec("resnet10t", pretrained=True), 0)
-        warn_if_random(ModelSpec("resnet10t"), 1)
 
 
 @pytest.mark.slow

@@ -27,7 +27,8 @@ from pwfn.data import DataError
 from pwfn.evaluation.find_subject import subject_of
 from pwfn.evaluation.predict import LabeledImages, drawn, predict, predict_draws
 from pwfn.models.precision import Computing
-from pwfn.monitoring.loggers import Csv, Wandb
+from pwfn.monitoring.loggers import Csv
+from pwfn.monitoring.wandb_spec import Wandb
 from pwfn.run.start import Finished
 from tests.support.evaluation import measured, settings
 from tests.support.wandb_offline import find_runs, read_run

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pwfn.errors import InvalidValueError
-from pwfn.models.timm_model import ModelError, ModelSpec, warn_if_new_head
+from pwfn.models.random_weights import new_head, refuse_untrained_head
+from pwfn.models.timm_model import ModelError, ModelSpec
 
 NAME = "test_resnet.r160_in1k"
 
@@ -78,9 +79,13 @@ def test_code_inside_a_file_of_weights_is_not_run(tmp_path: Path) -> None:
     marker.unlink()
     one_line(file)
     assert not marker.exists()
+    torch.save({"state_dict": {}, "args": argparse.Namespace(hidden=_Bomb(marker))}, file)
+    one_line(file)
+    assert not marker.exists()
     file.write_bytes(pickle.dumps(_Bomb(marker)))
     one_line(file)
     assert not marker.exists()
+    assert argparse.Namespace not in torch.serialization.get_safe_globals()  # it is while a file is read, no longer
 
 
 def one_line(file: Path, mentions: str = "") -> None:
@@ -141,16 +146,15 @@ def test_watching_what_is_loaded_leaves_nothing_behind(source: nn.Module, tmp_pa
 def test_a_new_head_is_said_aloud(source: nn.Module, tmp_path: Path) -> None:
     spec = ModelSpec(NAME, checkpoint=str(write(tmp_path / "w.pth", source.state_dict())))
     other, same = (spec.build(num_classes=classes, in_chans=3) for classes in (7, 10))
-    with pytest.warns(
-        UserWarning, match="for 10 classes and the data has 7, so the classifier is new and RANDOM: train"
-    ):
-        warn_if_new_head(spec, other, 0)
-    with pytest.warns(UserWarning, match="is new and RANDOM$"):
-        warn_if_new_head(spec, other, 3)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warn_if_new_head(spec, same, 0)
-        warn_if_new_head(ModelSpec(NAME), ModelSpec(NAME).build(num_classes=7, in_chans=3), 0)  # all of it is random
+    line = new_head(spec, other)
+    assert line is not None
+    assert line.endswith("for 10 classes and the data has 7, so the classifier is new and RANDOM")
+    with pytest.raises(ModelError, match="pretrain=head"):
+        refuse_untrained_head(spec, other, trained=False)
+    refuse_untrained_head(spec, other, trained=True)
+    refuse_untrained_head(spec, same, trained=False)
+    assert new_head(spec, same) is None
+    assert new_head(ModelSpec(NAME), ModelSpec(NAME).build(num_classes=7, in_chans=3)) is None  # all of it is random
 
 
 def test_weights_with_a_missing_tensor_are_refused(source: nn.Module, tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from pytorch_lightning.loggers import CSVLogger, Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pwfn.errors import InvalidValueError
-from pwfn.monitoring.loggers import Csv, NoLogger, TensorBoard, Wandb, run_logger
+from pwfn.monitoring.loggers import Csv, NoLogger, TensorBoard, run_logger
 from pwfn.monitoring.round_media import Histogram, RoundView
+from pwfn.monitoring.wandb_spec import Wandb
 from pwfn.records.metric_names import ROUND_VIEW
 from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS
 from tests.support.project import CONF
@@ -209,10 +210,11 @@ def test_wandb_gets_histograms_the_rows_of_clusters_and_the_picture(tmp_path: Pa
     spec.close(logger, 0)
     (path,) = find_runs(tmp_path)
     run = read_run(path)
-    (row,) = run.history
+    row, table_row = run.history
+    assert (row["round"], table_row["round"]) == (0, 0)  # the row does not wait for the table
     assert row["histogram/mu.values"] == [0, 0, 3, 1]
     assert row["histogram/mu.bins"] == [-1, -0.5, 0, 0.5, 1]
-    table = json.loads((path.parent / "files" / row["clusters.path"]).read_text())
+    table = json.loads((path.parent / "files" / table_row["clusters.path"]).read_text())
     assert table["columns"] == [key for key in CLUSTER_COLUMNS if key != "round"]
     assert table["data"] == [list(one.values()) for one in view().clusters]
     assert (row["codebook.width"], row["codebook.height"]) == (5, 4)

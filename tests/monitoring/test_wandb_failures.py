@@ -11,8 +11,8 @@ import pytest
 import wandb
 from rich.console import Console
 
-from pwfn.monitoring.loggers import Wandb
 from pwfn.monitoring.run_reporter import RunReporter
+from pwfn.monitoring.wandb_spec import Wandb
 from pwfn.records.rounds import COLUMNS
 from tests.support.round_records import BASELINE, record
 from tests.support.wandb_offline import find_runs, read_run

@@ -33,7 +33,8 @@ sys.addaudithook(watch)
 OFFLINE_RUN = """
 from pathlib import Path
 import numpy as np
-from pwfn.monitoring.loggers import Wandb, run_logger
+from pwfn.monitoring.loggers import run_logger
+from pwfn.monitoring.wandb_spec import Wandb
 from pwfn.monitoring.round_media import Histogram, RoundView
 folder = Path(sys.argv[1])
 spec = Wandb(save_dir=str(folder))

@@ -23,20 +23,8 @@ from pwfn.models import meta_build
 from pwfn.models.timm_model import ModelError, ModelSpec, build_bayesian
 from pwfn.preview.inspection import COVERAGE_COLUMNS, coverage_rows, inspect, show_coverage
 from pwfn.run.settings import TrainSettings
+from tests.support.families import FAMILIES
 from tests.support.project import Compose, Program
-
-# One small model of each module of timm.models, by what small models are called.
-SMALL_NAMES = ("test_", "atto", "femto", "pico", "nano", "xxs", "xx_small", "xxt", "tiny", "_ti", "_t", "_xs", "small")
-SMALLISH = ("_s", "_b0", "050", "_18", "18", "26", "base")
-
-
-def small_model(module: str) -> str | None:
-    names = timm.list_models(module=module)
-    ranks = {part: i for i, part in enumerate(SMALL_NAMES + SMALLISH)}
-    return min(names, key=lambda n: (min((i for p, i in ranks.items() if p in n), default=99), len(n), n), default=None)
-
-
-FAMILIES = {module: name for module in timm.list_modules() if (name := small_model(module))}
 
 
 def settings(composed: Compose, *overrides: str) -> TrainSettings:
@@ -210,10 +198,41 @@ def test_a_model_with_nothing_to_quantize_is_one_line(
         inspect(settings(composed, "model=test_resnet"), {}, tmp_path, Console(quiet=True))
 
 
-def test_no_weights_are_read(composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    weights = tmp_path / "weights.pth"
+def test_a_file_of_weights_is_read(composed: Compose, tmp_path: Path) -> None:
+    """One that does not fit is found before anything trains, and a classifier for other classes is said."""
+    weights, out = tmp_path / "weights.pth", io.StringIO()
+    made = settings(composed, "model=test_resnet", f"model.checkpoint={touched(weights)}")
     torch.save({"wrong": torch.zeros(1)}, weights)
-    made = settings(composed, "model=test_resnet", f"model.checkpoint={weights}")
+    with pytest.raises(ModelError, match=r"weights\.pth: they do not fit, missing are"):
+        inspect(made, {}, tmp_path / "run", Console(quiet=True))
+    for classes, line in (
+        (10, "all weights are in"),
+        (7, "for 7 classes and the data has 10, so the classifier is new"),
+    ):
+        network = timm.create_model("test_resnet", in_chans=1, num_classes=classes)
+        torch.save({"state_dict": network.state_dict(), "lr": 0.1}, weights)
+        inspect(made, {}, tmp_path / "run", Console(file=out, width=300))
+        assert line in out.getvalue()
+        assert "what is no tensor" not in out.getvalue()
+
+
+def touched(path: Path) -> Path:
+    path.touch()
+    return path
+
+
+def test_sizes_that_a_model_does_not_take_are_said(composed: Compose, tmp_path: Path) -> None:
+    out = io.StringIO()
+    wrong, right = (("model=timm", "model.name=test_vit_relpos"), ("model=test_resnet",))
+    inspect(settings(composed, *wrong), {}, tmp_path / "wrong", Console(file=out, width=300))
+    assert "a run will be refused: data.image_size = 32: test_vit_relpos takes 160 x 160 pixels" in out.getvalue()
+    out = io.StringIO()
+    inspect(settings(composed, *right), {}, tmp_path / "right", Console(file=out, width=300))
+    assert "refused" not in out.getvalue()
+
+
+def test_no_weights_of_the_hub_are_read(composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = settings(composed, "model=test_resnet", "model.pretrained=true")
     seen: list[dict[str, object]] = []
 
     def building(spec: ModelSpec, **options: Any) -> nn.Module:

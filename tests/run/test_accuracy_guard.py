@@ -62,6 +62,19 @@ def test_the_threshold_itself_is_not_too_much_and_null_is_never(against: Literal
     assert complaint(against, None, (1, 0)) == ""
 
 
+def test_few_test_images_ask_for_a_larger_loss() -> None:
+    guard = CostlyRound(3.0, "pretrained", stop=False)  # 90 % of 90 images: 82.1 to 94.6 %, of 10,000: 89.4 to 90.6 %
+    assert guard.complaint(records((90, 83)), BASELINE, images=90) is None
+    assert guard.complaint(records((90, 88)), BASELINE, images=10_000) is None
+    told = guard.complaint(records((90, 82)), BASELINE, images=90) or ""
+    assert "(top1 90.00 % (95 % interval 82.1 to 94.6 %, 90 test images) there, 90.00 % trained, 82.00 %" in told
+    assert "round 1 ended 7.00 points" in (guard.complaint(records((90, 83)), BASELINE, images=10_000) or "")
+
+
+def test_what_was_lost_while_training_may_be_the_augmentation_s_doing() -> None:
+    assert TRAINING.endswith("or a milder data/augment (crop_flip, none)")
+
+
 def test_it_is_said_where_the_points_were_lost() -> None:
     assert complaint("previous", 3.0, (89, 80)).endswith(CLUSTERING)
     assert complaint("previous", 3.0, (81, 80)).endswith(TRAINING)

@@ -95,7 +95,7 @@ def cluster_to_tables(
     return _round(mu, sigma, tensor, lambda _order, _largest: pairs, tiny, gain, max_order=1, **settings)
 
 
-def _round(
+def _round(  # noqa: PLR0915  # the loop of the paper, written out
     mu: Array,
     sigma: Array,
     tensor: Array,

@@ -24,6 +24,8 @@ class OfflineRun:
     project: str = ""
     group: str = ""
     job_type: str = ""
+    entity: str = ""
+    notes: str = ""
     tags: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -72,6 +74,7 @@ def _read(path: Path) -> OfflineRun:
         kind = record.WhichOneof("record_type")
         if kind == "run":
             run.name, run.project, run.group = record.run.display_name, record.run.project, record.run.run_group
+            run.entity, run.notes = record.run.entity, record.run.notes
             run.job_type, run.tags = record.run.job_type, list(record.run.tags)
             run.config.update(_items(record.run.config.update))
         elif kind == "config":

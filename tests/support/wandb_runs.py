@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from pwfn.monitoring.loggers import Wandb
 from pwfn.monitoring.run_reporter import RunReporter
+from pwfn.monitoring.wandb_spec import Wandb
 from tests.support.round_records import BASELINE, record
 
 

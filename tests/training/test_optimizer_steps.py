@@ -73,7 +73,7 @@ def test_steps_are_those_of_torch_on_what_may_move(
     fused: bool | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pwfn.training.optimizer._fused", lambda _: fused)
+    monkeypatch.setattr("pwfn.training.optimizer._fused", lambda *_, **__: fused)
     model = network(fixed)
     for tensor in quantized_tensors(model):
         tensor.gaussian.retrain_sigma.fill_(retrain)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 
+import torch
 from torch import Tensor
 
 from pwfn.bayesian.kernels.interface import Kernels
@@ -31,7 +32,25 @@ def numba_cpu() -> Kernels | None:
     return NumbaCPU()
 
 
-KERNELS: dict[str, Callable[[], Kernels | None]] = {"numba_cpu": numba_cpu, "reference": reference}  # fastest first
+@cache
+def triton_cuda() -> Kernels | None:
+    """Return the kernels compiled by Triton, None where it is not installed or there is no GPU that it compiles for."""
+    if not torch.cuda.is_available():
+        return None
+    try:
+        from pwfn.bayesian.kernels.triton_cuda import TritonCUDA
+    except ModuleNotFoundError as error:
+        if error.name != "triton":
+            raise
+        return None
+    return TritonCUDA()
+
+
+KERNELS: dict[str, Callable[[], Kernels | None]] = {  # fastest first
+    "triton_cuda": triton_cuda,
+    "numba_cpu": numba_cpu,
+    "reference": reference,
+}
 _chosen = AUTO
 
 

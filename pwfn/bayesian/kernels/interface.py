@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -27,6 +27,9 @@ class Gaussian:
     regularizer: Regularizer
 
 
+Drawn = tuple[list[Tensor], Tensor]  # weights, and their share of the penalty (a scalar)
+
+
 class Kernels(ABC):
     """Compute draws, their gradients and a masked addition for several tensors in one call.
 
@@ -40,7 +43,20 @@ class Kernels(ABC):
         """Return whether these kernels compute with means and sigmas of such devices and types."""
 
     @abstractmethod
-    def draw(self, gaussians: Sequence[Gaussian], key: int) -> tuple[list[Tensor], Tensor]:
+    def weights_together(self, weights: int) -> int:
+        """Return how many weights of a network of so many one node of autograd's graph draws at most.
+
+        The gradients of a node are there all at once: more weights, fewer nodes, but more memory, and later messages
+        between processes.
+        """
+
+    def draw_groups(self, groups: Sequence[Sequence[Gaussian]], key: int) -> Iterator[Drawn]:
+        """Draw group by group, as `draw` does; the penalties of all groups together are that of the network."""
+        for group in groups:
+            yield self.draw(group, key)
+
+    @abstractmethod
+    def draw(self, gaussians: Sequence[Gaussian], key: int) -> Drawn:
         """Draw `mu + max(sigma, 2^-30) * eps` for each tensor.
 
         Args:
@@ -70,10 +86,14 @@ class Kernels(ABC):
         """
 
     @abstractmethod
-    def add_masked(self, tensors: Sequence[tuple[Tensor, Tensor, Tensor]], factor: float) -> None:
+    def keep_free(self, tensors: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Multiply `total` by 0 outside the mask `free`, in place, for each `(total, free)` of one shape."""
+
+    @abstractmethod
+    def add_masked(self, tensors: Sequence[tuple[Tensor, Tensor, Tensor]], factor: float | Tensor) -> None:
         """Add `factor * values` to `total` in the mask `free`, in place.
 
         Args:
             tensors: one `(total, values, free)` of one shape for each tensor; elsewhere total keeps every bit.
-            factor: any number.
+            factor: any number; a scalar on the device of the tensors where the host is not to wait for it.
         """

@@ -36,8 +36,7 @@ def standard_normal(shapes: Sequence[Tensor], numbers: Sequence[int], key: int) 
     device, dtype = shapes[0].device, _computed_in(shapes)
     spans = [-(-tensor.numel() // SPAN) for tensor in shapes]
     places = torch.cat([torch.arange(count * HALF, dtype=torch.int32, device=device) for count in spans])
-    owners = torch.tensor(numbers, dtype=torch.int32, device=device)
-    owners = owners.repeat_interleave(torch.tensor(spans, device=device) * HALF, output_size=sum(spans) * HALF)
+    owners = _sent(numbers, device).repeat_interleave(_sent(spans, device) * HALF, output_size=sum(spans) * HALF)
     noise = torch.empty(sum(spans), 2, HALF, dtype=dtype, device=device)
     chunk = CHUNK if device.type == "cpu" else max(1, len(places))
     for start in range(0, len(places), chunk):
@@ -47,6 +46,12 @@ def standard_normal(shapes: Sequence[Tensor], numbers: Sequence[int], key: int) 
             noise[start // HALF : start // HALF + len(values) // HALF, half] = values.view(-1, HALF)
     own = noise.view(-1, SPAN).split(spans)
     return [values.flatten()[: t.numel()].view(t.shape).to(t.dtype) for values, t in zip(own, shapes, strict=True)]
+
+
+def _sent(values: Sequence[int], device: torch.device) -> Tensor:
+    """The values on a device; from pinned memory, because the host would wait for a GPU otherwise."""
+    kept = torch.tensor(values, dtype=torch.int32, pin_memory=device.type == "cuda")
+    return kept.to(device, non_blocking=True)
 
 
 def _computed_in(tensors: Sequence[Tensor]) -> torch.dtype:

@@ -15,7 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from pwfn.bayesian.kernels import numba_compiled
-from pwfn.bayesian.kernels.interface import Gaussian
+from pwfn.bayesian.kernels.interface import Drawn, Gaussian
 from pwfn.bayesian.kernels.reference import Reference
 
 
@@ -34,7 +34,7 @@ class NumbaCPU(Reference):
         return made
 
     @override
-    def draw(self, gaussians: Sequence[Gaussian], key: int) -> tuple[list[Tensor], Tensor]:
+    def draw(self, gaussians: Sequence[Gaussian], key: int) -> Drawn:
         if any(one.regularizer.linear is None for one in gaussians):
             return super().draw(gaussians, key)
         weights, penalty = [], 0.0
@@ -66,7 +66,8 @@ class NumbaCPU(Reference):
         return made
 
     @override
-    def add_masked(self, tensors: Sequence[tuple[Tensor, Tensor, Tensor]], factor: float) -> None:
+    def add_masked(self, tensors: Sequence[tuple[Tensor, Tensor, Tensor]], factor: float | Tensor) -> None:
+        factor = float(factor)
         for total, values, free in tensors:
             if total.is_contiguous():
                 numba_compiled.add_masked(_flat(total), _flat(values), _mask(free), np.float32(factor))

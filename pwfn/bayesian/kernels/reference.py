@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from pwfn.bayesian.kernels.interface import Gaussian, Kernels
+from pwfn.bayesian.kernels.interface import Drawn, Gaussian, Kernels
 from pwfn.bayesian.kernels.noise import standard_normal
 from pwfn.bayesian.prior import MIN_SIGMA
 
@@ -20,12 +20,16 @@ class Reference(Kernels):
     def supports(self, tensors: Sequence[Tensor]) -> bool:
         return True
 
+    @override
+    def weights_together(self, weights: int) -> int:
+        return 1 << 20
+
     def noise(self, gaussians: Sequence[Gaussian], key: int) -> list[Tensor]:
         """Compute eps for each tensor, contiguous."""
         return standard_normal([g.mu for g in gaussians], [g.number for g in gaussians], key)
 
     @override
-    def draw(self, gaussians: Sequence[Gaussian], key: int) -> tuple[list[Tensor], Tensor]:
+    def draw(self, gaussians: Sequence[Gaussian], key: int) -> Drawn:
         weights, penalties = [], []
         for one, eps in zip(gaussians, self.noise(gaussians, key), strict=True):
             weights.append(torch.addcmul(one.mu, one.sigma.clamp(min=MIN_SIGMA), eps))
@@ -47,6 +51,14 @@ class Reference(Kernels):
         return made
 
     @override
-    def add_masked(self, tensors: Sequence[tuple[Tensor, Tensor, Tensor]], factor: float) -> None:
+    def keep_free(self, tensors: Sequence[tuple[Tensor, Tensor]]) -> None:
+        for total, free in tensors:
+            total.mul_(free.view(torch.int8))  # as numbers, three times faster than as bools
+
+    @override
+    def add_masked(self, tensors: Sequence[tuple[Tensor, Tensor, Tensor]], factor: float | Tensor) -> None:
         for total, values, free in tensors:
-            total.addcmul_(values, free.view(torch.int8), value=factor)  # as numbers, faster than as bools
+            if isinstance(factor, Tensor):
+                total.addcmul_(values * factor.to(values.dtype), free.view(torch.int8))
+            else:
+                total.addcmul_(values, free.view(torch.int8), value=factor)

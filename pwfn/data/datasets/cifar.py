@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from pwfn.data.images import ArrayImages, DataError
 from pwfn.data.spec import ImageData, Splits
@@ -41,19 +42,23 @@ class CIFAR10(ImageData):
     download: bool = False
 
     @property
+    @override
     def known_images(self) -> int:
         return 50_000
 
+    @override
     def rules(self) -> dict[str, tuple[bool, str]]:
         return {
             "root": (isinstance(self.root, str), "a folder"),
             "download": (isinstance(self.download, bool), "true or false"),
         }
 
+    @override
     def prepare(self) -> None:
         if self.download:
             self._read(train=True, download=True)
 
+    @override
     def load(self) -> Splits:
         return Splits(self._read(train=True, download=False), self._read(train=False, download=False))
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from pwfn.data.images import ArrayImages, stratified_split
 from pwfn.data.spec import ImageData, Splits
@@ -23,9 +24,11 @@ class Digits(ImageData):
     class_names: ClassVar[tuple[str, ...]] = tuple("0123456789")
 
     @property
+    @override
     def known_images(self) -> int:
         return IMAGES - round(TEST_SHARE * IMAGES)
 
+    @override
     def load(self) -> Splits:
         from sklearn.datasets import load_digits
 

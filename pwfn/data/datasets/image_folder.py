@@ -2,37 +2,73 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
+from typing_extensions import override
 
-from pwfn.data.images import DataError, FileImages
-from pwfn.data.spec import ImageData, Splits, is_integer
+from pwfn.data import file_check, folder_split, folders
+from pwfn.data.file_images import FileImages
+from pwfn.data.folder_notes import FolderNotes, order_remark
+from pwfn.data.folders import LAYOUT, NATURAL, SORTED
+from pwfn.data.images import DataError, ImageSet
+from pwfn.data.spec import ImageData, Partition, Splits
+from pwfn.errors import require
 
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
-MISSING = "no such folder; data.root is a folder that holds train/<class>/ and val/<class>/"
+MISSING = f"no such folder; {LAYOUT}"
 TEST_FOLDERS = ("test", "val", "validation")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder(ImageData):
-    """`root`/train/<class>/*.jpg and the same below `test_folder`; the classes are the sorted folder names.
+    """`root`/train/<class>/<image> and the same below `test_folder`; the classes are the folder names.
 
-    `test_folder` None means the one of test, val and validation that exists. Files of other kinds and names that begin
-    with a dot are passed over.
+    Attributes:
+        channels: color channels of the network's input.
+        root: holds the folders of the splits; with `split`, the class folders themselves.
+        test_folder: None means the one of test, val and validation that exists.
+        split: shares of training, validation and test images of one folder, or a `split.csv` that lists them.
+        class_order: `natural` (timm's), `sorted` (torchvision's), or a text file with a class name in each line.
+        exif: turn images as their EXIF orientation says.
+        check: whether every image is looked at before anything trains; `skip` leaves out those that cannot be read.
     """
 
     channels: int = 3
     root: str = "data"
     test_folder: str | None = None
+    split: tuple[float, float, float] | str | None = None
+    class_order: str = NATURAL
+    exif: bool = False
+    check: bool | Literal["skip"] = False
+    headers_only: ClassVar[bool] = False  # whether `check` reads the beginning of each file alone
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self, val_fraction=(self.split is None or self.val_fraction == 0, "0 where data.split is given"))
+
+    @override
     def rules(self) -> dict[str, tuple[bool, str]]:
+        order = self.class_order in (NATURAL, SORTED) or Path(self.class_order).is_file()
+        whole = f"null where data.split is given, which chooses the test images of {self.root}"
         return {
             "channels": (self.channels in (1, 3), "1 or 3"),
             "root": (isinstance(self.root, str), "a folder"),
-        }
+            "class_order": (order, "natural, sorted, or a file with a class name in each line"),
+            "split": (self._can_split(), "three shares whose sum is 1, as [0.8, 0.1, 0.1], the first and the last "
+                      "above 0, or a file split.csv"),
+            "test_folder": (self.split is None or self.test_folder is None, whole),
+        }  # fmt: skip
+
+    def _can_split(self) -> bool:
+        if self.split is None:
+            return True
+        if isinstance(self.split, str):
+            return Path(self.split).is_file()
+        return min(self.split) >= 0 < min(self.split[0], self.split[2]) and abs(sum(self.split) - 1) < 1e-6
 
     @property
     def num_classes(self) -> int:
@@ -40,31 +76,157 @@ class ImageFolder(ImageData):
         return len(self.class_names)
 
     @property
+    @override
     def class_names(self) -> tuple[str, ...]:
-        return _class_names(Path(self.root) / "train")
+        return folders.class_names(self._train_folder(), self.class_order)
 
-    def check(self) -> None:
-        self._same_classes(Path(self.root) / "train", self._test_folder())
+    @property
+    @override
+    def test_class_names(self) -> tuple[str, ...]:
+        return folders.class_names(self._test_folder(), self.class_order)
 
+    @property
+    @override
+    def test_place(self) -> str:
+        return "chosen by data.split" if self.split is not None else f"{self._test_folder().name}/"
+
+    @override
+    def check_layout(self) -> None:
+        self._require_train()
+        names = self.class_names
+        folders.refuse_single_class(self._train_folder(), names)
+        if self.split is None:
+            self._same_classes(names)
+
+    @override
+    def check_files(self, cache: Path, progress: Callable[[int, int], None] = lambda done, count: None) -> None:
+        if not self.check:
+            return
+        paths = [str(path, "utf-8", "surrogateescape") for images in self._all() for path in images.paths]
+        found = file_check.look_at(paths, headers_only=self.headers_only, cache=cache, progress=progress)
+        broken = {path: one.fault for path, one in found.items() if one.fault is not None}
+        if broken and self.check != "skip":
+            raise DataError(f"{self.root}: {file_check.complaint(broken, len(paths))}")
+        self._notes.see(found.values())
+
+    @override
     def load(self) -> Splits:
-        train, test = Path(self.root) / "train", self._test_folder()
-        self._same_classes(train, test)
-        return Splits(_images(train), _images(test))
+        self.check_layout()
+        if self.split is None:
+            return Splits(self._images(self._train_folder()), self._images(self._test_folder()))
+        images = self._images(self._train_folder())
+        train, val, test = self._parts(images)
+        return Splits(images.pick(np.concatenate([train, val])), images.pick(test))
 
-    def _same_classes(self, train: Path, test: Path) -> None:
-        names, tested = set(_class_names(train)), set(_class_names(test))
-        if names != tested:
-            only = [
-                f"{folder.name} has {_few(more)}"
-                for folder, more in ((train, names - tested), (test, tested - names))
-                if more
-            ]
+    @override
+    def load_test(self) -> ImageSet:
+        if self.split is None:
+            return self._images(self._test_folder())
+        images = self._images(self._train_folder())
+        return images.pick(self._parts(images)[2])
+
+    @override
+    def partition(self) -> Partition:
+        if self.split is None:
+            return super().partition()
+        self.check_layout()
+        images = self._images(self._train_folder())
+        train, val, test = map(images.pick, self._parts(images))
+        for name, part in (("training", train), ("test", test)):
+            if not len(part):
+                raise DataError(f"data.split = {self.split}: leaves no {name} images of {len(images)}")
+        return Partition(
+            self._limit(train, "train_images"), val if len(val) else None, self._limit(test, "test_images")
+        )
+
+    @override
+    def split_table(self, partition: Partition) -> str | None:
+        if self.split is None:
+            return None
+        parts = tuple(part if isinstance(part, FileImages) else None for part in partition)
+        return folder_split.table(parts, Path(self.root))
+
+    def remarks(self) -> list[str]:
+        """Return what was passed over at the last `load`, and how else the images or classes might be read."""
+        return [*self._notes.lines(exif=self.exif), *order_remark(self._train_folder(), self.class_order)]
+
+    @cached_property
+    def _notes(self) -> FolderNotes:
+        return FolderNotes()
+
+    def _all(self) -> list[FileImages]:
+        places = [self._train_folder()] if self.split is not None else [self._train_folder(), self._test_folder()]
+        return [self._images(place, skip=False) for place in places]
+
+    def _parts(self, images: FileImages) -> folder_split.Three:
+        assert self.split is not None
+        if isinstance(self.split, str):
+            return folder_split.by_file(images, Path(self.root), Path(self.split))
+        return folder_split.by_fractions(images.labels, self.split, self.split_seed)
+
+    def _images(self, folder: Path, *, skip: bool = True) -> FileImages:
+        """List the images of a split; those that cannot be read are left out if `check` says so."""
+        names = folders.class_names(folder, self.class_order)
+        paths, labels = self._notes.listed(folder, names)
+        if self.check == "skip" and skip:
+            found = file_check.look_at(paths, headers_only=self.headers_only)
+            kept = [index for index, path in enumerate(paths) if found[path].fault is None]
+            self._notes.left_out[str(folder)] = len(paths) - len(kept)
+            paths, labels = [paths[index] for index in kept], [labels[index] for index in kept]
+            if gone := sorted({names[label] for label in set(range(len(names))) - set(labels)}):
+                raise DataError(f"{folder}: no image of {folders.few(gone)} can be read")
+        return FileImages(paths, np.asarray(labels, dtype=np.int64), exif=self.exif)
+
+    def _train_folder(self) -> Path:
+        """Return the folder of the training classes; where only test images are there, that of the test images."""
+        root = Path(self.root)
+        if self.split is not None:
+            return root
+        only_tested = not (root / "train").is_dir() and any((root / name).is_dir() for name in self._test_names)
+        return self._test_folder() if only_tested else root / "train"
+
+    def _require_train(self) -> None:
+        """Raise `DataError`, with what may have been meant, if there are no training images."""
+        root = Path(self.root)
+        if self.split is not None or (root / "train").is_dir():
+            return
+        if not root.is_dir():
+            raise DataError(f"{root}: {MISSING}")
+        meant = ""
+        if (root.parent / "train").is_dir():
+            meant = f"; did you mean data.root={root.parent}?"
+        elif folders.subfolders(root):
+            meant = "; if these are the classes, data.split=[0.8,0.1,0.1] splits their images"
+        raise DataError(f"{root / 'train'}: {MISSING}{meant}")
+
+    @property
+    def _test_names(self) -> tuple[str, ...]:
+        return TEST_FOLDERS if self.test_folder is None else (self.test_folder,)
+
+    def _same_classes(self, names: tuple[str, ...]) -> None:
+        train, test = self._train_folder(), self._test_folder()
+        trained, tested = set(names), set(self.test_class_names)
+        if trained == tested:
+            return
+        told = folders.annotation_file(test)
+        if not trained & tested and told is not None:
             raise DataError(
-                f"{self.root}: {train.name} and {test.name} differ in their classes: only {', only '.join(only)}"
+                f"{test}: has the folder {folders.few(sorted(tested))} and {told}, which is not read: move each image "
+                f"into a folder named after its class, as {test / min(trained)}"
             )
+        only = [
+            f"{folder.name} has {folders.few(sorted(more))}"
+            for folder, more in ((train, trained - tested), (test, tested - trained))
+            if more
+        ]
+        raise DataError(
+            f"{self.root}: {train.name} and {test.name} differ in their classes: only {', only '.join(only)}"
+        )
 
     def _test_folder(self) -> Path:
         root = Path(self.root)
+        if self.split is not None:
+            return root
         if not root.is_dir():
             raise DataError(f"{root}: {MISSING}")
         if self.test_folder is not None:
@@ -75,56 +237,3 @@ class ImageFolder(ImageData):
         if len(found) > 1:
             raise DataError(f"{root}: has both {' and '.join(found)}; say which is tested on with data.test_folder=")
         return root / found[0]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageNet(ImageFolder):
-    """ImageNet-1k (ILSVRC 2012), or another set of that layout whose number of classes is known beforehand."""
-
-    num_classes: int = 1000
-
-    def rules(self) -> dict[str, tuple[bool, str]]:
-        return super().rules() | {"num_classes": (is_integer(self.num_classes, 2), "an integer from 2")}
-
-    def _same_classes(self, train: Path, test: Path) -> None:
-        found = len(_class_names(train))
-        if found != self.num_classes:
-            raise DataError(
-                f"{train}: has {found} class folders, data.num_classes is {self.num_classes};"
-                " for a folder of your own images: data=image_folder"
-            )
-        super()._same_classes(train, test)
-
-
-def _class_names(folder: Path) -> tuple[str, ...]:
-    if not folder.is_dir():
-        raise DataError(f"{folder}: {MISSING}")
-    with os.scandir(folder) as entries:
-        visible = [entry for entry in entries if not entry.name.startswith(".")]
-    names = tuple(sorted(entry.name for entry in visible if entry.is_dir()))
-    if not names:
-        unsorted = f", only {len(visible)} files: move each into a folder named after its class" if visible else ""
-        raise DataError(f"{folder}: has no class folders{unsorted}")
-    return names
-
-
-def _images(folder: Path) -> FileImages:
-    paths: list[str] = []
-    labels: list[int] = []
-    for label, name in enumerate(_class_names(folder)):
-        found = [
-            os.path.join(where, file)
-            for where, _, files in os.walk(folder / name)
-            for file in files
-            if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES and file[0] != "."
-        ]
-        if not found:
-            raise DataError(f"{folder / name}: has no images ({' '.join(sorted(IMAGE_SUFFIXES))})")
-        paths += sorted(found)
-        labels += [label] * len(found)
-    return FileImages(paths, np.asarray(labels))
-
-
-def _few(names: set[str]) -> str:
-    shown = sorted(names)[:3]
-    return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from pwfn.data.images import DataError, ImageSet, Indices, decoded, readable
+from pwfn.data.decoding import decoded, eight_bit, readable
+from pwfn.data.images import DataError, ImageSet, Indices
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,11 +56,11 @@ class MapStyle(ImageSet):
             name = str(getattr(samples[at][0], "name", samples[at][0]))
         with readable(name):
             if reader is None:
-                image: Image = self.dataset[at][0]
-                return image
+                return eight_bit(self.dataset[at][0], name)
             with reader[at][0] as file:
                 return decoded(file, name)
 
+    @override
     def pick(self, indices: Indices) -> Self:
         return type(self)(self.dataset, self.title, self.labels[indices], self.indices[indices])
 

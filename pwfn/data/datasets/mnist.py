@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from pwfn.data.datasets.idx import find_file, read_images
 from pwfn.data.images import DataError
 from pwfn.data.spec import ImageData, Splits
@@ -27,9 +29,11 @@ class MNIST(ImageData):
     download: bool = False
 
     @property
+    @override
     def known_images(self) -> int:
         return 60_000
 
+    @override
     def rules(self) -> dict[str, tuple[bool, str]]:
         return {
             "root": (self.root is not None or not self.download, "a folder when download is true"),
@@ -48,6 +52,7 @@ class MNIST(ImageData):
             failed = f"{type(self).__name__}: the download into {self.root} failed"
             raise DataError(f"{failed} ({one_line(error, None)})") from error
 
+    @override
     def load(self) -> Splits:
         folder = self._folder()
         if folder is None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from pwfn.data.images import ArrayImages
 from pwfn.data.spec import ImageData, Splits, is_integer
@@ -26,13 +27,16 @@ class Synthetic(ImageData):
     noise: float = 0.15
 
     @property
+    @override
     def class_names(self) -> None:
         return None
 
     @property
+    @override
     def known_images(self) -> int:
         return self.train_size
 
+    @override
     def rules(self) -> dict[str, tuple[bool, str]]:
         return {
             "channels": (self.channels in (1, 3), "1 or 3"),
@@ -43,6 +47,7 @@ class Synthetic(ImageData):
             "noise": (isinstance(self.noise, (int, float)) and self.noise >= 0, "a number from 0"),
         }
 
+    @override
     def load(self) -> Splits:
         templates, train, test = (np.random.default_rng([self.split_seed, stream]) for stream in range(3))
         patterns = self._patterns(templates)

@@ -6,11 +6,15 @@ import importlib.util
 import logging
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
+
+from typing_extensions import override
 
 from pwfn.data.datasets.map_style import MapStyle
-from pwfn.data.images import DataError
+from pwfn.data.datasets.opened import Opened, check_keys, in_order
+from pwfn.data.images import DataError, ImageSet
 from pwfn.data.spec import ImageData, Splits, is_integer
 from pwfn.data.streams import HubStream, ImageStream, TarStream
 from pwfn.errors import one_line, require
@@ -29,10 +33,8 @@ TORCH_SETS = (
     *("cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist"),
     *("inaturalist", "places365", "imagenet", "image_folder"),
 )
-SHARDS = (
-    "; the shards are listed in data.root/_info.json, or named, with the number of their images:"
-    " data.train_split='train-{0000..0099}.tar|100000'"
-)
+SHARDS = ("; the shards are listed in data.root/_info.json, or named, with the number of their images: "
+          "data.train_split='train-{0000..0099}.tar|100000'")  # fmt: skip
 WDS_IMAGES = "jpg;jpeg;png;webp"  # endings of the files that are images
 
 
@@ -43,8 +45,6 @@ class TimmData(ImageData):
     hfids/ and wds/ are streamed (`pwfn.data.streams`): no single image of theirs can be chosen, so there are no
     subsets and no validation images, and the number of training images has to be known.
     """
-
-    class_names: ClassVar[None] = None
 
     name: str
     num_classes: int = 1000
@@ -57,6 +57,30 @@ class TimmData(ImageData):
     train_length: int | None = None
     shuffle_buffer: int = 1000
     download: bool = False
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """List the names that the training split knows its classes by; None where it knows none."""
+        return self._names(self.train_split)
+
+    @property
+    @override
+    def test_class_names(self) -> tuple[str, ...] | None:
+        return self._names(self.test_split)
+
+    @property
+    @override
+    def test_place(self) -> str:
+        return self.test_split
+
+    @cached_property
+    def _names_of_splits(self) -> dict[str, tuple[str, ...] | None]:
+        return {}  # of the splits opened so far, because opening a set takes long
+
+    def _names(self, split: str) -> tuple[str, ...] | None:
+        if split not in self._names_of_splits:
+            self._open(split)
+        return self._names_of_splits[split]
 
     @property
     def kind(self) -> str:
@@ -79,6 +103,7 @@ class TimmData(ImageData):
                 test_images=(self.test_images is None, f"null, {why}"),
             )
 
+    @override
     def rules(self) -> dict[str, tuple[bool, str]]:
         kind, keys = self.kind, self.kind in ("hfds", "hfids", "wds")
         named = kind in KINDS and bool(self.rest) == (kind != "folder")
@@ -106,23 +131,29 @@ class TimmData(ImageData):
             ),
         }
 
-    def check(self) -> None:
+    @override
+    def check_layout(self) -> None:
+        self._require_package()
+        if self.kind == "folder" or self.rest.lower() == "image_folder":
+            for split in (self.train_split, self.test_split):
+                self._place(split)
+
+    def _require_package(self) -> None:
         package, install = KINDS[self.kind]
         if package and importlib.util.find_spec(package) is None:
             raise DataError(
                 f"data.name = {self.name!r}: needs the package {package}, which is not installed: {install}"
             )
-        if self.kind == "folder" or self.rest.lower() == "image_folder":
-            for split in (self.train_split, self.test_split):
-                self._place(split)
 
+    @override
     def prepare(self) -> None:
         if self.download or self.kind == "hfds":
             for split in (self.train_split, self.test_split):
                 self._open(split, download=self.download)
 
+    @override
     def load(self) -> Splits:
-        self.check()
+        self.check_layout()
         train, test = self._open(self.train_split), self._open(self.test_split)
         known = [one for one in (train.class_to_idx, test.class_to_idx) if one]
         for one in known:
@@ -131,6 +162,11 @@ class TimmData(ImageData):
         if len(known) == 2 and known[0] != known[1]:
             raise DataError(f"{self.name}: {self.train_split} and {self.test_split} differ in their classes")
         return Splits(train.images, test.images)
+
+    @override
+    def load_test(self) -> ImageSet | ImageStream:
+        self._require_package()
+        return self._open(self.test_split).images
 
     def _open(self, split: str, download: bool = False) -> Opened:
         """Open a split by timm; any error of the libraries becomes a DataError of one line."""
@@ -142,7 +178,9 @@ class TimmData(ImageData):
         with answering_at_once(asked=on_hub) as unreachable:
             try:
                 dataset = create_dataset(self.name, **self._options(split, download))
-                return self._opened(dataset, title, split)
+                opened = self._opened(dataset, title, split)
+                self._names_of_splits[split] = in_order(opened.class_to_idx)
+                return opened
             except DataError:
                 raise
             except self._errors() as error:
@@ -190,7 +228,7 @@ class TimmData(ImageData):
             reader, first = dataset.reader, dataset.reader.dataset[0]
             # timm adds an empty column for a key that is not there
             columns = [name for name, value in first.items() if value is not None]
-            _check_keys(title, columns, reader.image_key, reader.label_key)
+            check_keys(title, columns, reader.image_key, reader.label_key)
         images = MapStyle.of(dataset, title, self.num_classes)
         return Opened(images, images.class_to_idx)
 
@@ -207,21 +245,6 @@ class TimmData(ImageData):
         common = (title, self.num_classes, given or (info and info.num_examples) or None, self.shuffle_buffer)
         opened = HubStream(*common, reader.builder, split, self.input_key or "image", self.target_key or "label")
         features = opened.features()
-        _check_keys(title, list(features), opened.image_key, opened.label_key)
+        check_keys(title, list(features), opened.image_key, opened.label_key)
         names = getattr(features.get(opened.label_key), "names", None)
         return Opened(opened, {name: number for number, name in enumerate(names or [])})
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A split, and the number of each class by its name, as far as the set knows names."""
-
-    images: MapStyle | ImageStream
-    class_to_idx: dict[str, int]
-
-
-def _check_keys(title: str, columns: list[str], image_key: str, label_key: str) -> None:
-    """Raise `DataError` for a column that is not there; an empty list means that nobody knows."""
-    for option, key in (("input_key", image_key), ("target_key", label_key)):
-        if columns and key.split("/")[0] not in columns:
-            raise DataError(f"{title}: has no column {key!r} (data.{option}), only {', '.join(columns)}")

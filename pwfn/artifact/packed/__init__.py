@@ -1,0 +1,16 @@
+"""A network that stays small in memory: its layers hold indices into one shared table and look their weights up."""
+
+from __future__ import annotations
+
+from pwfn.artifact.packed.load import load_packed, parameters_take_no_memory, restore_buffers
+from pwfn.artifact.packed.lookup import Lookup, SharedTable, packed_lookups, resident_bytes
+
+__all__ = [
+    "Lookup",
+    "SharedTable",
+    "load_packed",
+    "packed_lookups",
+    "parameters_take_no_memory",
+    "resident_bytes",
+    "restore_buffers",
+]

@@ -1,0 +1,50 @@
+"""Prepare the images of a run: its kept split, a look at every file, and what to say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from pwfn.data.folder_split import with_kept_split
+from pwfn.data.module import ImageDataModule
+from pwfn.records.files import CHECKED, SPLIT, replacing
+from pwfn.run.settings import TrainSettings
+
+
+def settle_images(settings: TrainSettings, folder: Path, console: Console) -> TrainSettings:
+    """Look at the images before anything is built, and let those of a resumed run be split as its folder says.
+
+    Raises:
+        DataError: images are missing, or some cannot be read.
+    """
+    data = with_kept_split(settings.data, folder / SPLIT)
+    data.check_layout()
+    with _progress(console, quiet=settings.quiet) as progress:
+        data.check_files(folder.parent / CHECKED, progress)
+    return settings if data is settings.data else replace(settings, data=data)
+
+
+def keep_split(data: ImageDataModule, folder: Path) -> None:
+    """Write which image is in which split, where the program has chosen."""
+    data.setup()
+    assert data.partition is not None
+    table = data.spec.split_table(data.partition)
+    if table is not None:
+        with replacing(folder / SPLIT) as unfinished:
+            unfinished.write_bytes(table.encode("utf-8", "surrogateescape"))  # file names may be of any bytes
+
+
+@contextmanager
+def _progress(console: Console, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar in a terminal, and nothing anywhere else or when quiet."""
+    if quiet or not console.is_terminal:
+        yield lambda done, count: None
+        return
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("looking at the images", total=None)
+        yield lambda done, count: bar.update(task, completed=done, total=count)
