@@ -13,6 +13,8 @@ from pwfn.bayesian import sampled, to_bayesian
 from pwfn.bayesian.kernels.choice import numba_cpu
 from tests.support.project import PROJECT
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import sys
 sys.modules["numba"] = None  # an import of it fails as where it is not installed

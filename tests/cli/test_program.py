@@ -21,6 +21,8 @@ from pwfn.report.collect import read_run
 from pwfn.report.details import repeat
 from tests.support.project import PROJECT, RECORDED, SMALL, clean_environment
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = "import sys\nfrom pwfn.cli.main import main\nsys.exit(main())\n"  # what pip writes for an entry point
 ARTIFACT = RECORDED / "version_0_1/finished/model.pwfn"
 

@@ -160,6 +160,7 @@ def test_syntax_error_in_a_file_is_one_line(check: Check, tmp_path: Path) -> Non
     assert "torn.yaml" in lines[0]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("check")
 def test_huge_sweeps_check_each_value_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -10,6 +10,7 @@ import pytest
 from tests.support.project import PROJECT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["pwfn.training", "pwfn.training.phase", "pwfn.preview.dry_run"])
 def test_no_lightning_is_imported(module: str) -> None:
     program = f"import sys, {module}; raise SystemExit('pytorch_lightning' in sys.modules)"
