@@ -11,7 +11,7 @@ from yaml import YAMLError
 
 from pwfn.checkpoint.saved_run import NotAFinishedRun
 from pwfn.errors import one_line
-from pwfn.records.files import CONFIG, write_text
+from pwfn.records.files import CONFIG, SPLIT, write_text
 from pwfn.renamed import with_present_names
 
 EARLIER: dict[str, Any] = {  # what versions without these keys did, so that their runs can still be evaluated
@@ -56,6 +56,9 @@ def read_config(folder: Path) -> DictConfig:
             OmegaConf.update(cfg, key, value)
     if OmegaConf.select(cfg, "data._target_") in FOLDERS:
         cfg.data = OmegaConf.merge(EARLIER_FOLDERS, cfg.data)
+    split = OmegaConf.select(cfg, "data.split")
+    if isinstance(split, str) and not Path(split).is_file() and (folder / SPLIT).is_file():
+        cfg.data.split = str(folder / SPLIT)  # the run's own copy
     return cfg
 
 

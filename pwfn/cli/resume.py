@@ -72,7 +72,7 @@ def resumed_config(config_dir: Path, config_name: str, argv: Sequence[str]) -> t
     except ConfigError as error:
         faults += error.faults
     faults = reader.faults + faults
-    if faults := faults or _differences(saved, asked):
+    if faults := faults or _differences(saved, asked, _may_change(folder)):
         refuse(faults)
     return folder, asked
 
@@ -131,13 +131,19 @@ def _changes(before: dict[str, Any], after: dict[str, Any], path: str = "") -> I
             yield here, value
 
 
-def _differences(saved: DictConfig, asked: DictConfig) -> list[str]:
-    """Return a line for each value that is not the run's and may not change."""
+def _may_change(folder: Path) -> list[str]:
+    """The keys that may be given anew; without a checkpoint a run begins with the weights it was started with."""
+    begun = bool(files.files(folder))
+    return [pattern for pattern in MAY_CHANGE if begun or pattern != "model.checkpoint"]
+
+
+def _differences(saved: DictConfig, asked: DictConfig, allowed: Sequence[str]) -> list[str]:
+    """Return a line for each value that is not the run's, but for keys that match one of the `allowed` patterns."""
     had, has = flat(OmegaConf.to_container(saved)), flat(OmegaConf.to_container(asked))
     lines = []
     for key in [*had, *(key for key in has if key not in had)]:
         old, new = had.get(key, _ABSENT), has.get(key, _ABSENT)
-        if old == new or any(fnmatchcase(key, pattern) for pattern in MAY_CHANGE):
+        if old == new or any(fnmatchcase(key, pattern) for pattern in allowed):
             continue
         given = f"{key} is left out" if new is _ABSENT else f"{key} = {new!r}"
         lines.append(f"{given}: must be {'left out' if old is _ABSENT else repr(old)}, as in the run that is resumed")

@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from pwfn.data.decoding import decoded
 from pwfn.data.images import DataError, ImageSet
+from pwfn.errors import one_line
 from pwfn.randomness import mixed_seed
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class TarStream(ImageStream):
                 yield self._sample(sample)
         except (OSError, EOFError, tarfile.TarError, ValueError) as error:  # ValueError: two files of the same name
             reason = ", ".join(str(detail) for detail in error.args if isinstance(detail, str)) or str(error)
-            raise DataError(f"{self.title}: a shard cannot be read ({' '.join(reason.split())})") from error
+            raise DataError(f"{self.title}: a shard cannot be read ({one_line(reason)})") from error
 
     def _sample(self, sample: dict[str, Any]) -> Raw:
         name = f"{sample['__url__']}: {sample['__key__']}"

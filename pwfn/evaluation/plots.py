@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from pwfn.evaluation.measure import SAMPLE, Measured, Row
 from pwfn.evaluation.metrics import bin_of, confusion, risk_coverage
-from pwfn.monitoring.plots import BLUE, GREEN, GREY, INK, ORANGE, save, tidy
+from pwfn.monitoring.plots import BLUE, GRAY, GREEN, INK, ORANGE, save, tidy
 
-COLORS = {"pretrained": GREY, "trained": BLUE, "clustered": ORANGE}
+COLORS = {"pretrained": GRAY, "trained": BLUE, "clustered": ORANGE}
 SETTLED = 0.1  # from this coverage on, the whole curve of risk is in the picture
 MOST_NAMED = 30  # classes whose names and counts a confusion matrix has room for
 
@@ -43,7 +43,7 @@ def _reliability(top: Axes, bottom: Axes, row: Row, bins: int) -> None:
     top.bar(left, right, width, align="edge", color=COLORS.get(row.network, GREEN), alpha=0.75, edgecolor="white")
     top.plot(sure, right, ".", color=INK, markersize=5)
     top.plot([0, 100], [0, 100], color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-    bottom.bar(left, 100 * count[used] / len(one), width, align="edge", color=GREY, edgecolor="white")
+    bottom.bar(left, 100 * count[used] / len(one), width, align="edge", color=GRAY, edgecolor="white")
     top.set_title(f"{row.network}, {row.mode}\nECE {row.figures['ece']:.2f} %", loc="left", fontsize=10, color=INK)
     top.set(xlim=(0, 100), ylim=(0, 100), xticks=(0, 50, 100))
     for axes in (top, bottom):

@@ -18,8 +18,8 @@ from pwfn.records.rounds import RoundRecord, Scores, is_finishing
 from pwfn.records.weight_histogram import WeightHistogram, as_fraction, ticks
 
 # From the palette of Okabe and Ito, which color-blind readers can tell apart.
-BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#007A5A", "#8A8A8A", "#333333"
-ORDER_COLOURS = (
+BLUE, ORANGE, GREEN, GRAY, INK = "#0072B2", "#D55E00", "#007A5A", "#8A8A8A", "#333333"
+ORDER_COLORS = (
     INK,
     BLUE,
     ORANGE,
@@ -48,7 +48,7 @@ def rounds_figure(records: Sequence[RoundRecord], baseline: Scores) -> Figure:
     fixed = [100 * one.fraction for one in records]
     trained, clustered = [one.trained.top1 for one in records], [one.clustered.top1 for one in records]
     bits = [one.entropy_bits for one in records]
-    top.axhline(baseline.top1, color=GREY, linestyle=(0, (5, 3)), linewidth=1.5, label="pretrained")
+    top.axhline(baseline.top1, color=GRAY, linestyle=(0, (5, 3)), linewidth=1.5, label="pretrained")
     top.plot(fixed, trained, color=BLUE, marker="o", markersize=5, linewidth=1.8, label="trained")
     top.plot(fixed, clustered, color=ORANGE, marker="s", markersize=5, linewidth=1.8, label="clustered")
     bottom.plot(fixed, bits, color=GREEN, marker="o", markersize=5, linewidth=1.8, label="entropy")
@@ -138,7 +138,7 @@ def codebook_figure(clusters: Sequence[Mapping[str, Any]]) -> Figure:
     _asinh_axis(axes, sizes[len(sizes) // 4], 1.08 * sizes[-1])
     axes.set_yscale("log")
     names = {0: "zero", 1: "one power of two", 2: "two", 3: "three", 4: "four", None: "values"}
-    for (order, name), color, marker in zip(names.items(), ORDER_COLOURS, "osD^vo", strict=True):
+    for (order, name), color, marker in zip(names.items(), ORDER_COLORS, "osD^vo", strict=True):
         chosen = [row for row in clusters if row["order"] == order]
         if chosen:
             values, counts = [float(row["value"]) for row in chosen], [int(row["count"]) for row in chosen]
@@ -173,7 +173,7 @@ def pixels(figure: Figure) -> NDArray[np.uint8]:
 def tidy(axes: Axes) -> None:
     """Give axes the look of all of pwfn's pictures."""
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.spines[["left", "bottom"]].set_color(GRAY)
     axes.tick_params(colors=INK)
     axes.grid(axis="y", color="#E6E6E6", linewidth=0.8)
     axes.set_axisbelow(True)

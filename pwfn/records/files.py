@@ -1,4 +1,4 @@
-"""Name every file of a run's and a sweep's folder, and write files whole or not at all."""
+"""Name the files of a run's and a sweep's folder that more than one module knows; write files whole or not at all."""
 
 from __future__ import annotations
 

@@ -56,7 +56,8 @@ def keep_better(
     assert earlier is not None
     figures = _figures("validation", earlier, later)
     if later.top1 < earlier.top1:
-        return replace(finished, clustered=last.clustered), f"finishing: the network before it is kept; {figures}"
+        kept = replace(finished, trained=last.clustered, clustered=last.clustered)
+        return kept, f"finishing: the network before it is kept; {figures}"
     network.load_state_dict(after, strict=False)
     return finished, f"finishing: the network after it is kept; {figures}"
 

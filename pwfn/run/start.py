@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from pwfn.checkpoint import files, saved_config
+from pwfn.config import program
 from pwfn.errors import RunError, Stopped
 from pwfn.models.padding import padding_warnings
 from pwfn.monitoring.loggers import run_logger
@@ -135,7 +136,6 @@ def _logged_to_the_end(assembly: Assembly) -> Iterator[None]:
 
 
 def _no_room(folder: Path, error: OSError) -> str:
-    again = (
-        f", then go on with: python train.py resume={shlex.quote(str(folder))}" if (folder / CONFIG).is_file() else ""
-    )
+    command = f"{' '.join(program.typed('train'))} resume={shlex.quote(str(folder))}"
+    again = f", then go on with: {command}" if (folder / CONFIG).is_file() else ""
     return f"{folder} cannot be written to ({error.strerror}): make room there{again}"
