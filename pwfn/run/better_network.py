@@ -56,7 +56,7 @@ def keep_better(
     assert earlier is not None
     figures = _figures("validation", earlier, later)
     if later.top1 < earlier.top1:
-        kept = replace(finished, trained=last.clustered, clustered=last.clustered)
+        kept = replace(finished, clustered=last.clustered)  # trained stays what was measured then
         return kept, f"finishing: the network before it is kept; {figures}"
     network.load_state_dict(after, strict=False)
     return finished, f"finishing: the network after it is kept; {figures}"
