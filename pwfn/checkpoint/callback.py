@@ -207,6 +207,11 @@ class Saver(Callback):
         }
 
     @property
+    def resumes_a_fit(self) -> bool:
+        """Whether the next fit was begun before the run was interrupted."""
+        return self._fit_done is not None
+
+    @property
     def _fit_done(self) -> dict[str, Any] | None:
         """Return what the checkpoint says of the fit it was made in, None if it was made between two."""
         fit: dict[str, Any] | None = self._resumed["fit"] if self._resumed is not None else None

@@ -24,8 +24,20 @@ EARLIER: dict[str, Any] = {  # what versions without these keys did, so that the
     "costly_round": {"points": None, "against": "previous", "stop": False},
     "kernels": "auto",
     "detect": "auto",
+    "model.ema": True,
+    "pretrain.head_epochs": 0,
+    "codebook.per_tensor_max": None,
+    "data.crop_pct": None,
+    "data.mean": None,
+    "data.std": None,
+    "data.interpolation": None,
 }
-EARLIER_FOLDERS = {"class_order": "sorted"}  # the same for the data of these classes
+EARLIER_FOLDERS = {
+    "class_order": "sorted",
+    "split": None,
+    "exif": False,
+    "check": False,
+}  # the same for the data of these classes
 FOLDERS = ("pwfn.data.ImageFolder", "pwfn.data.ImageNet")
 
 

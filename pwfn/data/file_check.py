@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 from pwfn.data.decoding import decoded, orientation, readable
 from pwfn.data.images import DataError
+from pwfn.errors import one_line
 
 ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 NAMED = 50  # files that are listed by name
@@ -26,6 +29,7 @@ class Found:
     fault: str | None
     alpha: bool = False
     turned: bool = False
+    decoded: bool = False  # or its headers alone were read
 
 
 # What this process knows of files, by path; a file of another size or time is looked at again.
@@ -74,7 +78,7 @@ def _look(path: str, headers_only: bool) -> Found:
         return Found(0, 0, f"{path}: not a readable image ({error.strerror})")
     at = (status.st_size, status.st_mtime_ns)
     before = _known.get(path)
-    if before is not None and (before.size, before.time) == at:
+    if before is not None and (before.size, before.time) == at and (headers_only or before.decoded):
         return before
     from PIL import Image
 
@@ -85,8 +89,8 @@ def _look(path: str, headers_only: bool) -> Found:
         if not headers_only:
             decoded(path, path)
     except DataError as error:
-        return Found(*at, str(error))
-    return Found(*at, None, alpha, turned)
+        return Found(*at, str(error), decoded=True)
+    return Found(*at, None, alpha, turned, decoded=not headers_only)
 
 
 def _read(cache: Path) -> dict[str, Found]:
@@ -99,11 +103,16 @@ def _read(cache: Path) -> dict[str, Found]:
 
 
 def _write(cache: Path) -> None:
-    cache.parent.mkdir(parents=True, exist_ok=True)
+    """Keep what was found; a cache that cannot be written is a warning."""
     rows = {path: astuple(one) for path, one in _known.items() if one.time}
     own = cache.with_name(f"{cache.name}.{os.getpid()}")  # jobs of a sweep may write at the same time
     try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
         own.write_text(json.dumps(rows), encoding="utf-8")
         own.replace(cache)
+    except OSError as error:
+        message = f"{cache} cannot be written ({one_line(error.strerror)}): the next run looks at all images again"
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
     finally:
-        own.unlink(missing_ok=True)
+        with suppress(OSError):
+            own.unlink(missing_ok=True)

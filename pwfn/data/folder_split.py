@@ -40,6 +40,13 @@ def by_fractions(labels: Indices, fractions: tuple[float, ...], seed: int) -> Th
     """
     tested, rest = stratified_split(labels, round(fractions[2] * len(labels)), seed)
     held_out, trained = stratified_split(labels[rest], round(fractions[1] * len(labels)), seed)
+    for part, chosen in (("training", rest[trained]), ("test", tested)):
+        without = np.setdiff1d(labels, labels[chosen])
+        if len(chosen) and len(without):  # a part without any image is refused as such
+            raise DataError(
+                f"data.split leaves class {without[0]} (counted from 0) without {part} images: it has "
+                f"{np.count_nonzero(labels == without[0])} images"
+            )
     return rest[trained], rest[held_out], tested
 
 

@@ -75,7 +75,13 @@ def find_state_dict(content: Any, *, ema: bool) -> Found:
 
 
 def _wrapped(content: Mapping[Any, Any], names: Collection[str]) -> str | None:
-    return next((name for name in names if isinstance(content.get(name), Mapping) and content[name]), None)
+    return next((name for name in names if _has_tensors(content.get(name))), None)
+
+
+def _has_tensors(content: Any) -> bool:
+    if isinstance(content, Mapping):
+        return any(_has_tensors(value) for value in content.values())
+    return isinstance(content, Tensor)
 
 
 def of_a_run(content: Mapping[Any, Any]) -> str | None:

@@ -10,13 +10,16 @@ from queue import SimpleQueue
 class Background:
     """Carry out actions in the order in which they were handed over, in a thread of its own.
 
-    The thread starts with the first action and is a daemon: a program that ends does not wait for it. An action answers
-    for its own errors.
+    The thread starts with the first action and is a daemon: a program that ends does not wait for it.
+
+    Attributes:
+        error: the first error of an action, None so far; the actions behind it are carried out all the same.
     """
 
     def __init__(self) -> None:
         self._actions: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self.error: Exception | None = None
 
     def do(self, action: Callable[[], object]) -> None:
         """Hand over an action and return at once."""
@@ -35,4 +38,7 @@ class Background:
 
     def _work(self) -> None:
         while (action := self._actions.get()) is not None:
-            action()
+            try:
+                action()
+            except Exception as error:  # whoever waits for the end is told
+                self.error = self.error or error

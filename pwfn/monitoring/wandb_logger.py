@@ -208,7 +208,7 @@ class RunLogger(RoundLogger, WandbLogger):
         def finish(run: Any) -> None:
             online = self._options["mode"] == "online"
             done = self._background.finish(float(os.environ.get(FINISH_VARIABLE, FINISH_SECONDS)))
-            lost = self._lost or (None if done else TimeoutError("no answer"))
+            lost = self._lost or self._background.error or (None if done else TimeoutError("no answer"))
             try:
                 run.finish(exit_code=exit_code)
             except TimeoutError as error:

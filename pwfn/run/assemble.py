@@ -127,7 +127,7 @@ def _checked_inputs(settings: TrainSettings, folder: Path, console: Console, *, 
     settings.data.check_layout()
     if not resume and (fault := size_fault(settings.model, settings.data)):
         raise ModelError(fault)
-    return settle_images(settings, folder, console)
+    return settle_images(settings, folder, console, resume=resume)
 
 
 def build_network(settings: TrainSettings, *, load_weights: bool = True) -> tuple[nn.Module, list[str]]:

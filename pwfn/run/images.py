@@ -16,13 +16,13 @@ from pwfn.records.files import CHECKED, SPLIT, replacing
 from pwfn.run.settings import TrainSettings
 
 
-def settle_images(settings: TrainSettings, folder: Path, console: Console) -> TrainSettings:
+def settle_images(settings: TrainSettings, folder: Path, console: Console, *, resume: bool) -> TrainSettings:
     """Look at the images before anything is built, and let those of a resumed run be split as its folder says.
 
     Raises:
         DataError: images are missing, or some cannot be read.
     """
-    data = with_kept_split(settings.data, folder / SPLIT)
+    data = with_kept_split(settings.data, folder / SPLIT) if resume else settings.data
     data.check_layout()
     with _progress(console, quiet=settings.quiet) as progress:
         data.check_files(folder.parent / CHECKED, progress)

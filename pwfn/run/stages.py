@@ -124,7 +124,8 @@ class Stages:
     def _finish(self, loop: RoundLoop) -> RoundRecord:
         """Finish what is not quantized, and keep the better network."""
         saver, state = self.saver, self.saver.state
-        if state.before_finish is None:  # else the run was resumed in its finishing, and the checkpoint has it
+        begins = state.place.phase == 0 and not saver.resumes_a_fit
+        if state.before_finish is None and begins:  # a run resumed in its finishing has it, but for one of version 0.1
             state.before_finish = unquantized_state(saver.network)
         last = state.records[-1]
         finished = loop.finish(self.settings.finish, last)

@@ -239,8 +239,9 @@ def test_without_the_penalty_in_the_loss_the_data_gradient_is_alone() -> None:
     for first, second in zip(made[NoRegularizer], made[LinearRegularizer], strict=True):
         assert first is not None
         assert second is not None
-        assert first.abs().sum() > 0
         assert torch.equal(first, second)
+    # not each: BatchNorm takes the effect of the bias before it away
+    assert sum(float(gradient.abs().sum()) for gradient in made[NoRegularizer] if gradient is not None) > 1
 
 
 @pytest.mark.parametrize("kind", [LinearRegularizer, ExponentialRegularizer, LinearOnGradRegularizer])

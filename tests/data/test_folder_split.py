@@ -9,12 +9,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from pwfn.data import DataError, ImageFolder
 from pwfn.data.file_check import look_at
-from pwfn.data.folder_split import with_kept_split
+from pwfn.data.folder_split import by_fractions, with_kept_split
 from pwfn.data.spec import Partition
 from pwfn.errors import InvalidValueError
 from tests.support.image_data import message, write_folder
@@ -171,3 +172,28 @@ def test_transparent_and_turned_images_are_counted(tmp_path: Path) -> None:
         "1 images have transparency: it is dropped as by timm, the stored colors stay",
         "1 images are stored turned and stay so, as with timm; data.exif=true turns them",
     ]
+
+
+def test_a_class_too_small_for_a_split_is_named() -> None:
+    labels = np.array([0] * 30 + [1] * 30 + [2])
+    with pytest.raises(DataError, match=r"data\.split leaves class 2 \(counted from 0\) without test images: it has 1"):
+        by_fractions(labels, (0.8, 0.1, 0.1), seed=0)
+
+
+def test_headers_alone_do_not_count_as_a_full_look(tmp_path: Path) -> None:
+    path = tmp_path / "cut.jpg"
+    Image.effect_noise((64, 64), 50).save(path)
+    path.write_bytes(path.read_bytes()[:-800])
+    cache = tmp_path / "checked.json"
+    assert look_at([str(path)], headers_only=True, cache=cache)[str(path)].fault is None
+    assert look_at([str(path)], cache=cache)[str(path)].fault is not None
+    assert (
+        look_at([str(path)], headers_only=True, cache=cache)[str(path)].fault is not None
+    )  # what is known stays known
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
+    Image.new("L", (4, 4)).save(tmp_path / "one.png")
+    (tmp_path / "file").touch()
+    with pytest.warns(RuntimeWarning, match="cannot be written .*: the next run looks at all images again"):
+        look_at([str(tmp_path / "one.png")], cache=tmp_path / "file" / "checked.json")
