@@ -109,7 +109,7 @@ def test_smoke_reports_the_same_numbers_everywhere(smoke: Path) -> None:
         assert [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)] == rows
     (path,) = find_runs(smoke / "logs")
     run = read_run(path)
-    history = [item for item in run.history if "round" in item]
+    history = [item for item in run.history if "fraction" in item]
     for row, item in zip(rows, history, strict=True):
         assert {key: item[key] for key in row} == row
     assert run.exit_code == 0
