@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,5 +24,8 @@ def main(arguments: Sequence[str]) -> int:
     except (ArtifactError, OSError) as error:
         print(f"pwfn: {one_line(error, 400)}", file=sys.stderr)
         return 2
-    print(json.dumps(header, indent=1))
+    try:
+        print(json.dumps(header, indent=1), flush=True)
+    except BrokenPipeError:  # the reader, such as head, has seen enough; Python would try once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
