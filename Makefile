@@ -5,6 +5,8 @@ OLDEST ?= .venv-oldest
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := pyproject.toml setup.py
+# A worker on each core, of one thread each; the tests of a file stay together and share what it has built.
+EVERY_CORE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 FAST := not slow and not multiprocess and not browser
 
 .DEFAULT_GOAL := help
@@ -38,10 +40,10 @@ type: $(READY)  ## mypy on pwfn/
 	$(BIN)/mypy
 
 test: lint type  ## lint, types and every test
-	$(BIN)/python -m pytest
+	$(EVERY_CORE)
 
 test-fast: $(READY)  ## the tests without whole runs, other processes and browsers, in under two minutes
-	$(BIN)/python -m pytest -m "$(FAST)"
+	$(EVERY_CORE) -m "$(FAST)"
 
 # The extras that tests use, at the lower bounds of pyproject.toml: about 7 GB.
 test-oldest: $(OLDEST)/.ready  ## the fast tests with the oldest versions that are supported

@@ -53,6 +53,7 @@ class Regularizer(ABC):
         """
 
 
+@dataclass(frozen=True)
 class NoRegularizer(Regularizer):
     """Let sigma follow the data alone."""
 
