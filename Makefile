@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := pyproject.toml setup.py
 # A worker on each core, of one thread each; the tests of a file stay together and share what it has built.
-EVERY_CORE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+EVERY_CORE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 FAST := not slow and not multiprocess and not browser
 
 .DEFAULT_GOAL := help
