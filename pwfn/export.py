@@ -31,6 +31,7 @@ from pwfn.artifact.safetensors_packed import to_packed_safetensors
 from pwfn.artifact.write import write
 from pwfn.errors import one_line
 from pwfn.records.files import replacing
+from pwfn.value_kinds import path_of
 
 LARGEST_TABLE = 256  # entries of a look-up table of Core ML
 
@@ -227,11 +228,11 @@ def _same_bits(one: Tensor, other: Tensor) -> bool:
 def main(arguments: Sequence[str] | None = None, program: str = "python -m pwfn.export") -> int:
     """Run the command line; return 0 if the file was written, 2 if not, with one line on why."""
     parser = argparse.ArgumentParser(prog=program, description="A model.pwfn for other tools.")
-    parser.add_argument("artifact", type=Path, help="the file model.pwfn")
+    parser.add_argument("artifact", type=path_of, help="the file model.pwfn")
     parser.add_argument("--to", choices=FORMS, required=True, help="the form")
     parser.add_argument("--packed", action="store_true", help="onnx, safetensors: keep indices into the codebook")
     parser.add_argument("--per-tensor-max", type=int, choices=(256, 16, 4), help="values that one tensor may keep")
-    parser.add_argument("--out", type=Path, help="the file to write; default: the artifact's name with another ending")
+    parser.add_argument("--out", type=path_of, help="the file; default: the artifact's name with another ending")
     given = parser.parse_args(arguments)
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

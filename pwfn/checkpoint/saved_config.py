@@ -13,6 +13,7 @@ from pwfn.checkpoint.saved_run import NotAFinishedRun
 from pwfn.errors import one_line
 from pwfn.records.files import CONFIG, SPLIT, write_text
 from pwfn.renamed import with_present_names
+from pwfn.value_kinds import path_of
 
 EARLIER: dict[str, Any] = {  # what versions without these keys did, so that their runs can still be evaluated
     "report": False,
@@ -69,7 +70,7 @@ def read_config(folder: Path) -> DictConfig:
     if OmegaConf.select(cfg, "data._target_") in FOLDERS:
         cfg.data = OmegaConf.merge(EARLIER_FOLDERS, cfg.data)
     split = OmegaConf.select(cfg, "data.split")
-    if isinstance(split, str) and not Path(split).is_file() and (folder / SPLIT).is_file():
+    if isinstance(split, str) and not path_of(split).is_file() and (folder / SPLIT).is_file():
         cfg.data.split = str(folder / SPLIT)  # the run's own copy
     return cfg
 

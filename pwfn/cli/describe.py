@@ -7,17 +7,17 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from pwfn.artifact import ArtifactError, describe
 from pwfn.config import program
 from pwfn.errors import one_line
+from pwfn.value_kinds import path_of
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the header; returns 0, or 2 where the file cannot be read as an artifact."""
     parser = argparse.ArgumentParser(prog=" ".join(program.typed("describe")), description="What a model.pwfn holds.")
-    parser.add_argument("artifact", type=Path, help="the file model.pwfn")
+    parser.add_argument("artifact", type=path_of, help="the file model.pwfn")
     given = parser.parse_args(arguments)
     try:
         header = describe(given.artifact)

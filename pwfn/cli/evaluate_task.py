@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from pwfn.checkpoint import saved_run
+from pwfn.cli import hydra_program
 from pwfn.config import build
 from pwfn.errors import RunError
 from pwfn.evaluation import tables
@@ -28,7 +29,7 @@ from pwfn.monitoring.console import show
 
 def evaluate(cfg: DictConfig) -> None:
     """Measure or report as `cfg` says; end the program with one line where that fails."""
-    settings = build.load(EvaluateSettings, cfg, importable=None)
+    settings = build.load(EvaluateSettings, cfg, importable=None, seen_from=hydra_program.started_in())
     try:
         if settings.report is not None:
             report_on(settings.report, settings.output)

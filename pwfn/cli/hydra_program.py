@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from pwfn.config import program, resolvers
@@ -35,3 +36,9 @@ def prepare() -> None:
 def start(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Run `task` as `hydra.main` does, with the arguments of `sys.argv`."""
     hydra.main(version_base="1.3", config_path=str(program.conf_folder()), config_name=config_name)(task)()
+
+
+def started_in() -> str | None:
+    """Return the folder that the program was started in, where Hydra has left it (`hydra.job.chdir`); else None."""
+    folder = HydraConfig.get().runtime.cwd if HydraConfig.initialized() else None
+    return folder if folder is not None and folder != os.getcwd() else None

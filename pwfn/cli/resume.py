@@ -27,6 +27,7 @@ from pwfn.config.nested import flat
 from pwfn.config.overrides import OverrideReader, apply, reason_of
 from pwfn.config.preflight import COMPOSE_ERRORS
 from pwfn.run.settings import TrainSettings
+from pwfn.value_kinds import path_of
 
 KEY = "resume="
 _ABSENT = object()
@@ -52,7 +53,7 @@ def resume(config_dir: Path, config_name: str, argv: Sequence[str]) -> None:
 def resumed_config(config_dir: Path, config_name: str, argv: Sequence[str]) -> tuple[Path, DictConfig]:
     """Return the run's folder and its configuration with the allowed changes; exits on faults."""
     args = parsed_flags(argv)
-    folder = Path(next(line for line in reversed(args.overrides) if line.startswith(KEY)).removeprefix(KEY))
+    folder = path_of(next(line for line in reversed(args.overrides) if line.startswith(KEY)).removeprefix(KEY))
     try:
         saved = saved_config.read_config(folder)
     except saved_run.NotAFinishedRun as error:
@@ -62,9 +63,10 @@ def resumed_config(config_dir: Path, config_name: str, argv: Sequence[str]) -> t
     if version.getbase() is None:
         version.setbase("1.3")
     setup_globals()
-    reader = OverrideReader(config_loader(config_dir.absolute(), args), args.config_name or config_name)
+    loader = config_loader(config_dir.absolute(), args)
+    reader = OverrideReader(loader, args.config_name or config_name, TrainSettings)
     lines = [line for line in args.overrides if not line.startswith(KEY)]
-    parsed = [right for line in lines for o in reader.parse(line) for right in reader.alternatives(o, multirun=False)]
+    parsed = [right for o in reader.parse_line(lines) for right in reader.alternatives(o, multirun=False)]
     asked, faults, own = _asked(saved, [o for o in parsed if not o.is_hydra_override()], reader)
     faults += [fault for o in parsed if o.is_hydra_override() for fault in _other_folder(o, folder)]
     try:
@@ -80,7 +82,7 @@ def resumed_config(config_dir: Path, config_name: str, argv: Sequence[str]) -> t
 def without_lost_weights(folder: Path, cfg: DictConfig) -> DictConfig:
     """Return a configuration that does not ask for a file of weights that is gone, if the checkpoints hold them."""
     file = OmegaConf.select(cfg, "model.checkpoint")
-    if not isinstance(file, str) or Path(file).is_file() or not files.files(folder):
+    if not isinstance(file, str) or path_of(file).is_file() or not files.files(folder):
         return cfg
     changed = deepcopy(cfg)
     OmegaConf.update(changed, "model.checkpoint", None)

@@ -8,6 +8,8 @@ from omegaconf import DictConfig
 
 from pwfn.cli import hydra_program
 from pwfn.config import preflight, program
+from pwfn.config.key_hints import KeyHints
+from pwfn.config.text_values import with_homes
 from pwfn.monitoring.several_loggers import spelled_out
 from pwfn.sweep import parent_watch
 
@@ -16,11 +18,11 @@ def main() -> None:
     """Check the command line of `sys.argv` and do what it asks for."""
     parent_watch.stop_with_parent()
     hydra_program.prepare()
-    sys.argv[1:] = spelled_out(sys.argv[1:])
     from pwfn.cli import resume
     from pwfn.run.settings import TrainSettings
     from pwfn.sweep import resume as resume_sweep
 
+    sys.argv[1:] = with_homes(spelled_out(sys.argv[1:]), KeyHints(TrainSettings), also=("resume", "resume_sweep"))
     if resume_sweep.is_asked(sys.argv[1:]):
         sys.argv[1:] = resume_sweep.resumed_arguments(sys.argv[1:])
     if resume.is_asked(sys.argv[1:]):

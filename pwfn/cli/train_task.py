@@ -13,6 +13,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from pwfn.cli import hydra_program
 from pwfn.config import build, program
 from pwfn.config.secrets import without_given_secrets
 from pwfn.errors import RunError, Stopped
@@ -36,7 +37,7 @@ def train(cfg: DictConfig) -> float:
         The final top1 (percent), the expected megabytes of a dry run, or the percentage an inspection found covered.
     """
     hydra = HydraConfig.get()
-    settings = build.load(TrainSettings, cfg, importable=None)
+    settings = build.load(TrainSettings, cfg, importable=None, seen_from=hydra_program.started_in())
     folder = Path(hydra.runtime.output_dir)
     with ended_in_one_line(folder):
         return _do(settings, OmegaConf.to_container(cfg, resolve=True), folder, hydra)

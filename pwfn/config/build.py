@@ -11,19 +11,21 @@ import inspect
 import json
 import sys
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import InitVar, dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from types import NoneType
-from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 from omegaconf import DictConfig
 from pydantic import TypeAdapter
 
 from pwfn.config.classes import concrete, exported_name, find_class, is_interface, targets
-from pwfn.config.hints import expected, sections_of
+from pwfn.config.hints import expected, how_given, sections_of
+from pwfn.config.key_hints import hints_of
 from pwfn.config.messages import also, describe, nearest, nearest_key
-from pwfn.config.nested import MISSING, Broken, resolved
+from pwfn.config.nested import dotted, resolved, unusable_values
 from pwfn.errors import Fault, InvalidValueError, broken, one_line
+from pwfn.value_kinds import placed
 
 T = TypeVar("T")
 
@@ -43,7 +45,13 @@ def refuse(faults: list[str]) -> NoReturn:
     raise SystemExit(2)
 
 
-def load(schema: type[T], cfg: DictConfig, also_known: Iterable[str] = (), importable: Container[str] | None = ()) -> T:
+def load(
+    schema: type[T],
+    cfg: DictConfig,
+    also_known: Iterable[str] = (),
+    importable: Container[str] | None = (),
+    seen_from: str | None = None,
+) -> T:
     """Resolve the interpolations of `cfg` and build `schema` from it.
 
     Args:
@@ -51,6 +59,7 @@ def load(schema: type[T], cfg: DictConfig, also_known: Iterable[str] = (), impor
         cfg: a composed or saved configuration.
         also_known: names beside the schema's keys that a mistyped key may have meant (config groups).
         importable: the `_target_`s whose modules may be imported; None = all of `cfg`, which has to be the user's own.
+        seen_from: the folder that relative paths are seen from; None = the working folder, whenever they are used.
 
     Returns:
         An object of `schema`.
@@ -60,9 +69,8 @@ def load(schema: type[T], cfg: DictConfig, also_known: Iterable[str] = (), impor
     """
     try:
         node = resolved(cfg)
-        return build(
-            schema, node, also_known=also_known, importable=targets(node) if importable is None else importable
-        )
+        own = targets(node) if importable is None else importable
+        return build(schema, node, also_known=also_known, importable=own, seen_from=seen_from)
     except RecursionError:
         raise ConfigError(["the configuration refers to itself without end (an interpolation ${...})"]) from None
 
@@ -73,6 +81,7 @@ def build(
     path: str = "",
     also_known: Iterable[str] = (),
     importable: Container[str] = (),
+    seen_from: str | None = None,
 ) -> T:
     """Build `schema` or, where `node` has a `_target_`, that subclass of it.
 
@@ -84,6 +93,7 @@ def build(
         path: what is put before every key in the messages.
         also_known: as in `load`.
         importable: as in `load`.
+        seen_from: as in `load`.
 
     Returns:
         An object of `schema`.
@@ -91,7 +101,7 @@ def build(
     Raises:
         ConfigError: with every fault.
     """
-    builder = _Builder(list(also_known), importable)
+    builder = _Builder(list(also_known), importable, seen_from)
     built: T = builder.section([schema], node, path)
     if builder.faults:
         raise ConfigError(builder.report())
@@ -121,6 +131,7 @@ class _Failed:
 class _Builder:
     known: list[str]
     importable: Container[str] = ()
+    seen_from: str | None = None
     faults: list[str | _Unknown] = field(default_factory=list)
 
     def report(self) -> list[str]:
@@ -138,7 +149,7 @@ class _Builder:
         return _Failed()
 
     def _class(self, allowed: list[type], node: Mapping[str, Any], path: str) -> type | None:
-        target, key = node.get("_target_"), _dotted(path, "_target_")
+        target, key = node.get("_target_"), dotted(path, "_target_")
         options = sorted(exported_name(found) for cls in allowed for found in concrete(cls))
         listed = f"one of {', '.join(options)}" if options else f"a subclass of {exported_name(allowed[0])}"
         if "_target_" not in node:
@@ -146,7 +157,7 @@ class _Builder:
                 return allowed[0]
             self.faults.append(f"{key}: has to be given: {listed}")
             return None
-        if unusable := _unusable(target, key):
+        if unusable := unusable_values(target, key):
             self.faults += unusable
             return None
         found, problem = find_class(target, allowed, self.importable)
@@ -158,18 +169,18 @@ class _Builder:
 
     def _arguments(self, cls: type, given: dict[str, Any], path: str) -> dict[str, Any]:
         parameters = dict(inspect.signature(cls).parameters)
-        hints = get_type_hints(cls if is_dataclass(cls) else cls.__init__)  # type: ignore[misc]
+        hints = hints_of(cls)
         takes_any = any(parameters.pop(p.name).kind is p.VAR_KEYWORD for p in list(parameters.values()) if _is_star(p))
-        self.known += [_dotted(path, name) for name in parameters]
+        self.known += [dotted(path, name) for name in parameters]
         for key, value in given.items():
             if key not in parameters and not takes_any:
-                self._unknown(_dotted(path, key), value, path, list(parameters))
+                self._unknown(dotted(path, key), value, path, list(parameters))
         built = {key: value for key, value in given.items() if takes_any and key not in parameters}
         for name, parameter in parameters.items():
             if name in given:
-                built[name] = self._value(hints.get(name, Any), given[name], _dotted(path, name))
+                built[name] = self._value(hints.get(name, Any), given[name], dotted(path, name))
             elif parameter.default is parameter.empty:
-                self.faults.append(f"{_dotted(path, name)}: has to be given: {expected(hints.get(name, Any))}")
+                self.faults.append(f"{dotted(path, name)}: has to be given: {expected(hints.get(name, Any))}")
         return built
 
     def _judge(self, cls: type, arguments: dict[str, Any], path: str) -> None:
@@ -184,7 +195,7 @@ class _Builder:
         self._add(broken(partial.checks(), partial, absent), path)
 
     def _add(self, faults: list[Fault], path: str) -> None:
-        self.faults += [str(Fault(_dotted(path, f.name), f.value, f.allowed)) for f in faults]
+        self.faults += [str(Fault(dotted(path, f.name), f.value, f.allowed)) for f in faults]
 
     def _construct(self, cls: type, arguments: dict[str, Any], path: str) -> Any:
         try:
@@ -196,24 +207,23 @@ class _Builder:
         return _Failed()
 
     def _value(self, hint: Any, node: Any, path: str) -> Any:
-        hint = hint.type if isinstance(hint, InitVar) else hint
         sections = sections_of(hint)
         if sections and isinstance(node, Mapping):
             return self.section(sections, node, path)
-        if unusable := _unusable(node, path, hint):
+        if unusable := unusable_values(node, path, hint):
             self.faults += unusable
             return _Failed()
         if hint is Any or (node is None and NoneType in get_args(hint)):
             return node
         if sections:
-            self.faults.append(str(Fault(path, node, expected(hint))))
+            self.faults.append(str(Fault(path, node, f"{expected(hint)}{how_given(sections)}")))
             return _Failed()
         return self._leaf(hint, node, path)
 
     def _leaf(self, hint: Any, node: Any, path: str) -> Any:
         try:
             # read as JSON, in which a list is the only way to write a tuple; strict, so that text is never a number
-            return _adapter(hint).validate_json(json.dumps(node), strict=True)
+            return placed(_adapter(hint).validate_json(json.dumps(node), strict=True), hint, self.seen_from)
         except (TypeError, ValueError):
             options = [str(option) for option in get_args(hint)] if get_origin(hint) is Literal else []
             self.faults.append(f"{Fault(path, node, describe(hint))}{also(nearest(str(node), options))}")
@@ -222,19 +232,9 @@ class _Builder:
     def _unknown(self, path: str, value: Any, section: str, allowed: list[str]) -> None:
         if isinstance(value, Mapping) and value:  # one line for each value, so that each gets its own nearest match
             for key, inner in value.items():
-                self._unknown(_dotted(path, key), inner, section, allowed)
+                self._unknown(dotted(path, key), inner, section, allowed)
         else:
             self.faults.append(_Unknown(path, value, section, allowed))
-
-
-def _unusable(node: Any, path: str, hint: Any = Any) -> list[str]:
-    """Return the faults of values, also in a list or free section, that are missing or unresolved."""
-    if isinstance(node, Broken):
-        return [f"{path}: {node.reason}"]
-    if isinstance(node, str) and node == MISSING:
-        return [f"{path}: has to be given: {expected(hint)}"]
-    inner = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
-    return [fault for key, value in inner for fault in _unusable(value, _dotted(path, key))]
 
 
 def _is_star(parameter: inspect.Parameter) -> bool:
@@ -244,7 +244,3 @@ def _is_star(parameter: inspect.Parameter) -> bool:
 @cache
 def _adapter(hint: Any) -> TypeAdapter[Any]:
     return TypeAdapter(hint)
-
-
-def _dotted(path: str, key: Any) -> str:
-    return f"{path}.{key}" if path else str(key)

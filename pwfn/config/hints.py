@@ -8,6 +8,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
 from pwfn.config.messages import describe
+from pwfn.config.quoting import shell_word
 
 LEAF_CLASSES = (str, int, float, bytes, NoneType, dict, list, tuple, set, frozenset, PurePath, Enum)
 
@@ -22,3 +23,12 @@ def sections_of(hint: Any) -> list[type]:
 def expected(hint: Any) -> str:
     """Return what a message says a value of this type must be."""
     return "a section of keys" if sections_of(hint) else describe(hint)
+
+
+def how_given(sections: list[type]) -> str:
+    """Return what a message adds for a section that people switch on as a whole: how its keys do it.
+
+    A class says it in `switched_on_by`, an override.
+    """
+    examples = [example for cls in sections if (example := getattr(cls, "switched_on_by", None)) is not None]
+    return f", as in {' or '.join(map(shell_word, examples))}" if examples else ""

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from enum import Enum
 from pathlib import PurePath
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 WORDS = {
     bool: ("true or false", "true/false values"),
@@ -24,13 +24,16 @@ WORDS = {
 def describe(hint: Any) -> str:
     """Describe a type as values are written in YAML: `tuple[float, ...]` is "a list of numbers"."""
     origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return describe(arguments[0])
     if origin is Literal:
         return f"one of {', '.join(map(str, arguments))}" if len(arguments) > 1 else str(arguments[0])
     if origin in (Union, UnionType):
         return " or ".join(describe(part) for part in arguments)
     if origin in (list, tuple) and len(set(arguments) - {Ellipsis}) == 1:
         size = "" if origin is list or Ellipsis in arguments else f"{len(arguments)} "
-        singular, plural = WORDS.get(arguments[0], (describe(arguments[0]), ""))
+        entry = get_args(arguments[0])[0] if get_origin(arguments[0]) is Annotated else arguments[0]
+        singular, plural = WORDS.get(entry, (describe(entry), ""))
         return f"a list of {size}{plural}" if plural else f"a list, each entry {singular}"
     if isinstance(hint, type) and issubclass(hint, Enum):
         return f"one of {', '.join(str(member.value) for member in hint)}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from pwfn.config.hints import expected
 from pwfn.errors import one_line
 
 MISSING = "???"  # how OmegaConf writes a value that has to be given
@@ -45,3 +47,18 @@ def flat(node: Any, path: str = "") -> dict[str, Any]:
     if not isinstance(node, dict) or not node:
         return {path: node} if path else {}
     return {key: value for k, v in node.items() for key, value in flat(v, f"{path}.{k}" if path else str(k)).items()}
+
+
+def unusable_values(node: Any, path: str, hint: Any = Any) -> list[str]:
+    """Return the faults of values, also in a list or free section, that are missing or unresolved."""
+    if isinstance(node, Broken):
+        return [f"{path}: {node.reason}"]
+    if isinstance(node, str) and node == MISSING:
+        return [f"{path}: has to be given: {expected(hint)}"]
+    inner = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+    return [fault for key, value in inner for fault in unusable_values(value, dotted(path, key))]
+
+
+def dotted(path: str, key: Any) -> str:
+    """Return the path of a key below a section; the whole has the empty path."""
+    return f"{path}.{key}" if path else str(key)

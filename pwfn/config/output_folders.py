@@ -13,7 +13,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
 from pwfn.config import resolvers
-from pwfn.config.overrides import quoted
+from pwfn.config.quoting import quoted
+from pwfn.value_kinds import path_of
 
 NAMED_BY = "hydra.job.config.override_dirname.exclude_keys"  # Hydra's: the overrides that name no folder
 
@@ -61,7 +62,7 @@ def _claim(config: DictConfig, kind: str) -> None:
     key = f"hydra.{kind}.dir"
     if any(o.key_or_group == key for o in _parsed(config.hydra.overrides.hydra)):
         return
-    folder = claimed(Path(str(config.hydra[kind].dir)))
+    folder = claimed(path_of(str(config.hydra[kind].dir)))
     with read_write(config.hydra):  # as Hydra 1.4 hands it over
         config.hydra[kind].dir = str(folder)
     if kind == "sweep":

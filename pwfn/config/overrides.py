@@ -13,24 +13,33 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from pwfn.config.key_hints import KeyHints
 from pwfn.config.messages import also, nearest
+from pwfn.config.text_values import NeedsQuotes, TextValues, words_together
 from pwfn.errors import one_line
 
 
 class OverrideReader:
     """Parse overrides one by one; faults of an override itself go to `faults`.
 
-    `hint(group, option)` may know how an option that is not in the group is written instead, or say None.
+    Args:
+        loader: of the YAML files.
+        config_name: the one that the overrides belong to.
+        schema: the class of the whole, which tells the keys that are paths and texts. Its `option_hint(group, option)`
+            may know how an option that is not in the group is written instead, or say None.
     """
 
-    def __init__(
-        self, loader: ConfigLoader, config_name: str, hint: Callable[[str, str], str | None] | None = None
-    ) -> None:
+    def __init__(self, loader: ConfigLoader, config_name: str, schema: type[Any] | None = None) -> None:
         self.loader = loader
         self.config_name = config_name
         self.parser = OverridesParser.create(config_loader=loader)
-        self.hint = hint or (lambda _group, _option: None)
+        self.hint: Callable[[str, str], str | None] = getattr(schema, "option_hint", lambda _group, _option: None)
+        self.texts = TextValues(KeyHints(schema))
         self.faults: list[str] = []
+
+    def parse_line(self, words: list[str]) -> list[Override]:
+        """Parse the words of a command line; those that belong to one value are one fault."""
+        return [override for group in words_together(words) for override in self._parse_together(group)]
 
     def parse(self, line: str) -> list[Override]:
         """Return the override in a list, or an empty list if it cannot be parsed."""
@@ -38,11 +47,31 @@ class OverrideReader:
             return self.parser.parse_overrides([line])
         except HydraException as error:
             reason = one_line(str(error).partition("\nSee https")[0], limit=None)
-            self.faults.append(f"{line!r}: must be of the form key=value ({reason})")
-            return []
+            return self._instead(self.texts.unreadable(line, reason))
+
+    def _parse_together(self, words: list[str]) -> list[Override]:
+        if len(words) == 1:
+            return self.parse(words[0])
+        meant = self._readable(" ".join(words)) and not self._readable(words[0])
+        if (fault := self.texts.split_by_the_shell(words, whole=meant)) is None:
+            return [override for word in words for override in self.parse(word)]
+        self.faults.append(fault)
+        return []
+
+    def _instead(self, wrong: NeedsQuotes) -> list[Override]:
+        self.faults.append(wrong.fault)
+        return self.parser.parse_overrides([wrong.instead]) if wrong.instead is not None else []
+
+    def _readable(self, line: str) -> bool:
+        try:
+            return bool(self.parser.parse_overrides([line]))
+        except HydraException:
+            return False
 
     def alternatives(self, override: Override, multirun: bool) -> list[Override]:
         """Return the single-valued overrides that one stands for: none where it has to be left out."""
+        if not self.is_group(override) and (quoted := self.texts.needs_quotes(override, multirun)) is not None:
+            return self._instead(quoted)
         if not override.is_sweep_override():
             return self._with_known_option(override)
         if override.is_hydra_override():
@@ -152,8 +181,3 @@ def reason_of(error: BaseException) -> str:
     return one_line(
         text.partition("\nSearch path")[0].partition("\nConfig search path")[0] + cause.split("\n")[0], limit=None
     )
-
-
-def quoted(text: str) -> str:
-    """Quote `text` for Hydra's grammar, so that it is no number, list or interpolation."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${") + "'"

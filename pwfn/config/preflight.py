@@ -31,6 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pwfn.config.build import ConfigError, load, refuse
 from pwfn.config.hydra_internal import config_loader, only_informs, parsed_flags
 from pwfn.config.overrides import OverrideReader, apply, reason_of
+from pwfn.value_kinds import path_of
 
 # what composing raises for a wrong command line or a wrong YAML file
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, KeyError, OSError)
@@ -51,11 +52,8 @@ def preflight(schema: type[Any], config_dir: str | Path, config_name: str, argv:
     setup_globals()
     if args.config_dir is not None and not Path(args.config_dir).is_dir():
         refuse([f"--config-dir = {args.config_dir!r}: must be a folder that exists"])
-    overrides = OverrideReader(
-        config_loader(Path(config_dir).absolute(), args),
-        args.config_name or config_name,
-        getattr(schema, "option_hint", None),
-    )
+    loader = config_loader(Path(config_dir).absolute(), args)
+    overrides = OverrideReader(loader, args.config_name or config_name, schema)
     faults = _command_line_faults(args.overrides, args.multirun, overrides, _Jobs(schema, overrides))
     if faults:
         refuse(faults)
@@ -131,7 +129,7 @@ class _Jobs:
 def _folder_faults(cfg: DictConfig, key: str) -> list[str]:
     """Report a folder that cannot be made, for which Hydra would show a traceback."""
     try:
-        folder = Path(str(OmegaConf.select(cfg, key)))
+        folder = path_of(str(OmegaConf.select(cfg, key)))
     except OmegaConfBaseException as error:
         return [f"{key}: {reason_of(error)}"]
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
@@ -143,7 +141,7 @@ def _folder_faults(cfg: DictConfig, key: str) -> list[str]:
 
 def _command_line_faults(lines: list[str], multirun: bool, overrides: OverrideReader, jobs: _Jobs) -> list[str]:
     """Return every fault of a command line: of its overrides first, then of the jobs they make."""
-    parsed = [o for line in lines for o in overrides.parse(line)]
+    parsed = overrides.parse_line(lines)
     multirun, searches, params = _sweep_settings(parsed, multirun, jobs)
     if searches and not multirun and not any(o.key_or_group == "hydra.mode" for o in parsed):  # a job says RUN
         overrides.faults.append(f"sweep = {_chosen(parsed, 'sweep')!r}: must be with the flag -m")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
 from pwfn.data import ImageData
 from pwfn.errors import Check, require, require_all
 from pwfn.monitoring.loggers import LoggerSpec
+from pwfn.value_kinds import FilePath
 
 NOISE_KINDS = ("absolute", "relative", "sigma")
 
@@ -22,6 +23,8 @@ class NoiseLevels:
 
     `draws` noisy networks are measured at each; 0 = not measured.
     """
+
+    switched_on_by: ClassVar[str] = "noise.draws=10"
 
     draws: int
     absolute: tuple[float, ...]
@@ -47,6 +50,8 @@ class Corruptions:
     `conf/evaluate.yaml` has the units.
     """
 
+    switched_on_by: ClassVar[str] = "corruptions.kinds=[noise,blur]"
+
     kinds: tuple[Literal["noise", "blur", "contrast", "rotation"], ...]
     noise: tuple[float, ...]
     blur: tuple[float, ...]
@@ -71,6 +76,8 @@ class CodebookSpec:
     Entries of fewer than `rare` weights count as rare; `cost` is the unit in which a merge is priced.
     """
 
+    switched_on_by: ClassVar[str] = "codebook.show=true"
+
     show: bool
     rare: int
     cost: Literal["sigma", "distance"]
@@ -82,6 +89,8 @@ class CodebookSpec:
 @dataclass(frozen=True)
 class PruneCodebook:
     """Choose how many entries are left after the cheapest merges; None: nothing is merged."""
+
+    switched_on_by: ClassVar[str] = "prune_codebook.max_size=16"
 
     max_size: int | None
 
@@ -97,11 +106,11 @@ class EvaluateSettings:
     the data to measure it on; or a report is written.
     """
 
-    run: str | None
-    artifact: str | None
-    report: str | tuple[str, ...] | None
-    data_root: str | None
-    output: str | None
+    run: FilePath | None
+    artifact: FilePath | None
+    report: FilePath | tuple[FilePath, ...] | None
+    data_root: FilePath | None
+    output: FilePath | None
     device: Literal["cpu", "gpu", "auto"]
     seed: int
     quiet: bool
@@ -109,7 +118,7 @@ class EvaluateSettings:
     bins: int
     resamples: int
     noise: NoiseLevels
-    compare: tuple[str, ...]
+    compare: tuple[FilePath, ...]
     corruptions: Corruptions
     batchnorm_images: int
     frontier: bool
@@ -122,7 +131,8 @@ class EvaluateSettings:
     @staticmethod
     def option_hint(group: str, option: str) -> str | None:
         """Suggest how to write what was meant by an option that evaluation does not have."""
-        del option  # whatever it is
+        if group == "codebook" and option.lower() == "true":
+            return f"for the use of the codebook write {CodebookSpec.switched_on_by}"
         if group == "trainer":
             return "an evaluation is one process, on device=cpu, gpu or auto, in the precision of the run"
         return None

@@ -19,6 +19,7 @@ from pwfn.models.loading import Loaded, heads_of, timm_log, watched
 from pwfn.models.model_names import DECIDED, name_fault, registered, source_of
 from pwfn.models.state_dicts import prefixes_taken_off
 from pwfn.models.weight_files import ModelError, read_weights
+from pwfn.value_kinds import FilePath, NameOrPath
 
 # what the constructors of timm's models raise for arguments that do not suit them, and its loading for a wrong file
 BUILD_ERRORS = (
@@ -60,9 +61,9 @@ class ModelSpec:
         quantize: which parameters share the codebook.
     """
 
-    name: str
+    name: NameOrPath
     pretrained: bool = False
-    checkpoint: str | None = None
+    checkpoint: FilePath | None = None
     ema: bool = True
     args: dict[str, Any] = field(default_factory=dict)
     quantize: Quantize = Quantize()

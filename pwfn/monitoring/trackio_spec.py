@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from pwfn.errors import Fault, InvalidValueError, require
 from pwfn.monitoring.loggers import LoggerSpec
+from pwfn.value_kinds import FilePath
 
 if TYPE_CHECKING:  # a sweep's parent process only reads this module, and must not pay for importing it
     from pytorch_lightning.loggers import Logger
@@ -29,7 +30,7 @@ class Trackio(LoggerSpec):
     """
 
     project: str = "pwfn"
-    save_dir: str = "trackio"
+    save_dir: FilePath = "trackio"
 
     def __post_init__(self) -> None:
         if find_spec("trackio") is None:

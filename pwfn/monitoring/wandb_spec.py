@@ -13,6 +13,7 @@ from pwfn.config.secrets import without_secrets
 from pwfn.errors import InvalidValueError
 from pwfn.monitoring.loggers import LoggerSpec
 from pwfn.monitoring.wandb_variables import NAME, RUN_ID, VARIABLES, new_run_id, remarks, resolve, shortened
+from pwfn.value_kinds import FilePath, FreeText
 
 if TYPE_CHECKING:  # a sweep's parent process only reads this module, and must not pay for importing it
     from pytorch_lightning.loggers import Logger
@@ -44,8 +45,8 @@ class Wandb(LoggerSpec):
     group: str | None = None
     job_type: str | None = None
     tags: tuple[str, ...] = ()
-    notes: str | None = None
-    save_dir: str | None = None
+    notes: FreeText | None = None
+    save_dir: FilePath | None = None
     artifact: bool = True
 
     def __post_init__(self) -> None:

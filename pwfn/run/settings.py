@@ -30,6 +30,7 @@ from pwfn.run.schedule import Schedule
 from pwfn.training.distillation import Distillation
 from pwfn.training.optimizer import OptimizerSpec
 from pwfn.training.trainer import TrainerSpec
+from pwfn.value_kinds import FreeText
 
 
 def _can_compile() -> bool:
@@ -46,7 +47,7 @@ class TrainSettings:
     """
 
     seed: int
-    name: str | None
+    name: FreeText | None
     quiet: bool
     report: bool
     dry_run: bool

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pwfn.config.build import refuse
-from pwfn.config.overrides import quoted
+from pwfn.config.quoting import quoted
 from pwfn.sweep.folder import SweepError, read_plan
+from pwfn.value_kinds import path_of
 
 KEY = "resume_sweep="
 FLAGS = ("-m", "--multirun")
@@ -36,7 +37,7 @@ def resumed_arguments(argv: Sequence[str]) -> list[str]:
         refuse([f"{key}: must be alone, but for -m and hydra.launcher.n_jobs: {' '.join(others)} cannot be changed"])
     if not set(argv) & set(FLAGS):
         refuse([f"{key}: must be with -m; a single run goes on with resume=<folder>"])
-    sweep = Path(given).absolute()
+    sweep = path_of(given).absolute()
     try:
         plan = read_plan(sweep)
     except SweepError as error:

@@ -140,7 +140,7 @@ def test_wrong_command_lines(check: Check, line: str, message: str) -> None:
 def test_several_faults_of_several_kinds(check: Check) -> None:
     lines = check("prior=scalde", "prior.scael=1", "+seeed=1", "optimizer.lr=abc", "mode=alternat", "name=[", "~gone")
     assert lines is not None
-    starts = ["'name=['", "prior = 'scalde'", "~gone", "seeed = 1", "prior.scael = 1", "optimizer.lr", "mode"]
+    starts = ["name = '['", "prior = 'scalde'", "~gone", "seeed = 1", "prior.scael = 1", "optimizer.lr", "mode"]
     assert len(lines) == len(starts)
     assert all(map(str.startswith, lines, starts)), lines
     # the nearest option was taken for granted, so its own keys are the ones suggested

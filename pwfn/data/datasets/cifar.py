@@ -11,6 +11,7 @@ from typing_extensions import override
 from pwfn.data.images import ArrayImages, DataError
 from pwfn.data.spec import ImageData, Splits
 from pwfn.errors import one_line
+from pwfn.value_kinds import FilePath
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ class CIFAR10(ImageData):
 
     folder: ClassVar[str] = "cifar-10-batches-py"
 
-    root: str = "data"
+    root: FilePath = "data"
     download: bool = False
 
     @property

@@ -18,6 +18,7 @@ from pwfn.data.folders import LAYOUT, NATURAL, SORTED
 from pwfn.data.images import DataError, ImageSet
 from pwfn.data.spec import ImageData, Partition, Splits
 from pwfn.errors import require
+from pwfn.value_kinds import FilePath, FreeText, NameOrPath
 
 MISSING = f"no such folder; {LAYOUT}"
 TEST_FOLDERS = ("test", "val", "validation")
@@ -38,10 +39,10 @@ class ImageFolder(ImageData):
     """
 
     channels: int = 3
-    root: str = "data"
-    test_folder: str | None = None
-    split: tuple[float, float, float] | str | None = None
-    class_order: str = NATURAL
+    root: FilePath = "data"
+    test_folder: FreeText | None = None
+    split: tuple[float, float, float] | FilePath | None = None
+    class_order: NameOrPath = NATURAL
     exif: bool = False
     check: bool | Literal["skip"] = False
     headers_only: ClassVar[bool] = False  # whether `check` reads the beginning of each file alone

@@ -12,6 +12,7 @@ from pwfn.data.datasets.idx import find_file, read_images
 from pwfn.data.images import DataError
 from pwfn.data.spec import ImageData, Splits
 from pwfn.errors import one_line
+from pwfn.value_kinds import FilePath
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class MNIST(ImageData):
     system_folder: ClassVar[str | None] = None
     system_package: ClassVar[str | None] = None
 
-    root: str | None = None
+    root: FilePath | None = None
     download: bool = False
 
     @property

@@ -19,6 +19,7 @@ from pwfn.data.spec import ImageData, Splits, is_integer
 from pwfn.data.streams import HubStream, ImageStream, TarStream
 from pwfn.errors import one_line, require
 from pwfn.hub import answering_at_once
+from pwfn.value_kinds import FilePath
 
 # Beginnings of names, the package each needs beyond those of pwfn, and how that is installed.
 KINDS = {
@@ -48,7 +49,7 @@ class TimmData(ImageData):
 
     name: str
     num_classes: int = 1000
-    root: str | None = None
+    root: FilePath | None = None
     train_split: str = "train"
     test_split: str = "validation"
     channels: int = 3
