@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from pwfn.config import resolvers
@@ -18,7 +20,7 @@ from pwfn.config.preflight import preflight
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.run.settings import TrainSettings
 from tests.support.documents import commands_of
-from tests.support.project import PROJECT, SMALL, Program
+from tests.support.project import PROJECT, RECORDED, SMALL, Program, clean_environment
 from tests.support.wandb_offline import find_runs, read_run
 
 MISTAKES = [
@@ -259,3 +261,33 @@ def test_what_only_the_run_finds_out_is_one_line_too(
     assert done.returncode == 1
     assert line in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_relative_paths_are_seen_from_where_the_user_stands(program: Program, tmp_path: Path) -> None:
+    import timm
+
+    state = timm.create_model("test_resnet", in_chans=1, num_classes=10).state_dict()
+    (tmp_path / "set (1)").mkdir()
+    torch.save(state, tmp_path / "set (1)/weights=mine.pth")
+    given = ["model=test_resnet", 'model.checkpoint="set (1)/weights=mine.pth"', "inspect=true", "hydra.run.dir=run"]
+    done = program(tmp_path, "train.py", "data=digits", *given, "hydra.job.chdir=true")
+    assert done.returncode == 0, done.stderr
+    assert "set (1)/weights=mine.pth" in (tmp_path / "run/.hydra/config.yaml").read_text()
+
+
+@pytest.mark.slow
+def test_a_home_is_known_wherever_a_path_is_expected(tmp_path: Path) -> None:
+    shutil.copytree(RECORDED / "version_0_1/finished", tmp_path / "finished")
+    for script, words, says in (
+        ("train.py", ["resume=~/finished"], "is finished, there is nothing to resume"),
+        ("evaluate.py", ["report=~/finished", "output=."], "1 run in report.html"),
+        ("-m", ["pwfn", "describe", "~/finished/model.pwfn"], '"format_version"'),
+        ("-m", ["pwfn", "export", "~/finished/model.pwfn", "--to", "safetensors", "--out", "out.safetensors"], " MB;"),
+    ):
+        start = [script] if script == "-m" else [str(PROJECT / script)]
+        environment = clean_environment(PYTHONPATH=str(PROJECT), HOME=str(tmp_path))
+        command = [sys.executable, *start, *words]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert says in done.stdout
