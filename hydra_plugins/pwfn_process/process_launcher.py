@@ -32,6 +32,7 @@ from pwfn.records.files import RESULT
 from pwfn.sweep import folder as sweep_folder
 from pwfn.sweep.folder import SweepError
 from pwfn.sweep.job import CONSOLE, Job, environment_of_jobs, new_job, reason
+from pwfn.sweep.kept_files import size_lines
 from pwfn.sweep.outlook import Outlook, expected, print_plan
 from pwfn.sweep.parent_watch import PARENT, parent_pipe, sigterm_as_exit
 from pwfn.sweep.table import Row, print_table, read_result, write_table
@@ -202,6 +203,8 @@ class ProcessLauncher(Launcher):
     def _end(self) -> None:
         rows = self._rows()
         write_table(self.sweep, rows)
+        for line in size_lines(rows):
+            print(line)
         print_table(rows)
         if self.config is not None and self.config.get("report", False):
             from pwfn.report import report_at_end

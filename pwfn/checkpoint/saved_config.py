@@ -17,6 +17,7 @@ from pwfn.value_kinds import path_of
 
 EARLIER: dict[str, Any] = {  # what versions without these keys did, so that their runs can still be evaluated
     "report": False,
+    "keep": "all",
     "clustering._target_": "pwfn.clustering.Greedy",
     "noise": True,
     "tolerance": {"_target_": "pwfn.clustering.SigmaTolerance"},
@@ -91,5 +92,6 @@ MAY_CHANGE = (
     "detect",
     "quiet",
     "report",
+    "keep",
     "name",
 )

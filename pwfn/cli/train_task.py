@@ -18,7 +18,7 @@ from pwfn.config import build, program
 from pwfn.config.secrets import without_given_secrets
 from pwfn.errors import RunError, Stopped
 from pwfn.records import failure
-from pwfn.records.files import CHECKPOINTS
+from pwfn.records.files import CHECKPOINTS, megabytes, size_of
 from pwfn.run.settings import TrainSettings
 from pwfn.sweep.folder import SWEEP, name_of
 
@@ -72,7 +72,7 @@ def ended_in_one_line(folder: Path) -> Iterator[None]:
         begun = (folder / CHECKPOINTS).is_dir()
         again = " ".join(program.typed("train"))
         more = f"; resume with: {again} resume={shlex.quote(str(folder))}" if begun else ""
-        print(f"pwfn: {stopped}{more}", file=sys.stderr)
+        print(f"pwfn: {stopped}{more}{_left_in(folder)}", file=sys.stderr)
         raise SystemExit(stopped.exit_code) from None
     except Exception as error:  # nobody's typo: its traceback is wanted as well
         from pwfn.training import distributed
@@ -82,6 +82,20 @@ def ended_in_one_line(folder: Path) -> Iterator[None]:
             raise SystemExit(1) from None
         failure.write(folder, f"{type(error).__name__}: {error}")
         raise
+
+
+def _left_in(folder: Path) -> str:
+    """Return a second line that names the checkpoints of a stopped run, and how to remove them; empty without any."""
+    from pwfn.checkpoint import files
+
+    if not (made := files.files(folder)):
+        return ""
+    place = folder / CHECKPOINTS
+    names = ", ".join(path.name for path in made)
+    return (
+        f"\npwfn: its checkpoints take {megabytes(size_of(place))} ({names}); to give the run up, remove them: "
+        f"rm -r {shlex.quote(str(place))}"
+    )
 
 
 def _is_another_rank() -> bool:

@@ -15,6 +15,7 @@ from typing_extensions import override
 from pwfn.data.augment import build_transforms
 from pwfn.data.feed import CACHE_BYTES, Batch, Cached, Transformed, as_is, feed
 from pwfn.data.images import ImageSet
+from pwfn.data.loader_workers import leave_signals_to_the_run
 from pwfn.data.samplers import EachOnce, NumberedShare, ends_in_one
 from pwfn.data.spec import ImageData, Partition, is_integer
 from pwfn.data.stream_loader import Streamed, StreamedEpoch, StreamLoader, stream_images_per_rank
@@ -162,6 +163,7 @@ class ImageDataModule(LightningDataModule):
             batch_size=batch_size,
             num_workers=self.spec.num_workers if most is None else min(most, self.spec.num_workers),
             pin_memory=torch.cuda.is_available(),
+            worker_init_fn=leave_signals_to_the_run,
             generator=_generator(worker_seed),
         )
 
@@ -201,6 +203,7 @@ class ImageDataModule(LightningDataModule):
             persistent_workers=keep_workers and workers > 0,
             pin_memory=torch.cuda.is_available(),
             collate_fn=collate,
+            worker_init_fn=leave_signals_to_the_run,
             generator=_generator(worker_seed),
         )
 

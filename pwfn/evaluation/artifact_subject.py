@@ -29,7 +29,7 @@ def subject_of_artifact(settings: EvaluateSettings) -> Subject:
     assert data is not None
     header = describe(path)
     images, columns, notes = artifact_data(path, header, data)
-    not_learned = _not_learned(header)
+    not_learned = not_learned_in(header)
     if settings.samples > 0 and not_learned:
         notes.append(f"No ensemble: {not_learned}.")
     # scores over all classes say nothing of images of some
@@ -40,7 +40,7 @@ def subject_of_artifact(settings: EvaluateSettings) -> Subject:
         of="the artifact's record",
         folder=Path(settings.output or FOLDER),
         data=images,
-        networks={CLUSTERED: lambda: answer_in(columns, _artifact_network(path, header))},
+        networks={CLUSTERED: lambda: answer_in(columns, artifact_network(path, header))},
         learned=() if not_learned else (CLUSTERED,),
         recorded={} if recorded is None else {CLUSTERED: recorded},
         precision=_precision(header["config"]),
@@ -49,7 +49,7 @@ def subject_of_artifact(settings: EvaluateSettings) -> Subject:
     )
 
 
-def _not_learned(header: Mapping[str, Any]) -> str:
+def not_learned_in(header: Mapping[str, Any]) -> str:
     """Say why no network should be drawn from an artifact; empty where one may."""
     if header["sigma"] is None:
         return "the artifact was written without sigmas (artifact.sigma=true in the run)"
@@ -72,7 +72,7 @@ def _precision(config: Any) -> str:
     return precision if isinstance(precision, str) and precision in AUTOCAST else "32-true"
 
 
-def _artifact_network(path: str, header: Mapping[str, Any]) -> nn.Module:
+def artifact_network(path: str, header: Mapping[str, Any]) -> nn.Module:
     """Load a Bayesian network in any case; without sigmas in the file it has only means."""
     if header["sigma"] is not None:
         return load(path, posterior=True)

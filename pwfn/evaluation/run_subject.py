@@ -12,12 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
+from pwfn.artifact import ArtifactError, describe
 from pwfn.bayesian.posterior import set_sigma
 from pwfn.checkpoint import saved_config, saved_networks, saved_run
 from pwfn.config import build
 from pwfn.data.folder_split import with_kept_split
 from pwfn.data.module import ImageDataModule
 from pwfn.errors import one_line
+from pwfn.evaluation.artifact_subject import artifact_network, not_learned_in
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import CLUSTERED, FOLDER, NO_NOISE, PRETRAINED, TRAINED, Subject
 from pwfn.models.meta_build import build_without_weights
@@ -50,6 +52,11 @@ def subject_of_run(settings: EvaluateSettings) -> Subject:
             del networks[name]
             notes.append(f"The run has no {file}: its {name} network is not measured.")
     not_learned = "" if saved.learns_sigma else NO_NOISE
+    if not (folder / files.NETWORK).is_file():
+        header = _kept_artifact(folder)
+        networks[CLUSTERED] = lambda: artifact_network(str(folder / files.ARTIFACT), header)
+        notes.append(f"The run has no {files.NETWORK}: its clustered network is that of {files.ARTIFACT}.")
+        not_learned = not_learned or not_learned_in(header)
     if not_learned and settings.samples > 0:
         notes.append(f"No ensemble: {not_learned}.")
     return Subject(
@@ -65,6 +72,16 @@ def subject_of_run(settings: EvaluateSettings) -> Subject:
         not_learned=not_learned,
         identity=identity,
     )
+
+
+def _kept_artifact(folder: Path) -> dict[str, Any]:
+    """Return the description of the artifact that stands for a network which was not kept (`keep=result`)."""
+    path = folder / files.ARTIFACT
+    try:
+        return describe(path)
+    except (OSError, ArtifactError) as error:
+        why = f"it has no {files.NETWORK} (keep=result removes it), and {path} cannot be read: {one_line(error)}"
+        raise saved_run.NotAFinishedRun(f"{folder} cannot be evaluated: {why}") from error
 
 
 def _summary(folder: Path) -> tuple[Scores | None, dict[str, Any]]:

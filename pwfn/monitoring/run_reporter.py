@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,7 +113,13 @@ class RunReporter:
         write_text(self.folder / RECORDS, json.dumps(rows, indent=1) + "\n")
         write_text(self.folder / "clusters.csv", csv_text(CLUSTER_COLUMNS, self._clusters))
 
-    def finish(self, records: Sequence[RoundRecord], baseline: Scores, extra: Mapping[str, Any]) -> None:
+    def finish(
+        self,
+        records: Sequence[RoundRecord],
+        baseline: Scores,
+        extra: Mapping[str, Any],
+        left_out: Container[str] = (),
+    ) -> None:
         """Write summary.json and print the table, the result in words and the files.
 
         Args:
@@ -121,6 +127,7 @@ class RunReporter:
             baseline: scores of the pretrained network.
             extra: seed, versions, command, seconds ...: what the summary has under `run`. Its `weights`, the number of
                 quantized weights, also goes into the sentence.
+            left_out: files of the folder that are not named.
         """
         final = records[-1] if records else None
         summary = {
@@ -141,7 +148,11 @@ class RunReporter:
             self._console,
             "\n" + (sentence(final, baseline, extra.get("weights")) if final else "No round was finished."),
         )
-        names = sorted(path.name for path in self.folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        names = sorted(
+            path.name
+            for path in self.folder.iterdir()
+            if path.is_file() and not path.name.startswith(".") and path.name not in left_out
+        )
         show(self._console, f"Files in {self.folder}: {', '.join(names)}")
 
     def _report_final(self, top1_drop: float, receipt: Mapping[str, Any] | None) -> None:

@@ -23,6 +23,7 @@ VALUES = "codebook.json"  # the values of a codebook that was fitted to the weig
 PRETRAINED = "pretrained.safetensors"  # before any round: an ordinary state dict
 TRAINED = "trained.safetensors"  # after the last training, before the last clustering
 NETWORK = "network.safetensors"  # the newest: after the last clustering so far, or after the finishing
+NETWORKS = (PRETRAINED, TRAINED, NETWORK)  # what keep=result removes
 SPLIT = "split.csv"  # which image is in which split, where the program has chosen
 CHECKED = ".images_checked.json"  # beside the run's folder, so that the next run need not look at the images again
 
@@ -90,3 +91,13 @@ def write_text(path: Path, text: str) -> None:
     """Replace the content of `path` by `text` (UTF-8, line ends as they are), whole or not at all."""
     with replacing(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8", newline="")
+
+
+def size_of(folder: Path) -> int:
+    """Return the size in bytes of all files in and below a folder, without what links lead to."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def megabytes(size: int) -> str:
+    """Write a number of bytes in megabytes."""
+    return f"{size / 1e6:,.1f} MB"

@@ -21,28 +21,31 @@ from pwfn.records.layer_table import LAYER_COLUMNS, layer_rows
 from pwfn.records.weight_histogram import WeightHistogram
 from pwfn.report import report_at_end
 from pwfn.run.assemble import Assembly
+from pwfn.run.kept_files import left_out, settle_files
 from pwfn.run.stages import Stages
 from pwfn.run.write_artifact import ARTIFACT_FACTS, write_run_artifact
 
 
 def finish(assembly: Assembly, stages: Stages, reporter: RunReporter) -> None:
-    """Write and show the results of a finished run, on rank 0; then its checkpoints are removed.
+    """Write and show the results of a finished run, on rank 0; then remove its checkpoints and what it is not to keep.
 
     The file that marks the run as finished (result.json) comes after everything that could fail: where a disk is full,
     the checkpoints are still there and the run can be resumed.
     """
     settings, folder, state = assembly.settings, assembly.folder, assembly.state
+    unwanted = left_out(settings.keep, in_a_sweep=assembly.identity.group is not None)
     _write_pictures(assembly, stages)
     receipt = write_run_artifact(
         folder, assembly.network, settings, assembly.config, stages.baseline, state.records[-1]
     )
     header = describe(folder / ARTIFACT)
     reporter.report_artifact(folder / ARTIFACT, {key: header[key] for key in ARTIFACT_FACTS})
-    reporter.finish(state.records, stages.baseline, _facts(assembly, stages, receipt))
+    reporter.finish(state.records, stages.baseline, _facts(assembly, stages, receipt), unwanted)
     assembly.console.print(receipt.table())
     files.remove(folder)
     if settings.report:
         report_at_end(folder, partial(show, assembly.console))
+    show(assembly.console, settle_files(folder, unwanted))
 
 
 def _write_pictures(assembly: Assembly, stages: Stages) -> None:

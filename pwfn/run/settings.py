@@ -25,6 +25,7 @@ from pwfn.monitoring.wandb_variables import LONGEST_NAME
 from pwfn.run.accuracy_guard import CostlyRound
 from pwfn.run.artifact_spec import ArtifactSpec
 from pwfn.run.finishing import Finishing
+from pwfn.run.kept_files import Keep
 from pwfn.run.pretraining import Pretraining
 from pwfn.run.schedule import Schedule
 from pwfn.training.distillation import Distillation
@@ -50,6 +51,7 @@ class TrainSettings:
     name: FreeText | None
     quiet: bool
     report: bool
+    keep: Keep
     dry_run: bool
     inspect: bool
     label_smoothing: float

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 from types import FrameType, TracebackType
 from typing import Any
+
+from pytorch_lightning.utilities import rank_zero_only
 
 from pwfn.errors import Stopped
 
@@ -19,6 +22,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal = 0  # none
+        self._process = os.getpid()
         self._before: dict[int, Any] = {}  # the handlers that were replaced
 
     def __enter__(self) -> StopRequest:
@@ -44,12 +48,15 @@ class StopRequest:
         self._before = {}
 
     def _received(self, number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            return  # a process that was forked, to read images, and has not yet got handlers of its own
         if number == signal.SIGINT and self.signal == number:
             raise KeyboardInterrupt
         if not self.signal:
             name = NAMES[signal.Signals(number)]
             again = " (once more to stop at once)" if number == signal.SIGINT else ""
-            print(f"pwfn: {name}: finishing the step and saving{again}", file=sys.stderr, flush=True)
+            if getattr(rank_zero_only, "rank", 0) == 0:
+                print(f"pwfn: {name}: finishing the step and saving{again}", file=sys.stderr, flush=True)
             self.signal = number  # the first stays: a sweep's launcher passes SIGTERM on to jobs that had a Ctrl-C
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -131,19 +132,28 @@ def test_a_sweep_of_two_jobs_leaves_two_whole_runs(program: Program, tmp_path: P
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "says", "code"), [(signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)])
 def test_a_stopped_run_says_so_and_keeps_its_rounds(number: int, says: str, code: int, tmp_path: Path) -> None:
-    many = ["schedule.rest_epochs=1000", "hydra.run.dir=run"]
+    many = ["schedule.rest_epochs=1000", "hydra.run.dir=run", "data/augment=crop_flip", "data.num_workers=2"]
     command = [sys.executable, str(PROJECT / "train.py"), *SMALL, *many]
     default = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-    run = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=default)
+    run = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=default, start_new_session=True
+    )
     deadline = time.monotonic() + 100
     while not (tmp_path / "run/rounds.json").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     time.sleep(0.5)  # into the second round
-    run.send_signal(number)
+    if number == signal.SIGINT:
+        os.killpg(run.pid, number)  # as a terminal does: to every process of the run
+    else:
+        run.send_signal(number)
     _, errors = run.communicate(timeout=60)
     assert run.returncode == code
     assert f"pwfn: stopped by {says}; resume with: python train.py resume={tmp_path / 'run'}\n" in errors
     assert "Traceback" not in errors
+    assert errors.count("finishing the step and saving") == 1  # not once for each process that reads images
+    left = tmp_path / "run/checkpoints"
+    listed = ", ".join(sorted(path.name for path in left.glob("*.ckpt")))
+    assert f" MB ({listed}); to give the run up, remove them: rm -r {left}\n" in errors
     assert len(json.loads((tmp_path / "run/rounds.json").read_text())) == 1
 
 

@@ -193,3 +193,5 @@ def test_a_real_sweep_whose_job_and_launcher_are_killed_ends_as_if_nothing_had_b
         left = tmp_path / "sweep" / entry["folder"]
         assert not (left / "failure.json").exists()
         assert not (left / "checkpoints").exists()
+        assert (left / "model.pwfn").is_file()
+        assert not list(left.glob("*.safetensors"))  # runs of a sweep keep their result alone

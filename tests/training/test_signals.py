@@ -44,3 +44,13 @@ def test_what_nohup_ignores_stays_ignored() -> None:
             assert stop.signal == 0
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_process_that_was_forked_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    with StopRequest() as stop:
+        child = os.fork()
+        if child == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+            os._exit(stop.signal)
+        assert os.waitpid(child, 0)[1] == 0
+    assert capfd.readouterr().err == ""
