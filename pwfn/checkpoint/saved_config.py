@@ -11,7 +11,7 @@ from yaml import YAMLError
 
 from pwfn.checkpoint.saved_run import NotAFinishedRun
 from pwfn.errors import one_line
-from pwfn.records.files import CONFIG, SPLIT, write_text
+from pwfn.records.files import CLASS_ORDER, CONFIG, SPLIT, write_text
 from pwfn.renamed import with_present_names
 from pwfn.value_kinds import path_of
 
@@ -70,9 +70,10 @@ def read_config(folder: Path) -> DictConfig:
             OmegaConf.update(cfg, key, value)
     if OmegaConf.select(cfg, "data._target_") in FOLDERS:
         cfg.data = OmegaConf.merge(EARLIER_FOLDERS, cfg.data)
-    split = OmegaConf.select(cfg, "data.split")
-    if isinstance(split, str) and not path_of(split).is_file() and (folder / SPLIT).is_file():
-        cfg.data.split = str(folder / SPLIT)  # the run's own copy
+    for key, copy in (("data.split", SPLIT), ("data.class_order", CLASS_ORDER)):
+        file = OmegaConf.select(cfg, key)
+        if isinstance(file, str) and not path_of(file).is_file() and (folder / copy).is_file():
+            OmegaConf.update(cfg, key, str(folder / copy))
     return cfg
 
 

@@ -80,9 +80,14 @@ def table(parts: tuple[FileImages | None, ...], root: Path) -> str:
     return text.getvalue()
 
 
-def with_kept_split(data: Spec, kept: Path) -> Spec:
-    """Let images be split as the file `kept` says, if there is one, also where images have been added since."""
-    return replace(data, split=str(kept)) if getattr(data, "split", None) and kept.is_file() else data  # type: ignore[call-arg]
+def with_kept_choices(data: Spec, split: Path, class_order: Path) -> Spec:
+    """Let images be split, and classes be numbered, as files in a run's folder say, where it has them.
+
+    So it is also where images have been added since, or where the file that the user gave is gone.
+    """
+    given = {"split": split, "class_order": class_order}
+    kept = {key: str(file) for key, file in given.items() if getattr(data, key, None) and file.is_file()}
+    return replace(data, **kept) if kept else data  # type: ignore[arg-type]
 
 
 def _below(path: bytes, root: Path) -> str:

@@ -123,6 +123,10 @@ class ImageData(ABC):
         del partition
         return None
 
+    def order_list(self) -> str | None:
+        """Return the classes in their order, one a line, where a file of the user's says it; None otherwise."""
+        return None
+
     def prepare(self) -> None:  # noqa: B027  (most sets have nothing to fetch)
         """Fetch what `load` reads. Called once per machine, before any process calls `load`."""
 

@@ -16,7 +16,7 @@ from pwfn.artifact import ArtifactError, describe
 from pwfn.bayesian.posterior import set_sigma
 from pwfn.checkpoint import saved_config, saved_networks, saved_run
 from pwfn.config import build
-from pwfn.data.folder_split import with_kept_split
+from pwfn.data.folder_split import with_kept_choices
 from pwfn.data.module import ImageDataModule
 from pwfn.errors import one_line
 from pwfn.evaluation.artifact_subject import artifact_network, not_learned_in
@@ -148,7 +148,8 @@ def rebuilt_settings(folder: Path, data_root: str | None = None) -> tuple[TrainS
         OmegaConf.update(cfg, "artifact", {"every_round": False, "sigma": False}, merge=False)
         OmegaConf.update(cfg, "checkpoint", {"every_minutes": None, "every_steps": None, "keep": 1}, merge=False)
         settings = build.load(TrainSettings, cfg)
-        return replace(settings, data=with_kept_split(settings.data, folder / files.SPLIT)), precision
+        data = with_kept_choices(settings.data, folder / files.SPLIT, folder / files.CLASS_ORDER)
+        return replace(settings, data=data), precision
     except (OmegaConfBaseException, build.ConfigError) as error:
         raise saved_run.NotAFinishedRun(f"{folder / files.CONFIG}: {error}") from error
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from pwfn.data.folder_split import with_kept_split
+from pwfn.data.folder_split import with_kept_choices
 from pwfn.data.module import ImageDataModule
-from pwfn.records.files import CHECKED, SPLIT, replacing
+from pwfn.records.files import CHECKED, CLASS_ORDER, SPLIT, replacing, write_text
 from pwfn.run.settings import TrainSettings
 
 
@@ -22,15 +22,17 @@ def settle_images(settings: TrainSettings, folder: Path, console: Console, *, re
     Raises:
         DataError: images are missing, or some cannot be read.
     """
-    data = with_kept_split(settings.data, folder / SPLIT) if resume else settings.data
+    data = with_kept_choices(settings.data, folder / SPLIT, folder / CLASS_ORDER) if resume else settings.data
     data.check_layout()
     with _progress(console, quiet=settings.quiet) as progress:
         data.check_files(folder.parent / CHECKED, progress)
     return settings if data is settings.data else replace(settings, data=data)
 
 
-def keep_split(data: ImageDataModule, folder: Path) -> None:
-    """Write which image is in which split, where the program has chosen."""
+def keep_choices(data: ImageDataModule, folder: Path) -> None:
+    """Write which image is in which split, where the program has chosen, and the classes, where a file orders them."""
+    if (order := data.spec.order_list()) is not None:
+        write_text(folder / CLASS_ORDER, order)
     data.setup()
     assert data.partition is not None
     table = data.spec.split_table(data.partition)

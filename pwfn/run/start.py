@@ -22,7 +22,7 @@ from pwfn.records.files import CONFIG, NotWritten
 from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.run.assemble import Assembly, assemble, connect_trainer
 from pwfn.run.final_files import finish
-from pwfn.run.images import keep_split
+from pwfn.run.images import keep_choices
 from pwfn.run.settings import TrainSettings
 from pwfn.run.stages import Stages
 from pwfn.run.write_artifact import recipe_warnings
@@ -78,7 +78,7 @@ def announce(assembly: Assembly, stages: Stages) -> None:
         assembly.identity.write(folder)
         assembly.provenance.write(folder)
         saved_config.write_config(folder, assembly.config)
-        keep_split(assembly.data, folder)
+        keep_choices(assembly.data, folder)
         for warning in (
             *settings.remarks,
             *settings.logger.remarks_on(assembly.identity.name, assembly.identity.run_id),

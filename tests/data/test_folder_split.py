@@ -15,7 +15,7 @@ from PIL import Image
 
 from pwfn.data import DataError, ImageFolder
 from pwfn.data.file_check import look_at
-from pwfn.data.folder_split import by_fractions, with_kept_split
+from pwfn.data.folder_split import by_fractions, with_kept_choices
 from pwfn.data.spec import Partition
 from pwfn.errors import InvalidValueError
 from tests.support.image_data import message, write_folder
@@ -61,11 +61,11 @@ def test_the_split_of_a_run_is_kept_where_images_are_added(tmp_path: Path) -> No
     assert {row["file"] for row in rows if row["split"] == "test"} == {
         os.path.relpath(path, root) for path in files(before)[2]
     }
-    assert with_kept_split(spec, tmp_path / "split.csv") is spec
+    assert with_kept_choices(spec, tmp_path / "split.csv", tmp_path / "class_order.txt") is spec
     (tmp_path / "split.csv").write_text(table)
     for index in range(10, 20):
         Image.new("RGB", (4, 4)).save(root / "bee" / f"{index}.png")
-    kept = with_kept_split(spec, tmp_path / "split.csv")
+    kept = with_kept_choices(spec, tmp_path / "split.csv", tmp_path / "class_order.txt")
     assert [sorted(part) for part in files(kept.partition())] == [sorted(part) for part in files(before)]
     assert files(spec.partition()) != files(before)
     (root / "bee" / "0.png").unlink()

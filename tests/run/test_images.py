@@ -14,7 +14,7 @@ from pwfn.checkpoint import saved_config
 from pwfn.config import build
 from pwfn.data import DataError, ImageFolder
 from pwfn.evaluation.run_subject import rebuilt_settings
-from pwfn.records.files import CHECKED
+from pwfn.records.files import CHECKED, CLASS_ORDER
 from pwfn.run.settings import TrainSettings
 from pwfn.run.start import run
 from tests.support.evaluation import measured
@@ -90,3 +90,20 @@ def test_runs_of_earlier_versions_keep_their_order_of_the_classes(tmp_path: Path
     data = rebuilt_settings(tmp_path)[0].data
     assert isinstance(data, ImageFolder)
     assert (data.class_order, data.check) == ("sorted", False)
+
+
+@pytest.mark.slow
+def test_the_order_that_a_file_gives_the_classes_is_kept(photos: Path, tmp_path: Path, composed: Compose) -> None:
+    order = tmp_path / "order.txt"
+    order.write_text("class2\n\nclass10\nclass1\n")
+    cfg = composed(*OVERRIDES, f"data.root={photos}", f"data.class_order={order}")
+    folder = tmp_path / "outputs" / "run"
+    finished = run(build.load(TrainSettings, cfg), OmegaConf.to_container(cfg, resolve=True), folder, name="test")
+    assert (folder / CLASS_ORDER).read_text() == "class2\nclass10\nclass1\n"
+    order.write_text("class1\nclass2\nclass10\n")  # another one since
+    assert measured(run=str(folder)).at_mean["clustered"] == finished.records[-1].clustered
+    order.unlink()
+    assert measured(run=str(folder)).at_mean["clustered"] == finished.records[-1].clustered
+    saved, _ = rebuilt_settings(folder)
+    assert saved.data.class_names == ("class2", "class10", "class1")
+    assert saved_config.read_config(folder).data.class_order == str(folder / CLASS_ORDER)

@@ -147,6 +147,10 @@ class ImageFolder(ImageData):
         parts = tuple(part if isinstance(part, FileImages) else None for part in partition)
         return folder_split.table(parts, Path(self.root))
 
+    @override
+    def order_list(self) -> str | None:
+        return None if self.class_order in (NATURAL, SORTED) else "\n".join((*self.class_names, ""))
+
     def remarks(self) -> list[str]:
         """Return what was passed over at the last `load`, and how else the images or classes might be read."""
         return [*self._notes.lines(exif=self.exif), *order_remark(self._train_folder(), self.class_order)]
