@@ -34,13 +34,13 @@ EARLIER: dict[str, Any] = {  # what versions without these keys did, so that the
     "data.std": None,
     "data.interpolation": None,
 }
-EARLIER_FOLDERS = {
-    "class_order": "sorted",
-    "split": None,
-    "exif": False,
-    "check": False,
-}  # the same for the data of these classes
-FOLDERS = ("pwfn.data.ImageFolder", "pwfn.data.ImageNet")
+_FILES = {"exif": False, "check": False}
+_FOLDERS = {"class_order": "sorted", "split": None, **_FILES}
+EARLIER_DATA: dict[str, dict[str, Any]] = {  # the same for the data of these classes
+    "pwfn.data.ImageFolder": _FOLDERS,
+    "pwfn.data.ImageNet": _FOLDERS,
+    "pwfn.data.TimmData": _FILES,
+}
 
 
 def write_config(folder: Path, config: Any) -> None:
@@ -68,8 +68,9 @@ def read_config(folder: Path) -> DictConfig:
     for key, value in EARLIER.items():
         if OmegaConf.select(cfg, key) is None:
             OmegaConf.update(cfg, key, value)
-    if OmegaConf.select(cfg, "data._target_") in FOLDERS:
-        cfg.data = OmegaConf.merge(EARLIER_FOLDERS, cfg.data)
+    earlier = EARLIER_DATA.get(OmegaConf.select(cfg, "data._target_"), {})
+    if earlier:
+        cfg.data = OmegaConf.merge(earlier, cfg.data)
     for key, copy in (("data.split", SPLIT), ("data.class_order", CLASS_ORDER)):
         file = OmegaConf.select(cfg, key)
         if isinstance(file, str) and not path_of(file).is_file() and (folder / copy).is_file():

@@ -39,7 +39,7 @@ def decoded(file: str | IO[bytes], name: str, *, exif: bool = False) -> Image:
     from PIL import Image
 
     with readable(name), Image.open(file) as image:
-        return _turned(eight_bit(image, name), image) if exif else eight_bit(image, name)
+        return turned(eight_bit(image, name), image) if exif else eight_bit(image, name)
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def _scaled(image: Image, white: float, complaint: str) -> Image:
     return Image.fromarray(np.rint(levels * (255 / white)).astype(np.uint8))
 
 
-def _turned(image: Image, stored: Image) -> Image:
+def turned(image: Image, stored: Image) -> Image:
     """Turn an image by the orientation that its file stores."""
     from PIL import Image
 

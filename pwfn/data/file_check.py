@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import astuple, dataclass
@@ -62,6 +62,35 @@ def look_at(
     if cache is not None:
         _write(cache)
     return found
+
+
+def refuse_unreadable(
+    paths: Sequence[str],
+    place: str | None,
+    *,
+    skip: bool,
+    headers_only: bool,
+    cache: Path,
+    progress: Callable[[int, int], None],
+) -> Iterable[Found]:
+    """Look at every file, and return what was found of each.
+
+    Args:
+        paths: of the files.
+        place: what the message begins with.
+        skip: whether files that cannot be read are as good as any, because they will be left out.
+        headers_only: as in `look_at`.
+        cache: as in `look_at`.
+        progress: as in `look_at`.
+
+    Raises:
+        DataError: naming every file that cannot be read.
+    """
+    found = look_at(paths, headers_only=headers_only, cache=cache, progress=progress)
+    broken = {path: one.fault for path, one in found.items() if one.fault is not None}
+    if broken and not skip:
+        raise DataError(f"{place}: {complaint(broken, len(paths))}")
+    return found.values()
 
 
 def complaint(broken: dict[str, str], count: int) -> str:

@@ -12,7 +12,7 @@ import random
 import tarfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -63,6 +63,7 @@ class ImageStream(ABC):
     num_classes: int
     length: int | None
     shuffle_buffer: int
+    exif: bool = field(default=False, kw_only=True)  # turn images as their EXIF orientation says
 
     def images(self, part: Part, seed: int | None = None) -> Iterator[tuple[Image, int]]:
         """Read one part of a pass.
@@ -81,7 +82,7 @@ class ImageStream(ABC):
     def image(self, raw: Raw) -> tuple[Image, int]:
         """Decode an image and its label, and close its file."""
         with raw.file as file:
-            return decoded(file, raw.name), self._label(raw)
+            return decoded(file, raw.name, exif=self.exif), self._label(raw)
 
     def _label(self, raw: Raw) -> int:
         try:

@@ -44,8 +44,7 @@ def subject_of_run(settings: EvaluateSettings) -> Subject:
     }
     recorded = {TRAINED: clustering.trained, CLUSTERED: record.clustered}
     before, identity = _summary(folder)
-    if before is not None:
-        recorded[PRETRAINED] = before
+    recorded |= {} if before is None else {PRETRAINED: before}
     notes = []
     for name, file in ((PRETRAINED, files.PRETRAINED), (TRAINED, files.TRAINED)):
         if not (folder / file).is_file():

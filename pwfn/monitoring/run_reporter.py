@@ -148,12 +148,9 @@ class RunReporter:
             self._console,
             "\n" + (sentence(final, baseline, extra.get("weights")) if final else "No round was finished."),
         )
-        names = sorted(
-            path.name
-            for path in self.folder.iterdir()
-            if path.is_file() and not path.name.startswith(".") and path.name not in left_out
-        )
-        show(self._console, f"Files in {self.folder}: {', '.join(names)}")
+        files = [path.name for path in self.folder.iterdir() if path.is_file() and path.name not in left_out]
+        names = ", ".join(sorted(name for name in files if not name.startswith(".")))
+        show(self._console, f"Files in {self.folder}: {names}")
 
     def _report_final(self, top1_drop: float, receipt: Mapping[str, Any] | None) -> None:
         size = {"artifact_mb": receipt["file"] / 1e6} if receipt else {}

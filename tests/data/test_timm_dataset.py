@@ -182,6 +182,9 @@ def test_a_package_that_is_not_installed_is_one_line(
         ({"name": "wds/x", "val_fraction": 0.1}, "val_fraction = 0.1: must be 0, because wds/ is streamed"),
         ({"name": "hfids/x", "train_images": 10}, "train_images = 10: must be null, because hfids/ is streamed"),
         ({"name": "tfds/mnist"}, "name = 'tfds/mnist': must be folder, hfds/<set>, hfids/<set>, wds/<word>, or torch/"),
+        ({"name": "torch/cifar10", "exif": True}, "exif = True: must be false: the images of torch/cifar10 are no"),
+        ({"name": "torch/mnist", "check": True}, "check = True: must be false: torch/mnist does not list its files;"),
+        ({"name": "hfds/x", "check": "skip"}, "check = 'skip': must be false: hfds/x does not list its files;"),
         ({"name": "wds/x", "test_images": 10}, "test_images = 10: must be null, because wds/ is streamed"),
     ],
 )  # fmt: skip
@@ -189,3 +192,70 @@ def test_wrong_descriptions_are_refused(tmp_path: Path, changed: dict[str, Any],
     with pytest.raises(InvalidValueError) as error:
         spec(tmp_path, **changed)
     assert str(error.value).startswith(line)
+
+
+def turned_image(path: Path) -> None:
+    """Two columns, red and blue, stored with the order to turn them by 90 degrees."""
+    image = Image.new("RGB", (2, 1), (255, 0, 0))
+    image.putpixel((1, 0), (0, 0, 255))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(path, exif=exif)
+
+
+@pytest.mark.parametrize(("name", "packed"), [("folder", False), ("folder", True), ("torch/image_folder", False)])
+def test_images_are_turned_if_they_are_to_be(tmp_path: Path, name: str, packed: bool) -> None:
+    write_folder(tmp_path)
+    turned_image(tmp_path / "train" / "cat" / "0.png")
+    if packed:
+        as_tars(tmp_path)
+    for exif, size in ((False, (2, 1)), (True, (1, 2))):
+        train = spec(tmp_path, name=name, exif=exif).load().train
+        assert isinstance(train, ImageSet)
+        assert train.pick(np.array([0]))[0][0].size == size
+
+
+@pytest.mark.parametrize("name", ["folder", "torch/image_folder"])
+def test_every_file_is_looked_at_before_anything_trains(tmp_path: Path, name: str) -> None:
+    write_folder(tmp_path)
+    turned_image(tmp_path / "train" / "dog" / "0.png")
+    bad = [tmp_path / "train" / "cat" / "1.png", tmp_path / "val" / "dog" / "0.png"]
+    for path in bad:
+        path.write_bytes(b"damaged")
+    spec(tmp_path, name=name).check_files(tmp_path / "cache")
+    with pytest.raises(DataError) as error:
+        spec(tmp_path, name=name, check=True).check_files(tmp_path / "cache")
+    line = message(error)
+    assert line.startswith(f"{tmp_path}: 2 of 8 images cannot be read (data.check=skip leaves them out): {bad[0]}: ")
+    assert f"; {bad[1]}: " in line
+
+    left = spec(tmp_path, name=name, check="skip")
+    left.check_files(tmp_path / "cache")
+    train, test = left.load()
+    assert (train.labels.tolist(), test.labels.tolist()) == ([0, 1, 1], [0, 0, 1])  # type: ignore[union-attr]
+    assert left.remarks() == [
+        f"{name} train: 1 images cannot be read and are left out (data.check=skip)",
+        f"{name} val: 1 images cannot be read and are left out (data.check=skip)",
+        "1 images are stored turned and stay so, as with timm; data.exif=true turns them",
+    ]
+    assert spec(tmp_path, name=name, check="skip").load_test().labels.tolist() == [0, 0, 1]  # type: ignore[union-attr]
+    (tmp_path / "train" / "cat" / "0.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"train: no image of class 0 \(counted from 0\) can be read"):
+        spec(tmp_path, name=name, check="skip").load()
+
+
+def test_images_of_a_tar_file_are_not_looked_at(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    as_tars(tmp_path)
+    with pytest.raises(DataError) as error:
+        spec(tmp_path, check=True).check_files(tmp_path / "cache")
+    assert message(error) == "folder train: data.check must be false: its images are in a tar file"
+
+
+def test_levels_of_torchvisions_image_folder_are_kept(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    levels = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    Image.fromarray(levels).save(tmp_path / "train" / "cat" / "0.png")
+    train = spec(tmp_path, name="torch/image_folder").load().train
+    assert isinstance(train, ImageSet)
+    assert len(np.unique(train[0][0])) == 256

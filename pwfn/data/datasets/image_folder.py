@@ -104,11 +104,15 @@ class ImageFolder(ImageData):
         if not self.check:
             return
         paths = [str(path, "utf-8", "surrogateescape") for images in self._all() for path in images.paths]
-        found = file_check.look_at(paths, headers_only=self.headers_only, cache=cache, progress=progress)
-        broken = {path: one.fault for path, one in found.items() if one.fault is not None}
-        if broken and self.check != "skip":
-            raise DataError(f"{self.root}: {file_check.complaint(broken, len(paths))}")
-        self._notes.see(found.values())
+        found = file_check.refuse_unreadable(
+            paths,
+            self.root,
+            skip=self.check == "skip",
+            headers_only=self.headers_only,
+            cache=cache,
+            progress=progress,
+        )
+        self._notes.see(found)
 
     @override
     def load(self) -> Splits:

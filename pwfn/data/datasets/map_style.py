@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from pwfn.data.decoding import decoded, eight_bit, readable
+from pwfn.data import file_check
+from pwfn.data.decoding import decoded, eight_bit, readable, turned
 from pwfn.data.images import DataError, ImageSet, Indices
 
 if TYPE_CHECKING:
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 class MapStyle(ImageSet):
     """Images number `indices` of a `timm.data.ImageDataset` or a torchvision set."""
 
-    def __init__(self, dataset: Any, title: str, labels: Indices, indices: Indices) -> None:
-        self.dataset, self.title, self.labels, self.indices = dataset, title, labels, indices
+    def __init__(self, dataset: Any, title: str, labels: Indices, indices: Indices, *, exif: bool = False) -> None:
+        self.dataset, self.title, self.labels, self.indices, self.exif = dataset, title, labels, indices, exif
 
     @classmethod
-    def of(cls, dataset: Any, title: str, num_classes: int) -> Self:
+    def of(cls, dataset: Any, title: str, num_classes: int, *, exif: bool = False) -> Self:
         """Take all images of `dataset`; raise `DataError` beginning with `title` unless every label is a class."""
         labels = np.asarray(_labels(dataset))
         if labels.ndim != 1 or labels.dtype.kind not in "iu":
@@ -33,7 +34,7 @@ class MapStyle(ImageSet):
             if not 0 <= label < num_classes:
                 allowed = f"data.num_classes = {num_classes} allows 0 to {num_classes - 1}"
                 raise DataError(f"{title}: has the label {label}, {allowed}")
-        return cls(dataset, title, labels.astype(np.int64), np.arange(len(labels)))
+        return cls(dataset, title, labels.astype(np.int64), np.arange(len(labels)), exif=exif)
 
     @property
     def class_to_idx(self) -> dict[str, int]:
@@ -50,19 +51,41 @@ class MapStyle(ImageSet):
 
     def _image(self, at: int) -> Image:
         reader = getattr(self.dataset, "reader", None)
-        samples = getattr(reader or self.dataset, "samples", None)
         name = f"{self.title}[{at}]"
-        if samples is not None:  # (path, label), or inside of a tar file (TarInfo, ...)
+        if (samples := self._samples) is not None:  # (path, label), or inside of a tar file (TarInfo, ...)
             name = str(getattr(samples[at][0], "name", samples[at][0]))
         with readable(name):
-            if reader is None:
-                return eight_bit(self.dataset[at][0], name)
-            with reader[at][0] as file:
-                return decoded(file, name)
+            if reader is not None:
+                with reader[at][0] as file:
+                    return decoded(file, name, exif=self.exif)
+            if samples is not None:
+                return decoded(name, name, exif=self.exif)
+            image = self.dataset[at][0]
+            return turned(eight_bit(image, name), image) if self.exif else eight_bit(image, name)
+
+    @property
+    def _samples(self) -> Any:
+        return getattr(getattr(self.dataset, "reader", None) or self.dataset, "samples", None)
+
+    @property
+    def paths(self) -> list[str]:
+        """List the files of the images; raise `DataError` where they are not files of their own."""
+        samples = self._samples
+        if samples is None or not all(isinstance(samples[at][0], str) for at in self.indices):
+            raise DataError(f"{self.title}: data.check must be false: its images are in a tar file")
+        return [samples[at][0] for at in self.indices]
+
+    def readable(self, *, headers_only: bool) -> tuple[Self, int]:
+        """Return the images that can be read, and the number of the others; raise `DataError` for a class of none."""
+        found = file_check.look_at(self.paths, headers_only=headers_only)
+        kept = np.flatnonzero([found[path].fault is None for path in self.paths])
+        if len(gone := np.setdiff1d(self.labels, self.labels[kept])):
+            raise DataError(f"{self.title}: no image of class {gone[0]} (counted from 0) can be read")
+        return self.pick(kept), len(self) - len(kept)
 
     @override
     def pick(self, indices: Indices) -> Self:
-        return type(self)(self.dataset, self.title, self.labels[indices], self.indices[indices])
+        return type(self)(self.dataset, self.title, self.labels[indices], self.indices[indices], exif=self.exif)
 
 
 def _labels(dataset: Any) -> NDArray[Any] | list[Any]:

@@ -4,39 +4,26 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from typing_extensions import override
 
+from pwfn.data import file_check
 from pwfn.data.datasets.map_style import MapStyle
 from pwfn.data.datasets.opened import Opened, check_keys, in_order
+from pwfn.data.datasets.timm_kinds import KINDS, SHARDS, STREAMED, TORCH_SETS, errors_of, file_rules
+from pwfn.data.datasets.timm_streams import opened_stream
+from pwfn.data.folder_notes import FolderNotes
 from pwfn.data.images import DataError, ImageSet
 from pwfn.data.spec import ImageData, Splits, is_integer
-from pwfn.data.streams import HubStream, ImageStream, TarStream
+from pwfn.data.streams import ImageStream
 from pwfn.errors import one_line, require
 from pwfn.hub import answering_at_once
 from pwfn.value_kinds import FilePath
-
-# Beginnings of names, the package each needs beyond those of pwfn, and how that is installed.
-KINDS = {
-    "folder": ("", ""),
-    "torch": ("", ""),
-    "hfds": ("datasets", "pip install 'pwfn[huggingface]'"),
-    "hfids": ("datasets", "pip install 'pwfn[huggingface]'"),
-    "wds": ("webdataset", "pip install 'pwfn[shards]'"),
-}
-STREAMED = ("hfids", "wds")
-TORCH_SETS = (
-    *("cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist"),
-    *("inaturalist", "places365", "imagenet", "image_folder"),
-)
-SHARDS = ("; the shards are listed in data.root/_info.json, or named, with the number of their images: "
-          "data.train_split='train-{0000..0099}.tar|100000'")  # fmt: skip
-WDS_IMAGES = "jpg;jpeg;png;webp"  # endings of the files that are images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +45,8 @@ class TimmData(ImageData):
     train_length: int | None = None
     shuffle_buffer: int = 1000
     download: bool = False
+    exif: bool = False
+    check: bool | Literal["skip"] = False
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
@@ -130,6 +119,7 @@ class TimmData(ImageData):
                 not self.download or kind == "torch",
                 "false: only torch/ asks (hfds/ always fetches what its cache lacks, hfids/ and wds/ never keep)",
             ),
+            **file_rules(self.name, kind, self.rest.lower(), exif=self.exif, check=self.check),
         }
 
     @override
@@ -138,6 +128,31 @@ class TimmData(ImageData):
         if self.kind == "folder" or self.rest.lower() == "image_folder":
             for split in (self.train_split, self.test_split):
                 self._place(split)
+
+    @override
+    def check_files(self, cache: Path, progress: Callable[[int, int], None] = lambda done, count: None) -> None:
+        if not self.check:
+            return
+        splits = [self._open(split).images for split in (self.train_split, self.test_split)]
+        paths = [path for images in splits if isinstance(images, MapStyle) for path in images.paths]
+        skip, headers_only = self.check == "skip", self._headers_only
+        self._notes.see(
+            file_check.refuse_unreadable(
+                paths, self.root, skip=skip, headers_only=headers_only, cache=cache, progress=progress
+            )
+        )
+
+    def remarks(self) -> list[str]:
+        """Return what was left out at the last `load`, and how else the images might be read."""
+        return self._notes.lines(exif=self.exif)
+
+    @cached_property
+    def _notes(self) -> FolderNotes:
+        return FolderNotes()
+
+    @property
+    def _headers_only(self) -> bool:
+        return self.rest.lower() == "imagenet"  # too many to decode each
 
     def _require_package(self) -> None:
         package, install = KINDS[self.kind]
@@ -162,12 +177,19 @@ class TimmData(ImageData):
                 raise DataError(f"{self.name}: has {len(one)} classes, data.num_classes is {self.num_classes}")
         if len(known) == 2 and known[0] != known[1]:
             raise DataError(f"{self.name}: {self.train_split} and {self.test_split} differ in their classes")
-        return Splits(train.images, test.images)
+        return Splits(self._readable(train.images), self._readable(test.images))
 
     @override
     def load_test(self) -> ImageSet | ImageStream:
         self._require_package()
-        return self._open(self.test_split).images
+        return self._readable(self._open(self.test_split).images)
+
+    def _readable(self, images: MapStyle | ImageStream) -> ImageSet | ImageStream:
+        """Leave out what cannot be read, if `check` says so."""
+        if self.check != "skip" or not isinstance(images, MapStyle):
+            return images
+        kept, self._notes.left_out[images.title] = images.readable(headers_only=self._headers_only)
+        return kept
 
     def _open(self, split: str, download: bool = False) -> Opened:
         """Open a split by timm; any error of the libraries becomes a DataError of one line."""
@@ -184,20 +206,12 @@ class TimmData(ImageData):
                 return opened
             except DataError:
                 raise
-            except self._errors() as error:
+            except errors_of(self.kind) as error:
                 if unreachable and isinstance(error, OSError):
                     raise DataError(f"{title}: not on this machine, and {unreachable}") from error
                 reason = one_line(error).replace("download=True", "data.download=true")
                 hint = SHARDS if self.kind == "wds" else ""
                 raise DataError(f"{title}: cannot be opened ({reason or type(error).__name__}){hint}") from error
-
-    def _errors(self) -> tuple[type[Exception], ...]:
-        common = (OSError, RuntimeError, ValueError, LookupError, TypeError, AssertionError, ImportError)
-        if KINDS[self.kind][0] != "datasets":
-            return common
-        from datasets.exceptions import DatasetsError
-
-        return (*common, DatasetsError)
 
     def _options(self, split: str, download: bool) -> dict[str, Any]:
         options: dict[str, Any] = {"root": self.root, "split": split, "download": download, "search_split": False}
@@ -224,28 +238,11 @@ class TimmData(ImageData):
 
     def _opened(self, dataset: Any, title: str, split: str) -> Opened:
         if self.kind in STREAMED:
-            return self._streamed(dataset.reader, title, split)
+            return opened_stream(self, dataset.reader, title, split)
         if self.kind == "hfds":
             reader, first = dataset.reader, dataset.reader.dataset[0]
             # timm adds an empty column for a key that is not there
             columns = [name for name, value in first.items() if value is not None]
             check_keys(title, columns, reader.image_key, reader.label_key)
-        images = MapStyle.of(dataset, title, self.num_classes)
+        images = MapStyle.of(dataset, title, self.num_classes, exif=self.exif)
         return Opened(images, images.class_to_idx)
-
-    def _streamed(self, reader: Any, title: str, split: str) -> Opened:
-        given = self.train_length if split == self.train_split else None
-        if self.kind == "wds":
-            shards = [os.path.join(reader.root, name) for name in reader.split_info.filenames]
-            if gone := [name for name in shards if "://" not in name and not os.path.isfile(name)]:
-                raise DataError(f"{gone[0]}: no such shard; missing are {len(gone)} of the {len(shards)} of {title}")
-            common = (title, self.num_classes, given or reader.num_samples or None, self.shuffle_buffer)
-            keys = (self.input_key or WDS_IMAGES, self.target_key or reader.split_info.alt_label or None)
-            return Opened(TarStream(*common, shards, *keys), {})
-        info = (reader.builder.info.splits or {}).get(split)
-        common = (title, self.num_classes, given or (info and info.num_examples) or None, self.shuffle_buffer)
-        opened = HubStream(*common, reader.builder, split, self.input_key or "image", self.target_key or "label")
-        features = opened.features()
-        check_keys(title, list(features), opened.image_key, opened.label_key)
-        names = getattr(features.get(opened.label_key), "names", None)
-        return Opened(opened, {name: number for number, name in enumerate(names or [])})
