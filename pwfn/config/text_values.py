@@ -42,6 +42,8 @@ class TextValues:
             return NeedsQuotes(fault, instead)
         if name and self.hints.takes_text(name) and (self.hints.takes_text_alone(name) or text[:1] not in "[{"):
             fault = f"{key} = {text!r}: must be in quotes, with these characters: {as_typed(key, text)}"
+            if "," in text:
+                fault = _one_or_several(key, text, [part.strip() for part in text.split(",")])
             return NeedsQuotes(fault, f"{key}={quoted(text)}")
         as_text = f"; a text is written {as_typed(key, text)}" if name and not self.hints.of(name) else ""
         return NeedsQuotes(f"{line!r}: must be of the form key=value ({reason}){as_text}")
@@ -69,9 +71,7 @@ class TextValues:
             if (hydras and multirun) or not self._several_texts(override.key_or_group, value, multirun):
                 return None
             each = [part.text if isinstance(part, QuotedString) else str(part) for part in value.list]
-            sweep = f"{'' if multirun else ', with -m'}: {as_typed(key, *each)}"
-            fault = f"{as_typed(key, text)}, or in quotes each to sweep over {len(each)} values{sweep}"
-            return NeedsQuotes(f"{key} = {text}: must be in quotes as one text: {fault}", f"{key}={quoted(text)}")
+            return NeedsQuotes(_one_or_several(key, text, each), f"{key}={quoted(text)}")
         other = isinstance(value, bool | int | float | list | dict) and not isinstance(value, str)
         if not other or hydras or not self.hints.takes_text_alone(override.key_or_group):
             return None
@@ -85,6 +85,13 @@ class TextValues:
         if not multirun:
             return self.hints.takes_text_alone(key)
         return self.hints.is_free(key) and not all(isinstance(part, QuotedString) for part in sweep.list)
+
+
+def _one_or_several(key: str, text: str, each: Sequence[str]) -> str:
+    return (
+        f"{key} = {text}: must be in quotes as one text: {as_typed(key, text)}, or in quotes each to sweep over "
+        f"{len(each)} values (-m): {as_typed(key, *each)}"
+    )
 
 
 def words_together(words: Sequence[str]) -> list[list[str]]:

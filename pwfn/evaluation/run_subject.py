@@ -52,10 +52,9 @@ def subject_of_run(settings: EvaluateSettings) -> Subject:
             notes.append(f"The run has no {file}: its {name} network is not measured.")
     not_learned = "" if saved.learns_sigma else NO_NOISE
     if not (folder / files.NETWORK).is_file():
-        header = _kept_artifact(folder)
-        networks[CLUSTERED] = lambda: artifact_network(str(folder / files.ARTIFACT), header)
+        networks[CLUSTERED], without_sigmas = _kept_artifact(folder)
         notes.append(f"The run has no {files.NETWORK}: its clustered network is that of {files.ARTIFACT}.")
-        not_learned = not_learned or not_learned_in(header)
+        not_learned = not_learned or without_sigmas
     if not_learned and settings.samples > 0:
         notes.append(f"No ensemble: {not_learned}.")
     return Subject(
@@ -73,11 +72,12 @@ def subject_of_run(settings: EvaluateSettings) -> Subject:
     )
 
 
-def _kept_artifact(folder: Path) -> dict[str, Any]:
-    """Return the description of the artifact that stands for a network which was not kept (`keep=result`)."""
+def _kept_artifact(folder: Path) -> tuple[Callable[[], nn.Module], str]:
+    """Return what stands for a network that was not kept (`keep=result`), and why it has no sigmas, if so."""
     path = folder / files.ARTIFACT
     try:
-        return describe(path)
+        header = describe(path)
+        return lambda: artifact_network(str(path), header), not_learned_in(header)
     except (OSError, ArtifactError) as error:
         why = f"it has no {files.NETWORK} (keep=result removes it), and {path} cannot be read: {one_line(error)}"
         raise saved_run.NotAFinishedRun(f"{folder} cannot be evaluated: {why}") from error

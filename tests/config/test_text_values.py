@@ -75,7 +75,7 @@ def test_several_texts_are_a_sweep(texts: list[str]) -> None:
     assert [OmegaConf.create({"x": one.value()}).x for one in values] == texts
 
 
-@pytest.mark.parametrize("text", ["/x/a=b", "set (1)", "图片", "it's", "x[1]", 'it\'s "$5"!', "~x, y"])
+@pytest.mark.parametrize("text", ["/x/a=b", "set (1)", "图片", "it's", "x[1]", 'it\'s "$5"!', "~x y"])
 def test_the_line_shows_the_form_that_works(faults: Faults, text: str) -> None:
     lines = faults("data=image_folder", *(f"{key}={text}" for key in KEYS))
     for key, line in zip(KEYS, lines, strict=False):  # what follows is about the values themselves
@@ -85,19 +85,22 @@ def test_the_line_shows_the_form_that_works(faults: Faults, text: str) -> None:
 
 
 def test_commas_make_two_values_of_a_text(faults: Faults) -> None:
-    text = "first try, lr small"
-    for flags, with_m in (([], ", with -m"), (["-m"], "")):
-        (line,) = faults(*flags, f"logger.notes={text}")
-        assert line == (
-            f"logger.notes = {text}: must be in quotes as one text: 'logger.notes=\"{text}\"', "
-            f'or in quotes each to sweep over 2 values{with_m}: \'logger.notes="first try","lr small"\''
-        )
+    for text, one, several in (
+        ("first try, lr small", '"first try, lr small"', '"first try","lr small"'),
+        ("~x/a=b, ~y", '"~x/a=b, ~y"', '"~x/a=b","~y"'),  # which Hydra's grammar refuses
+    ):
+        for flags in ([], ["-m"]):
+            (line,) = faults(*flags, f"logger.notes={text}")
+            assert line == (
+                f"logger.notes = {text}: must be in quotes as one text: 'logger.notes={one}', "
+                f"or in quotes each to sweep over 2 values (-m): 'logger.notes={several}'"
+            )
 
 
-@pytest.mark.parametrize("key", ["data.root", "name", "model.checkpoint", "logger.notes"])
+@pytest.mark.parametrize("key", ["data.root", "name", "model.checkpoint"])
 def test_a_sweep_over_texts_and_paths_wants_quotes(faults: Faults, key: str) -> None:
     lines = faults("-m", "data=image_folder", f"{key}=a,b")
-    assert f'or in quotes each to sweep over 2 values: \'{key}="a","b"\'' in lines[0]
+    assert lines[0].endswith(f'or in quotes each to sweep over 2 values (-m): \'{key}="a","b"\'')
     assert not any("must be in quotes" in line for line in faults("-m", "seed=-1", f'{key}="a","b"'))
 
 

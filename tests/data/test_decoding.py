@@ -33,6 +33,12 @@ def _rgba() -> Image.Image:
     return Image.fromarray(np.dstack([COLOR, RNG.integers(0, 256, (6, 8), dtype=np.uint8)]))
 
 
+def _one_color_is_transparent() -> Image.Image:
+    image = _palette()
+    image.info["transparency"] = 3
+    return image
+
+
 KINDS = {
     "gray.png": lambda: Image.fromarray(COLOR[..., 0]),
     "bits.png": lambda: Image.fromarray(COLOR[..., 0] > 100),
@@ -42,6 +48,8 @@ KINDS = {
     "palette.png": _palette,
     "palette.gif": _palette,
     "transparent.png": _transparent_palette,
+    "one_color.png": _one_color_is_transparent,
+    "one_color.gif": _one_color_is_transparent,
     "cmyk.jpg": lambda: Image.fromarray(COLOR).convert("CMYK"),
     "lab.tif": lambda: Image.new("LAB", (8, 6), (136, 208, 195)),
     "cmyk.tif": lambda: Image.fromarray(COLOR).convert("CMYK"),
@@ -74,6 +82,15 @@ def test_an_image_has_the_pixels_that_timm_reads(name: str, tmp_path: Path) -> N
         warnings.simplefilter("ignore")
         convertible = opened.convert("RGB") if opened.mode == "LAB" else opened
         assert np.array_equal(as_here(path, "L"), np.asarray(convertible.convert("L")))
+
+
+@pytest.mark.parametrize("alpha", [0, 128])
+def test_transparency_is_dropped_and_nothing_is_composed(alpha: int, tmp_path: Path) -> None:
+    """timm's reader converts to RGB: what is transparent has the color that is stored, and need not be black."""
+    path = tmp_path / "image.png"
+    Image.new("RGBA", (2, 2), (200, 30, 90, alpha)).save(path)
+    assert as_timm(path)[0, 0].tolist() == [200, 30, 90]
+    assert as_here(path)[0, 0].tolist() == [200, 30, 90]
 
 
 @pytest.mark.parametrize("name", ["pages.tif", "moves.webp", "moves.gif", "moves.png"])
