@@ -107,9 +107,8 @@ class OverrideReader:
 
     def _refuse_sweep(self, override: Override) -> None:
         key, value = override.key_or_group, override.get_value_string()
-        as_list = (
-            f"; for one list write {key}=[{value}]" if override.value_type == ValueType.SIMPLE_CHOICE_SWEEP else ""
-        )
+        listed = override.value_type == ValueType.SIMPLE_CHOICE_SWEEP and not self.texts.hints.takes_text_alone(key)
+        as_list = f"; for one list write {key}=[{value}]" if listed else ""
         self.faults.append(f"{key} = {value}: must be one value, or a sweep with the flag -m{as_list}")
 
     def _with_known_option(self, override: Override) -> list[Override]:

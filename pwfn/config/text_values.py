@@ -64,11 +64,15 @@ class TextValues:
         return f"{rest!r}: must be of the form key=value, or in quotes with the value before it: {as_typed(key, text)}"
 
     def needs_quotes(self, override: Override, multirun: bool) -> NeedsQuotes | None:
-        """Return what is wrong with a bare value that Hydra reads as something else than one text, None if nothing."""
+        """Return what is wrong with a bare value that Hydra reads as something else than one text, None if nothing.
+
+        In a path or a free text a comma may belong to the text, also where a sweep is asked for.
+        """
         _, text = key_and_value(str(override.input_line))
         key, value, hydras = override.get_key_element(), override.value(), override.is_hydra_override()
         if isinstance(value, ChoiceSweep) and value.simple_form:
-            if (hydras and multirun) or not self._several_texts(override.key_or_group, value, multirun):
+            bare = not all(isinstance(part, QuotedString) for part in value.list)
+            if (hydras and multirun) or not bare or not self.hints.is_free(override.key_or_group):
                 return None
             each = [part.text if isinstance(part, QuotedString) else str(part) for part in value.list]
             return NeedsQuotes(_one_or_several(key, text, each), f"{key}={quoted(text)}")
@@ -79,12 +83,6 @@ class TextValues:
             f"{key} = {text}: must be a text, in quotes where it does not look like one: {as_typed(key, text)}",
             f"{key}={quoted(text)}",
         )
-
-    def _several_texts(self, key: str, sweep: ChoiceSweep, multirun: bool) -> bool:
-        """Say whether values with commas between them may be one text of the user's."""
-        if not multirun:
-            return self.hints.takes_text_alone(key)
-        return self.hints.is_free(key) and not all(isinstance(part, QuotedString) for part in sweep.list)
 
 
 def _one_or_several(key: str, text: str, each: Sequence[str]) -> str:

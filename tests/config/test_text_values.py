@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -33,6 +33,7 @@ KEYS = [
     "name",
     "hydra.run.dir",
 ]
+SETTINGS = settings(deadline=None, derandomize=True, max_examples=150)
 Faults = Callable[..., list[str]]
 
 
@@ -60,6 +61,7 @@ def faults(capsys: pytest.CaptureFixture[str]) -> Faults:
     return check
 
 
+@SETTINGS
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0")))
 def test_any_text_has_a_form_that_a_shell_and_hydra_read_back(text: str) -> None:
     (word,) = shlex.split(as_typed("data.root", text))
@@ -67,6 +69,7 @@ def test_any_text_has_a_form_that_a_shell_and_hydra_read_back(text: str) -> None
     assert read(f"name={quoted(text)}") == ("name", text)
 
 
+@SETTINGS
 @given(st.lists(st.text("ab,'\"$`{}[]()=\\ é"), min_size=2))
 def test_several_texts_are_a_sweep(texts: list[str]) -> None:
     (word,) = shlex.split(as_typed("name", *texts))
@@ -102,6 +105,12 @@ def test_a_sweep_over_texts_and_paths_wants_quotes(faults: Faults, key: str) -> 
     lines = faults("-m", "data=image_folder", f"{key}=a,b")
     assert lines[0].endswith(f'or in quotes each to sweep over 2 values (-m): \'{key}="a","b"\'')
     assert not any("must be in quotes" in line for line in faults("-m", "seed=-1", f'{key}="a","b"'))
+
+
+def test_texts_in_quotes_are_a_sweep(faults: Faults) -> None:
+    for value in ('"a","b"', "'a','b'"):
+        (line,) = faults(f"name={value}")
+        assert line == f"name = {value}: must be one value, or a sweep with the flag -m"
 
 
 def test_names_are_swept_without_quotes(faults: Faults) -> None:
@@ -176,9 +185,9 @@ def test_paths_of_a_configuration_begin_at_home(
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "order.txt").write_text("a\n")
     cfg = composed("data=image_folder", 'data.root="~/x"', 'data.class_order="~/order.txt"', 'name="~"')
-    settings = build.load(TrainSettings, cfg)
-    assert (settings.data.root, settings.data.class_order) == (f"{tmp_path}/x", f"{tmp_path}/order.txt")  # type: ignore[attr-defined]
-    assert settings.name == "~"
+    found = build.load(TrainSettings, cfg)
+    assert (found.data.root, found.data.class_order) == (f"{tmp_path}/x", f"{tmp_path}/order.txt")  # type: ignore[attr-defined]
+    assert found.name == "~"
 
 
 def test_relative_paths_are_seen_from_a_folder(tmp_path: Path) -> None:
