@@ -23,7 +23,8 @@ def command(overrides: Sequence[str], environment: Mapping[str, str]) -> list[st
     folder = ROOT / environment["WANDB_SWEEP_ID"] / environment["WANDB_RUN_ID"]
     if (folder / "config.yaml").is_file() and any((folder / "checkpoints").glob("*.ckpt")):
         return [sys.executable, str(TRAIN), f"resume={folder}"]
-    return [sys.executable, str(TRAIN), *overrides, f"hydra.run.dir={folder}"]
+    # as the runs of Hydra's sweeps; an override of the same key wins
+    return [sys.executable, str(TRAIN), "keep=result", *overrides, f"hydra.run.dir={folder}"]
 
 
 if __name__ == "__main__":

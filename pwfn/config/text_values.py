@@ -14,6 +14,7 @@ from pwfn.config.quoting import as_typed, quoted, shell_word
 
 _OVERRIDE = re.compile(r"(\+{0,2}[^\s=+~'\"\[{(]+)=(.*)", re.DOTALL)
 _HOME = re.compile(r"(['\"]?)(~[^,'\"]*)\1")  # one path that begins with ~, bare or quoted
+_QUOTED = re.compile(r"(['\"])(.*)\1")
 _FLAGS = ("--config-dir", "-cd", "--config-path", "-cp")
 
 
@@ -121,7 +122,9 @@ def with_homes(words: Sequence[str], hints: KeyHints, also: Sequence[str] = ()) 
     for before, word in zip(("", *words), words, strict=False):
         key, text = key_and_value(word)
         found = _HOME.fullmatch(text)
-        if key in also and text.startswith("~"):
+        if key in also and (quotes := _QUOTED.fullmatch(text)) and not os.path.exists(text):
+            word = f"{key}={os.path.expanduser(quotes[2])}"  # in quotes, as the paths of all other keys may have to be
+        elif key in also:
             word = f"{key}={os.path.expanduser(text)}"
         elif key and found and hints.is_path(key.lstrip("+")):
             word = f"{key}={quoted(os.path.expanduser(found[2]))}"

@@ -172,6 +172,8 @@ def test_homes(monkeypatch: pytest.MonkeyPatch) -> None:
         "data.root=~/x,~/y": "data.root=~/x,~/y",
         "name=~/x": "name=~/x",
         "resume=~/it's": "resume=/home/me/it's",
+        'resume="~/set (1)"': "resume=/home/me/set (1)",
+        "resume=/x/a=b": "resume=/x/a=b",
         "--config-dir=~/own": "--config-dir=/home/me/own",
         "~seed": "~seed",
     }

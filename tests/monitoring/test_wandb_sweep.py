@@ -32,7 +32,7 @@ def test_each_parameter_is_a_key_of_train(composed: Compose) -> None:
 
 def test_a_requeued_job_goes_on_where_it_left_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    new = [sys.executable, str(TRAIN), "seed=1", "hydra.run.dir=wandb_sweeps/s1/r1"]
+    new = [sys.executable, str(TRAIN), "keep=result", "seed=1", "hydra.run.dir=wandb_sweeps/s1/r1"]
     folder = tmp_path / "wandb_sweeps" / "s1" / "r1"
     assert command(["seed=1"], AGENT) == new
     (folder / "checkpoints").mkdir(parents=True)
