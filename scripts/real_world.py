@@ -42,7 +42,7 @@ def outcome(case: Case, work: Path) -> tuple[bool, str]:
     inputs, run = work / "inputs", work / "run"
     inputs.mkdir()
     command = [sys.executable, str(PROGRAM), *case.arguments(inputs), f"hydra.run.dir={run}", "logger=none"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "HF_HUB_OFFLINE": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "HF_HUB_OFFLINE": "1", **case.environment}
     done = subprocess.run(
         command, cwd=work, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
     )

@@ -98,7 +98,8 @@ class ParetoSweeper(Sweeper):
             raise SweepError('pwfn: sweep=pareto needs optuna: pip install "pwfn[optuna]"') from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         file = self.folder / STUDY
-        if file.exists() and not self.config.hydra.launcher.get("resume", False):
+        goes_on = self.config.hydra.launcher.get("resume", False) or self.config.get("resume") == "auto"
+        if file.exists() and not goes_on:
             raise SweepError(f"pwfn: {file} is another search's: go on with it (-m resume_sweep={self.folder})")
         self.folder.mkdir(parents=True, exist_ok=True)
         return optuna.create_study(

@@ -28,13 +28,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from pwfn.config import program
 from pwfn.errors import one_line
 from pwfn.records import failure, files
-from pwfn.records.files import RESULT
+from pwfn.records.files import RESULT, NotWritten
 from pwfn.sweep import folder as sweep_folder
 from pwfn.sweep.folder import SweepError
 from pwfn.sweep.job import CONSOLE, Job, environment_of_jobs, new_job, reason
 from pwfn.sweep.kept_files import size_lines
 from pwfn.sweep.outlook import Outlook, expected, print_plan
-from pwfn.sweep.parent_watch import PARENT, parent_pipe, sigterm_as_exit
+from pwfn.sweep.parent_watch import PARENT, parent_pipe, signals_as_exit
 from pwfn.sweep.table import Row, print_table, read_result, write_table
 
 log = logging.getLogger(__name__)
@@ -69,6 +69,7 @@ class ProcessLauncher(Launcher):
         del task_function  # the jobs' own processes call it
         self.context = hydra_context
         self.config = config
+        self.resume |= config.get("resume") == "auto"
         self.sweep = Path(str(config.hydra.sweep.dir)).absolute()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -111,7 +112,7 @@ class ProcessLauncher(Launcher):
             if there and not self.resume:
                 raise SweepError(
                     f"pwfn: {self.sweep} holds a sweep already: go on with it (-m resume_sweep={self.sweep}), "
-                    "or choose another hydra.sweep.dir"
+                    "repeat the command that started it with resume=auto, or choose another hydra.sweep.dir"
                 )
             self.earlier = sweep_folder.read_plan(self.sweep) if there else None
             self.outlook = Outlook(self.n_jobs)
@@ -119,7 +120,10 @@ class ProcessLauncher(Launcher):
             sweep_folder.refuse_other_plan(self.earlier, jobs)
         self.launched += jobs
         self.work |= {job.number: expected(job.config) for job in jobs}
-        sweep_folder.write_plan(self.sweep, self.launched, self.work, self.earlier)
+        try:
+            sweep_folder.write_plan(self.sweep, self.launched, self.work, self.earlier)
+        except NotWritten as error:
+            raise SweepError(f"pwfn: {error}") from None
         if first:
             done = sum(job.finished for job in jobs) if self.resume else 0
             print_plan(self.sweep, jobs, self.work, self.n_jobs, done)
@@ -127,7 +131,7 @@ class ProcessLauncher(Launcher):
 
     def _run_all(self, jobs: list[Job]) -> None:
         environment = {**environment_of_jobs(self.n_jobs), sweep_folder.SWEEP: sweep_folder.name_of(self.sweep)}
-        with ThreadPoolExecutor(self.n_jobs) as pool, sigterm_as_exit(), parent_pipe() as descriptor:
+        with ThreadPoolExecutor(self.n_jobs) as pool, signals_as_exit(), parent_pipe() as descriptor:
             results = [pool.submit(self._run, job, environment, descriptor) for job in jobs]
             try:
                 for result in results:
@@ -179,7 +183,7 @@ class ProcessLauncher(Launcher):
         self.codes[job.number] = code
         if seconds is not None:
             self.seconds[job.number] = seconds
-        write_table(self.sweep, self._rows())
+        self._write_table()
         self.outlook.ended(job.number, code == 0, self.work[job.number], seconds if measured else None)
 
     def _reason(self, job: Job) -> str:
@@ -200,9 +204,16 @@ class ProcessLauncher(Launcher):
             for job in self.launched
         ]
 
+    def _write_table(self) -> None:
+        """Write the table; on a full disk it is the old one, and the jobs go on."""
+        try:
+            write_table(self.sweep, self._rows())
+        except NotWritten as error:
+            print(f"pwfn: {error}", file=sys.stderr, flush=True)
+
     def _end(self) -> None:
         rows = self._rows()
-        write_table(self.sweep, rows)
+        self._write_table()
         for line in size_lines(rows):
             print(line)
         print_table(rows)

@@ -11,30 +11,31 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 from typing_extensions import override
 
 from pwfn.bayesian.nonfinite import weights_not_finite
 from pwfn.checkpoint import files
+from pwfn.checkpoint.interruptible_tests import InterruptibleTests
 from pwfn.checkpoint.run_state import RunState
 from pwfn.checkpoint.spec import CheckpointSpec
-from pwfn.checkpoint.trainer_progress import counters, place_trainer
+from pwfn.checkpoint.trainer_progress import counters, place_trainer, share_among
 from pwfn.randomness import random_state, seed_rank, set_random_state
 from pwfn.records.files import CHECKPOINTS
 from pwfn.training import distributed
 from pwfn.training.loss_watch import LossWatch
 from pwfn.training.phase import TrainingDiverged
-from pwfn.training.signals import StopRequest, stopped_by
+from pwfn.training.signals import StopNow, StopRequest, stopped_by
 
 FORMAT = 2
 _SAVE = 1  # what ranks agree on after a step: 0 nothing, 1 save, anything above: save and stop for that signal
 
 
-class Saver(Callback):
+class Saver(InterruptibleTests):
     """Save the run at its steps and between its fits; the loop over the rounds keeps `state` up to date.
 
     Args:
@@ -58,7 +59,8 @@ class Saver(Callback):
         resumed: dict[str, Any] | None = None,
         loss_watch: LossWatch | None = None,
     ) -> None:
-        self.folder, self.spec, self.seed, self.stop = folder, spec, seed, stop
+        super().__init__(stop)
+        self.folder, self.spec, self.seed = folder, spec, seed
         self.state, self.network = state, network
         self._resumed = resumed
         self._loss_watch = loss_watch or LossWatch()
@@ -73,7 +75,7 @@ class Saver(Callback):
         self._trainer = trainer
         if self._resumed is not None:
             if self._fit_done and self._resumed["ranks"] != trainer.world_size:
-                _share_among(trainer, self._fit_done, self._resumed["ranks"])
+                share_among(trainer, self._fit_done, self._resumed["ranks"])
             place_trainer(trainer, self._resumed["trainer"], batches=self.batches_done)
             self._restore_random()
 
@@ -107,8 +109,19 @@ class Saver(Callback):
         if asked:
             raise stopped_by(asked)
 
-    def save(self, batches: int | None = None) -> None:
+    def save_and_stop(self, asked: StopNow) -> NoReturn:
+        """Save what was put back after `asked`, and raise Stopped."""
+        self.save()
+        raise stopped_by(asked.number) from None
+
+    @override
+    def save_epoch(self) -> None:
+        self.save(0, epoch_is_done=True)
+
+    def save(self, batches: int | None = None, *, epoch_is_done: bool = False) -> None:
         """Write a checkpoint: between two fits, or with `batches` of the present epoch done.
+
+        With `epoch_is_done` the present epoch counts as finished, for which Lightning waits for its validation.
 
         Raises:
             TrainingDiverged: on every rank, where a tensor of any rank is not finite.
@@ -130,7 +143,7 @@ class Saver(Callback):
                 "network": self.network.state_dict(),
                 "ranks": trainer.world_size,
                 "random": [state for _, state in of_ranks],
-                "trainer": counters(trainer),
+                "trainer": counters(trainer, one_more=epoch_is_done),
                 "fit": None if batches is None else self._fit(trainer, batches),
             }
             files.write(self.folder, content, self.spec.keep)
@@ -164,14 +177,6 @@ class Saver(Callback):
                 self.save()
             raise stopped_by(asked)
         self._fit_started = time.monotonic()
-
-    @override
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.stop.install()
-
-    @override
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.stop.install()
 
     @override
     def on_train_batch_end(
@@ -241,10 +246,3 @@ def read_checkpoint(folder: Path) -> dict[str, Any] | None:
 def _print_on_rank_0(line: str) -> None:
     if getattr(rank_zero_only, "rank", 0) == 0:
         print(f"pwfn: {line}", file=sys.stderr, flush=True)
-
-
-def _share_among(trainer: Trainer, fit: dict[str, Any], ranks_before: int) -> None:
-    """Convert what is done for another number of ranks: about as many images and steps of the schedule."""
-    batches = fit["batches"] * ranks_before // trainer.world_size
-    fit["batches"] = batches - batches % trainer.accumulate_grad_batches
-    fit["scheduler"]["last_epoch"] = fit["scheduler"]["last_epoch"] * ranks_before // trainer.world_size

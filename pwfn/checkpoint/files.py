@@ -8,7 +8,6 @@ nothing else.
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import re
 import shutil
@@ -20,7 +19,7 @@ from typing import IO, Any
 import torch
 
 from pwfn.errors import RunError, one_line
-from pwfn.records.files import CHECKPOINTS, replacing
+from pwfn.records.files import CHECKPOINTS, replacing, sync_folder
 
 _NAME = re.compile(r"(\d{6,})-([0-9a-f]{16})\.ckpt")
 _DIGITS = 16  # of the digest, in a file's name
@@ -77,7 +76,7 @@ def write(run: Path, content: dict[str, Any], keep: int) -> Path:
         target = replacing(folder / _ANY, name=lambda: _name(number, digest.hexdigest()))
         with target as unfinished, unfinished.open("wb") as file:
             torch.save(content, _Hashing(file, digest))  # type: ignore[arg-type]
-        _sync_folder(folder)
+        sync_folder(folder)
     except (OSError, RuntimeError) as error:  # torch turns an OSError of its writer into a RuntimeError
         raise CheckpointError(
             f"no checkpoint can be written to {folder} ({_reason(error)}); those in there are as they were"
@@ -150,15 +149,6 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{path} is no checkpoint of this program: {_reason(error)}") from error
     return content
-
-
-def _sync_folder(folder: Path) -> None:
-    # a rename is safe from a power cut once the folder itself is on disk
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _reason(error: BaseException) -> str:

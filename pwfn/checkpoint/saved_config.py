@@ -17,6 +17,7 @@ from pwfn.value_kinds import path_of
 
 EARLIER: dict[str, Any] = {  # what versions without these keys did, so that their runs can still be evaluated
     "report": False,
+    "resume": None,
     "keep": "all",
     "clustering._target_": "pwfn.clustering.Greedy",
     "noise": True,
@@ -94,6 +95,7 @@ MAY_CHANGE = (
     "detect",
     "quiet",
     "report",
+    "resume",
     "keep",
     "name",
 )

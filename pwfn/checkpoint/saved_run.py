@@ -23,8 +23,8 @@ def refuse_used(folder: Path) -> None:
     found = RECORDS if (folder / RECORDS).exists() else next((path.name for path in files.files(folder)), None)
     if found:
         raise FolderInUse(
-            f"{folder} holds a run already ({found}): go on with it (resume={folder}), choose another hydra.run.dir or "
-            "move that run away"
+            f"{folder} holds a run already ({found}): go on with it (resume={folder}), repeat the command that "
+            "started it with resume=auto, choose another hydra.run.dir or move that run away"
         )
 
 

@@ -6,14 +6,16 @@ Lightning and by another number of ranks.
 
 from __future__ import annotations
 
+from typing import Any
+
 from pytorch_lightning import Trainer
 
 
-def counters(trainer: Trainer) -> dict[str, int]:
-    """Count finished epochs, optimizer steps and batches since the beginning of the run."""
+def counters(trainer: Trainer, *, one_more: bool = False) -> dict[str, int]:
+    """Count finished epochs, with the present one or without, optimizer steps and batches since the run's beginning."""
     state = trainer.fit_loop.state_dict()
     return {
-        "epochs": state["epoch_progress"]["current"]["processed"],
+        "epochs": state["epoch_progress"]["current"]["processed"] + one_more,
         "steps": trainer.global_step,
         "batches": state["epoch_loop.batch_progress"]["total"]["ready"],
     }
@@ -44,3 +46,10 @@ def place_trainer(trainer: Trainer, counted: dict[str, int], *, batches: int) ->
     loop.load_state_dict(state)
     if not batches:
         loop.on_iteration_done()  # no epoch was broken off: the next fit restarts nothing
+
+
+def share_among(trainer: Trainer, fit: dict[str, Any], ranks_before: int) -> None:
+    """Convert what is done for another number of ranks: about as many images and steps of the schedule."""
+    batches = fit["batches"] * ranks_before // trainer.world_size
+    fit["batches"] = batches - batches % trainer.accumulate_grad_batches
+    fit["scheduler"]["last_epoch"] = fit["scheduler"]["last_epoch"] * ranks_before // trainer.world_size

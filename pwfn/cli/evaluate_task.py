@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from rich.console import Console
 from pwfn.checkpoint import saved_run
 from pwfn.cli import hydra_program
 from pwfn.config import build
+from pwfn.data.loader_faults import loader_fault
 from pwfn.errors import RunError
 from pwfn.evaluation import tables
 from pwfn.evaluation.analyses.registry import chosen
@@ -26,6 +28,8 @@ from pwfn.evaluation.subject import CLUSTERED, Subject
 from pwfn.evaluation.tables import Section
 from pwfn.monitoring.console import show
 
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
+
 
 def evaluate(cfg: DictConfig) -> None:
     """Measure or report as `cfg` says; end the program with one line where that fails."""
@@ -38,6 +42,18 @@ def evaluate(cfg: DictConfig) -> None:
     except (saved_run.NotAFinishedRun, build.ConfigError, RunError) as error:
         print(f"pwfn: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except (OSError, RuntimeError) as error:
+        if (fault := loader_fault(error) or _unwritable(error)) is None:
+            raise
+        print(f"pwfn: {fault}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _unwritable(error: BaseException) -> str | None:
+    """Name a folder that cannot be made, where that is the error."""
+    if not isinstance(error, OSError) or error.filename is None or error.errno not in UNWRITABLE:
+        return None
+    return f"{error.filename} cannot be written to ({error.strerror}): output=<folder> writes elsewhere"
 
 
 def report_on(folders: str | tuple[str, ...], output: str | None) -> None:

@@ -12,7 +12,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from pwfn.config import program, resolvers
+from pwfn.config import program, resolvers, terminal
 from pwfn.config.build import refuse
 from pwfn.config.classes import import_own_modules
 from pwfn.config.hydra_internal import flags_of
@@ -23,6 +23,7 @@ def prepare() -> None:
 
     A relative `--config-path` is seen from the folder of train.py, as Hydra does it, of `pwfn` from the working folder.
     """
+    terminal.print_any_character()
     if faults := import_own_modules():
         refuse(faults)
     resolvers.register()

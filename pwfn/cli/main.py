@@ -64,8 +64,9 @@ def complete(words: list[str]) -> int:
 
 
 def _run() -> int:
-    from pwfn.config import program
+    from pwfn.config import program, terminal
 
+    terminal.print_any_character()
     subcommand = program.take_subcommand()
     if subcommand == "train":
         from pwfn.cli import train

@@ -26,34 +26,46 @@ from pwfn.config.hydra_internal import config_loader, parsed_flags
 from pwfn.config.nested import flat
 from pwfn.config.overrides import OverrideReader, apply, reason_of
 from pwfn.config.preflight import COMPOSE_ERRORS
+from pwfn.records import failure
 from pwfn.run.settings import TrainSettings
 from pwfn.value_kinds import path_of
 
 KEY = "resume="
+SETTINGS = ("resume=auto", "resume=null")  # no folders: pwfn.cli.again
 _ABSENT = object()
 
 
 def is_asked(argv: Sequence[str]) -> bool:
     """Return whether a command line (without the program) resumes a run."""
-    return any(line.startswith(KEY) for line in argv)
+    return any(line.startswith(KEY) and line not in SETTINGS for line in argv)
 
 
 def resume(config_dir: Path, config_name: str, argv: Sequence[str]) -> None:
     """Resume the run that `argv` names; exit code 2 for faults of the command line."""
     folder, cfg = resumed_config(config_dir, config_name, argv)
     if saved_run.is_finished(folder):
-        print(f"pwfn: the run in {folder} is finished, there is nothing to resume")
-        files.remove(folder)  # of a run that was killed just before it did so
+        say_finished(folder)
         return
     from pwfn.cli.train_task import go_on  # Lightning takes seconds to import
 
-    go_on(load(TrainSettings, without_lost_weights(folder, cfg)), OmegaConf.to_container(cfg), folder)
+    settings = load(TrainSettings, without_lost_weights(folder, cfg))
+    if faults := settings.launch_faults():
+        refuse(faults)
+    go_on(settings, OmegaConf.to_container(cfg), folder)
+
+
+def say_finished(folder: Path) -> None:
+    """Say that there is nothing to resume, and remove what a run leaves that is killed just before its end."""
+    if failure.is_first_process():
+        print(f"pwfn: the run in {folder} is finished, there is nothing to resume")
+        files.remove(folder)
 
 
 def resumed_config(config_dir: Path, config_name: str, argv: Sequence[str]) -> tuple[Path, DictConfig]:
     """Return the run's folder and its configuration with the allowed changes; exits on faults."""
     args = parsed_flags(argv)
-    folder = path_of(next(line for line in reversed(args.overrides) if line.startswith(KEY)).removeprefix(KEY))
+    given = [line for line in args.overrides if line.startswith(KEY) and line not in SETTINGS]
+    folder = path_of(given[-1].removeprefix(KEY))
     try:
         saved = saved_config.read_config(folder)
     except saved_run.NotAFinishedRun as error:
@@ -74,7 +86,7 @@ def resumed_config(config_dir: Path, config_name: str, argv: Sequence[str]) -> t
     except ConfigError as error:
         faults += error.faults
     faults = reader.faults + faults
-    if faults := faults or _differences(saved, asked, _may_change(folder)):
+    if faults := faults or differences(folder, saved, asked):
         refuse(faults)
     return folder, asked
 
@@ -139,8 +151,9 @@ def _may_change(folder: Path) -> list[str]:
     return [pattern for pattern in MAY_CHANGE if begun or pattern != "model.checkpoint"]
 
 
-def _differences(saved: DictConfig, asked: DictConfig, allowed: Sequence[str]) -> list[str]:
-    """Return a line for each value that is not the run's, but for keys that match one of the `allowed` patterns."""
+def differences(folder: Path, saved: DictConfig, asked: DictConfig) -> list[str]:
+    """Return a line for each value that is not that of the run in `folder`, but for keys that may change."""
+    allowed = _may_change(folder)
     had, has = flat(OmegaConf.to_container(saved)), flat(OmegaConf.to_container(asked))
     lines = []
     for key in [*had, *(key for key in has if key not in had)]:

@@ -18,7 +18,7 @@ def main() -> None:
     """Check the command line of `sys.argv` and do what it asks for."""
     parent_watch.stop_with_parent()
     hydra_program.prepare()
-    from pwfn.cli import resume
+    from pwfn.cli import again, given_folder, resume
     from pwfn.run.settings import TrainSettings
     from pwfn.sweep import resume as resume_sweep
 
@@ -29,8 +29,10 @@ def main() -> None:
         with program.whole_arguments():
             resume.resume(program.conf_folder(), "train", program.arguments())
     else:
-        preflight.preflight(TrainSettings, program.conf_folder(), "train", sys.argv[1:])
-        hydra_program.start(train, "train")
+        again.refuse_without_folder(sys.argv[1:])
+        preflight.preflight(TrainSettings, program.conf_folder(), "train", sys.argv[1:], TrainSettings.launch_faults)
+        with given_folder.owned(sys.argv[1:]):
+            hydra_program.start(train, "train")
 
 
 def train(cfg: DictConfig) -> float:

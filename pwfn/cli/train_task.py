@@ -13,14 +13,17 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from pwfn.cli import hydra_program
+from pwfn.cli import again, hydra_program
 from pwfn.config import build, program
 from pwfn.config.secrets import without_given_secrets
 from pwfn.errors import RunError, Stopped
 from pwfn.records import failure
-from pwfn.records.files import CHECKPOINTS, megabytes, size_of
+from pwfn.records.files import CHECKPOINTS, NotWritten, megabytes, size_of
+from pwfn.records.folder_lock import FolderBusy
+from pwfn.run.one_writer import folder_of_run
 from pwfn.run.settings import TrainSettings
 from pwfn.sweep.folder import SWEEP, name_of
+from pwfn.sweep.job import GO_ON
 
 SHARED_PROCESS = (
     "BasicLauncher",
@@ -39,7 +42,11 @@ def train(cfg: DictConfig) -> float:
     hydra = HydraConfig.get()
     settings = build.load(TrainSettings, cfg, importable=None, seen_from=hydra_program.started_in())
     folder = Path(hydra.runtime.output_dir)
-    with ended_in_one_line(folder):
+    if faults := settings.launch_faults():  # of a job that another launcher has started, within a sweep
+        build.refuse(faults)
+    with own_folder(folder, settings):
+        if again.is_wanted(settings, folder):
+            return again.go_on(cfg, folder)
         return _do(settings, OmegaConf.to_container(cfg, resolve=True), folder, hydra)
 
 
@@ -47,8 +54,19 @@ def go_on(settings: TrainSettings, plain: Any, folder: Path) -> None:
     """Resume the run in `folder`, whose settings these are."""
     from pwfn.run.start import run
 
-    with ended_in_one_line(folder):
+    with own_folder(folder, settings):
         run(settings, plain, folder, name=folder.name, resume=True)
+
+
+@contextmanager
+def own_folder(folder: Path, settings: TrainSettings) -> Iterator[None]:
+    """Do as `ended_in_one_line`, as the only writer of the folder: a second one ends with exit code 1."""
+    try:
+        with folder_of_run(settings, folder), ended_in_one_line(folder):
+            yield
+    except (FolderBusy, NotWritten) as error:
+        print(f"pwfn: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 @contextmanager
@@ -70,9 +88,13 @@ def ended_in_one_line(folder: Path) -> Iterator[None]:
             raise SystemExit(0 if stopped.saved else stopped.exit_code) from None
         failure.write(folder, str(stopped))
         begun = (folder / CHECKPOINTS).is_dir()
-        again = " ".join(program.typed("train"))
-        more = f"; resume with: {again} resume={shlex.quote(str(folder))}" if begun else ""
+        command = " ".join(program.typed("train"))
+        more = f"; resume with: {command} resume={shlex.quote(str(folder))}" if begun else ""
         print(f"pwfn: {stopped}{more}{_left_in(folder)}", file=sys.stderr)
+        if stopped.saved:
+            from pwfn.training.signals import pass_on
+
+            pass_on(stopped)
         raise SystemExit(stopped.exit_code) from None
     except Exception as error:  # nobody's typo: its traceback is wanted as well
         from pwfn.training import distributed
@@ -119,7 +141,8 @@ def _do(settings: TrainSettings, plain: Any, folder: Path, hydra: Any) -> float:
     from pwfn.run.start import run
 
     _refuse_shared_process(hydra, settings.trainer.devices * settings.trainer.num_nodes)
-    overrides = without_given_secrets(" ".join(hydra.overrides.task)) or "default"
+    given = [line for line in hydra.overrides.task if line != GO_ON]
+    overrides = without_given_secrets(" ".join(given)) or "default"
     name = settings.logger.name_of(settings.name, overrides)
     return run(settings, plain, folder, name=name, group=_sweep(hydra)).records[-1].clustered.top1
 

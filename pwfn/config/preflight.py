@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from importlib.util import find_spec
 from itertools import product
@@ -38,8 +38,16 @@ COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueE
 MAX_JOBS = 1000  # about fifteen milliseconds each
 
 
-def preflight(schema: type[Any], config_dir: str | Path, config_name: str, argv: Sequence[str]) -> None:
+def preflight(
+    schema: type[Any],
+    config_dir: str | Path,
+    config_name: str,
+    argv: Sequence[str],
+    further: Callable[[Any], list[str]] = lambda _settings: [],
+) -> None:
     """Return if every job of `argv` is right, else print the faults and exit with code 2.
+
+    `further` finds faults in the settings of a single run, where this process is to be the run itself.
 
     `config_dir` and `config_name` are those given to `hydra.main`; the flags --config-path, --config-name and
     --config-dir take precedence, as they do there. A relative --config-path is seen from the folder above `config_dir`.
@@ -54,7 +62,7 @@ def preflight(schema: type[Any], config_dir: str | Path, config_name: str, argv:
         refuse([f"--config-dir = {args.config_dir!r}: must be a folder that exists"])
     loader = config_loader(Path(config_dir).absolute(), args)
     overrides = OverrideReader(loader, args.config_name or config_name, schema)
-    faults = _command_line_faults(args.overrides, args.multirun, overrides, _Jobs(schema, overrides))
+    faults = _command_line_faults(args.overrides, args.multirun, overrides, _Jobs(schema, overrides, further))
     if faults:
         refuse(faults)
 
@@ -62,8 +70,9 @@ def preflight(schema: type[Any], config_dir: str | Path, config_name: str, argv:
 class _Jobs:
     """Compose and judge whole configurations."""
 
-    def __init__(self, schema: type[Any], overrides: OverrideReader) -> None:
+    def __init__(self, schema: type[Any], overrides: OverrideReader, further: Callable[[Any], list[str]]) -> None:
         self.schema = schema
+        self.further: Callable[[Any], list[str]] | None = further
         self.overrides = overrides
         self.groups = [group for group in overrides.loader.list_groups("") if group != "hydra"]
         self.composed: dict[tuple[str, ...], tuple[DictConfig | None, list[str]]] = {}
@@ -118,12 +127,12 @@ class _Jobs:
         try:
             with open_dict(cfg):
                 del cfg["hydra"]
-            load(self.schema, cfg, also_known=self.groups, importable=None)
+            settings = load(self.schema, cfg, also_known=self.groups, importable=None)
+            return self.further(settings) if self.further is not None else []
         except ConfigError as error:
             return error.faults
         finally:
             HydraConfig.instance().cfg = hydra_before
-        return []
 
 
 def _folder_faults(cfg: DictConfig, key: str) -> list[str]:
@@ -143,6 +152,8 @@ def _command_line_faults(lines: list[str], multirun: bool, overrides: OverrideRe
     """Return every fault of a command line: of its overrides first, then of the jobs they make."""
     parsed = overrides.parse_line(lines)
     multirun, searches, params = _sweep_settings(parsed, multirun, jobs)
+    if multirun:
+        jobs.further = None
     if searches and not multirun and not any(o.key_or_group == "hydra.mode" for o in parsed):  # a job says RUN
         overrides.faults.append(f"sweep = {_chosen(parsed, 'sweep')!r}: must be with the flag -m")
     parsed = [o for line in params for o in overrides.parse(line)] + parsed

@@ -49,5 +49,10 @@ def forget(folder: Path) -> None:
 
     On rank 0 alone: the other ranks begin later, when there may be a new reason.
     """
-    if all(os.environ.get(name, "0") == "0" for name in _RANKS):
+    if is_first_process():
         (folder / FILE).unlink(missing_ok=True)
+
+
+def is_first_process() -> bool:
+    """Tell whether this process is rank 0 as far as the launcher's variables say, before Lightning knows."""
+    return all(os.environ.get(name, "0") == "0" for name in _RANKS)

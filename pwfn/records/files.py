@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -86,6 +87,26 @@ def _discard(unfinished: Path) -> None:
         unfinished.unlink(missing_ok=True)
     except OSError:  # on a lost disk nothing can be tidied up, and what the block has raised says why
         return
+
+
+# what CIFS, FUSE and the like answer where a folder cannot be flushed; the file itself is on disk by then
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush `folder`, after which a rename in it is safe from a power cut; pass over a file system that cannot.
+
+    Raises:
+        OSError: any other error, such as that of a broken disk.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:

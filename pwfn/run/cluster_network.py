@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +19,7 @@ from pwfn.clustering.per_tensor_limit import limit_result
 from pwfn.clustering.rules import Rule
 from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.training.distributed import broadcast_object, broadcast_tensors
+from pwfn.training.signals import StopNow
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,9 @@ def cluster_network(
     sigma_join: SigmaJoin,
     tolerance: Callable[[FlatWeights], Tensor] = lambda weights: weights.sigma,
     limit: PerTensorLimit | None = None,
+    at_once: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> ClusterResult:
-    """Cluster the weights of a network and write the outcome into it.
+    """Cluster the weights of a network, write the outcome into it and return it, on the CPU.
 
     Of several processes rank 0 alone clusters and broadcasts, so that every rank ends with the same bits.
 
@@ -54,18 +57,17 @@ def cluster_network(
         sigma_join: The rule for the sigma of a cluster's members.
         tolerance: Gives the tolerances [N]; called once, on rank 0.
         limit: How many values each tensor may use, if not all.
-
-    Returns:
-        The result, on the CPU, the same on every rank.
+        at_once: Makes a context that rank 0 clusters in, and that may raise StopNow.
 
     Raises:
         ValueError: On every rank, for weights that cannot be clustered.
+        StopNow: On every rank, where rank 0 is asked to stop; nothing was written then.
     """
     sizes = [tensor.mu.numel() for tensor in tensors]
     cluster = partial(rule.at(threshold), fraction=fraction, codebook=codebook, sizes=sizes, sigma_join=sigma_join)
     if limit is not None:
         cluster = partial(_limited, cluster, limit, sizes)
-    result = _from_rank_0(cluster, before, tolerance)
+    result = _from_rank_0(cluster, before, tolerance, at_once)
     _write(tensors, result, sigma_join.retrain)
     return result
 
@@ -84,16 +86,25 @@ def _limited(
 
 
 def _from_rank_0(
-    cluster: Callable[..., ClusterResult], before: FlatWeights | None, tolerance: Callable[[FlatWeights], Tensor]
+    cluster: Callable[..., ClusterResult],
+    before: FlatWeights | None,
+    tolerance: Callable[[FlatWeights], Tensor],
+    at_once: Callable[[], AbstractContextManager[None]],
 ) -> ClusterResult:
-    """Cluster where `before` is not None, and return the result, or raise its ValueError, on every rank."""
-    result, refusal = None, None
+    """Cluster where `before` is not None, and return the result, or raise its ValueError or StopNow, on every rank."""
+    result, refusal, asked = None, None, 0
     if before is not None:
         try:
-            result = cluster(before.mu, before.sigma, tolerance=tolerance(before))
+            with at_once():
+                result = cluster(before.mu, before.sigma, tolerance=tolerance(before))
         except ValueError as error:
             refusal = error
-    if message := broadcast_object("" if refusal is None else str(refusal)):
+        except StopNow as stop:
+            asked = stop.number
+    message, asked = broadcast_object(("" if refusal is None else str(refusal), asked))
+    if asked:
+        raise StopNow(asked)
+    if message:
         raise ValueError(message) from refusal
     threshold, values = broadcast_object(None if result is None else (result.threshold, result.values))
     tensors = None if result is None else (result.mu, result.sigma, result.assignment, result.codebook)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.checkpoint.callback import Saver
 from pwfn.curvature.squared_gradients import squared_gradients
+from pwfn.data.feed import Batch
 from pwfn.data.module import ImageDataModule
 from pwfn.errors import Stopped
 from pwfn.models.batchnorm import reestimate
@@ -87,9 +88,16 @@ class LightningRunner:
         """
         with self._placed() as device:
             on = Computing(device, str(self.trainer.precision))
-            done = reestimate(self.module.network, self.data.batches_outside_fits(), on, images)
+            done = reestimate(self.module.network, self._interruptible(self.data.batches_outside_fits()), on, images)
         broadcast_statistics(self.module.network)
         return done
+
+    def _interruptible(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield batches, as many on every rank, until the run is asked to stop."""
+        for batch in batches:
+            if self.saver is not None:
+                self.saver.heed()
+            yield batch
 
     @contextmanager
     def _placed(self) -> Iterator[torch.device]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -23,9 +24,11 @@ from pwfn.run.cluster_network import PerTensorLimit, cluster_network
 from pwfn.run.finishing import Finishing
 from pwfn.run.round_figures import round_figures
 from pwfn.run.schedule import Fit, Schedule
+from pwfn.run.unclustered import Unclustered
 from pwfn.training.distributed import broadcast_object, is_rank_zero
 from pwfn.training.optimizer import OptimizerSpec
 from pwfn.training.phase import Phase, TrainingDiverged
+from pwfn.training.signals import StopNow
 
 
 class Runner(Protocol):
@@ -67,6 +70,7 @@ class RoundLoop:
         on_phase: is told each fit before it begins.
         on_status: is told what goes on between fits.
         on_trained: is told the round between its training and its clustering.
+        at_once: makes a context that rank 0 clusters in, and that may raise StopNow.
     """
 
     runner: Runner
@@ -82,6 +86,7 @@ class RoundLoop:
     on_phase: Callable[[Phase], None] = lambda _: None
     on_status: Callable[[str], None] = lambda _: None
     on_trained: Callable[[int], None] = lambda _: None
+    at_once: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def rounds(self) -> Iterator[RoundOutcome]:
         """Run the rounds one by one, from `place` on.
@@ -96,16 +101,19 @@ class RoundLoop:
             place.next_round(outcome.result.codebook, outcome.result.values)
             yield outcome
 
-    def finish(self, spec: Finishing, last: RoundRecord) -> RoundRecord:
-        """Train and measure what follows the last clustering, whose record is `last`.
+    def train_finish(self, spec: Finishing) -> None:
+        """Train what follows the last clustering."""
+        others = Phase("finishing", spec.epochs, spec.optimizer, noise=False, train_mu=False, train_sigma=False)
+        self._fit([replace(others, lr_key="finish.optimizer.lr")])
+
+    def measure_finish(self, spec: Finishing, last: RoundRecord) -> RoundRecord:
+        """Gather the statistics that follow the last clustering, whose record is `last`, and measure.
 
         In the record of it `trained` is measured after the training and `clustered` at the very end, with the new
         statistics; what it says of the weights is what the last round said, for they are the same. `place` moves on
         when it is done.
         """
         place = self.place
-        others = Phase("finishing", spec.epochs, spec.optimizer, noise=False, train_mu=False, train_sigma=False)
-        self._fit([replace(others, lr_key="finish.optimizer.lr")])
         trained = ended = last.clustered
         if spec.epochs:
             self.on_status("testing")
@@ -173,10 +181,15 @@ class RoundLoop:
         self.on_status("clustering")
         started = time.perf_counter()
         before = FlatWeights.of(tensors) if is_rank_zero() else None
-        result = self._clustered(index, tensors, before)
-        cluster_seconds = time.perf_counter() - started
-        self.on_status("testing")
-        clustered = self.runner.test()
+        unclustered = Unclustered.of(tensors, before)
+        try:
+            result = self._clustered(index, tensors, before)
+            cluster_seconds = time.perf_counter() - started
+            self.on_status("testing")
+            clustered = self.runner.test()
+        except StopNow:
+            unclustered.restore()
+            raise
         described = None
         if before is not None:
             assert result.values is not None
@@ -213,6 +226,7 @@ class RoundLoop:
                 sigma_join=self.sigma_join,
                 tolerance=self.tolerance_of,
                 limit=self._limit(),
+                at_once=self.at_once,
             )
         except ValueError as error:
             trained = any(phase.epochs for phase in self.phases(index))

@@ -29,6 +29,7 @@ from pwfn.run.kept_files import Keep
 from pwfn.run.pretraining import Pretraining
 from pwfn.run.schedule import Schedule
 from pwfn.training.distillation import Distillation
+from pwfn.training.launch import launch_fault
 from pwfn.training.optimizer import OptimizerSpec
 from pwfn.training.trainer import TrainerSpec
 from pwfn.value_kinds import FreeText
@@ -51,6 +52,7 @@ class TrainSettings:
     name: FreeText | None
     quiet: bool
     report: bool
+    resume: Literal["auto"] | None
     keep: Keep
     dry_run: bool
     inspect: bool
@@ -125,6 +127,11 @@ class TrainSettings:
         if group == "model" and timm.is_model(option.partition(".")[0]):
             return f"for this timm model write model=timm model.name={option}"
         return None
+
+    def launch_faults(self) -> list[str]:
+        """Return a line where a cluster's launcher has started other processes than the trainer is to have."""
+        fault = launch_fault(self.trainer.devices, self.trainer.num_nodes)
+        return [] if fault is None or self.inspect or self.dry_run else [fault]
 
     def __post_init__(self) -> None:
         require_all(self.checks())

@@ -29,6 +29,7 @@ from pwfn.run.write_artifact import write_run_artifact
 from pwfn.training import distributed
 from pwfn.training.distillation import Teacher
 from pwfn.training.phase import Phase
+from pwfn.training.signals import StopNow
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,15 @@ class Stages:
         begins = state.place.phase == 0 and not saver.resumes_a_fit
         if state.before_finish is None and begins:  # a run resumed in its finishing has it, but for one of version 0.1
             state.before_finish = unquantized_state(saver.network)
-        last = state.records[-1]
-        finished = loop.finish(self.settings.finish, last)
-        record, line = keep_better(saver.network, self.runner.validate, state.before_finish, last, finished)
+        loop.train_finish(self.settings.finish)
+        last, trained, place = state.records[-1], unquantized_state(saver.network), replace(state.place)
+        try:
+            finished = loop.measure_finish(self.settings.finish, last)
+            record, line = keep_better(saver.network, self.runner.validate, state.before_finish, last, finished)
+        except StopNow:
+            saver.network.load_state_dict(trained, strict=False)
+            vars(state.place).update(vars(place))
+            raise
         state.before_finish = None
         self.progress.say(line)
         return record
@@ -156,6 +163,7 @@ class Stages:
             on_phase=lambda phase: self.progress.start_phase(phase.label, phase.epochs, phase.share),
             on_status=self.progress.status,
             on_trained=keep_trained,
+            at_once=saver.stop.at_once,
         )
 
     def _keep(

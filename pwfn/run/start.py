@@ -14,6 +14,7 @@ from torch import nn
 
 from pwfn.checkpoint import files, saved_config
 from pwfn.config import program
+from pwfn.data.loader_faults import loader_fault, release
 from pwfn.errors import RunError, Stopped
 from pwfn.models.padding import padding_warnings
 from pwfn.monitoring.loggers import run_logger
@@ -23,13 +24,15 @@ from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.run.assemble import Assembly, assemble, connect_trainer
 from pwfn.run.final_files import finish
 from pwfn.run.images import keep_choices
+from pwfn.run.one_writer import folder_of_run
 from pwfn.run.settings import TrainSettings
 from pwfn.run.stages import Stages
 from pwfn.run.write_artifact import recipe_warnings
 from pwfn.training.phase import TrainingDiverged
-from pwfn.training.signals import StopRequest
+from pwfn.training.signals import StopNow, StopRequest, unsaved_by
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a full disk, a full quota, a limit of the shell
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True)
@@ -59,14 +62,15 @@ def run(
         RunError: the run cannot begin or go on; the message is one line.
         Stopped: Ctrl-C, a signal or a costly round ended the run.
     """
-    assembly = assemble(settings, config, folder, name=name, group=group, resume=resume)
-    with _logged_to_the_end(assembly):
-        with StopRequest() as stop:
-            stages = connect_trainer(assembly, stop)
-            announce(assembly, stages)
-            reporter = execute(assembly, stages)
-        if reporter:
-            finish(assembly, stages, reporter)
+    with folder_of_run(settings, folder):
+        assembly = assemble(settings, config, folder, name=name, group=group, resume=resume)
+        with _logged_to_the_end(assembly):
+            with StopRequest() as stop:
+                stages = connect_trainer(assembly, stop)
+                announce(assembly, stages)
+                reporter = execute(assembly, stages)
+            if reporter:
+                finish(assembly, stages, reporter)
     return Finished(assembly.network, stages.baseline, assembly.state.records, folder)
 
 
@@ -101,13 +105,21 @@ def execute(assembly: Assembly, stages: Stages) -> RunReporter | None:
     """Pretrain, train and cluster round by round; return the reporter of rank 0, None on every other rank."""
     trainer, state = stages.runner.trainer, assembly.state
     reporter = None
-    with assembly.progress:
-        stages.pretrain()
-        if trainer.is_global_zero:
-            unit = assembly.settings.tolerance.label
-            reporter = RunReporter(assembly.folder, trainer.logger, assembly.console, unit)
-            reporter.start(stages.baseline, state.records, state.clusters)
-        stages.rounds(reporter)
+    try:
+        with assembly.progress:
+            stages.pretrain()
+            if trainer.is_global_zero:
+                unit = assembly.settings.tolerance.label
+                reporter = RunReporter(assembly.folder, trainer.logger, assembly.console, unit)
+                reporter.start(stages.baseline, state.records, state.clusters)
+            stages.rounds(reporter)
+    except StopNow as asked:
+        stages.saver.save_and_stop(asked)
+    except (OSError, RuntimeError) as error:
+        number = stages.saver.stop.signal
+        if number and loader_fault(error):  # a scheduler has ended the loader's processes together with the run
+            raise unsaved_by(number) from None
+        raise
     return reporter
 
 
@@ -127,15 +139,27 @@ def _logged_to_the_end(assembly: Assembly) -> Iterator[None]:
         if stopped.preempted:
             run_logger(assembly.logger).mark_preempting()
         raise
-    except OSError as error:
-        if not isinstance(error, NotWritten) and error.errno not in DISK_FULL:
+    except (OSError, RuntimeError) as error:
+        reason = _mendable(assembly.folder, error)
+        if reason is None:
             raise
-        raise RunError(_no_room(assembly.folder, error)) from error
+        raise RunError(reason) from error
     finally:
         assembly.settings.logger.close(assembly.logger, exit_code)
 
 
-def _no_room(folder: Path, error: OSError) -> str:
-    command = f"{' '.join(program.typed('train'))} resume={shlex.quote(str(folder))}"
-    again = f", then go on with: {command}" if (folder / CONFIG).is_file() else ""
-    return f"{folder} cannot be written to ({error.strerror}): make room there{again}"
+def _mendable(folder: Path, error: OSError | RuntimeError) -> str | None:
+    """Say in one line what of the system has ended the run and how to go on; None for any other error."""
+    if isinstance(error, NotWritten) or (isinstance(error, OSError) and error.errno in (*NO_ROOM, errno.EROFS)):
+        first = "make it writable" if error.errno in READ_ONLY else "make room there"
+        return f"{folder} cannot be written to ({error.strerror}): {first}{_then_go_on(folder, ', then')}"
+    if isinstance(error, RunError) or (fault := loader_fault(error)) is None:
+        return None
+    release(error)
+    return f"{fault}{_then_go_on(folder, '; then')}"
+
+
+def _then_go_on(folder: Path, then: str) -> str:
+    if not (folder / CONFIG).is_file():
+        return ""
+    return f"{then} go on with: {' '.join(program.typed('train'))} resume={shlex.quote(str(folder))}"

@@ -22,8 +22,10 @@ from pwfn.records.files import RESULT
 
 # settings that make or place a sweep; a job has its own folder and is not a sweep
 SWEEP_SETTINGS = ("hydra.mode", "hydra.sweep", "hydra.launcher", "hydra.sweeper", "hydra.run", NAMED_BY)
+GO_ON = "resume=auto"  # the override that goes on with what the same command has begun
 CONSOLE = "console.log"  # what a job prints, where several run at a time
-STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGUSR1, -signal.SIGINT, -signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
+STOPPED = (*(128 + number for number in _SIGNALS), *(-number for number in _SIGNALS))
 
 # what DDP, torchrun and Lightning tell the ranks of one job; a new job must not take itself for one of them
 RANK_VARIABLES = (
@@ -35,8 +37,22 @@ RANK_VARIABLES = (
     "LOCAL_WORLD_SIZE",
     "MASTER_ADDR",
     "MASTER_PORT",
+    "STANDALONE_PORT",
     "PL_GLOBAL_SEED",
 )
+# the same of an allocation in which the sweep was started
+RANK_PREFIXES = (
+    "SLURM_",
+    "SRUN_",
+    "PMI_",
+    "PMIX_",
+    "OMPI_",
+    "MPI_LOCAL",
+    "TORCHELASTIC_",
+    "JSM_NAMESPACE_",
+    "FLUX_TASK_",
+)
+KEPT = ("SLURM_TMPDIR",)  # a folder, which a configuration may name
 
 
 class Job(NamedTuple):
@@ -84,7 +100,7 @@ class Job(NamedTuple):
 
 def new_job(config: DictConfig, number: int, overrides: list[str], folder: Path) -> Job:
     """Return the job of a composed `config`; `overrides` are those that make it so."""
-    task = list(filter_overrides(overrides))
+    task = [line for line in filter_overrides(overrides) if line != GO_ON]  # what the launcher does itself
     # no shell sees the command, so only Hydra's own quoting is needed
     settings = [line for line in config.hydra.overrides.hydra if not _is_sweep_setting(line)]
     own = [f"hydra.run.dir={quoted(str(folder))}", "hydra.mode=RUN", f"hydra.job.num={number}"]
@@ -94,11 +110,15 @@ def new_job(config: DictConfig, number: int, overrides: list[str], folder: Path)
 
 def environment_of_jobs(n_jobs: int) -> dict[str, str]:
     """Return the variables of every job: this process's without those of ranks, and its share of the CPU's threads."""
-    environment = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES}
+    environment = {name: value for name, value in os.environ.items() if not _is_of_a_rank(name)}
     if n_jobs > 1:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // n_jobs)))
     return environment
+
+
+def _is_of_a_rank(name: str) -> bool:
+    return name not in KEPT and (name in RANK_VARIABLES or name.startswith(RANK_PREFIXES))
 
 
 def reason(folder: Path, code: int) -> str:

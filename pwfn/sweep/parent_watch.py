@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread, current_thread, main_thread
 
+from pwfn.config.terminal import leave_terminal
+
+ENDING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 PARENT = "PWFN_SWEEP_PARENT"  # the descriptor of a pipe of which only the launcher holds the other end
 
 
@@ -39,17 +42,23 @@ def _wait(descriptor: int) -> None:
 
 
 @contextmanager
-def sigterm_as_exit() -> Iterator[None]:
-    """Raise SystemExit on SIGTERM, which would else end this process at once and leave its jobs running."""
+def signals_as_exit() -> Iterator[None]:
+    """Raise SystemExit on a signal that would else end this process at once and leave its jobs running."""
 
     def leave(number: int, _frame: object) -> None:
+        if number == signal.SIGHUP:
+            leave_terminal()
         raise SystemExit(128 + number)
 
     if current_thread() is not main_thread():  # signals are the main thread's
         yield
         return
-    before = signal.signal(signal.SIGTERM, leave)
+    found = {number: signal.getsignal(number) for number in ENDING}
+    before = {number: handler for number, handler in found.items() if handler != signal.SIG_IGN}  # nohup's stay
+    for number in before:
+        signal.signal(number, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

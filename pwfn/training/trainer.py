@@ -71,7 +71,9 @@ class TrainerSpec:
             logger: None for none.
         """
         from pytorch_lightning import Trainer
+        from pytorch_lightning.plugins.environments import LightningEnvironment
 
+        alone = self.devices * self.num_nodes == 1  # whatever the variables of an allocation say
         return Trainer(
             accelerator=self.accelerator,
             devices=self.devices,
@@ -84,6 +86,7 @@ class TrainerSpec:
             default_root_dir=folder,
             callbacks=callbacks,
             logger=logger or False,
+            plugins=[LightningEnvironment()] if alone else None,
             max_epochs=0,
             use_distributed_sampler=False,  # the loaders know their rank themselves
             enable_checkpointing=False,

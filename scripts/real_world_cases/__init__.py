@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -47,8 +47,10 @@ class Case:
         name: what it is, in a few words.
         arguments: makes the input in an empty folder and returns the arguments of train.py.
         outcome: says in a few words what came out; raises AssertionError if that is not right.
+        environment: variables that train.py finds set.
     """
 
     name: str
     arguments: Callable[[Path], Sequence[str]]
     outcome: Callable[[Done], str]
+    environment: Mapping[str, str] = field(default_factory=dict)

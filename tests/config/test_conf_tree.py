@@ -53,6 +53,8 @@ def read(path: Path) -> dict[str, Any]:
     if path.parent in (CONF / "experiment", CONF) or not bases:
         return content
     (base,) = bases
+    if not path.with_stem(base).is_file():  # a plugin's
+        return content
     merged = OmegaConf.merge(read(path.with_stem(base)), content)
     return OmegaConf.to_container(merged)
 

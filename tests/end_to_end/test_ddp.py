@@ -34,6 +34,7 @@ OF_TWO = [
     *SMALL,
     "trainer=ddp_cpu",
     "data.test_size=61",
+    "data.eval_batch_size=8",
     "schedule.training=alternate",
     "tolerance=fisher",  # all that looks at training images outside of fits, or has a network besides
     "distillation=pretrained",
@@ -103,6 +104,22 @@ def test_the_run_of_two_is_evaluated_by_one_to_the_same_scores(folder: Path) -> 
 
 
 @pytest.mark.slow
+def test_two_jobs_of_a_sweep_at_a_time_have_ports_of_their_own(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also within an allocation, whose variables would give both the same one, and one process each."""
+    for name in ("SLURM_NTASKS", "SLURM_JOB_ID", "SLURM_PROCID", "MASTER_PORT"):
+        monkeypatch.setenv(name, "1")
+    small = ("trainer=ddp_cpu", "pretrain.epochs=0", "schedule.fractions=[1.0]")
+    done = program(
+        tmp_path, "train.py", "-m", *SMALL, *small, "seed=0,1", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=sweep"
+    )
+    assert done.returncode == 0, done.stderr
+    for job in ("0_seed-0", "1_seed-1"):
+        assert json.loads((tmp_path / "sweep" / job / "summary.json").read_text())["run"]["processes"] == 2
+
+
+@pytest.mark.slow
 def test_a_sweep_in_one_process_is_refused(program: Program, tmp_path: Path) -> None:
     done = program(tmp_path, "train.py", "-m", *SMALL, "trainer=ddp_cpu", "seed=0,1", "hydra/launcher=basic")
     assert done.returncode == 2
@@ -127,6 +144,24 @@ def test_killed_and_resumed_two_ranks_end_with_the_same_bits(folder: Path, tmp_p
     finished = run(settings, OmegaConf.to_container(alone, resolve=True), one, name="", resume=True)
     assert [record.round for record in finished.records] == [0, 1, 2]
     assert finished.records[-1].fraction == 1
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_rank_in_a_test_or_a_clustering_ends_both_and_nothing_is_lost(
+    folder: Path, tmp_path: Path
+) -> None:
+    again = [*OF_TWO, "resume=auto"]
+    for place in ("test", "clustering"):
+        done = subprocess.run(
+            [sys.executable, str(PROGRAMS / "signalled_ranks.py"), *again, "hydra.run.dir=run"],
+            cwd=tmp_path, env=clean_environment(PWFN_TEST_SIGNAL=place), capture_output=True, text=True, timeout=300,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 143, done.stderr
+        assert "Traceback" not in done.stderr
+        assert "pwfn: stopped by SIGTERM; resume with" in done.stderr
+    killed_runs.finished(killed_runs.start(tmp_path / "run", again), tmp_path / "run")
+    assert killed_runs.differences(folder / "run", tmp_path / "run") == []
 
 
 def broken(where: Path, fault: str) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 
 from pwfn.errors import RunError
 from pwfn.records import files
-from pwfn.records.files import NotWritten, replacing, write_text
+from pwfn.records.files import NotWritten, replacing, sync_folder, write_text
 
 
 @contextmanager
@@ -66,3 +66,26 @@ def test_an_exception_of_the_writer_itself_passes_and_leaves_nothing(tmp_path: P
     with pytest.raises(KeyError):
         fail()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP])
+def test_a_folder_that_cannot_be_flushed_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(files.os, "fsync", failing(number))
+    sync_folder(tmp_path)
+
+
+def test_a_broken_disk_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files.os, "fsync", failing(errno.EIO))
+    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else 0
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        sync_folder(tmp_path)
+    assert before in (0, len(os.listdir("/proc/self/fd")))
+
+
+def failing(number: int) -> Callable[[int], None]:
+    def fsync(_descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fsync

@@ -66,13 +66,13 @@ def whole(start: Start, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     folder = tmp_path_factory.mktemp("whole")
     before: dict[str, Tensor] = {}
     with pytest.MonkeyPatch.context() as patch:
-        plain = RoundLoop.finish
+        plain = RoundLoop.train_finish
 
         def watched(loop: RoundLoop, *args: Any) -> Any:
             before.update({name: value.clone() for name, value in loop.network.state_dict().items()})
             return plain(loop, *args)
 
-        patch.setattr(RoundLoop, "finish", watched)
+        patch.setattr(RoundLoop, "train_finish", watched)
         start(folder)
     return folder, before
 
@@ -123,7 +123,7 @@ def test_an_evaluation_finds_every_network_of_it_again(whole: tuple[Path, dict[s
     [
         (LightningRunner, "squared_gradients", 2),  # the second round, with a teacher that has to be read again
         (BayesianClassifier, "training_step", 25),  # in the finishing
-        (RoundLoop, "finish", 1),
+        (RoundLoop, "measure_finish", 1),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )

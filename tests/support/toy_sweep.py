@@ -65,6 +65,7 @@ x: 0.0
 n: 1
 c: one
 text: x
+resume: null
 hydra:
   sweep: {dir: sweep, subdir: "job${hydra.job.num}"}
 """

@@ -71,6 +71,17 @@ def test_each_job_has_a_process_a_folder_and_a_clean_environment(folder: Path) -
     assert not (folder / "multirun").exists()
 
 
+def test_jobs_of_a_sweep_in_an_allocation_are_no_ranks_of_it(folder: Path) -> None:
+    variables = ("SLURM_NTASKS", "SLURM_PROCID", "PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "TORCHELASTIC_RUN_ID")
+    ranks = dict.fromkeys((*variables, "MASTER_PORT", "STANDALONE_PORT"), "1")
+    done = sweep(folder, "x=1,2", "hydra.launcher.n_jobs=2", SLURM_TMPDIR="/scratch", **ranks)
+    assert done.returncode == 0, done.stderr
+    for job in (0, 1):
+        environment = seen(folder, job)["env"]
+        assert not ranks.keys() & environment.keys()
+        assert environment["SLURM_TMPDIR"] == "/scratch"
+
+
 def test_a_failed_job_does_not_stop_the_others(folder: Path) -> None:
     done = sweep(folder, "x=13,2", RAISE="0")
     assert done.returncode == 1
@@ -97,6 +108,24 @@ def test_a_job_that_cannot_be_started_does_not_stop_the_others(n_jobs: int, fold
     assert f"File exists: '{folder / 'sweep/job3'}'" in found[3][2]
     assert f"pwfn: job 1 (x=2) in {folder / 'sweep/job1'} failed: {found[1][2]}" in done.stderr.splitlines()
     assert "pwfn: 2 of 4 jobs failed" in done.stderr.splitlines()
+
+
+def test_a_table_that_cannot_be_written_ends_no_job(folder: Path) -> None:
+    (folder / "sweep/jobs.json").mkdir(parents=True)  # in its place
+    done = sweep(folder, "x=1,2")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert f"pwfn: {folder / 'sweep/jobs.json'} cannot be written" in done.stderr
+    assert len(table(done)) == 3
+
+
+def test_a_plan_that_cannot_be_written_is_one_line(folder: Path) -> None:
+    (folder / "sweep/sweep.json").mkdir(parents=True)
+    done = sweep(folder, "x=1,2")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert f"pwfn: {folder / 'sweep/sweep.json'} cannot be written" in done.stderr
+    assert not (folder / "sweep/job0").exists()
 
 
 def test_parallel_jobs_share_the_threads(folder: Path) -> None:
@@ -140,7 +169,10 @@ def test_wrong_number_of_jobs_is_refused(folder: Path) -> None:
     assert not (folder / "sweep/job0").exists()
 
 
-@pytest.mark.parametrize(("signal_name", "codes"), [("SIGINT", (1, 130, -signal.SIGINT)), ("SIGTERM", (143,))])
+@pytest.mark.parametrize(
+    ("signal_name", "codes"),
+    [("SIGINT", (1, 130, -signal.SIGINT)), ("SIGTERM", (143,)), ("SIGHUP", (129,)), ("SIGUSR2", (140,))],
+)
 def test_a_stopped_sweep_ends_its_jobs(signal_name: str, codes: tuple[int, ...], folder: Path) -> None:
     done = sweep(folder, "x=1,2", STOP_SWEEP=signal_name)
     assert done.returncode in codes

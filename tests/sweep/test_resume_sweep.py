@@ -57,10 +57,13 @@ def test_a_killed_sweep_ends_with_the_table_it_would_have_ended_with(folder: Pat
     used = sweep(folder, "x=0,1,2")
     assert used.returncode == 1
     assert f"go on with it (-m resume_sweep={folder / 'sweep'})" in used.stderr
-    assert sweep(folder, "x=0,1,2", RESUME).returncode == 0
+    assert started(folder) == [0, 1]
+    again = sweep(folder, "x=0,1,2", "resume=auto")  # the same command with it is as good as resume_sweep=
+    assert again.returncode == 0, again.stderr
+    assert started(folder) == [1, 2]
     after = jobs(folder)
     (folder / "sweep").rename(folder / "earlier")
-    assert sweep(folder, "x=0,1,2").returncode == 0
+    assert sweep(folder, "x=0,1,2", "resume=auto").returncode == 0
     assert jobs(folder) == after
 
 

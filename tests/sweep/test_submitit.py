@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 
 from pwfn.config import resolvers
 from pwfn.config.preflight import preflight
@@ -36,9 +37,20 @@ def test_ranks_are_not_started_within_a_local_job(program: Program, tmp_path: Pa
     assert not list((tmp_path / "sweep").rglob("rounds.json"))
 
 
+def test_the_preset_has_jobs_that_are_started_again_and_go_on() -> None:
+    resolvers.register()
+    given = [*SMALL, "hydra/launcher=slurm", "resume=auto"]
+    preflight(TrainSettings, PROJECT / "conf", "train", ["-m", *given, "seed=0,1"])
+    with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
+        cfg = compose("train", given, return_hydra_config=True)
+    assert cfg.resume == "auto"
+    assert cfg.hydra.launcher._target_.endswith("SlurmLauncher")
+    assert cfg.hydra.launcher.max_num_timeout > 0
+
+
 @pytest.mark.slow
 def test_the_documented_slurm_sweep_passes_every_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (command,) = [c for c in commands_of(PROJECT / "docs/scaling.md") if "hydra/launcher=submitit_slurm" in c]
+    (command,) = [c for c in commands_of(PROJECT / "docs/scaling.md") if "hydra/launcher=slurm" in c]
     resolvers.register()
     arguments = [f"data.root={tmp_path}" if a.startswith("data.root=") else a for a in command[2:]]
     preflight(TrainSettings, PROJECT / "conf", "train", arguments)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
-from pwfn.training.signals import NAMES, StopRequest
+from pwfn.cli import train_task
+from pwfn.training.signals import NAMES, StopRequest, stopped_by
 
 
 def send_and_wait(number: int) -> None:
@@ -33,6 +35,45 @@ def test_handlers_that_another_has_replaced_are_installed_anew_and_the_first_one
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.signal == signal.SIGTERM
     assert {number: signal.getsignal(number) for number in NAMES} == before
+
+
+@pytest.mark.parametrize("number", NAMES)
+def test_every_signal_has_the_exit_code_of_a_shell(number: signal.Signals) -> None:
+    stopped = stopped_by(number)
+    assert stopped.exit_code == 128 + number
+    assert stopped.saved
+    assert stopped.preempted == (number != signal.SIGINT)
+
+
+def test_a_saved_run_passes_the_signal_on_to_who_had_it_before(tmp_path: Path) -> None:
+    """Submitit starts a job again in its handler, which must not run before the job is saved."""
+    got: list[tuple[int, bool]] = []
+    saved: list[bool] = []
+    before = signal.signal(signal.SIGUSR2, lambda number, _frame: got.append((number, bool(saved))))
+
+    def run() -> None:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGUSR2)
+            assert got == []
+        saved.append(True)
+        raise stopped_by(stop.signal)
+
+    try:
+        with pytest.raises(SystemExit) as ended, train_task.ended_in_one_line(tmp_path):
+            run()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert got == [(signal.SIGUSR2, True)]
+    assert ended.value.code == 128 + signal.SIGUSR2
+
+
+def test_a_process_of_a_loader_leaves_signals_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    with StopRequest() as stop:
+        stop._process = 0  # as a forked one finds it
+        for number in NAMES:
+            os.kill(os.getpid(), number)
+        assert stop.signal == 0
+    assert capfd.readouterr().err == ""
 
 
 def test_what_nohup_ignores_stays_ignored() -> None:

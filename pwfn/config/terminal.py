@@ -1,0 +1,29 @@
+"""Keep what is printed from ending a program: characters that a terminal does not have, a terminal that is gone."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import sys
+
+
+def print_any_character() -> None:
+    """Print a question mark for each character that the encoding of standard output or error does not have."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="replace")
+
+
+def leave_terminal() -> None:
+    """Print to nowhere from now on, if it was to a terminal: one that has hung up answers every write with an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for descriptor in (1, 2):
+            try:
+                if stat.S_ISCHR(os.fstat(descriptor).st_mode):  # it is a terminal no longer for isatty
+                    os.dup2(nowhere, descriptor)
+            except OSError:
+                continue  # a program may have closed it
+    finally:
+        os.close(nowhere)

@@ -1,0 +1,55 @@
+"""Put a network back to where it was before a clustering that a signal has cut short, or the test after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pwfn.bayesian.flat_weights import FlatWeights
+from pwfn.bayesian.posterior import QuantizedTensor
+from pwfn.bayesian.prior import MIN_SIGMA
+from pwfn.randomness import random_state, set_random_state
+
+
+@dataclass(frozen=True)
+class Unclustered:
+    """Hold what a clustering changes, on rank 0, which saves it; random streams on every rank.
+
+    The weights are those of `FlatWeights`, which the clustering needs anyway, so nothing is copied but the sigmas that
+    are smaller than it says.
+    """
+
+    tensors: list[QuantizedTensor]
+    weights: FlatWeights | None
+    small_sigmas: list[tuple[tuple[Tensor, ...], Tensor]]
+    retrain: list[bool]
+    streams: dict[str, object]
+
+    @classmethod
+    def of(cls, tensors: list[QuantizedTensor], weights: FlatWeights | None) -> Unclustered:
+        """Take what is there before the clustering; `weights` are those of `tensors`, None on all ranks but 0."""
+        small, retrain = [], []
+        for tensor in tensors if weights is not None else ():
+            sigma = tensor.gaussian.sigma.detach()
+            small.append(((sigma < MIN_SIGMA).nonzero(as_tuple=True), sigma[sigma < MIN_SIGMA]))
+            retrain.append(bool(tensor.gaussian.retrain_sigma))
+        return cls(tensors, weights, small, retrain, random_state())
+
+    def restore(self) -> None:
+        """Write it back."""
+        set_random_state(self.streams)
+        if self.weights is None:
+            return
+        sizes = [tensor.mu.numel() for tensor in self.tensors]
+        flat = (self.weights.mu, self.weights.sigma, self.weights.assignment)
+        pieces = zip(*(vector.split(sizes) for vector in flat), strict=True)
+        with torch.no_grad():
+            for number, (tensor, (mu, sigma, assignment)) in enumerate(zip(self.tensors, pieces, strict=True)):
+                gaussian, (places, values) = tensor.gaussian, self.small_sigmas[number]
+                tensor.mu.copy_(mu.view_as(tensor.mu))
+                gaussian.sigma.copy_(sigma.view_as(gaussian.sigma))
+                gaussian.sigma[places] = values.to(gaussian.sigma.device)
+                gaussian.assignment.copy_(assignment.view_as(gaussian.assignment))
+                gaussian.retrain_sigma.fill_(self.retrain[number])
