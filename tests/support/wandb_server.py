@@ -46,6 +46,10 @@ ANSWERS = {
     "Heartbeat": "_heartbeat",
     "GetDefaultEntity": "_viewer",
     "ArtifactByID": "_artifact_by_id",
+    "ProjectInternalId": "_project_internal_id",
+    "GetProjects": "_get_projects",
+    "UpsertView2": "_upsert_view",
+    "upsertView": "_upsert_view",
 }
 
 
@@ -102,6 +106,8 @@ class WandbServer:
         self.fault: Callable[[str], int | float | str | None] = lambda _: None
         self.sweep_config: dict[str, Any] = {}
         self.agent_commands: list[dict[str, Any]] = []
+        self.projects = ["pwfn"]
+        self.views: dict[str, dict[str, Any]] = {}  # workspaces and reports: the last variables of each, by name
         self.url = ""
         self.bytes = 0
         self.lock = threading.RLock()
@@ -273,6 +279,21 @@ class WandbServer:
             "updatedAt": None,
         }
         return {"artifact": found}
+
+    def _project_internal_id(self, given: dict[str, Any]) -> dict[str, Any]:
+        found = given["projectName"] in self.projects
+        return {"project": {"id": "p", "internalId": "1"} if found else None}
+
+    def _get_projects(self, _: dict[str, Any]) -> dict[str, Any]:
+        about = {"id": "p", "entityName": ENTITY, "createdAt": "2000-01-01T00:00:00", "isBenchmark": False, "user": None}
+        edges = [{"node": {**about, "name": name}} for name in self.projects]
+        return {"models": {"edges": edges, "pageInfo": {"hasNextPage": False, "endCursor": None}}}
+
+    def _upsert_view(self, given: dict[str, Any]) -> dict[str, Any]:
+        self.views[given["name"]] = given
+        project = {"id": "p", "name": given["projectName"], "entityName": given["entityName"]}
+        kept = {key: given[key] for key in ("name", "displayName", "description", "spec")}
+        return {"upsertView": {"view": {"id": f"v{len(self.views)}", "project": project, **kept}, "inserted": True}}
 
     def file_stream(self, name: str, sent: dict[str, Any]) -> dict[str, Any]:
         run = self.runs.setdefault(name, Run(name, ""))
