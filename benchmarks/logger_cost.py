@@ -19,7 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-LOGGERS = ("none", "csv", "tensorboard", "wandb", "several", "trackio")
+LOGGERS = ("none", "csv", "tensorboard", "wandb", "several", "trackio", "mlflow")
 WEIGHTS = 25_502_912  # ResNet-50's quantized weights
 VALUES, ROUNDS, STEPS, EVERY = 200, 3, 200, 50
 

@@ -1,7 +1,7 @@
 """Build the W&B workspace and the report of docs/wandb.md, or write them down as JSON without an account.
 
-    python scripts/wandb_workspace.py --project pwfn          # needs pip install 'pwfn[wandb-workspaces]', wandb login
-    python scripts/wandb_workspace.py --json view.json        # needs neither, and sends nothing
+python scripts/wandb_workspace.py --project pwfn          # needs pip install 'pwfn[wandb-workspaces]', wandb login
+python scripts/wandb_workspace.py --json view.json        # needs neither, and sends nothing
 """
 
 from __future__ import annotations

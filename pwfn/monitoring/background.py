@@ -24,7 +24,7 @@ class Background:
     def do(self, action: Callable[[], object]) -> None:
         """Hand over an action and return at once."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, daemon=True, name="wandb uploads")
+            self._thread = threading.Thread(target=self._work, daemon=True, name="log uploads")
             self._thread.start()
         self._actions.put(action)
 

@@ -28,6 +28,7 @@ class Several(LoggerSpec):
     csv: LoggerSpec | None = None
     tensorboard: LoggerSpec | None = None
     trackio: LoggerSpec | None = None
+    mlflow: LoggerSpec | None = None
 
     def __post_init__(self) -> None:
         if not self._given:

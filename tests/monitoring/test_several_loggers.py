@@ -96,7 +96,7 @@ def test_trackio_shows_the_rounds_in_its_dashboard(tmp_path: Path) -> None:
     folder = str(tmp_path / "trackio")
     environment = clean_environment(TRACKIO_DIR=folder, HF_HUB_OFFLINE="1", PYTHONPATH=str(PROJECT))
     start: dict[str, Any] = {"env": environment, "cwd": tmp_path}
-    subprocess.run([sys.executable, "-c", TRACKIO, folder], check=True, timeout=120, **start)
+    subprocess.run([sys.executable, "-c", TRACKIO, folder], check=True, timeout=300, **start)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     dashboard = subprocess.Popen([sys.executable, "-c", TRACKIO, folder, str(port)], **start)
@@ -104,18 +104,20 @@ def test_trackio_shows_the_rounds_in_its_dashboard(tmp_path: Path) -> None:
     for flag in FLAGS:
         options.add_argument(flag)
     options.binary_location = str(CHROMIUM)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
+    driver = None
     try:
-        deadline = time.monotonic() + 60
+        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
+        deadline = time.monotonic() + 180
         while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
             time.sleep(0.2)
         driver.get(f"http://127.0.0.1:{port}/?project=pwfn")
         wanted = ("first 0123abcd", "top1_drop", "codebook_size")
-        WebDriverWait(driver, 30).until(
+        WebDriverWait(driver, 180).until(
             lambda there: all(text in there.execute_script("return document.body.innerText") for text in wanted)
         )
         driver.save_screenshot(str(tmp_path / "dashboard.png"))
     finally:
-        driver.quit()
+        if driver is not None:
+            driver.quit()
         dashboard.terminate()
-        dashboard.wait(20)
+        dashboard.wait(60)

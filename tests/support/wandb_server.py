@@ -285,7 +285,13 @@ class WandbServer:
         return {"project": {"id": "p", "internalId": "1"} if found else None}
 
     def _get_projects(self, _: dict[str, Any]) -> dict[str, Any]:
-        about = {"id": "p", "entityName": ENTITY, "createdAt": "2000-01-01T00:00:00", "isBenchmark": False, "user": None}
+        about = {
+            "id": "p",
+            "entityName": ENTITY,
+            "createdAt": "2000-01-01T00:00:00",
+            "isBenchmark": False,
+            "user": None,
+        }
         edges = [{"node": {**about, "name": name}} for name in self.projects]
         return {"models": {"edges": edges, "pageInfo": {"hasNextPage": False, "endCursor": None}}}
 
