@@ -31,6 +31,7 @@ def peak_mb() -> float:
 
 def measure(name: str, folder: Path) -> dict[str, float]:
     """Log with one logger; seconds of a row of a step, of a round, and of the view made for it."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this tree's pwfn
     import pytorch_lightning.loggers  # noqa: F401  (a run has it in any case)
     import torch
     from hydra import compose, initialize_config_dir
