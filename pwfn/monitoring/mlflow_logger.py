@@ -27,7 +27,7 @@ from pwfn.monitoring.round_media import RoundView
 from pwfn.records.rounds import CLUSTER_COLUMNS
 
 FINISH_SECONDS = 300.0  # for what is still on its way when the run ends
-RUN_ID, GROUP = "pwfn.run_id", "pwfn.group"  # tags
+RUN_ID, GROUP = "pwfn/run_id", "pwfn/group"  # tags
 
 
 @dataclass(frozen=True)

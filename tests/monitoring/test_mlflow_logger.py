@@ -81,7 +81,7 @@ def test_a_run_has_the_same_keys_the_config_and_its_end(tmp_path: Path, client: 
         ]
     assert (run.info.run_name, run.info.status) == ("first", "FINISHED")
     assert run.data.params == {"seed": "3"}
-    assert (run.data.tags["pwfn.run_id"], run.data.tags["pwfn.group"]) == ("0123abcd", "g")
+    assert (run.data.tags["pwfn/run_id"], run.data.tags["pwfn/group"]) == ("0123abcd", "g")
 
 
 def test_tables_pictures_and_the_artifact_are_files_of_the_run(tmp_path: Path, client: Any) -> None:
