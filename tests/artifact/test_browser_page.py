@@ -1,0 +1,153 @@
+"""The page of docs/browser computes torch's logits, in Node and in a browser, and asks for its own folder alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+import pwfn
+from pwfn.bayesian.posterior import to_deterministic
+from scripts import browser_page
+from tests.support.browser import CHROMIUM, DRIVER, FLAGS
+from tests.support.clustered import clustered
+
+pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.slow
+
+DATA = {"mean": [0.449], "std": [0.226], "interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "center"}
+CLOSE = {"rtol": 1e-3, "atol": 1e-4}  # another engine's float32 arithmetic; pwfn.artifact.exported has the same
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network for 32 x 32 gray images, as the default run's is."""
+    path = tmp_path_factory.mktemp("artifact") / "model.pwfn"
+    network = clustered("test_resnet", channels=1)
+    pwfn.save(path, network, data={**DATA, "input_size": [1, 32, 32]}, class_names=["a", "b", "c", "d", "e"])
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page with everything it needs."""
+    made = tmp_path_factory.mktemp("page")
+    browser_page.make(artifact, made)
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        pytest.skip("npm or node is not here")
+    try:
+        browser_page.install(made)
+    except subprocess.SubprocessError as error:
+        pytest.skip(f"npm cannot install onnxruntime-web: {getattr(error, 'stderr', None) or error}")
+    return made
+
+
+def expected(folder: Path) -> np.ndarray:
+    return np.array([sample["logits"] for sample in json.loads((folder / "samples.json").read_text())])
+
+
+def test_the_samples_are_what_the_network_is_tested_on(artifact: Path, tmp_path: Path) -> None:
+    browser_page.make(artifact, tmp_path)
+    samples = json.loads((tmp_path / "samples.json").read_text())
+    assert [sample["label"] for sample in samples] == list(range(10))
+    assert all(len(sample["pixels"]) == 64 and 200 < max(sample["pixels"]) <= 255 for sample in samples)
+    told = json.loads((tmp_path / "settings.json").read_text())
+    assert (told["size"], told["mean"], told["std"], told["classes"][0]) == (32, 0.449, 0.226, "a")
+    assert not (tmp_path / "node_modules").exists()
+
+
+def test_a_model_of_other_images_is_refused(tmp_path: Path) -> None:
+    network = to_deterministic(clustered("test_resnet"))
+    pwfn.save(tmp_path / "m.pwfn", network, data={**DATA, "crop_pct": 0.9, "input_size": [3, 32, 32]})
+    with pytest.raises(ValueError, match="'channels', 'crop_pct=1'"):
+        browser_page.settings(pwfn.describe(tmp_path / "m.pwfn"))
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not here")
+@pytest.mark.parametrize(("size", "seed"), [(8, 0), (32, 1), (28, 2)])
+def test_images_are_enlarged_as_pillow_does(size: int, seed: int, tmp_path: Path) -> None:
+    from PIL import Image
+
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8), dtype=np.uint8)
+    module = (browser_page.SOURCES / "classify.mjs").as_uri()
+    program = f"""import {{ enlarge }} from {json.dumps(module)};
+    console.log(JSON.stringify(Array.from(enlarge({pixels.ravel().tolist()}, 8, {size}))));"""
+    (tmp_path / "program.mjs").write_text(program)
+    out = subprocess.run(["node", tmp_path / "program.mjs"], capture_output=True, text=True, check=True, timeout=120)
+    found = np.array(json.loads(out.stdout)).reshape(size, size)
+    wanted = np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
+    # 28 / 8 has no finite binary weights: Pillow's are rounded, and a tie may go the other way
+    assert np.abs(found - wanted).max() <= (0 if 32 % size == 0 else 1)
+
+
+def test_node_computes_the_logits_of_torch(folder: Path) -> None:
+    out = subprocess.run(["node", "node.mjs"], cwd=folder, capture_output=True, text=True, check=True, timeout=300)
+    torch.testing.assert_close(np.array(json.loads(out.stdout)), expected(folder), **CLOSE)
+
+
+@pytest.fixture
+def address(folder: Path) -> Iterator[str]:
+    """The folder, served on a free port of this machine."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join(30)
+
+
+@pytest.fixture
+def driver() -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    for flag in FLAGS:
+        options.add_argument(flag)
+    options.binary_location = str(CHROMIUM)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
+    yield driver
+    driver.quit()
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(None in (CHROMIUM, DRIVER), reason="there is no Chromium here")
+def test_the_page_classifies_a_digit_offline(
+    folder: Path, address: str, driver: webdriver.Chrome, tmp_path: Path
+) -> None:
+    def wait(script: str) -> Any:
+        return WebDriverWait(driver, 180).until(lambda there: there.execute_script(script))
+
+    driver.get(address)
+    wait("return document.documentElement.dataset.ready === 'true'")
+    logits = "return document.getElementById('answer').dataset.logits"
+    for place, wanted in enumerate(expected(folder)):
+        driver.find_element(By.ID, "clear").click()
+        assert driver.execute_script(logits) == "null"
+        driver.find_elements(By.CSS_SELECTOR, "#samples button")[place].click()
+        found = np.array(json.loads(wait(f"{logits} !== 'null' && document.getElementById('answer').dataset.logits")))
+        torch.testing.assert_close(found, wanted, **CLOSE)
+        assert driver.find_element(By.ID, "answer").text == "abcde"[int(wanted.argmax())]
+    assert len(driver.find_elements(By.CSS_SELECTOR, "#bars meter")) == 5
+    driver.save_screenshot(str(tmp_path / "page.png"))
+    assert [entry["message"] for entry in driver.get_log("browser") if "favicon" not in entry["message"]] == []
+    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    sent = [one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"]
+    assert {f"{address}model.onnx", f"{address}samples.json"} <= set(sent)
+    assert [url for url in sent if not url.startswith((address, "data:", "blob:"))] == []
