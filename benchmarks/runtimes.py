@@ -240,7 +240,7 @@ def nnc(path: Path, folder: Path) -> Row:
         raise ValueError("the shared values are no multiples of a power of two")
     row: Row = {"model.pwfn MB": megabytes(path)}
     for kind, mode in (("codebook", 1), ("uniform", 0)):
-        how = {"qp": -4 * finest, "nonweight_qp": -4 * finest, "use_dq": False, "param_opt": False}
+        how = {"qp": -4 * finest, "nonweight_qp": -4 * finest, "use_dq": False}
         how |= {"bitstream_path": str(folder / "model.nnc"), "return_bitstream": True}
         began = time.perf_counter()
         bitstream = compress(dict(weights), codebook_mode=mode, **how)

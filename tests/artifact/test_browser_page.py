@@ -42,31 +42,36 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def folder(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page with everything it needs."""
+def page(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page without onnxruntime-web."""
     made = tmp_path_factory.mktemp("page")
     browser_page.make(artifact, made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def folder(page: Path) -> Path:
+    """The page with everything it needs."""
     if shutil.which("npm") is None or shutil.which("node") is None:
         pytest.skip("npm or node is not here")
     try:
-        browser_page.install(made)
+        browser_page.install(page)
     except subprocess.SubprocessError as error:
         pytest.skip(f"npm cannot install onnxruntime-web: {getattr(error, 'stderr', None) or error}")
-    return made
+    return page
 
 
 def expected(folder: Path) -> np.ndarray:
     return np.array([sample["logits"] for sample in json.loads((folder / "samples.json").read_text())])
 
 
-def test_the_samples_are_what_the_network_is_tested_on(artifact: Path, tmp_path: Path) -> None:
-    browser_page.make(artifact, tmp_path)
-    samples = json.loads((tmp_path / "samples.json").read_text())
+def test_the_samples_are_what_the_network_is_tested_on(page: Path) -> None:
+    samples = json.loads((page / "samples.json").read_text())
     assert [sample["label"] for sample in samples] == list(range(10))
     assert all(len(sample["pixels"]) == 64 and 200 < max(sample["pixels"]) <= 255 for sample in samples)
-    told = json.loads((tmp_path / "settings.json").read_text())
+    told = json.loads((page / "settings.json").read_text())
     assert (told["size"], told["mean"], told["std"], told["classes"][0]) == (32, 0.449, 0.226, "a")
-    assert not (tmp_path / "node_modules").exists()
+    assert {path.name for path in browser_page.SOURCES.iterdir()} <= {path.name for path in page.iterdir()}
 
 
 def test_a_model_of_other_images_is_refused(tmp_path: Path) -> None:

@@ -52,8 +52,9 @@ def rows(artifact: Path, folder: Path, *arguments: str) -> dict[str, str]:
 
 
 def test_a_runtime_gives_a_row_or_says_how_to_install_it(artifact: Path, tmp_path: Path) -> None:
-    found = rows(artifact, tmp_path, *(word for name in PACKAGES for word in ("--runtime", name)))
-    assert list(found) == list(PACKAGES)
+    names = [name for name in PACKAGES if name != "onnxruntime"]  # as onnxruntime-indices
+    found = rows(artifact, tmp_path, *(word for name in names for word in ("--runtime", name)))
+    assert list(found) == names
     for name, row in found.items():
         if find_spec(PACKAGES[name]) is None:
             assert row.startswith("missing pip install ")
