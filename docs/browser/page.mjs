@@ -55,14 +55,21 @@ async function look() {
   show(await classify(coarse(), PIXELS));
 }
 
+let last = null; // where the stroke has come to
+
 function draw(event) {
   if (event.buttons === 0) return;
   const { left, top, width } = canvas.getBoundingClientRect();
   const scale = canvas.width / width;
-  brush.fillStyle = "white";
+  const here = [(event.clientX - left) * scale, (event.clientY - top) * scale];
+  brush.strokeStyle = "white";
+  brush.lineWidth = block * 1.1;
+  brush.lineCap = "round";
   brush.beginPath();
-  brush.arc((event.clientX - left) * scale, (event.clientY - top) * scale, block * 0.55, 0, 2 * Math.PI);
-  brush.fill();
+  brush.moveTo(...(event.type === "pointerdown" || last === null ? here : last));
+  brush.lineTo(...here);
+  brush.stroke();
+  last = here;
 }
 
 async function take(sample) {
