@@ -80,7 +80,14 @@ def install(folder: Path) -> None:
         OSError: without npm.
         subprocess.SubprocessError: where it fails or does not end.
     """
-    quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock", "--loglevel=error"]
+    quiet = [
+        "--no-audit",
+        "--no-fund",
+        "--ignore-scripts",
+        "--no-package-lock",
+        "--loglevel=error",
+        "--fetch-retries=1",
+    ]
     subprocess.run(["npm", "install", *quiet], cwd=folder, check=True, timeout=TIMEOUT, capture_output=True, text=True)
 
 
