@@ -6,6 +6,7 @@ from pwfn.clustering.fitted_codebook import KMeans, Uniform
 from pwfn.clustering.greedy_round import cluster_round
 from pwfn.clustering.nearest_round import nearest_round
 from pwfn.clustering.rules import Greedy, GreedyBits, Nearest, Rule
+from pwfn.clustering.second_order import SecondOrder
 from pwfn.clustering.sigma_join import AllowRetraining, DivideBy2, DivideBy10, MeanSigma, SigmaJoin, StdMu
 from pwfn.clustering.statistics import entropy_bits
 from pwfn.clustering.tolerance import ConstantTolerance, FisherTolerance, RelativeTolerance, SigmaTolerance, Tolerance
@@ -27,6 +28,7 @@ __all__ = [
     "Pow2",
     "RelativeTolerance",
     "Rule",
+    "SecondOrder",
     "SigmaJoin",
     "SigmaTolerance",
     "StdMu",

@@ -41,8 +41,17 @@ class Round(Protocol):
         ...
 
 
-class Rule(ABC):
+class Rule:
     """A rule for all rounds of a run."""
+
+    @property
+    def calibration_images(self) -> int:
+        """How many training images the rule looks at; 0 = none."""
+        return 0
+
+
+class RuleOfWeights(Rule, ABC):
+    """A rule that looks at the weights, their sigmas and tolerances alone."""
 
     @abstractmethod
     def threshold(self, round_index: int, rounds: int) -> float:
@@ -54,7 +63,7 @@ class Rule(ABC):
 
 
 @dataclass(frozen=True)
-class Greedy(Rule):
+class Greedy(RuleOfWeights):
     """Take the value first that most free weights reach (the method's rule; arXiv:2309.13575, section 3).
 
     The threshold, how many tolerances a weight may move, goes linearly from `start` to `end` over the rounds.
@@ -121,7 +130,7 @@ class GreedyBits(Greedy):
 
 
 @dataclass(frozen=True)
-class Nearest(Rule):
+class Nearest(RuleOfWeights):
     """Give every weight its nearest value, those first that are nearest to theirs in their own tolerances."""
 
     @override

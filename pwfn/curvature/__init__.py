@@ -1,5 +1,17 @@
-"""How much the loss feels a change of each weight."""
+"""How much the loss feels a change of each weight.
 
+For a linear map y = W x with outputs o, moving W by D changes the loss, to second order, by
+
+    dL = 1/2 sum_o g_o D_o^T A D_o,    A = E[sum over positions of x x^T],    g_o = E[(dL/dy_o)^2], mean over positions,
+
+the Kronecker-factored Fisher information of Martens and Grosse (2015, arXiv:1503.05671), for convolutions that of
+Grosse and Martens (2016, arXiv:1602.01407), with the output factor taken diagonal. The inputs x of a convolution are
+its patches; a bias is the weight of one more input, which is always 1; each group of a convolution is a map of its own.
+"""
+
+from pwfn.curvature.input_moments import Moments, Watched, input_moments
+from pwfn.curvature.layers import Layer, find_layers
+from pwfn.curvature.output_factors import output_factors
 from pwfn.curvature.squared_gradients import squared_gradients
 
-__all__ = ["squared_gradients"]
+__all__ = ["Layer", "Moments", "Watched", "find_layers", "input_moments", "output_factors", "squared_gradients"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed
 from pytorch_lightning import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 from typing_extensions import override
 
@@ -93,6 +95,30 @@ class ImageDataModule(LightningDataModule):
         self.train_share, self.batches_done = 1.0, 0  # whatever the fit before had; the next one sets its own
         return self.train_dataloader()
 
+    def calibration_images(self, count: int) -> Tensor:
+        """Return `count` training images as they are tested, or as many as there are: this rank's share of them.
+
+        They are the same for the same seed, whatever was trained before.
+
+        Returns:
+            Images [images, channels, height, width], without their labels.
+        """
+        rank, world_size = rank_and_world_size()
+        images, wanted = self._split("train"), -(-count // world_size)
+        if isinstance(images, ImageStream):
+            streamed = Streamed(images, self.eval_steps, rank, world_size)
+            loader: Iterable[Any] = self._stream_loader(streamed, self.spec.eval_batch_size, (self.seed,))
+        else:
+            source = feed(images, self.eval_steps, CACHE_BYTES, self.seed)
+            order = np.random.default_rng([self.seed]).permutation(len(source))[:count][rank::world_size]
+            loader = self._eval_loader(source, order.tolist(), keep_workers=False)
+        found: list[Tensor] = []
+        for batch, _ in loader:
+            found.append(batch)
+            if sum(map(len, found)) >= wanted:
+                break
+        return torch.cat(found)[:wanted]
+
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Load the validation images in order, transformed as in evaluation; an empty list if there are none."""
         if self._loaded().val is None:
@@ -171,7 +197,9 @@ class ImageDataModule(LightningDataModule):
     def _num_classes(self) -> int:
         return self.spec.num_classes
 
-    def _eval_loader(self, source: Transformed | Cached, sampler: Sampler[int], keep_workers: bool) -> DataLoader[Any]:
+    def _eval_loader(
+        self, source: Transformed | Cached, sampler: Sampler[int] | list[int], keep_workers: bool
+    ) -> DataLoader[Any]:
         return self._loader(
             source,
             sampler,
@@ -184,7 +212,7 @@ class ImageDataModule(LightningDataModule):
     def _loader(
         self,
         source: Transformed | Cached,
-        sampler: Sampler[int],
+        sampler: Sampler[int] | list[int],
         *,
         batch_size: int,
         drop_last: bool,

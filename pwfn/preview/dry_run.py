@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +20,8 @@ from pwfn.records.rounds import Scores
 from pwfn.run.round_loop import RoundLoop, RoundOutcome
 from pwfn.run.settings import TrainSettings
 from pwfn.training.phase import Phase
+
+Images = Callable[[int], Tensor]  # gives so many training images
 
 
 def _spread(key: str, what: str, unit: str) -> dict[str, Any]:
@@ -61,13 +64,13 @@ class DryRunRecord(Record):
 class Untrained:
     """Take the place of the trainer: train nothing, and have no scores.
 
-    `gradients` looks at training images, for a tolerance that has to.
+    `gradients` looks at training images, for a tolerance that has to; `images` gives them, for such a clustering.
     """
 
     steps = 0
 
-    def __init__(self, gradients: Gradients | None = None) -> None:
-        self._gradients = gradients
+    def __init__(self, gradients: Gradients | None = None, images: Images | None = None) -> None:
+        self._gradients, self._images = gradients, images
 
     def fit(self, phase: Phase) -> None:
         """Train nothing."""
@@ -87,17 +90,33 @@ class Untrained:
             raise RuntimeError("a dry run with a tolerance that is made of gradients needs images")
         return self._gradients(batches)
 
+    def calibration_images(self, count: int) -> Tensor:
+        """Return training images, where the clustering needs them."""
+        if self._images is None:
+            raise RuntimeError("a dry run with a clustering that looks at images needs some")
+        return self._images(count)
+
+    def placed(self) -> AbstractContextManager[None]:
+        """Leave the network on the CPU."""
+        return nullcontext()
+
 
 class DryRun:
     """Cluster a Bayesian network whose sigmas are set, round by round, and remember where it started."""
 
-    def __init__(self, network: nn.Module, settings: TrainSettings, gradients: Gradients | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        settings: TrainSettings,
+        gradients: Gradients | None = None,
+        images: Images | None = None,
+    ) -> None:
         self.tensors = quantized_tensors(network)
         self.start = FlatWeights.of(self.tensors)
         self.other_bytes = other_bytes(network)
         self.per_tensor = settings.codebook.per_tensor
         self.loop = RoundLoop(
-            Untrained(gradients),
+            Untrained(gradients, images),
             network,
             replace(settings.schedule, first_epochs=0, rest_epochs=0),
             settings.clustering,

@@ -24,7 +24,7 @@ from pwfn.models.random_weights import new_head_classes
 from pwfn.models.timm_model import build_bayesian, data_config
 from pwfn.monitoring.console import show
 from pwfn.preview.displacement import TensorMove
-from pwfn.preview.dry_run import DryRun, DryRunRecord
+from pwfn.preview.dry_run import DryRun, DryRunRecord, Images
 from pwfn.preview.inspection import headline, show_coverage, write_coverage
 from pwfn.randomness import seed_run
 from pwfn.records.columns import Column, by_key, csv_text
@@ -67,7 +67,7 @@ def dry_run(
             show(console, remark)
         show_coverage(cover, headline(settings, network), console)
     set_sigma(network, settings.prior)
-    run = DryRun(network, settings, _gradients(settings, network))
+    run = DryRun(network, settings, *_looked_at(settings, network))
     records = _rounds(run, folder, None if settings.quiet else console)
     layers = run.layers()
     write_text(folder / "layers.csv", csv_text(LAYER_COLUMNS, map(asdict, layers)))
@@ -104,14 +104,17 @@ def _show_result(
     show(console, "\n" + conclusion(records[-1], run.start.mu.numel(), run.zeros, unit, run.per_tensor))
 
 
-def _gradients(settings: TrainSettings, network: nn.Module) -> Gradients | None:
-    """Return what a tolerance made of gradients asks for; no image is read for any other."""
-    if not settings.tolerance.gradient_batches:
-        return None
+def _looked_at(settings: TrainSettings, network: nn.Module) -> tuple[Gradients | None, Images | None]:
+    """Return what a tolerance or a clustering that looks at images asks for; else no image is read."""
+    if not settings.tolerance.gradient_batches and not settings.clustering.calibration_images:
+        return None, None
     settings.data.check_layout()
     data = ImageDataModule(settings.data, data_config(network), settings.seed)
     means = [tensor.mu for tensor in quantized_tensors(network)]
-    return lambda count: squared_gradients(network, means, data.batches_outside_fits(), count)
+    return (
+        lambda count: squared_gradients(network, means, data.batches_outside_fits(), count),
+        data.calibration_images,
+    )
 
 
 def _alarms(settings: TrainSettings, network: nn.Module) -> list[str]:

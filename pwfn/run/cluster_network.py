@@ -16,7 +16,7 @@ from pwfn.clustering.candidates import MIN_TOLERANCE
 from pwfn.clustering.cluster_result import ClusterResult
 from pwfn.clustering.codebook import Codebook
 from pwfn.clustering.per_tensor_limit import limit_result
-from pwfn.clustering.rules import Rule
+from pwfn.clustering.rules import RuleOfWeights
 from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.training.distributed import broadcast_object, broadcast_tensors
 from pwfn.training.signals import StopNow
@@ -36,7 +36,7 @@ def cluster_network(
     *,
     fraction: float,
     threshold: float,
-    rule: Rule,
+    rule: RuleOfWeights,
     codebook: Codebook,
     sigma_join: SigmaJoin,
     tolerance: Callable[[FlatWeights], Tensor] = lambda weights: weights.sigma,

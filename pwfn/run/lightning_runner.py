@@ -74,9 +74,13 @@ class LightningRunner:
 
         The images are those of this rank; the result is on the CPU.
         """
-        with self._placed():
+        with self.placed():
             means = [tensor.mu for tensor in quantized_tensors(self.module.network)]
             return squared_gradients(self.module.network, means, self.data.batches_outside_fits(), batches).cpu()
+
+    def calibration_images(self, count: int) -> Tensor:
+        """Return this rank's share of so many training images, as they are tested: [images, channels, H, W]."""
+        return self.data.calibration_images(count)
 
     def new_statistics(self, images: int) -> tuple[int, int]:
         """Gather BatchNorm's statistics anew over so many training images.
@@ -86,7 +90,7 @@ class LightningRunner:
         Returns:
             How many layers there are, and how many images were used.
         """
-        with self._placed() as device:
+        with self.placed() as device:
             on = Computing(device, str(self.trainer.precision))
             done = reestimate(self.module.network, self._interruptible(self.data.batches_outside_fits()), on, images)
         broadcast_statistics(self.module.network)
@@ -100,7 +104,7 @@ class LightningRunner:
             yield batch
 
     @contextmanager
-    def _placed(self) -> Iterator[torch.device]:
+    def placed(self) -> Iterator[torch.device]:
         """Move the network to where it is trained; Lightning ends each fit and test by moving it back."""
         network, device = self.module.network, self.trainer.strategy.root_device
         before = next(network.parameters()).device

@@ -16,7 +16,8 @@ from pwfn.checkpoint.run_state import Place
 from pwfn.clustering import statistics
 from pwfn.clustering.cluster_result import ClusterResult
 from pwfn.clustering.codebook import Codebook
-from pwfn.clustering.rules import Rule
+from pwfn.clustering.rules import Rule, RuleOfWeights
+from pwfn.clustering.second_order import SecondOrder
 from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.clustering.tolerance import SigmaTolerance, Tolerance
 from pwfn.records.rounds import RoundRecord, Scores
@@ -24,6 +25,7 @@ from pwfn.run.cluster_network import PerTensorLimit, cluster_network
 from pwfn.run.finishing import Finishing
 from pwfn.run.round_figures import round_figures
 from pwfn.run.schedule import Fit, Schedule
+from pwfn.run.second_order_round import SecondOrderRound
 from pwfn.run.unclustered import Unclustered
 from pwfn.training.distributed import broadcast_object, is_rank_zero
 from pwfn.training.optimizer import OptimizerSpec
@@ -46,6 +48,12 @@ class Runner(Protocol):
 
     def squared_gradients(self, batches: int) -> Tensor:
         """Average the squared gradients of each quantized weight over so many batches."""
+
+    def calibration_images(self, count: int) -> Tensor:
+        """Return this rank's share of so many training images, as they are tested: [images, channels, H, W]."""
+
+    def placed(self) -> AbstractContextManager[Any]:
+        """Have the network where it is trained, inside this context."""
 
     def new_statistics(self, images: int) -> tuple[int, int]:
         """Gather BatchNorm's statistics anew; return how many layers there are, and images used."""
@@ -213,9 +221,25 @@ class RoundLoop:
         most = self.codebook.per_tensor_max
         return None if most is None else PerTensorLimit(most, second_order=self.tolerance.gradient_batches > 0)
 
+    def _clustered_by_curvature(self, index: int, rule: SecondOrder) -> ClusterResult:
+        round_ = SecondOrderRound(
+            self.network,
+            rule,
+            self.place.values or self.codebook,
+            self.sigma_join,
+            self.runner.calibration_images(rule.images),
+            seed=index,
+            on_layer=lambda done, count: self.on_status(f"clustering, layer {done} of {count}"),
+        )
+        with self.runner.placed():
+            return round_.run(self.schedule.fractions[index])
+
     def _clustered(self, index: int, tensors: list[QuantizedTensor], before: FlatWeights | None) -> ClusterResult:
         """Cluster the network for one round, in place."""
         try:
+            if isinstance(self.clustering, SecondOrder):
+                return self._clustered_by_curvature(index, self.clustering)
+            assert isinstance(self.clustering, RuleOfWeights)
             return cluster_network(
                 tensors,
                 before,

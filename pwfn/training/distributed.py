@@ -62,6 +62,15 @@ def all_reduce_max(value: int) -> int:
     return int(agreed)
 
 
+def all_reduce_sum(tensor: Tensor) -> Tensor:
+    """Return the sum of every rank's `tensor`, on the device of this one's."""
+    if not is_distributed():
+        return tensor
+    total = tensor.detach().to("cpu", copy=True).contiguous()
+    dist.all_reduce(total, group=_cpu_group(dist.group.WORLD))
+    return total.to(tensor.device)
+
+
 def all_gather_object(value: T) -> list[T]:
     """Return the `value` of every rank, in their order, on every rank; they must be such as can be pickled."""
     if not is_distributed():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import torch
 from matplotlib.figure import Figure
 from rich.table import Table
-from torch import nn
+from torch import Tensor, nn
 from typing_extensions import override
 
 from pwfn.artifact import ArtifactError, describe, load
@@ -20,6 +20,8 @@ from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.gaussian_weight import FREE
 from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.checkpoint.saved_networks import read_values
+from pwfn.clustering.rules import RuleOfWeights
+from pwfn.clustering.second_order import SecondOrder
 from pwfn.clustering.tolerance import Gradients
 from pwfn.curvature.squared_gradients import squared_gradients
 from pwfn.errors import RunError
@@ -32,6 +34,7 @@ from pwfn.monitoring.plots import GREEN, INK, ORANGE, save, tidy
 from pwfn.records.files import write_text
 from pwfn.records.rounds import RoundRecord, read_records
 from pwfn.run.cluster_network import cluster_network
+from pwfn.run.second_order_round import SecondOrderRound
 from pwfn.run.settings import TrainSettings
 
 
@@ -111,7 +114,7 @@ def frontier(setup: Setup) -> list[Stop]:
         network = setup.network(CLUSTERED) if path is None else load(path, posterior=True).eval()
         if path is not None:
             made = read_values(folder) or saved.codebook
-            cluster_to_the_end(network, replace(saved, codebook=made), record.round, _gradients(setup, network))
+            cluster_to_the_end(network, replace(saved, codebook=made), record.round, *_looked_at(setup, network))
         with TemporaryDirectory() as place:
             receipt = write(Path(place) / "copy.pwfn", take_apart(network), None, {})
         scores = scores_of(network.to(setup.on.device), setup.images, setup.on)
@@ -131,13 +134,22 @@ def frontier(setup: Setup) -> list[Stop]:
     return stops
 
 
-def _gradients(setup: Setup, network: nn.Module) -> Gradients:
+def _looked_at(setup: Setup, network: nn.Module) -> tuple[Gradients, Callable[[int], Tensor]]:
     data, device = setup.subject.data, setup.on.device
     means = [tensor.mu for tensor in quantized_tensors(network)]
-    return lambda count: squared_gradients(network.to(device), means, data.batches_outside_fits(), count)
+    return (
+        lambda count: squared_gradients(network.to(device), means, data.batches_outside_fits(), count),
+        data.calibration_images,
+    )
 
 
-def cluster_to_the_end(network: nn.Module, saved: TrainSettings, round_index: int, gradients: Gradients) -> None:
+def cluster_to_the_end(
+    network: nn.Module,
+    saved: TrainSettings,
+    round_index: int,
+    gradients: Gradients,
+    images: Callable[[int], Tensor],
+) -> None:
     """Cluster all weights of a network, in place, as its run would have in one round.
 
     Args:
@@ -145,7 +157,13 @@ def cluster_to_the_end(network: nn.Module, saved: TrainSettings, round_index: in
         saved: the settings of the run.
         round_index: the round whose threshold counts, from 0.
         gradients: for a tolerance that is made of gradients.
+        images: training images, for a clustering that looks at some.
     """
+    if isinstance(saved.clustering, SecondOrder):
+        rule = saved.clustering
+        SecondOrderRound(network, rule, saved.codebook, saved.sigma_join, images(rule.images), round_index).run(1.0)
+        return
+    assert isinstance(saved.clustering, RuleOfWeights)
     tensors = quantized_tensors(network)
     with torch.no_grad():
         cluster_network(

@@ -1,0 +1,208 @@
+"""Specify second-order clustering, and choose the values of one layer by it: curvature against bits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from pwfn.clustering.column_loop import Choices, LayerProblem, column_loop, inverse_factor, refine
+from pwfn.clustering.rules import Rule
+from pwfn.errors import require
+
+REFINEMENTS = 2  # times that all columns of a layer are chosen again, each by itself
+UNSEEN = 0.1  # weights that are counted at each value beside those it has, so that every value has a code
+
+
+@dataclass(frozen=True)
+class SecondOrder(Rule):
+    """Choose values that cost least: the predicted change of the loss, plus `rate` for each bit of their codes.
+
+    What one weight's move costs is made good by those that are still to be chosen (`pwfn.clustering.column_loop`). A
+    value costs the bits of an ideal code for the values of its tensor, as `model.pwfn` has them.
+
+    Attributes:
+        rate: nats of the loss, per image, that one bit is worth; from 0.
+        damping: added to the diagonal of each input factor, as a share of its mean; above 0 to 1.
+        passes: how often the columns of each layer are gone through, with the code lengths of the time before; from 1.
+        images: how many training images, without their labels, the curvature is estimated from; from 2.
+        shrink: number of images at which the mean of a layer's output factors counts as much as each of them; from 0.
+        guard: whether each layer's predicted change of the loss is held against the measured one.
+    """
+
+    rate: float = 1e-8
+    damping: float = 0.01
+    passes: int = 3
+    images: int = 2048
+    shrink: float = 64.0
+    guard: bool = True
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            rate=(0 <= self.rate < math.inf, "a number from 0"),
+            damping=(0 < self.damping <= 1, "above 0 and at most 1"),
+            passes=(self.passes >= 1, "an integer from 1"),
+            images=(self.images >= 2, "an integer from 2"),
+            shrink=(0 <= self.shrink < math.inf, "a number from 0"),
+        )
+
+    @property
+    @override
+    def calibration_images(self) -> int:
+        return self.images
+
+
+def nearest_places(values: Tensor, weights: Tensor) -> Tensor:
+    """Return the place of the value nearest to each weight, the smaller of equally near ones.
+
+    Args:
+        values: float64, ascending [V].
+        weights: float64, of any shape.
+    """
+    above = torch.searchsorted(values, weights.contiguous()).clamp_(max=len(values) - 1)
+    below = (above - 1).clamp_(min=0)
+    return torch.where((weights - values[below]).abs() <= (values[above] - weights).abs(), below, above)
+
+
+def code_lengths(places: Tensor, count: int) -> Tensor:
+    """Return the bits of an ideal code of each of `count` values for weights at `places`: float64 [count]."""
+    found = torch.bincount(places.flatten(), minlength=count).double() + UNSEEN
+    return (found.sum() / found).log2()
+
+
+def coded_bits(places: Tensor, count: int) -> float:
+    """Return the entropy, in bits, of all weights at `places` together."""
+    found = torch.bincount(places.flatten(), minlength=count).double()
+    found = found[found > 0]
+    return float((found * (found.sum() / found).log2()).sum())
+
+
+@dataclass(frozen=True)
+class ChosenLayer:
+    """The values of one layer.
+
+    Attributes:
+        values: float64 [groups, rows, columns]; weights that are free have any value.
+        bits: of an ideal code, all weights of the layer together, free ones left out.
+    """
+
+    values: Tensor
+    bits: float
+
+
+@dataclass(frozen=True)
+class LayerCodes:
+    """The values on offer to a layer, and how its weights are coded: those of its weight apart from those of its bias.
+
+    Attributes:
+        tables: for the weights and for the bias: float64, ascending.
+        has_bias: whether the last column is a bias.
+    """
+
+    tables: tuple[Tensor, Tensor]
+    has_bias: bool
+
+    def _parts(self, values: Tensor, free: Tensor | None) -> list[tuple[Tensor, Tensor]]:
+        """Return the table and the places of the weights, and of the bias, free ones left out."""
+        chosen = torch.ones_like(values, dtype=torch.bool) if free is None else ~free
+        end = values.shape[2] - int(self.has_bias)
+        return [
+            (table, nearest_places(table, values[:, :, columns][chosen[:, :, columns]]))
+            for table, columns in zip(self.tables, (slice(0, end), slice(end, None)), strict=True)
+        ]
+
+    def choices(self, values: Tensor, free: Tensor | None, rate: float) -> tuple[Choices, Choices]:
+        """Price the values by how often each of them is taken now."""
+        weights, bias = (
+            Choices(table, rate * code_lengths(places, len(table))) for table, places in self._parts(values, free)
+        )
+        return weights, bias
+
+    def bits(self, values: Tensor, free: Tensor | None) -> float:
+        """Return the bits of an ideal code for these values."""
+        return sum(coded_bits(places, len(table)) for table, places in self._parts(values, free))
+
+    def rounded(self, problem: LayerProblem, weights: Tensor) -> Tensor:
+        """Return the values nearest to `weights`, what is held where it is."""
+        end = weights.shape[2] - int(self.has_bias)
+        columns = [
+            table[nearest_places(table, one)]
+            for table, one in zip(self.tables, (weights[:, :, :end], weights[:, :, end:]), strict=True)
+        ]
+        values = torch.cat(columns, 2)
+        return values if problem.held is None else torch.where(problem.held, weights, values)
+
+
+def choose_layer(problem: LayerProblem, codes: LayerCodes, rule: SecondOrder, kept: Tensor) -> ChosenLayer:
+    """Choose the values of one layer.
+
+    Args:
+        problem: the layer; `problem.weights` is what is best without a codebook.
+        codes: the values on offer.
+        rule: how much bits count, and how often the columns are gone through.
+        kept: the weights before, which held ones keep [groups, rows, columns].
+    """
+    factor = inverse_factor(problem.inputs)
+    values = codes.rounded(problem, kept)
+    places = torch.empty(0)
+    for step in range(rule.passes + REFINEMENTS):
+        choices = codes.choices(values, problem.free, rule.rate)
+        if step < rule.passes:
+            places, values = column_loop(problem, factor, choices, kept)
+        else:
+            places, values = refine(problem, places, values, choices)
+    return ChosenLayer(values, codes.bits(values, problem.free))
+
+
+def damped(inputs: Tensor, damping: float) -> Tensor:
+    """Add to the diagonal of an input factor [groups, columns, columns], as a share of its mean in each group.
+
+    Raises:
+        ValueError: it is not finite.
+    """
+    if not bool(torch.isfinite(inputs).all()):
+        raise ValueError("the inputs of a layer are not finite")
+    mean = inputs.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-30)  # of inputs that are always zero, too
+    return inputs + torch.diag_embed((damping * mean)[:, None].expand(inputs.shape[:2]))
+
+
+def compensated(weights: Tensor, own: Tensor, cross: Tensor, damping: float) -> Tensor:
+    """Return the weights that give, with the inputs x of now, what `weights` gave with the inputs r of before.
+
+    They minimize E|W' x - W r|^2 with the damping of both: W' = W (E[r x^T] + d) (E[x x^T] + d)^-1.
+
+    Args:
+        weights: float64 [groups, rows, columns].
+        own: E[x x^T], float64 [groups, columns, columns].
+        cross: E[r x^T], likewise.
+        damping: as for `damped`.
+    """
+    inputs = damped(own, damping)
+    solved: Tensor = torch.linalg.solve(inputs, weights @ (cross + inputs - own), left=False)
+    return solved
+
+
+def with_masks(problem: LayerProblem, held: Tensor | None, free: Tensor | None) -> LayerProblem:
+    """Return the problem with weights that are held, or free."""
+    return replace(problem, held=held, free=free)
+
+
+def cheapest_first(costs: Tensor, held: Tensor, count: int) -> Tensor:
+    """Choose which weights are fixed: all that are held, then those whose moves cost least.
+
+    Args:
+        costs: what the move of each weight costs, not NaN [N].
+        held: which of them are fixed already, bool [N].
+        count: how many are to be fixed in all.
+
+    Returns:
+        Which weights are fixed, bool [N]; of equally cheap ones the first.
+    """
+    order = torch.where(held, -math.inf, costs).argsort(stable=True)
+    chosen = held.clone()
+    chosen[order[:count]] = True
+    return chosen

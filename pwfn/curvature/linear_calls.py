@@ -1,0 +1,100 @@
+"""Watch the linear maps of a network while it runs: what each weight is multiplied with, and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+CONVOLUTIONS = (F.conv1d, F.conv2d)
+
+
+@dataclass(frozen=True)
+class LinearCall:
+    """One call of a linear map or a convolution with a watched weight.
+
+    Attributes:
+        weight: which of the watched tensors it multiplies with.
+        bias: which of them it adds; None for none of them.
+        given: its input.
+        returned: its output.
+        kernel: the shape of its weight.
+        options: stride, padding, dilation and groups of a convolution; None for a linear map.
+    """
+
+    weight: int
+    bias: int | None
+    given: Tensor
+    returned: Tensor
+    kernel: torch.Size
+    options: dict[str, Any] | None
+
+    @property
+    def groups(self) -> int:
+        """Count the groups of the map, each of which has inputs and outputs of its own."""
+        return 1 if self.options is None else int(self.options["groups"])
+
+    def by_output(self, values: Tensor) -> Tensor:
+        """Arrange values that belong to the outputs as [outputs, images and positions]."""
+        if self.options is None:
+            return values.reshape(-1, values.shape[-1]).T
+        return values.transpose(0, 1).reshape(values.shape[1], -1)
+
+
+class LinearCalls(TorchFunctionMode):
+    """Inside this context `on_call` is told each linear map or convolution with one of the watched weights.
+
+    A weight that is computed with before it is used, as standardized ones are, is not found.
+    """
+
+    def __init__(self, weights: Sequence[Tensor], on_call: Callable[[LinearCall], None]) -> None:
+        super().__init__()
+        self._number = {id(weight): number for number, weight in enumerate(weights)}
+        self._on_call = on_call
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Let everything happen as it would, and tell of the calls in question."""
+        del types
+        returned = func(*args, **(kwargs or {}))
+        if func is F.linear or func in CONVOLUTIONS:
+            names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+            given = dict(zip(names, args, strict=False)) | (kwargs or {})
+            weight = self._number.get(id(given["weight"]))
+            if weight is not None:
+                defaults = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+                options = {name: given.get(name, default) for name, default in defaults.items()}
+                self._on_call(
+                    LinearCall(
+                        weight,
+                        self._number.get(id(given.get("bias"))),
+                        given["input"],
+                        returned,
+                        given["weight"].shape,
+                        None if func is F.linear else options,
+                    )
+                )
+        return returned
+
+
+@contextmanager
+def evaluating(network: nn.Module, weights: Sequence[Tensor], *, gradients: bool) -> Iterator[None]:
+    """Put the network into evaluation mode, with gradients of the weights or of nothing; then put all back."""
+    modes = [(module, module.training) for module in network.modules()]
+    required = [weight.requires_grad for weight in weights]
+    network.eval()
+    for weight in weights:
+        weight.requires_grad_(True)
+    try:
+        with torch.set_grad_enabled(gradients):
+            yield
+    finally:
+        for weight, before in zip(weights, required, strict=True):
+            weight.requires_grad_(before)
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,208 @@
+"""Cluster a network layer by layer, each with the inputs that the layers before it give after their clustering."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from pwfn.clustering.column_loop import LayerProblem, scaled
+from pwfn.clustering.second_order import (
+    LayerCodes,
+    SecondOrder,
+    choose_layer,
+    compensated,
+    damped,
+    nearest_places,
+)
+from pwfn.curvature import Layer, Moments, Watched, find_layers, input_moments, output_factors
+from pwfn.curvature.output_factors import shrunk
+from pwfn.post_training.guard import Attempt, Measured, guarded
+from pwfn.post_training.network_layers import LayerMatrix
+from pwfn.post_training.ranks import Ranks
+
+BLOCKS = 16  # times that inputs are collected: layers between two of them see what layers before the first one give
+HELD_OUT = 8  # one of so many images makes no statistics, and measures what the others predict
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Images for statistics, and others to measure with: batches [batch, channels, height, width] without labels."""
+
+    batches: Sequence[Tensor]
+    held_out: Sequence[Tensor]
+
+    @classmethod
+    def of(cls, images: Tensor, batch_size: int) -> Calibration:
+        """Split images [images, channels, height, width]: the last eighth, at least one, measures.
+
+        Raises:
+            ValueError: there are fewer than two.
+        """
+        if len(images) < 2:
+            raise ValueError(f"curvature is estimated from two images at least, there are {len(images)}")
+        held = max(1, len(images) // HELD_OUT)
+        return cls(images[:-held].split(batch_size), images[-held:].split(batch_size))
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Weights that are not chosen, bool, in the shape of each of the network's tensors.
+
+    Attributes:
+        held: they stay as they are.
+        free: they get no value, and make good what others do.
+    """
+
+    held: Sequence[Tensor]
+    free: Sequence[Tensor]
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """What became of one layer; `weight` is the number of its tensor, all else as in `Attempt`."""
+
+    weight: int
+    bits: float
+    predicted: float
+    changed: float
+    price: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a network.
+
+    Attributes:
+        layers: in the order in which they ran.
+        stiffness: second derivative of the loss by each weight, flat, on the CPU, a tensor for each of the network's
+            tensors; infinite where it is not known.
+        no_layer: numbers of the tensors without a layer, which were rounded.
+        divergence: measured at the end, nats.
+    """
+
+    layers: list[LayerReport]
+    stiffness: list[Tensor]
+    no_layer: list[int]
+    divergence: float
+
+
+@dataclass(frozen=True)
+class LayerClustering:
+    """Cluster the layers of one network.
+
+    Attributes:
+        watched: the network, and its tensors to be clustered; they are overwritten.
+        tables: the values on offer to each tensor, float64 and ascending.
+        rule: how.
+        calibration: the images of this rank.
+        seed: of what is drawn.
+        ranks: the other processes.
+        reference: how the network answered before anything was clustered; None: as it does now.
+        on_layer: is told how many layers of how many are done.
+    """
+
+    watched: Watched
+    tables: Sequence[Tensor]
+    rule: SecondOrder
+    calibration: Calibration
+    seed: int = 0
+    ranks: Ranks = field(default_factory=Ranks)
+    reference: Watched | None = None
+    on_layer: Callable[[int, int], None] = lambda done, count: None
+
+    def run(self, masks: Masks | None = None) -> Outcome:
+        """Choose all values and write them into the network; `masks` says which weights are not chosen."""
+        watched = self.watched
+        reference = self.reference or copied(watched)
+        layers = find_layers(watched.network, watched.weights, self.calibration.batches[0][:2])
+        factors = self._output_factors(layers)
+        measured = Measured(watched, reference, self.calibration.held_out, self.ranks)
+        stiffness = [torch.full((weight.numel(),), torch.inf, dtype=torch.float64) for weight in watched.weights]
+        no_layer = self._round_the_rest(layers, masks)
+        reports: list[LayerReport] = []
+        size = -(-len(layers) // BLOCKS)
+        divergence = measured.divergence()
+        for start in range(0, len(layers), size):
+            block = layers[start : start + size]
+            moments = input_moments(
+                watched, reference, block, self.calibration.batches, seed=self.seed + start, reduce=self.ranks.total
+            )
+            for layer, of_layer, factor in zip(block, moments, factors[start:], strict=False):
+                at = LayerMatrix(layer, watched.weights)
+                problem, kept = self._problem(at, of_layer, factor, masks)
+                found = self._attempted(at, problem, kept, measured, divergence)
+                at.write(found.values)
+                for number, flat in at.tensors_of(problem.stiffness).items():
+                    stiffness[number] = flat.cpu()
+                changed = found.divergence - divergence
+                reports.append(LayerReport(layer.weight, found.bits, found.predicted, changed, found.price))
+                divergence = found.divergence
+                self.on_layer(len(reports), len(layers))
+        return Outcome(reports, stiffness, no_layer, divergence)
+
+    def _output_factors(self, layers: Sequence[Layer]) -> list[Tensor]:
+        batches = self.calibration.batches
+        images = int(self.ranks.total(torch.tensor(float(sum(map(len, batches))))))
+        factors = output_factors(self.watched, layers, batches, seed=self.seed, reduce=self.ranks.total)
+        return [shrunk(factor, images, self.rule.shrink) for factor in factors]
+
+    def _problem(
+        self, at: LayerMatrix, moments: Moments, factor: Tensor, masks: Masks | None
+    ) -> tuple[LayerProblem, Tensor]:
+        """Return the layer's problem, and its weights as they are."""
+        kept = at.matrix_of(self.watched.weights).double()
+        problem = LayerProblem(
+            compensated(kept, moments.own, moments.cross, self.rule.damping),
+            damped(moments.own, self.rule.damping),
+            factor,
+            at.layer.bias is not None,
+            *((None, None) if masks is None else (at.matrix_of(masks.held), at.matrix_of(masks.free))),
+        )
+        return problem, kept
+
+    def _attempted(
+        self, at: LayerMatrix, problem: LayerProblem, kept: Tensor, measured: Measured, before: float
+    ) -> Attempt:
+        layer = at.layer
+        codes = LayerCodes(
+            (self.tables[layer.weight], self.tables[layer.weight if layer.bias is None else layer.bias]),
+            layer.bias is not None,
+        )
+
+        def tried(values: Tensor, price: float) -> Attempt:
+            values = self.ranks.decided(values)
+            at.write(values)
+            predicted = float(problem.cost(values).sum())
+            return Attempt(values, codes.bits(values, problem.free), predicted, measured.divergence(), price)
+
+        def chosen(price: float) -> Attempt:
+            return tried(choose_layer(scaled(problem, price), codes, self.rule, kept).values, price)
+
+        if not self.rule.guard:
+            return chosen(1.0)
+        return guarded(before, self.rule.rate, chosen, lambda: tried(codes.rounded(problem, kept), 0.0))
+
+    def _round_the_rest(self, layers: Sequence[Layer], masks: Masks | None) -> list[int]:
+        """Round what has no layer, but for what is free; return the numbers of these tensors."""
+        in_layers = {number for layer in layers for number in layer.tensors}
+        rest = [number for number in range(len(self.watched.weights)) if number not in in_layers]
+        with torch.no_grad():
+            for number in rest:
+                weight, table = self.watched.weights[number], self.tables[number]
+                rounded = table[nearest_places(table, weight.detach().double())].to(weight.dtype)
+                weight.copy_(rounded if masks is None else torch.where(masks.free[number], weight, rounded))
+        return rest
+
+
+def copied(watched: Watched) -> Watched:
+    """Copy a network, and find the copies of its watched tensors."""
+    memo: dict[int, object] = {}
+    network = copy.deepcopy(watched.network, memo)
+    return Watched(network, [memo[id(weight)] for weight in watched.weights])  # type: ignore[misc]
+
+
+__all__ = ["Calibration", "LayerClustering", "LayerReport", "Masks", "Outcome", "copied"]

@@ -1,0 +1,100 @@
+"""Hold the predicted change of the loss against the measured one, and trust the prediction no further than it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pwfn.curvature import Watched
+from pwfn.curvature.linear_calls import evaluating
+from pwfn.post_training.ranks import Ranks
+
+TRIES = 4  # times that a layer is chosen, with the price of a move raised in between
+TOLERATED = 3.0  # a measured change so many times the predicted one is still believed to be the predicted one
+SHARE_OF_RATE = 0.5  # or a change that costs less than this share of what the layer's bits cost
+STEEPEST = 30.0  # times that a price is raised at most from one try to the next
+
+
+class Measured:
+    """Measure how far a network's answers are from those of its reference, on images that made no statistics.
+
+    Args:
+        watched: the network.
+        reference: the network as it was.
+        batches: images, each [batch, channels, height, width].
+        ranks: which have images of their own.
+    """
+
+    def __init__(self, watched: Watched, reference: Watched, batches: Sequence[Tensor], ranks: Ranks) -> None:
+        self._watched, self._batches, self._ranks = watched, batches, ranks
+        self._expected = [_answers(reference, batch) for batch in batches]
+        self.images = int(ranks.total(torch.tensor(float(sum(map(len, batches))))))
+
+    def divergence(self) -> float:
+        """Return the mean KL divergence of the network's answers from the reference's, in nats; inf if one is NaN."""
+        total = torch.zeros((), dtype=torch.float64)
+        for batch, expected in zip(self._batches, self._expected, strict=True):
+            found = _answers(self._watched, batch)
+            total += (expected.exp() * (expected - found)).sum().double().cpu()
+        mean = float(self._ranks.total(total)) / self.images
+        return mean if mean == mean else float("inf")
+
+
+def _answers(watched: Watched, batch: Tensor) -> Tensor:
+    with evaluating(watched.network, watched.weights, gradients=False):
+        logits: Tensor = watched.network(batch.to(watched.weights[0].device))
+    return logits.float().log_softmax(1)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The values of one layer, what they were predicted to change, and what they changed.
+
+    Attributes:
+        values: float64 [groups, rows, columns].
+        bits: of an ideal code, all of the layer's weights together.
+        predicted: nats.
+        divergence: of the network with them and with all layers before as they were chosen; nats.
+        price: times that a move was made to cost more than predicted.
+    """
+
+    values: Tensor
+    bits: float
+    predicted: float
+    divergence: float
+    price: float
+
+    def cost(self, rate: float) -> float:
+        """Return what the attempt costs, measured: nats and bits."""
+        return self.divergence + rate * self.bits
+
+
+def guarded(
+    before: float, rate: float, attempt: Callable[[float], Attempt], rounding: Callable[[], Attempt]
+) -> Attempt:
+    """Choose a layer, again with dearer moves where they change more than predicted.
+
+    Where no price makes prediction and measurement agree, rounding to the nearest values competes as well, and the
+    cheapest by measurement is returned.
+
+    Args:
+        before: the divergence with the layer as it was.
+        rate: nats that a bit is worth.
+        attempt: chooses the layer at a price of moves, and writes it.
+        rounding: rounds the layer, and writes it.
+    """
+    attempts: list[Attempt] = []
+    price = 1.0
+    for _ in range(TRIES):
+        found = attempt(price)
+        attempts.append(found)
+        changed = found.divergence - before
+        if changed <= max(TOLERATED * found.predicted, SHARE_OF_RATE * rate * found.bits):
+            break
+        price *= min(max(changed / max(found.predicted, 1e-300), TOLERATED), STEEPEST)
+    else:
+        attempts.append(rounding())
+    return min(attempts, key=lambda one: one.cost(rate))
