@@ -69,6 +69,7 @@ class RunState:
     records: list[RoundRecord] = field(default_factory=list)
     clusters: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    rate: float | None = None  # of second-order clustering, found for a budget
     before_finish: dict[str, Tensor] | None = None  # what is not quantized, while the finishing changes it
 
     def add(self, record: RoundRecord, clusters: list[dict[str, Any]]) -> None:
@@ -86,6 +87,7 @@ class RunState:
             "records": [record.flat() for record in self.records],
             "clusters": rows,
             "seconds": self.seconds,
+            "rate": self.rate,
             "before_finish": self.before_finish,
         }
 
@@ -99,5 +101,6 @@ class RunState:
             records=[RoundRecord.from_flat(row) for row in saved["records"]],
             clusters=saved["clusters"],
             seconds=saved["seconds"],
+            rate=saved.get("rate"),
             before_finish=saved.get("before_finish"),  # version 0.1 kept none
         )

@@ -1,7 +1,7 @@
 """Move weights onto a codebook that the whole network shares, round by round."""
 
 from pwfn.clustering.cluster_result import ClusterResult
-from pwfn.clustering.codebook import AdditivePow2, Codebook, Pow2, Values
+from pwfn.clustering.codebook import AdditivePow2, Codebook, Pow2, SignedPow2, Values
 from pwfn.clustering.fitted_codebook import KMeans, Uniform
 from pwfn.clustering.greedy_round import cluster_round
 from pwfn.clustering.nearest_round import nearest_round
@@ -31,6 +31,7 @@ __all__ = [
     "SecondOrder",
     "SigmaJoin",
     "SigmaTolerance",
+    "SignedPow2",
     "StdMu",
     "Tolerance",
     "Uniform",

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -100,6 +100,7 @@ class OnGrid(Values):
 
     b: int
     sizes = ()
+    signed: ClassVar[bool] = False  # whether terms may be subtracted
 
     @property
     def step(self) -> float:
@@ -124,7 +125,7 @@ class OnGrid(Values):
 
     @override
     def indices(self, order: int, limit: int) -> Tensor:
-        return _numerators(order, limit)
+        return _numerators(order, limit, self.signed)
 
     @override
     def tables(self, largest: float) -> list[Tensor]:
@@ -132,7 +133,7 @@ class OnGrid(Values):
 
     @override
     def orders(self, values: Tensor) -> Tensor:
-        return order_of(values, self.b)
+        return signed_order_of(values, self.b) if self.signed else order_of(values, self.b)
 
     @override
     def as_dict(self) -> None:
@@ -149,6 +150,28 @@ class AdditivePow2(OnGrid):
     b: int = 7
     max_order: int = 4
     per_tensor_max: int | None = None
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            b=(_is_exponent(self.b), f"an integer from 0 to {MAX_B}"),
+            max_order=(isinstance(self.max_order, int) and 1 <= self.max_order <= 4, "an integer from 1 to 4"),
+            per_tensor_max=is_limit(self.per_tensor_max),
+        )
+
+
+@dataclass(frozen=True)
+class SignedPow2(OnGrid):
+    """Sums and differences of at most `max_order` powers of two, the smallest of which is 2^-b.
+
+    A shifter subtracts as cheaply as it adds. In canonical signed digits (Reitwiesner 1960) 31 is 32 - 1, two terms
+    instead of five, so that four terms reach every multiple of 2^-b up to 170 where sums of one sign end at 30.
+    """
+
+    b: int = 7
+    max_order: int = 4
+    per_tensor_max: int | None = None
+    signed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(
@@ -185,12 +208,14 @@ def _is_exponent(b: Any) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _numerators(order: int, limit: int) -> Tensor:
-    powers = torch.tensor([0] + [1 << j for j in range(limit.bit_length())], dtype=torch.int64)
-    sums = powers
+def _numerators(order: int, limit: int, signed: bool) -> Tensor:
+    powers = torch.tensor([0] + [1 << j for j in range(limit.bit_length() + signed)], dtype=torch.int64)
+    terms = torch.cat([-powers, powers]) if signed else powers
+    sums, most = powers, 2 * limit if signed else limit  # the next power of two above the limit may begin a difference
     for _ in range(order - 1):
-        sums = torch.unique(sums[:, None] + powers[None, :])
-        sums = sums[sums <= limit]
+        sums = torch.unique(sums[:, None] + terms[None, :])
+        sums = sums[(sums >= 0) & (sums <= most)]
+    sums = sums[sums <= limit]
     mirrored: Tensor = torch.unique(torch.cat([-sums, sums]))
     return mirrored
 
@@ -205,9 +230,22 @@ def order_of(values: Tensor, b: int) -> Tensor:
     Returns:
         int64 of the same shape.
     """
+    return _ones((values.double().abs() * 2.0**b).round().to(torch.int64))
+
+
+def signed_order_of(values: Tensor, b: int) -> Tensor:
+    """Return how many powers of two each value adds up or subtracts at least: its canonical signed digits.
+
+    Arguments and result as for `order_of`. The digits of n that are not 0 are the ones of `n xor 3n`.
+    """
     numerators = (values.double().abs() * 2.0**b).round().to(torch.int64)
-    orders = torch.zeros_like(numerators)
-    while bool(numerators.any()):
-        orders += numerators & 1
-        numerators = numerators >> 1
-    return orders
+    return _ones(numerators ^ (3 * numerators))
+
+
+def _ones(numbers: Tensor) -> Tensor:
+    """Count the ones in the binary digits of integers from 0."""
+    counts = torch.zeros_like(numbers)
+    while bool(numbers.any()):
+        counts += numbers & 1
+        numbers = numbers >> 1
+    return counts

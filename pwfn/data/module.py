@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed
 from pytorch_lightning import LightningDataModule
@@ -15,6 +14,7 @@ from torch.utils.data import DataLoader, DistributedSampler, Sampler
 from typing_extensions import override
 
 from pwfn.data.augment import build_transforms
+from pwfn.data.calibration import calibration_images
 from pwfn.data.feed import CACHE_BYTES, Batch, Cached, Transformed, as_is, feed
 from pwfn.data.images import ImageSet
 from pwfn.data.loader_workers import leave_signals_to_the_run
@@ -96,28 +96,8 @@ class ImageDataModule(LightningDataModule):
         return self.train_dataloader()
 
     def calibration_images(self, count: int) -> Tensor:
-        """Return `count` training images as they are tested, or as many as there are: this rank's share of them.
-
-        They are the same for the same seed, whatever was trained before.
-
-        Returns:
-            Images [images, channels, height, width], without their labels.
-        """
-        rank, world_size = rank_and_world_size()
-        images, wanted = self._split("train"), -(-count // world_size)
-        if isinstance(images, ImageStream):
-            streamed = Streamed(images, self.eval_steps, rank, world_size)
-            loader: Iterable[Any] = self._stream_loader(streamed, self.spec.eval_batch_size, (self.seed,))
-        else:
-            source = feed(images, self.eval_steps, CACHE_BYTES, self.seed)
-            order = np.random.default_rng([self.seed]).permutation(len(source))[:count][rank::world_size]
-            loader = self._eval_loader(source, order.tolist(), keep_workers=False)
-        found: list[Tensor] = []
-        for batch, _ in loader:
-            found.append(batch)
-            if sum(map(len, found)) >= wanted:
-                break
-        return torch.cat(found)[:wanted]
+        """Return this rank's share of `count` training images, as `pwfn.data.calibration` does."""
+        return calibration_images(self._split("train"), self.eval_steps, self.seed, count, *rank_and_world_size())
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Load the validation images in order, transformed as in evaluation; an empty list if there are none."""
@@ -197,9 +177,7 @@ class ImageDataModule(LightningDataModule):
     def _num_classes(self) -> int:
         return self.spec.num_classes
 
-    def _eval_loader(
-        self, source: Transformed | Cached, sampler: Sampler[int] | list[int], keep_workers: bool
-    ) -> DataLoader[Any]:
+    def _eval_loader(self, source: Transformed | Cached, sampler: Sampler[int], keep_workers: bool) -> DataLoader[Any]:
         return self._loader(
             source,
             sampler,
@@ -212,7 +190,7 @@ class ImageDataModule(LightningDataModule):
     def _loader(
         self,
         source: Transformed | Cached,
-        sampler: Sampler[int] | list[int],
+        sampler: Sampler[int],
         *,
         batch_size: int,
         drop_last: bool,

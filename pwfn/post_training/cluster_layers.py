@@ -133,10 +133,10 @@ class LayerClustering:
             )
             for layer, of_layer, factor in zip(block, moments, factors[start:], strict=False):
                 at = LayerMatrix(layer, watched.weights)
-                problem, kept = self._problem(at, of_layer, factor, masks)
-                found = self._attempted(at, problem, kept, measured, divergence)
+                choosing = _Choosing(self, at, of_layer, factor, masks, measured)
+                found = choosing.best(divergence)
                 at.write(found.values)
-                for number, flat in at.tensors_of(problem.stiffness).items():
+                for number, flat in at.tensors_of(choosing.problem(self.rule.damping).stiffness).items():
                     stiffness[number] = flat.cpu()
                 changed = found.divergence - divergence
                 reports.append(LayerReport(layer.weight, found.bits, found.predicted, changed, found.price))
@@ -150,42 +150,6 @@ class LayerClustering:
         factors = output_factors(self.watched, layers, batches, seed=self.seed, reduce=self.ranks.total)
         return [shrunk(factor, images, self.rule.shrink) for factor in factors]
 
-    def _problem(
-        self, at: LayerMatrix, moments: Moments, factor: Tensor, masks: Masks | None
-    ) -> tuple[LayerProblem, Tensor]:
-        """Return the layer's problem, and its weights as they are."""
-        kept = at.matrix_of(self.watched.weights).double()
-        problem = LayerProblem(
-            compensated(kept, moments.own, moments.cross, self.rule.damping),
-            damped(moments.own, self.rule.damping),
-            factor,
-            at.layer.bias is not None,
-            *((None, None) if masks is None else (at.matrix_of(masks.held), at.matrix_of(masks.free))),
-        )
-        return problem, kept
-
-    def _attempted(
-        self, at: LayerMatrix, problem: LayerProblem, kept: Tensor, measured: Measured, before: float
-    ) -> Attempt:
-        layer = at.layer
-        codes = LayerCodes(
-            (self.tables[layer.weight], self.tables[layer.weight if layer.bias is None else layer.bias]),
-            layer.bias is not None,
-        )
-
-        def tried(values: Tensor, price: float) -> Attempt:
-            values = self.ranks.decided(values)
-            at.write(values)
-            predicted = float(problem.cost(values).sum())
-            return Attempt(values, codes.bits(values, problem.free), predicted, measured.divergence(), price)
-
-        def chosen(price: float) -> Attempt:
-            return tried(choose_layer(scaled(problem, price), codes, self.rule, kept).values, price)
-
-        if not self.rule.guard:
-            return chosen(1.0)
-        return guarded(before, self.rule.rate, chosen, lambda: tried(codes.rounded(problem, kept), 0.0))
-
     def _round_the_rest(self, layers: Sequence[Layer], masks: Masks | None) -> list[int]:
         """Round what has no layer, but for what is free; return the numbers of these tensors."""
         in_layers = {number for layer in layers for number in layer.tensors}
@@ -196,6 +160,63 @@ class LayerClustering:
                 rounded = table[nearest_places(table, weight.detach().double())].to(weight.dtype)
                 weight.copy_(rounded if masks is None else torch.where(masks.free[number], weight, rounded))
         return rest
+
+
+class _Choosing:
+    """Choose the values of one layer, as often as it takes."""
+
+    def __init__(
+        self,
+        clustering: LayerClustering,
+        at: LayerMatrix,
+        moments: Moments,
+        factor: Tensor,
+        masks: Masks | None,
+        measured: Measured,
+    ) -> None:
+        self._clustering, self._at, self._moments, self._factor = clustering, at, moments, factor
+        self._measured = measured
+        self._held = None if masks is None else at.matrix_of(masks.held)
+        self._free = None if masks is None else at.matrix_of(masks.free)
+        self._kept = at.matrix_of(clustering.watched.weights).double()
+        layer, tables = at.layer, clustering.tables
+        bias = layer.weight if layer.bias is None else layer.bias
+        self._codes = LayerCodes((tables[layer.weight], tables[bias]), layer.bias is not None)
+
+    def problem(self, damping: float) -> LayerProblem:
+        """Return what is to be chosen."""
+        own, cross = self._moments.own, self._moments.cross
+        return LayerProblem(
+            compensated(self._kept, own, cross, damping),
+            damped(own, damping),
+            self._factor,
+            self._at.layer.bias is not None,
+            self._held,
+            self._free,
+        )
+
+    def best(self, before: float) -> Attempt:
+        """Choose the layer, guarded if the rule says so; `before` is the divergence with the layer as it was."""
+        rule = self._clustering.rule
+        if not rule.guard:
+            return self._chosen(1.0, rule.damping)
+        return guarded(before, rule.rate, rule.damping, self._chosen, self._rounded)
+
+    def _chosen(self, price: float, damping: float) -> Attempt:
+        problem = self.problem(damping)
+        values = choose_layer(scaled(problem, price), self._codes, self._clustering.rule, self._kept).values
+        return self._tried(problem, values, price)
+
+    def _rounded(self) -> Attempt:
+        problem = self.problem(1.0)
+        return self._tried(problem, self._codes.rounded(problem, self._kept), 0.0)
+
+    def _tried(self, problem: LayerProblem, values: Tensor, price: float) -> Attempt:
+        """Write the values that rank 0 has found, and measure."""
+        values = self._clustering.ranks.decided(values)
+        self._at.write(values)
+        bits, predicted = self._codes.bits(values, self._free), float(problem.cost(values).sum())
+        return Attempt(values, bits, predicted, self._measured.divergence(), price)
 
 
 def copied(watched: Watched) -> Watched:

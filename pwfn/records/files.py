@@ -25,6 +25,7 @@ PRETRAINED = "pretrained.safetensors"  # before any round: an ordinary state dic
 TRAINED = "trained.safetensors"  # after the last training, before the last clustering
 NETWORK = "network.safetensors"  # the newest: after the last clustering so far, or after the finishing
 NETWORKS = (PRETRAINED, TRAINED, NETWORK)  # what keep=result removes
+BUDGET = "budget.json"  # every rate that was tried for a budget, and what it gave
 SPLIT = "split.csv"  # which image is in which split, where the program has chosen
 CLASS_ORDER = "class_order.txt"  # a class a line, where a file had said their order
 CHECKED = ".images_checked.json"  # beside the run's folder, so that the next run need not look at the images again

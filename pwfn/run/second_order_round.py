@@ -21,6 +21,7 @@ from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.curvature import Watched
 from pwfn.post_training.cluster_layers import Calibration, LayerClustering, Masks, Outcome
 from pwfn.post_training.ranks import Ranks
+from pwfn.run.cluster_network import write_result
 from pwfn.training.distributed import all_reduce_sum, broadcast_object, broadcast_tensors, is_rank_zero
 
 LARGEST = 1.5  # times the largest weight: the largest value on offer, for weights that make good what others do
@@ -60,6 +61,9 @@ class SecondOrderRound:
         Raises:
             ValueError: on every rank, for weights or inputs that cannot be clustered.
         """
+        return self._run(fraction)[0]
+
+    def _run(self, fraction: float) -> tuple[ClusterResult, Outcome]:
         tensors = quantized_tensors(self.network)
         before = FlatWeights.of(tensors)
         before = FlatWeights(before.mu.cpu(), before.sigma.cpu(), before.assignment.cpu())
@@ -70,7 +74,13 @@ class SecondOrderRound:
         if count < before.mu.numel():
             fixed = self._cheapest(tensors, tables, before, held, count)
         outcome = self._clustered(tensors, tables, held, ~fixed)
-        return self._result(tensors, before, fixed, values, outcome)
+        result = self._result(tensors, before, fixed, values, outcome)
+        write_result(tensors, result, self.sigma_join.retrain)
+        return result, outcome
+
+    def clustered_once(self) -> Outcome:
+        """Fix all weights, as `run(1.0)` does; return what became of the layers."""
+        return self._run(1.0)[1]
 
     def _values(self, before: FlatWeights, sizes: Sequence[int]) -> tuple[Values, list[Tensor]]:
         """Return the values, as rank 0 has them, and a table for each tensor."""

@@ -15,6 +15,7 @@ from pwfn.bayesian.regularizer import Regularizer
 from pwfn.checkpoint.spec import CheckpointSpec
 from pwfn.clustering.codebook import Codebook
 from pwfn.clustering.rules import Rule
+from pwfn.clustering.second_order import SecondOrder
 from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.clustering.tolerance import Tolerance
 from pwfn.data import ImageData
@@ -22,6 +23,7 @@ from pwfn.errors import Check, require_all
 from pwfn.models.timm_model import ModelSpec
 from pwfn.monitoring.loggers import LoggerSpec
 from pwfn.monitoring.wandb_variables import LONGEST_NAME
+from pwfn.post_training.budget import Budget
 from pwfn.run.accuracy_guard import CostlyRound
 from pwfn.run.artifact_spec import ArtifactSpec
 from pwfn.run.finishing import Finishing
@@ -77,6 +79,7 @@ class TrainSettings:
     trainer: TrainerSpec
     logger: LoggerSpec
     artifact: ArtifactSpec
+    budget: Budget
     checkpoint: CheckpointSpec
     costly_round: CostlyRound
 
@@ -155,6 +158,7 @@ class TrainSettings:
             lambda: ("compile", self.compile, not self.compile or _can_compile(), compiler),
             lambda: ("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "from 0 to below 1"),
             self._fits_into_a_batch,
+            self._budget_can_be_met,
             self._ceiling_is_above_the_prior,
             lambda: ("schedule.training", t := self.schedule.training, self.noise or t == "joint", joint),
             lambda: (
@@ -168,6 +172,11 @@ class TrainSettings:
     def _fits_into_a_batch(self) -> tuple[str, Any, bool, str]:
         batch, images = self.data.batch_size, self.data.train_images
         return "data.batch_size", batch, images is None or batch <= images, f"at most data.train_images = {images}"
+
+    def _budget_can_be_met(self) -> tuple[str, Any, bool, str]:
+        (name, value), *_ = [(n, v) for n, v in vars(self.budget).items() if v is not None] or [("drop", None)]
+        allowed = "null, unless clustering=second_order: only its rate can be found for a budget"
+        return f"budget.{name}", value, value is None or isinstance(self.clustering, SecondOrder), allowed
 
     def _ceiling_is_above_the_prior(self) -> tuple[str, Any, bool, str]:
         ceiling = getattr(self.regularizer, "ceiling", None)

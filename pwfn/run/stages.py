@@ -22,6 +22,7 @@ from pwfn.monitoring.run_reporter import RunReporter
 from pwfn.records import files
 from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.run.better_network import keep_better, unquantized_state
+from pwfn.run.find_rate import RateSearch
 from pwfn.run.lightning_runner import LightningRunner
 from pwfn.run.round_loop import RoundLoop
 from pwfn.run.settings import TrainSettings
@@ -50,6 +51,8 @@ class Stages:
         """Train as an ordinary network, if asked to; then measure the baseline and set the starting sigmas."""
         saver = self.saver
         state, place = saver.state, saver.state.place
+        if self.settings.budget.wanted:
+            RateSearch(self.settings, self.config, self.runner, saver, self.progress).check()
         self.progress.start_run(self.settings.epochs_of_rounds, rounds_done=len(state.records))
         if place.round != PRETRAINING:
             if self._learns_from_a_teacher:
@@ -106,7 +109,9 @@ class Stages:
         The files of a round are written before its checkpoint, which has all that they say. `reporter` is given on rank
         0 alone.
         """
-        loop, state = self._loop(reporter), self.saver.state
+        state = self.saver.state
+        self._meet_the_budget()
+        loop = self._loop(reporter)
         self.progress.results(self.baseline, state.records)
         for outcome in loop.rounds():
             record = outcome.record
@@ -121,6 +126,13 @@ class Stages:
             record = self._finish(loop)
             distributed.check_same(self.saver.network, "at the end of the run")
             self._keep(record, [], reporter)
+
+    def _meet_the_budget(self) -> None:
+        """Find the rate of the clustering before the first round, if there is a budget."""
+        state = self.saver.state
+        if self.settings.budget.wanted and state.rate is None:
+            state.rate = RateSearch(self.settings, self.config, self.runner, self.saver, self.progress).rate()
+            self.saver.between_fits(always=True)
 
     def _finish(self, loop: RoundLoop) -> RoundRecord:
         """Finish what is not quantized, and keep the better network."""
@@ -153,7 +165,7 @@ class Stages:
             self.runner,
             saver.network,
             settings.schedule,
-            settings.clustering,
+            settings.clustering if saver.state.rate is None else replace(settings.clustering, rate=saver.state.rate),  # type: ignore[call-arg]
             settings.codebook,
             settings.sigma_join,
             settings.optimizer,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -68,13 +69,25 @@ def write_run_artifact(
     except ArtifactError as error:
         recipe = None
         warnings.warn(f"{file} does not say how to build the model: {error}", stacklevel=2)
-    about = {
+    metrics = {"pretrained": asdict(baseline), "final": record.flat()}
+    about = _about(settings, network, config) | {"metrics": metrics}
+    return write(folder / file, parts, recipe, about, sigma=settings.artifact.sigma, zipped=last)
+
+
+def trial_receipt(network: nn.Module, settings: TrainSettings, config: Any) -> Receipt:
+    """Work out what the artifact of a network will take, but for the few figures of its last round."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / ARTIFACT
+        parts = take_apart(network)
+        return write(path, parts, None, _about(settings, network, config), sigma=settings.artifact.sigma)
+
+
+def _about(settings: TrainSettings, network: nn.Module, config: Any) -> dict[str, Any]:
+    return {
         "data": settings.data.image_config(data_config(network)),
         "class_names": settings.data.class_names,
         "config": without_secrets(config),
-        "metrics": {"pretrained": asdict(baseline), "final": record.flat()},
     }
-    return write(folder / file, parts, recipe, about, sigma=settings.artifact.sigma, zipped=last)
 
 
 def _recipe(settings: TrainSettings, state: dict[str, Tensor]) -> Recipe:

@@ -1,0 +1,99 @@
+"""Find the rate of second-order clustering that meets the budget of a run, before its first round."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from pwfn.checkpoint.callback import Saver
+from pwfn.clustering.second_order import SecondOrder
+from pwfn.errors import RunError
+from pwfn.monitoring.progress import RunProgress
+from pwfn.post_training.budget import BudgetNotMet, Trial, find_rate
+from pwfn.records.files import BUDGET, write_text
+from pwfn.run.lightning_runner import LightningRunner
+from pwfn.run.second_order_round import SecondOrderRound
+from pwfn.run.settings import TrainSettings
+from pwfn.run.write_artifact import trial_receipt
+from pwfn.training.distributed import broadcast_object, is_rank_zero
+
+
+@dataclass(frozen=True)
+class RateSearch:
+    """Cluster the network of a run as a whole, at several rates; every rank takes part.
+
+    Attributes:
+        settings: of the run; its clustering is second-order.
+        config: the resolved configuration, which artifacts keep.
+        runner: has the images, and validates.
+        saver: has the network and the run's folder.
+        progress: is told of every trial.
+    """
+
+    settings: TrainSettings
+    config: dict[str, Any]
+    runner: LightningRunner
+    saver: Saver
+    progress: RunProgress
+
+    def check(self) -> None:
+        """Raise RunError if the budget cannot be judged."""
+        self.runner.data.setup()
+        if self.settings.budget.drop is not None and self.runner.data.partition.val is None:  # type: ignore[union-attr]
+            raise RunError(
+                f"budget.drop = {self.settings.budget.drop}: is judged on validation images: set data.val_fraction"
+            )
+
+    def rate(self) -> float:
+        """Return the best rate within the budget; the network is left as it is, and all trials are in the folder.
+
+        Raises:
+            RunError: no rate meets the budget.
+        """
+        rule, network = self.settings.clustering, self.saver.network
+        assert isinstance(rule, SecondOrder)
+        state = {name: value.clone() for name, value in network.state_dict().items()}
+        scores = self.runner.validate() if self.settings.budget.drop is not None else None
+        trials: list[Trial] = []
+
+        def attempt(rate: float) -> Trial:
+            trial = self._trial(network, replace(rule, rate=rate), None if scores is None else scores.top1)
+            network.load_state_dict(state)
+            trials.append(trial)
+            self.progress.say(f"budget, try {len(trials)}: {trial.line()}")
+            return trial
+
+        try:
+            found = find_rate(self.settings.budget, rule.rate, attempt)
+        except BudgetNotMet as error:
+            raise RunError(str(error)) from error
+        finally:
+            if is_rank_zero():
+                write_text(self.saver.folder / BUDGET, json.dumps([asdict(trial) for trial in trials], indent=1) + "\n")
+        self.progress.say(f"budget: {found.line()}")
+        return found.rate
+
+    def _trial(self, network: nn.Module, rule: SecondOrder, top1: float | None) -> Trial:
+        settings, runner = self.settings, self.runner
+        clustering = SecondOrderRound(
+            network,
+            rule,
+            settings.codebook,
+            settings.sigma_join,
+            runner.calibration_images(rule.images),
+            on_layer=lambda done, count: self.progress.status(f"trying a rate, layer {done} of {count}"),
+        )
+        with runner.placed():
+            outcome = clustering.clustered_once()
+        scores = None if top1 is None else runner.validate()
+        measured = None
+        if is_rank_zero():
+            sizes = trial_receipt(network, settings, self.config)
+            assert sizes.file is not None
+            measured = sizes.file / 1e6, sizes.file_bits
+        megabytes, bits = broadcast_object(measured)
+        drop = None if top1 is None or scores is None else top1 - scores.top1
+        return Trial(rule.rate, megabytes, bits, outcome.divergence, drop)
