@@ -14,6 +14,7 @@ from pwfn.bayesian.state_dict import plain_state
 from pwfn.checkpoint import saved_networks
 from pwfn.checkpoint.callback import Saver
 from pwfn.checkpoint.run_state import PRETRAINING
+from pwfn.clustering.second_order import SecondOrder
 from pwfn.models.accuracy import with_interval
 from pwfn.models.loading import heads_of
 from pwfn.monitoring.progress import RunProgress
@@ -155,6 +156,9 @@ class Stages:
 
     def _loop(self, reporter: RunReporter | None) -> RoundLoop:
         settings, saver = self.settings, self.saver
+        clustering, rate = settings.clustering, saver.state.rate
+        if isinstance(clustering, SecondOrder) and rate is not None:
+            clustering = replace(clustering, rate=rate)
 
         def keep_trained(index: int) -> None:
             if reporter and index == settings.schedule.rounds - 1:
@@ -165,7 +169,7 @@ class Stages:
             self.runner,
             saver.network,
             settings.schedule,
-            settings.clustering if saver.state.rate is None else replace(settings.clustering, rate=saver.state.rate),  # type: ignore[call-arg]
+            clustering,
             settings.codebook,
             settings.sigma_join,
             settings.optimizer,

@@ -1,0 +1,226 @@
+"""Kronecker factors against exact Hessians, gradients written out and naive loops over patches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from timm.layers import Conv2dSame, ScaledStdConv2d
+from torch import Tensor, nn
+
+from pwfn.bayesian.posterior import quantized_tensors, to_bayesian
+from pwfn.curvature import Layer, Watched, find_layers, input_moments, output_factors
+from pwfn.curvature.output_factors import shrunk
+
+
+def watched_of(network: nn.Module) -> Watched:
+    return Watched(network, [p for name, p in network.named_parameters() if name.endswith(("weight", "bias"))])
+
+
+def naive_moments(inputs: Tensor, module: nn.Conv2d, *, bias: bool) -> Tensor:
+    """Patch by patch and image by image: inputs [images, channels, height, width], padded already."""
+    groups, (kh, kw) = module.groups, module.kernel_size
+    of_group = inputs.shape[1] // groups
+    columns = of_group * kh * kw + bias
+    total = torch.zeros(groups, columns, columns, dtype=torch.float64)
+    (sh, sw), (dh, dw) = module.stride, module.dilation
+    for image in inputs.double():
+        for top in range(0, image.shape[1] - dh * (kh - 1), sh):
+            for left in range(0, image.shape[2] - dw * (kw - 1), sw):
+                for group in range(groups):
+                    channels = image[group * of_group : (group + 1) * of_group]
+                    patch = channels[:, top : top + dh * kh : dh, left : left + dw * kw : dw][:, :kh, :kw].flatten()
+                    x = torch.cat([patch, torch.ones(1, dtype=torch.float64)]) if bias else patch
+                    total[group] += torch.outer(x, x)
+    return total / len(inputs)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"padding": 1, "stride": 2},
+        {"padding": (1, 0), "dilation": (1, 2)},
+        {"groups": 2, "padding": "same"},
+        {"groups": 4, "bias": False},
+        {"padding": 1, "padding_mode": "circular"},
+        {"kernel_size": (1, 3), "padding": "valid"},
+    ],
+    ids=str,
+)
+def test_moments_of_convolutions_are_those_of_their_patches(options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    module = nn.Conv2d(4, 8, **{"kernel_size": 3} | options).double()
+    images = torch.randn(3, 4, 7, 6).double()
+    watched = watched_of(module)
+    (layer,) = find_layers(module, watched.weights, images)
+    (found,) = input_moments(watched, watched, [layer], images.split(2))
+    given = images
+    if module.padding_mode == "circular":
+        given = F.pad(images, (1, 1, 1, 1), mode="circular")
+    elif module.padding == "same":
+        given = F.pad(images, (1, 1, 1, 1))
+    elif not isinstance(module.padding, str):
+        down, right = module.padding
+        given = F.pad(images, (right, right, down, down))
+    expected = naive_moments(given, module, bias=module.bias is not None)
+    assert (layer.groups, layer.rows) == (module.groups, 8 // module.groups)
+    torch.testing.assert_close(found.own, expected)
+    torch.testing.assert_close(found.cross, expected)
+
+
+def test_padding_of_timms_same_convolution_is_seen() -> None:
+    torch.manual_seed(0)
+    module = Conv2dSame(2, 3, 3, stride=2)
+    images = torch.randn(2, 2, 6, 6)
+    watched = watched_of(module)
+    (found,) = input_moments(watched, watched, find_layers(module, watched.weights, images), [images])
+    expected = naive_moments(F.pad(images, (0, 1, 0, 1)), module, bias=True)
+    torch.testing.assert_close(found.own, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_convolution_of_one_dimension_is_one_of_two() -> None:
+    torch.manual_seed(0)
+    one, two = nn.Conv1d(3, 4, 3, padding=1, stride=2, dilation=2), nn.Conv2d(3, 4, (1, 3), padding=(0, 1), stride=2)
+    two.dilation = (1, 2)
+    signal = torch.randn(2, 3, 9)
+    found = [
+        input_moments(w, w, find_layers(w.network, w.weights, x), [x])[0].own
+        for w, x in ((watched_of(one), signal), (watched_of(two), signal[:, :, None]))
+    ]
+    torch.testing.assert_close(*found)
+
+
+def test_positions_of_a_linear_map_are_summed_over_an_image() -> None:
+    torch.manual_seed(0)
+    module, tokens = nn.Linear(5, 2).double(), torch.randn(3, 4, 5).double()
+    watched = watched_of(module)
+    (found,) = input_moments(watched, watched, find_layers(module, watched.weights, tokens), [tokens])
+    rows = torch.cat([tokens.reshape(12, 5), torch.ones(12, 1).double()], 1)
+    torch.testing.assert_close(found.own[0], rows.T @ rows / 3)
+
+
+def test_a_share_of_the_positions_estimates_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    module, images = nn.Conv2d(1, 2, 3, padding=1), torch.randn(400, 1, 16, 16) + 0.5
+    watched = watched_of(module)
+    layers = find_layers(module, watched.weights, images[:2])
+    (whole,) = input_moments(watched, watched, layers, images.split(20))
+    monkeypatch.setattr("pwfn.curvature.patches.LEAST_POSITIONS", 8000)
+    (share,) = input_moments(watched, watched, layers, images.split(20))
+    assert not torch.equal(whole.own, share.own)
+    scale = whole.own.diagonal(dim1=1, dim2=2).mean()
+    assert float((share.own - whole.own).abs().max()) < 0.1 * float(scale)
+
+
+def exact_fisher(network: nn.Module, images: Tensor, weights: dict[str, Tensor]) -> Tensor:
+    """The generalized Gauss-Newton matrix of the mean cross entropy with the network's own labels."""
+    names = list(weights)
+
+    def logits(flat: Tensor) -> Tensor:
+        pieces = flat.split([weights[name].numel() for name in names])
+        given = {name: piece.view_as(weights[name]) for name, piece in zip(names, pieces, strict=True)}
+        return torch.func.functional_call(network, given, (images,))
+
+    flat = torch.cat([weight.detach().flatten() for weight in weights.values()])
+    jacobian = torch.autograd.functional.jacobian(logits, flat)
+    p = logits(flat).softmax(1)
+    middle = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+    return torch.einsum("nci,ncd,ndj->ij", jacobian, middle, jacobian) / len(images)
+
+
+def test_factors_of_a_last_layer_are_its_exact_hessian_on_one_image() -> None:
+    """With one input the expectation of the product is the product of the expectations."""
+    torch.manual_seed(0)
+    network, images = nn.Linear(4, 3).double(), torch.randn(1, 4).double()
+    watched = watched_of(network)
+    layers = find_layers(network, watched.weights, images)
+    (moments,) = input_moments(watched, watched, layers, [images])
+    draws = [output_factors(watched, layers, [images], seed=seed)[0] for seed in range(3000)]
+    g = torch.stack(draws).mean(0)[0]
+    exact = exact_fisher(network, images, dict(network.named_parameters()))
+    for o in range(3):  # weights of output o, then its bias
+        places = [*range(4 * o, 4 * o + 4), 12 + o]
+        torch.testing.assert_close(g[o] * moments.own[0], exact[places][:, places], rtol=0.1, atol=1e-3)
+
+
+def test_what_is_drawn_has_the_covariance_of_drawn_labels_and_less_spread() -> None:
+    torch.manual_seed(0)
+    network, images = nn.Linear(6, 10).requires_grad_(False), torch.randn(64, 6) * 3
+    watched = watched_of(network)
+    layers = find_layers(network, watched.weights, images)
+    p = network(images).softmax(1)
+    expected = (p * (1 - p)).mean(0).detach().double()
+    drawn = torch.stack([output_factors(watched, layers, [images], seed=seed)[0][0] for seed in range(400)])
+    labels = torch.stack([F.one_hot(torch.multinomial(p, 1)[:, 0], 10) - p for _ in range(400)]).square().mean(1)
+    torch.testing.assert_close(drawn.mean(0), expected, rtol=0.1, atol=1e-4)
+    assert float(drawn.std(0).mean()) < float(labels.std(0).mean())
+
+
+class Shared(nn.Module):
+    """A weight that runs twice, one that never runs, one that is standardized first, and a bias of two weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.twice, self.never = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.standardized = ScaledStdConv2d(1, 2, 3)
+        self.one, self.other = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.other.bias = self.one.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.other(self.one(self.twice(self.twice(x).relu())))
+        return x + self.standardized(x.new_ones(1, 1, 3, 3)).sum()
+
+
+def test_what_has_no_layer_and_what_is_one_layer() -> None:
+    torch.manual_seed(0)
+    network, images = Shared(), torch.randn(5, 4)
+    names = [name for name, _ in network.named_parameters()]
+    watched = Watched(network, list(network.parameters()))
+    layers = find_layers(network, watched.weights, images)
+    assert [names[layer.weight] for layer in layers] == ["twice.weight", "one.weight", "other.weight"]
+    assert [layer.bias is not None for layer in layers] == [True, False, False]
+    assert [layer.last_call for layer in layers] == [1, 2, 3]
+    (moments,) = input_moments(watched, watched, layers[:1], [images])
+    second = network.twice(images).relu()
+    both = torch.cat([torch.cat([x, torch.ones(5, 1)], 1) for x in (images, second)]).double()
+    torch.testing.assert_close(moments.own[0], (both.T @ both / 5).detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_layers_of_a_bayesian_network_are_those_of_the_ordinary_one() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(32, 3))
+    images = torch.randn(2, 1, 6, 6)
+    to_bayesian(network)
+    tensors = quantized_tensors(network)
+    layers = find_layers(network, [t.mu for t in tensors], images)
+    assert layers == [Layer(0, 1, 1, 2, 10, 0), Layer(2, 3, 1, 3, 33, 1)]
+    assert network.training
+    assert all(t.mu.requires_grad for t in tensors)
+
+
+def test_cross_moments_are_with_the_inputs_of_the_reference() -> None:
+    torch.manual_seed(0)
+    networks = [nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).double() for _ in range(2)]
+    images = torch.randn(6, 3).double()
+    now, before = (watched_of(network) for network in networks)
+    layers = find_layers(networks[0], now.weights, images)
+    (moments,) = input_moments(now, before, layers[1:], [images])
+    x, r = (torch.cat([n[0](images), torch.ones(6, 1).double()], 1).detach() for n in networks)
+    torch.testing.assert_close(moments.own[0], x.T @ x / 6)
+    torch.testing.assert_close(moments.cross[0], r.T @ x / 6)
+
+
+def test_ten_photographs_of_a_thousand_classes_leave_no_class_without_curvature() -> None:
+    torch.manual_seed(0)
+    network, images = nn.Linear(8, 1000), torch.randn(10, 8) * 20
+    watched = watched_of(network)
+    layers = find_layers(network, watched.weights, images)
+    (factor,) = output_factors(watched, layers, [images])
+    assert float((factor < 1e-3 * factor.mean()).double().mean()) > 0.5
+    moved = shrunk(factor, images=10, strength=64)
+    assert float(moved.min()) > 0.5 * float(factor.mean())
+    torch.testing.assert_close(moved.mean(), factor.mean())
+    assert torch.equal(shrunk(factor, images=10, strength=0), factor)
