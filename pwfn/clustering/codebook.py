@@ -18,6 +18,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from pwfn.clustering.candidates import Candidates, GridCandidates
+from pwfn.clustering.orders import order_of, signed_order_of
 from pwfn.errors import require
 
 LIMITS = (None, 256, 16, 4)
@@ -218,34 +219,3 @@ def _numerators(order: int, limit: int, signed: bool) -> Tensor:
     sums = sums[sums <= limit]
     mirrored: Tensor = torch.unique(torch.cat([-sums, sums]))
     return mirrored
-
-
-def order_of(values: Tensor, b: int) -> Tensor:
-    """Return how many powers of two each value adds up: the ones in its binary numerator, 0 for zero.
-
-    Args:
-        values: Multiples of 2^-b below 2^(31-b) in magnitude, of any shape.
-        b: The smallest power of two is 2^-b.
-
-    Returns:
-        int64 of the same shape.
-    """
-    return _ones((values.double().abs() * 2.0**b).round().to(torch.int64))
-
-
-def signed_order_of(values: Tensor, b: int) -> Tensor:
-    """Return how many powers of two each value adds up or subtracts at least: its canonical signed digits.
-
-    Arguments and result as for `order_of`. The digits of n that are not 0 are the ones of `n xor 3n`.
-    """
-    numerators = (values.double().abs() * 2.0**b).round().to(torch.int64)
-    return _ones(numerators ^ (3 * numerators))
-
-
-def _ones(numbers: Tensor) -> Tensor:
-    """Count the ones in the binary digits of integers from 0."""
-    counts = torch.zeros_like(numbers)
-    while bool(numbers.any()):
-        counts += numbers & 1
-        numbers = numbers >> 1
-    return counts

@@ -18,6 +18,7 @@ from pwfn.data.calibration import calibration_images
 from pwfn.data.feed import CACHE_BYTES, Batch, Cached, Transformed, as_is, feed
 from pwfn.data.images import ImageSet
 from pwfn.data.loader_workers import leave_signals_to_the_run
+from pwfn.data.ranks import rank_and_world_size
 from pwfn.data.samplers import EachOnce, NumberedShare, ends_in_one
 from pwfn.data.spec import ImageData, Partition, is_integer
 from pwfn.data.stream_loader import Streamed, StreamedEpoch, StreamLoader, stream_images_per_rank
@@ -247,10 +248,3 @@ def _generator(seeds: tuple[int, ...]) -> torch.Generator:
     less would shift the noise of the weights.
     """
     return torch.Generator().manual_seed(mixed_seed(*seeds))
-
-
-def rank_and_world_size() -> tuple[int, int]:
-    """Return rank and world size; (0, 1) outside of a process group."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1

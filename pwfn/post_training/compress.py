@@ -92,10 +92,8 @@ def compress(
     rule, budget = rule or SecondOrder(), budget or Budget()
     job = _Job(model, codebook or SignedPow2(), rule, (include, exclude), _images(calibration_loader, rule.images))
     trial, tries = _search(job, rule.rate, budget, validation_loader, say)
-    before = after = None
-    if test_loader is not None:
-        tested = list(test_loader)
-        before, after = _top1(model, tested), _top1(job.network, tested)
+    tested = None if test_loader is None else list(test_loader)
+    before, after = (None if tested is None else _top1(one, tested) for one in (model, job.network))
     return job.network, CompressionReceipt(trial, job.sizes, before, after, job.rounded, tries)
 
 

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pwfn.clustering.codebook import AdditivePow2, order_of
+from pwfn.clustering.codebook import AdditivePow2
+from pwfn.clustering.orders import order_of
 from pwfn.errors import InvalidValueError
 from tests.support import oracles
 
