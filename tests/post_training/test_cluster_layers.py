@@ -1,0 +1,185 @@
+"""A whole network: every weight on a value, what is held where it was, and less loss than rounding at fewer bits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pwfn.clustering import AdditivePow2, SecondOrder
+from pwfn.clustering.second_order import cheapest_first, coded_bits, nearest_places
+from pwfn.curvature import Watched, find_layers, input_moments, output_factors
+from pwfn.post_training.cluster_layers import Calibration, LayerClustering, Masks
+from pwfn.post_training.guard import Measured
+from pwfn.post_training.ranks import Ranks
+
+TABLE = AdditivePow2(5, 3).candidates(3, 8.0)
+
+
+class Net(nn.Module):
+    """Convolutions with and without groups, a norm, a bias, and a scale that no linear map has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(8, 8, 3, groups=4, stride=2),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+        )
+        self.scale = nn.Parameter(torch.tensor([1.3]))
+        self.head = nn.Linear(8 * 9, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * self.head(self.body(x).flatten(1))
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[Net, Tensor]:
+    """A network that tells four patterns apart, and images of them."""
+    torch.manual_seed(0)
+    patterns = torch.randn(4, 1, 8, 8)
+    labels = torch.randint(0, 4, (600,))
+    images = patterns[labels] + 1.2 * torch.randn(600, 1, 8, 8)
+    network = Net()
+    optimizer = torch.optim.Adam(network.parameters(), 0.01)
+    for step in range(60):
+        batch = slice(64 * step % 512, 64 * step % 512 + 64)
+        optimizer.zero_grad()
+        F.cross_entropy(network(images[batch]), labels[batch]).backward()
+        optimizer.step()
+    return network.eval().requires_grad_(False), images
+
+
+def clustering(trained: tuple[Net, Tensor], **options: Any) -> tuple[LayerClustering, list[str]]:
+    network, images = trained
+    copy = Net()
+    copy.load_state_dict(network.state_dict())
+    names = [name for name, _ in copy.named_parameters() if "body.3" not in name]
+    parameters = dict(copy.named_parameters())
+    made = LayerClustering(
+        Watched(copy, [parameters[name] for name in names]),
+        [TABLE] * len(names),
+        SecondOrder(**({"rate": 1e-4, "images": 256} | options)),
+        Calibration.of(images[:256], 100),
+    )
+    return made, names
+
+
+def bits_of(weights: list[Tensor]) -> float:
+    places = [nearest_places(TABLE, weight.double()) for weight in weights]
+    return sum(coded_bits(place, len(TABLE)) for place in places) / sum(place.numel() for place in places)
+
+
+def divergence(trained: tuple[Net, Tensor], network: nn.Module) -> float:
+    """On images that nothing was estimated from."""
+    with torch.no_grad():
+        expected, found = (one.eval()(trained[1][300:]).log_softmax(1) for one in (trained[0], network))
+    return float((expected.exp() * (expected - found)).sum(1).mean())
+
+
+def test_every_weight_is_a_value_and_better_than_its_nearest(trained: tuple[Net, Tensor]) -> None:
+    made, names = clustering(trained)
+    outcome = made.run()
+    weights = made.watched.weights
+    assert all(torch.isin(weight.detach().double(), TABLE).all() for weight in weights)
+    assert [names[number] for number in outcome.no_layer] == ["scale"]
+    assert [names[report.weight] for report in outcome.layers] == ["body.0.weight", "body.2.weight", "head.weight"]
+    rounded, _ = clustering(trained)
+    with torch.no_grad():
+        for weight in rounded.watched.weights:
+            weight.copy_(TABLE[nearest_places(TABLE, weight.double())])
+    assert bits_of(list(weights)) < 0.8 * bits_of(list(rounded.watched.weights))
+    assert divergence(trained, made.watched.network) < 0.05
+    finer, _ = clustering(trained, rate=1e-9)
+    finer.run()
+    assert divergence(trained, finer.watched.network) < divergence(trained, rounded.watched.network)
+    assert torch.cat(outcome.stiffness).isinf().sum() == 1
+
+
+def test_a_higher_rate_gives_fewer_bits(trained: tuple[Net, Tensor]) -> None:
+    bits = []
+    for rate in (0.0, 1e-5, 1e-3):
+        made, _ = clustering(trained, rate=rate)
+        made.run()
+        bits.append(bits_of(list(made.watched.weights)))
+    assert bits[0] > bits[1] > bits[2]
+
+
+def test_twice_the_same_is_the_same(trained: tuple[Net, Tensor]) -> None:
+    one, other = clustering(trained)[0], clustering(trained)[0]
+    assert one.run().layers == other.run().layers
+    assert all(torch.equal(a, b) for a, b in zip(one.watched.weights, other.watched.weights, strict=True))
+
+
+def test_held_weights_stay_and_free_ones_make_good(trained: tuple[Net, Tensor]) -> None:
+    torch.manual_seed(1)
+    whole, _ = clustering(trained)
+    weights = whole.watched.weights
+    held = [torch.rand(weight.shape) < 0.2 for weight in weights]
+    free = [(torch.rand(weight.shape) < 0.5) & ~h for weight, h in zip(weights, held, strict=True)]
+    before = [weight.detach().clone() for weight in weights]
+    whole.run(Masks(held, free))
+    for weight, start, h, f in zip(weights, before, held, free, strict=True):
+        if weight.numel() > 1:
+            assert torch.equal(weight[h], start[h])
+            assert torch.isin(weight[~h & ~f].double(), TABLE).all()
+    assert any(not torch.equal(w[f], s[f]) for w, s, f in zip(weights, before, free, strict=True))
+
+
+def test_ranks_sum_what_they_have_seen(trained: tuple[Net, Tensor]) -> None:
+    network, images = trained
+    watched = Watched(network, [p for n, p in network.named_parameters() if "body.3" not in n])
+    layers = find_layers(network, watched.weights, images[:2])
+    kept: list[Tensor] = []
+
+    def first(tensor: Tensor) -> Tensor:
+        kept.append(tensor.clone())
+        return tensor
+
+    def second(tensor: Tensor) -> Tensor:
+        return tensor + kept.pop(0)
+
+    whole = input_moments(watched, watched, layers, images[:40].split(10))
+    input_moments(watched, watched, layers, images[:20].split(10), reduce=first)
+    halves = input_moments(watched, watched, layers, images[20:40].split(10), reduce=second)
+    assert not kept
+    for one, other in zip(whole, halves, strict=True):
+        torch.testing.assert_close(one.own, other.own)
+        torch.testing.assert_close(one.cross, other.cross)
+    output_factors(watched, layers, images[:20].split(10), reduce=first)
+    factors = output_factors(watched, layers, images[20:40].split(10), reduce=second)
+    assert not kept
+    assert all((factor > 0).all() for factor in factors)
+
+
+def test_a_network_that_is_not_finite_is_an_error(trained: tuple[Net, Tensor]) -> None:
+    made, _ = clustering(trained)
+    with torch.no_grad():
+        made.watched.weights[1][0] = float("nan")  # of the first bias
+    with pytest.raises(ValueError, match="the inputs of a layer are not finite"):
+        made.run()
+
+
+def test_too_few_images_are_an_error() -> None:
+    with pytest.raises(ValueError, match="from two images at least, there are 1"):
+        Calibration.of(torch.zeros(1, 1, 8, 8), 4)
+
+
+def test_the_cheapest_are_fixed_first() -> None:
+    costs = torch.tensor([3.0, 1.0, torch.inf, 2.0, 1.0]).double()
+    held = torch.tensor([False, False, False, True, False])
+    assert cheapest_first(costs, held, 1).tolist() == [False, False, False, True, False]
+    assert cheapest_first(costs, held, 3).tolist() == [False, True, False, True, True]
+    assert cheapest_first(costs, held, 5).all()
+
+
+def test_measured_sums_over_ranks(trained: tuple[Net, Tensor]) -> None:
+    made, _ = clustering(trained)
+    doubled = Ranks(total=lambda tensor: 2 * tensor)
+    reference = made.watched
+    assert Measured(made.watched, reference, [trained[1][:10]], doubled).images == 20
