@@ -52,6 +52,7 @@ class RateSearch:
 
         Raises:
             RunError: no rate meets the budget.
+            StopNow: on every rank, where one is asked to stop.
         """
         rule, network = self.settings.clustering, self.saver.network
         assert isinstance(rule, SecondOrder)
@@ -60,8 +61,10 @@ class RateSearch:
         trials: list[Trial] = []
 
         def attempt(rate: float) -> Trial:
-            trial = self._trial(network, replace(rule, rate=rate), None if scores is None else scores.top1)
-            network.load_state_dict(state)
+            try:
+                trial = self._trial(network, replace(rule, rate=rate), None if scores is None else scores.top1)
+            finally:
+                network.load_state_dict(state)
             trials.append(trial)
             self.progress.say(f"budget, try {len(trials)}: {trial.line()}")
             return trial
@@ -76,6 +79,10 @@ class RateSearch:
         self.progress.say(f"budget: {found.line()}")
         return found.rate
 
+    def _layer_done(self, done: int, count: int) -> None:
+        self.saver.heed()
+        self.progress.status(f"trying a rate, layer {done} of {count}")
+
     def _trial(self, network: nn.Module, rule: SecondOrder, top1: float | None) -> Trial:
         settings, runner = self.settings, self.runner
         clustering = SecondOrderRound(
@@ -84,7 +91,7 @@ class RateSearch:
             settings.codebook,
             settings.sigma_join,
             runner.calibration_images(rule.images),
-            on_layer=lambda done, count: self.progress.status(f"trying a rate, layer {done} of {count}"),
+            on_layer=self._layer_done,
         )
         with runner.placed():
             outcome = clustering.clustered_once()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -20,10 +20,11 @@ from pwfn.clustering.rules import Rule, RuleOfWeights
 from pwfn.clustering.second_order import SecondOrder
 from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.clustering.tolerance import SigmaTolerance, Tolerance
-from pwfn.records.rounds import RoundRecord, Scores
+from pwfn.records.rounds import RoundRecord
 from pwfn.run.cluster_network import PerTensorLimit, cluster_network
 from pwfn.run.finishing import Finishing
 from pwfn.run.round_figures import round_figures
+from pwfn.run.runner import Runner
 from pwfn.run.schedule import Fit, Schedule
 from pwfn.run.second_order_round import SecondOrderRound
 from pwfn.run.unclustered import Unclustered
@@ -31,32 +32,6 @@ from pwfn.training.distributed import broadcast_object, is_rank_zero
 from pwfn.training.optimizer import OptimizerSpec
 from pwfn.training.phase import Phase, TrainingDiverged
 from pwfn.training.signals import StopNow
-
-
-class Runner(Protocol):
-    """Name what the loop needs of a trainer; the tests have one that trains nothing."""
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps since the beginning of the run."""
-
-    def fit(self, phase: Phase) -> None:
-        """Train one phase."""
-
-    def test(self) -> Scores:
-        """Return the scores on the test split, at the mean weights."""
-
-    def squared_gradients(self, batches: int) -> Tensor:
-        """Average the squared gradients of each quantized weight over so many batches."""
-
-    def calibration_images(self, count: int) -> Tensor:
-        """Return this rank's share of so many training images, as they are tested: [images, channels, H, W]."""
-
-    def placed(self) -> AbstractContextManager[Any]:
-        """Have the network where it is trained, inside this context."""
-
-    def new_statistics(self, images: int) -> tuple[int, int]:
-        """Gather BatchNorm's statistics anew; return how many layers there are, and images used."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +54,7 @@ class RoundLoop:
         on_status: is told what goes on between fits.
         on_trained: is told the round between its training and its clustering.
         at_once: makes a context that rank 0 clusters in, and that may raise StopNow.
+        heed: may raise StopNow, on every rank.
     """
 
     runner: Runner
@@ -95,6 +71,7 @@ class RoundLoop:
     on_status: Callable[[str], None] = lambda _: None
     on_trained: Callable[[int], None] = lambda _: None
     at_once: Callable[[], AbstractContextManager[None]] = nullcontext
+    heed: Callable[[], None] = lambda: None
 
     def rounds(self) -> Iterator[RoundOutcome]:
         """Run the rounds one by one, from `place` on.
@@ -221,6 +198,10 @@ class RoundLoop:
         most = self.codebook.per_tensor_max
         return None if most is None else PerTensorLimit(most, second_order=self.tolerance.gradient_batches > 0)
 
+    def _layer_done(self, done: int, count: int) -> None:
+        self.heed()
+        self.on_status(f"clustering, layer {done} of {count}")
+
     def _clustered_by_curvature(self, index: int, rule: SecondOrder) -> ClusterResult:
         round_ = SecondOrderRound(
             self.network,
@@ -229,7 +210,7 @@ class RoundLoop:
             self.sigma_join,
             self.runner.calibration_images(rule.images),
             seed=index,
-            on_layer=lambda done, count: self.on_status(f"clustering, layer {done} of {count}"),
+            on_layer=self._layer_done,
         )
         with self.runner.placed():
             return round_.run(self.schedule.fractions[index])

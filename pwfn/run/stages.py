@@ -180,6 +180,7 @@ class Stages:
             on_status=self.progress.status,
             on_trained=keep_trained,
             at_once=saver.stop.at_once,
+            heed=saver.heed,
         )
 
     def _keep(

@@ -82,7 +82,7 @@ def test_accuracy_is_judged_on_validation_images(trained: tuple[nn.Module, Data,
     assert receipt.trial.drop <= 2.0
     assert any(trial.drop is not None and trial.drop > 2.0 for trial in receipt.tries)
     assert receipt.before is None
-    with pytest.raises(ValueError, match="budget.drop is judged on validation images: give validation_loader"):
+    with pytest.raises(ValueError, match=r"budget\.drop is judged on validation images: give validation_loader"):
         pwfn.compress(network, loader(known), budget=pwfn.Budget(drop=2.0), rule=RULE)
 
 
