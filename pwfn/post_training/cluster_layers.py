@@ -115,8 +115,17 @@ class LayerClustering:
     on_layer: Callable[[int, int], None] = lambda done, count: None
 
     def run(self, masks: Masks | None = None) -> Outcome:
-        """Choose all values and write them into the network; `masks` says which weights are not chosen."""
+        """Choose all values and write them into the network.
+
+        Args:
+            masks: which weights are not chosen; None: all are.
+
+        Raises:
+            ValueError: weights or inputs are not finite.
+        """
         watched = self.watched
+        if not all(bool(torch.isfinite(weight).all()) for weight in watched.weights):
+            raise ValueError("the network has weights that are not finite")
         reference = self.reference or copied(watched)
         layers = find_layers(watched.network, watched.weights, self.calibration.batches[0][:2])
         factors = self._output_factors(layers)

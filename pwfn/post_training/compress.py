@@ -119,8 +119,6 @@ class _Job:
         self._rule, self._patterns = rule, patterns
         self._calibration = Calibration.of(images, BATCH)
         weights = torch.cat([weight.detach().flatten().float().cpu() for weight in self._original.weights])
-        if not bool(torch.isfinite(weights).all()):
-            raise ValueError("the network has weights that are not finite")
         largest = LARGEST * float(weights.abs().max())
         values = codebook.fit(weights, [weight.numel() for weight in self._original.weights])
         values.check(-largest, largest)

@@ -32,7 +32,7 @@ def test_bits_of_the_file_are_used_up_but_not_overdrawn(bits: float, start: floa
     found = find_rate(Budget(bits=bits), start, curve)
     assert 0.95 * bits <= found.bits <= bits
     assert len(curve.rates) <= TRIES
-    assert found.rate == min(r for r in curve.rates if curve(r).bits <= bits)
+    assert found.rate == min(r for r in list(curve.rates) if curve(r).bits <= bits)
 
 
 def test_megabytes_and_bits_are_the_same_search() -> None:
@@ -45,7 +45,7 @@ def test_points_are_spent_as_far_as_allowed(drop: float) -> None:
     found = find_rate(Budget(drop=drop), 1e-8, curve)
     assert found.drop is not None
     assert drop - 0.03 <= found.drop <= drop
-    assert found.rate == max(r for r in curve.rates if (curve(r).drop or 0) <= drop)
+    assert found.rate == max(r for r in list(curve.rates) if (curve(r).drop or 0) <= drop)
 
 
 def test_a_budget_that_nothing_can_fill_ends_where_nothing_grows() -> None:

@@ -161,8 +161,11 @@ def test_a_network_that_is_not_finite_is_an_error(trained: tuple[Net, Tensor]) -
     made, _ = clustering(trained)
     with torch.no_grad():
         made.watched.weights[1][0] = float("nan")  # of the first bias
-    with pytest.raises(ValueError, match="the inputs of a layer are not finite"):
+    with pytest.raises(ValueError, match="the network has weights that are not finite"):
         made.run()
+    dark, _ = clustering((trained[0], trained[1] * float("nan")))
+    with pytest.raises(ValueError, match="the inputs of a layer are not finite"):
+        dark.run()
 
 
 def test_too_few_images_are_an_error() -> None:
