@@ -25,6 +25,7 @@ EARLIER: dict[str, Any] = {  # what versions without these keys did, so that the
     "finish": {"epochs": 0, "batchnorm_images": 0, "optimizer": {"_target_": "pwfn.training.SGD"}},
     "distillation": {"weight": 0.0, "temperature": 1.0},
     "costly_round": {"points": None, "against": "previous", "stop": False},
+    "budget": {"megabytes": None, "bits": None, "drop": None},
     "kernels": "auto",
     "detect": "auto",
     "model.ema": True,

@@ -9,8 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pwfn.clustering.codebook import AdditivePow2
+from pwfn.clustering.codebook import AdditivePow2, SignedPow2
 from pwfn.clustering.orders import order_of
+from pwfn.clustering.rules import Greedy, GreedyBits, Nearest, RuleOfWeights
+from pwfn.clustering.sigma_join import std_mu
 from pwfn.errors import InvalidValueError
 from tests.support import oracles
 
@@ -93,3 +95,47 @@ def test_all_settings_out_of_range_are_named(b: int, max_order: int) -> None:
     assert str(caught.value) == (
         f"b = {b!r}: must be an integer from 0 to 24; max_order = {max_order!r}: must be an integer from 1 to 4"
     )
+
+
+def signed_digits(number: int) -> int:
+    """The digits of a non-adjacent form, one by one (Reitwiesner 1960)."""
+    count = 0
+    while number:
+        if number & 1:
+            number -= 2 - (number & 3)
+            count += 1
+        number >>= 1
+    return count
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+@pytest.mark.parametrize("limit", [0, 1, 2, 5, 31, 100, 513, 1000])
+def test_signed_values_are_those_of_few_signed_digits(order: int, limit: int) -> None:
+    values = SignedPow2(b=0, max_order=order).candidates(order, float(limit))
+    assert values.tolist() == [v for v in range(-limit, limit + 1) if signed_digits(abs(v)) <= order]
+
+
+def test_four_signed_terms_reach_every_step_up_to_170() -> None:
+    signed, sums = (one.candidates(4, 200.0).tolist() for one in (SignedPow2(b=0), AdditivePow2(b=0)))
+    assert set(range(-170, 171)) <= set(signed)
+    assert 171 not in signed
+    assert set(range(-30, 31)) <= set(sums)
+    assert 31 not in sums
+    assert set(sums) <= set(signed)
+
+
+def test_signed_orders_are_those_digits() -> None:
+    orders = SignedPow2(b=3).orders(torch.arange(-600, 600).double() / 8)
+    assert orders.tolist() == [signed_digits(abs(n)) for n in range(-600, 600)]
+
+
+@pytest.mark.parametrize("rule", [Greedy(), GreedyBits(), Nearest()], ids=repr)
+def test_every_rule_takes_signed_values(rule: RuleOfWeights) -> None:
+    torch.manual_seed(0)
+    mu, codebook = 0.5 * torch.randn(2000), SignedPow2(5, 2)
+    sigma = torch.full_like(mu, 0.05)
+    result = rule.at(1.0)(mu, sigma, fraction=1.0, codebook=codebook, sizes=(2000,), sigma_join=std_mu, tolerance=None)
+    numbers = (result.mu.double() * 32).round().long()
+    assert torch.equal(numbers.double() / 32, result.mu.double())
+    assert max(signed_digits(abs(n)) for n in numbers.tolist()) == 2
+    assert any(oracles.order_of(value, 5) > 2 for value in result.mu.tolist())
