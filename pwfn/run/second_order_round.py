@@ -22,7 +22,7 @@ from pwfn.curvature import Watched
 from pwfn.post_training.cluster_layers import Calibration, LayerClustering, Masks, Outcome
 from pwfn.post_training.ranks import Ranks
 from pwfn.run.cluster_network import write_result
-from pwfn.training.distributed import all_reduce_sum, broadcast_object, broadcast_tensors, is_rank_zero
+from pwfn.training.distributed import all_reduce_max, all_reduce_sum, broadcast_object, broadcast_tensors, is_rank_zero
 
 LARGEST = 1.5  # times the largest weight: the largest value on offer, for weights that make good what others do
 BATCH = 64  # images at a time
@@ -64,6 +64,9 @@ class SecondOrderRound:
         return self._run(fraction)[0]
 
     def _run(self, fraction: float) -> tuple[ClusterResult, Outcome]:
+        fewest = -all_reduce_max(-len(self.images))
+        if fewest < 2:
+            raise ValueError(f"every process needs two images at least for curvature, one has {fewest}")
         tensors = quantized_tensors(self.network)
         before = FlatWeights.of(tensors)
         before = FlatWeights(before.mu.cpu(), before.sigma.cpu(), before.assignment.cpu())
