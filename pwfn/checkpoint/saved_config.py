@@ -35,6 +35,11 @@ EARLIER: dict[str, Any] = {  # what versions without these keys did, so that the
     "data.mean": None,
     "data.std": None,
     "data.interpolation": None,
+    "data.prefetch_factor": 2,
+    "data.persistent_workers": True,
+    "data.pin_memory": True,
+    "data.normalize_on_device": False,
+    "trainer.channels_last": False,
 }
 _FILES = {"exif": False, "check": False}
 _FOLDERS = {"class_order": "sorted", "split": None, **_FILES}
@@ -91,6 +96,9 @@ MAY_CHANGE = (
     "costly_round.*",
     "data.root",
     "data.num_workers",
+    "data.prefetch_factor",
+    "data.persistent_workers",
+    "data.pin_memory",
     "model.checkpoint",
     "kernels",
     "detect",

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 class Augment(ABC):
     """Turns the steps that evaluate an image into those that train on it."""
 
+    @property
+    def erases(self) -> bool:
+        """Whether a step comes after the normalization, so that no bytes can leave the transform."""
+        return False
+
     @abstractmethod
     def training(self, config: Config, evaluation: Steps) -> Steps:
         """Build the training steps.
@@ -116,6 +121,11 @@ class TimmAugment(Augment):
             re_prob=(0 <= self.re_prob <= 1, probability),
             re_count=(self.re_count >= 1, "an integer from 1"),
         )
+
+    @property
+    @override
+    def erases(self) -> bool:
+        return self.re_prob > 0
 
     @override
     def training(self, config: Config, evaluation: Steps) -> Steps:

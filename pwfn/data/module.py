@@ -7,19 +7,18 @@ from functools import cached_property
 from typing import Any
 
 import torch
-import torch.distributed
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler, Sampler
+from torch.utils.data import DataLoader, DistributedSampler, Sampler, default_collate
 from typing_extensions import override
 
 from pwfn.data.augment import build_transforms
 from pwfn.data.calibration import calibration_images
+from pwfn.data.device_batches import Normalization, NormalizedCollate
 from pwfn.data.feed import CACHE_BYTES, Batch, Cached, Transformed, as_is, feed
 from pwfn.data.images import ImageSet
 from pwfn.data.loader_workers import leave_signals_to_the_run
-from pwfn.data.ranks import rank_and_world_size
-from pwfn.data.samplers import EachOnce, NumberedShare, ends_in_one
+from pwfn.data.samplers import EachOnce, NumberedShare, ends_in_one, rank_and_world_size
 from pwfn.data.spec import ImageData, Partition, is_integer
 from pwfn.data.stream_loader import Streamed, StreamedEpoch, StreamLoader, stream_images_per_rank
 from pwfn.data.streams import ImageStream, counted_images
@@ -52,7 +51,9 @@ class ImageDataModule(LightningDataModule):
         self.seed = seed
         require(self, seed=(is_integer(seed, 0), "an integer from 0"))
         self.config = spec.image_config(data_config)
-        self.train_steps, self.eval_steps = build_transforms(spec.augment, self.config)
+        self.normalization = Normalization.of(self.config)
+        prepared = self.config | {"normalize": not spec.normalize_on_device}
+        self.train_steps, self.eval_steps = build_transforms(spec.augment, prepared)
         self.partition = None
         self.train_share = 1.0
         self.batches_done = 0
@@ -123,12 +124,13 @@ class ImageDataModule(LightningDataModule):
 
     @override
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Mix the images of a training batch on the device, if `spec.mix` says so; the labels become shares [n, C]."""
+        """Normalize bytes on the device; mix a training batch if `spec.mix` says so: labels become shares [n, C]."""
+        images, labels = self.normalization(batch[0]), batch[1]
         if not self.spec.mix.active or self.trainer is None or not self.trainer.training:
-            return batch
+            return images, labels
         rank, _ = rank_and_world_size()
         at = (self._epoch(), self.trainer.fit_loop.epoch_loop.batch_progress.current.ready)
-        return self.spec.mix.mixed(*batch, self._num_classes, seeds=(self.seed, rank, *at))
+        return self.spec.mix.mixed(images, labels, self._num_classes, seeds=(self.seed, rank, *at))
 
     @property
     def tested_images(self) -> int | None:
@@ -164,15 +166,9 @@ class ImageDataModule(LightningDataModule):
 
     def _stream_loader(self, images: Streamed, batch_size: int, worker_seed: tuple[int, ...]) -> StreamLoader:
         most = images.stream.most_workers(images.world_size)
-        return StreamLoader(
-            images,
-            self._epoch,
-            batch_size=batch_size,
-            num_workers=self.spec.num_workers if most is None else min(most, self.spec.num_workers),
-            pin_memory=torch.cuda.is_available(),
-            worker_init_fn=leave_signals_to_the_run,
-            generator=_generator(worker_seed),
-        )
+        workers = self.spec.num_workers if most is None else min(most, self.spec.num_workers)
+        options = self._options(workers, default_collate, worker_seed)
+        return StreamLoader(images, self._epoch, batch_size=batch_size, **options)
 
     @cached_property
     def _num_classes(self) -> int:
@@ -198,7 +194,7 @@ class ImageDataModule(LightningDataModule):
         worker_seed: tuple[int, ...],
         keep_workers: bool,
     ) -> DataLoader[Any]:
-        collate: Callable[[Any], Any] | None = as_is if isinstance(source, Cached) else None
+        collate = as_is if isinstance(source, Cached) else default_collate
         # Indexing a tensor is cheaper than sending the batch from another process.
         workers = 0 if isinstance(source, Cached) and source.random is None else self.spec.num_workers
         return DataLoader(
@@ -206,13 +202,22 @@ class ImageDataModule(LightningDataModule):
             batch_size=batch_size,
             sampler=sampler,
             drop_last=drop_last,
-            num_workers=workers,
-            persistent_workers=keep_workers and workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            collate_fn=collate,
-            worker_init_fn=leave_signals_to_the_run,
-            generator=_generator(worker_seed),
+            persistent_workers=self.spec.persistent_workers and keep_workers and workers > 0,
+            **self._options(workers, collate, worker_seed),
         )
+
+    def _options(self, workers: int, collate: Callable[[Any], Any], seed: tuple[int, ...]) -> dict[str, Any]:
+        """What all loaders have in common. Bytes are normalized on the device where Lightning's hook sees them."""
+        trainer = self.trainer
+        hooked = trainer is not None and (trainer.training or trainer.evaluating)
+        return {
+            "num_workers": workers,
+            "prefetch_factor": self.spec.prefetch_factor if workers else None,
+            "pin_memory": self.spec.pin_memory and torch.cuda.is_available(),
+            "collate_fn": collate if hooked else NormalizedCollate(self.normalization, collate),
+            "worker_init_fn": leave_signals_to_the_run,
+            "generator": _generator(seed),
+        }
 
     def _loaded(self) -> Partition:
         self.setup()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+import torch.distributed
 from torch.utils.data import Sampler
 
 
@@ -80,3 +81,10 @@ class EachOnce(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.indices)
+
+
+def rank_and_world_size() -> tuple[int, int]:
+    """Return rank and world size; (0, 1) outside of a process group."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

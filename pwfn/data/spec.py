@@ -44,6 +44,10 @@ class ImageData(ABC):
     batch_size: int = 64
     eval_batch_size: int = 256
     num_workers: int = 0
+    prefetch_factor: int = 2
+    persistent_workers: bool = True
+    pin_memory: bool = True
+    normalize_on_device: bool = False
     image_size: int | None = None
     crop_pct: float | None = None
     mean: tuple[float, ...] | None = None
@@ -137,6 +141,11 @@ class ImageData(ABC):
             batch_size=(is_integer(self.batch_size, 1), from_1),
             eval_batch_size=(is_integer(self.eval_batch_size, 1), from_1),
             num_workers=(is_integer(self.num_workers, 0), "an integer from 0"),
+            prefetch_factor=(is_integer(self.prefetch_factor, 1), from_1),
+            normalize_on_device=(
+                not (self.normalize_on_device and self.augment.erases),
+                "false with data.augment.re_prob above 0, which erases from normalized images",
+            ),
             image_size=(self.image_size is None or is_integer(self.image_size, 1), f"{from_1}, or null"),
             crop_pct=(self.crop_pct is None or 0 < self.crop_pct <= 1, "a number above 0, at most 1, or null"),
             mean=(self._one_a_channel(self.mean), "a number for each color channel of the network, or null"),

@@ -179,6 +179,7 @@ def connect_trainer(assembly: Assembly, stop: StopRequest) -> Stages:
         compiled=settings.compile,
         distillation=settings.distillation,
         loss_watch=watch,
+        channels_last=settings.trainer.channels_last,
     )
     runner = LightningRunner(trainer, module, assembly.data, saver)
     return Stages(settings, assembly.config, runner, saver, assembly.progress)

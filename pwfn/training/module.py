@@ -34,6 +34,8 @@ class BayesianClassifier(LightningModule):
         label_smoothing: share of each label that is spread over all classes; from 0 to 1.
         compiled: whether training runs the network through torch.compile.
         distillation: how the teacher, where there is one, takes part in the loss.
+        loss_watch: when a loss that is no number ends the run.
+        channels_last: whether network and images are in torch.channels_last; the numbers are the same to rounding.
 
     Raises:
         ValueError: for a network with gradient checkpointing.
@@ -48,12 +50,16 @@ class BayesianClassifier(LightningModule):
         compiled: bool = False,
         distillation: Distillation | None = None,
         loss_watch: LossWatch | None = None,
+        channels_last: bool = False,
     ) -> None:
         super().__init__()
         if any(getattr(module, "grad_checkpointing", False) for module in network.modules()):
             raise ValueError(
                 "gradient checkpointing would repeat the forward pass when its draw is over: switch it off"
             )
+        self._channels_last = channels_last
+        if channels_last:
+            network.to(memory_format=torch.channels_last)
         self.network = network
         # Only training runs compiled code, so that what a test computes does not depend on it. In a tuple, because as a
         # module of this one it would give every weight a second name in the state dict.
@@ -106,7 +112,7 @@ class BayesianClassifier(LightningModule):
 
     @override
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        images, labels = batch
+        images, labels = self._laid_out(batch)
         drawn = sampled(self.network, self.regularizer) if self.current_phase.noise else at_mean(self.network)
         with drawn as penalty:
             logits = self._trained[0](images)
@@ -120,6 +126,10 @@ class BayesianClassifier(LightningModule):
         losses = {name: value.detach() for name, value in losses.items()}
         self.log_dict({f"train/{name}": value for name, value in losses.items()})
         return {"loss": loss, **losses}
+
+    def _laid_out(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        images, labels = batch
+        return images.to(memory_format=torch.channels_last) if self._channels_last else images, labels
 
     def _watch(self, loss: Tensor, terms: dict[str, Tensor], images: Tensor) -> None:
         """End the run where the loss is not finite; called with the draw in place."""
@@ -162,7 +172,7 @@ class BayesianClassifier(LightningModule):
         self.scores = self.running.scores()
 
     def _update(self, batch: tuple[Tensor, Tensor]) -> None:
-        images, labels = batch
+        images, labels = self._laid_out(batch)
         self.running.update(self.network(images), labels)
 
     @override

@@ -27,6 +27,7 @@ class TrainerSpec:
         accumulate_grad_batches: batches whose gradients make one optimizer step.
         deterministic: whether torch may use deterministic algorithms only.
         log_every_n_steps: optimizer steps from one logged row to the next.
+        channels_last: whether network and images are in torch.channels_last, for the module to heed.
     """
 
     accelerator: Literal["cpu", "gpu", "auto"] = "auto"
@@ -37,6 +38,7 @@ class TrainerSpec:
     accumulate_grad_batches: int = 1
     deterministic: bool = False
     log_every_n_steps: int = 20
+    channels_last: bool = False
 
     def __post_init__(self) -> None:
         cuda = torch.cuda.is_available()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -17,25 +14,9 @@ from pwfn.data import DataError
 from pwfn.data.module import ImageDataModule
 from pwfn.data.spec import Partition
 from pwfn.data.stream_loader import Streamed, StreamLoader, stream_images_per_rank
-from pwfn.data.streams import ImageStream, Part, Raw
+from pwfn.data.streams import Part
 from tests.support.image_data import CONFIG, TINY, message
-from tests.support.streamed import STEPS, batches, epoch_loader, png, values
-
-
-@dataclass
-class Counting(ImageStream):
-    """Images 0, 1, 2, ..., of which every part takes its share; shuffled by rotation."""
-
-    count: int = 0
-
-    def raw(self, part: Part, seed: int | None) -> Iterator[Raw]:
-        order = range(self.count) if seed is None else np.random.default_rng(seed).permutation(self.count)
-        for value in order[part.index :: part.count]:
-            yield Raw(io.BytesIO(png(int(value))), int(value) % 2, f"image {value}")
-
-
-def counting(count: int, length: int | None = None) -> Counting:
-    return Counting("counting", 2, length or count, 10, count)
+from tests.support.streamed import STEPS, batches, counting, epoch_loader, values
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 from PIL import Image
 
 from pwfn.data.stream_loader import StreamedEpoch, StreamLoader
-from pwfn.data.streams import ImageStream
+from pwfn.data.streams import ImageStream, Part, Raw
 from pwfn.data.transforms import Steps
 
 
@@ -19,6 +21,22 @@ def png(value: int) -> bytes:
     content = io.BytesIO()
     Image.new("L", (2, 2), value).save(content, "PNG")
     return content.getvalue()
+
+
+@dataclass
+class Counting(ImageStream):
+    """Images 0, 1, 2, ..., of which every part takes its share; shuffled by rotation."""
+
+    count: int = 0
+
+    def raw(self, part: Part, seed: int | None) -> Iterator[Raw]:
+        order = range(self.count) if seed is None else np.random.default_rng(seed).permutation(self.count)
+        for value in order[part.index :: part.count]:
+            yield Raw(io.BytesIO(png(int(value))), int(value) % 2, f"image {value}")
+
+
+def counting(count: int, length: int | None = None) -> Counting:
+    return Counting("counting", 2, length or count, 10, count)
 
 
 def value_of(image: Image.Image) -> int:
