@@ -1,15 +1,20 @@
 """Measure what feeding `data=imagenet` costs a CPU: the figures of docs/scaling.md.
 
-    python benchmarks/loader.py [--images 200] [--pixels 224] [--json outputs/benchmark_loader.json]
+    python benchmarks/loader.py [--images 200] [--pixels 224] [--epochs 3] [--json outputs/benchmark_loader.json]
 
 Photographs are stood in for by JPEG files of 500 x 375 pixels with the spectrum of photographs, about 110 kB each. CPU
 time of one thread for each stage, for an image; as many milliseconds are as many cores for 1,000 images a second.
+
+A second table compares the options of the loader: two processes feed steps that take as long as a batch does to be
+made (they sleep), of 16 images. `waited` is the share of the epoch in which a step waits for images after its first;
+`first` the seconds until the first batch of a later epoch is there.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 import tempfile
 import time
@@ -28,9 +33,12 @@ from rich.table import Table
 from torch.utils.data import default_collate
 from torchvision import transforms
 
+from pwfn.data import ImageFolder
 from pwfn.data.augment import TimmAugment, build_transforms
+from pwfn.data.device_batches import Normalization
 from pwfn.data.feed import Transformed
-from pwfn.data.images import FileImages
+from pwfn.data.file_images import FileImages
+from pwfn.data.module import ImageDataModule
 from pwfn.data.transforms import transform_config
 
 MODEL = "deit_tiny_patch16_224"
@@ -61,12 +69,21 @@ def milliseconds(work: Callable[[], Any], images: int) -> float:
     return 1000 * min(taken) / images
 
 
-def stages(folder: Path, count: int, pixels: int) -> dict[str, float]:
-    """Measure each stage, and a whole image of training and of evaluation."""
+def written(folder: Path, count: int) -> list[str]:
+    """Write the files, as a folder of one class."""
     numbers, paths = np.random.default_rng(0), []
+    for split in ("train/photograph", "val/photograph"):
+        (folder / split).mkdir(parents=True)
     for number in range(count):
-        paths.append(str(folder / f"{number}.jpg"))
+        paths.append(str(folder / "train/photograph" / f"{number}.jpg"))
         photograph(numbers).save(paths[-1], quality=QUALITY)
+    photograph(numbers).save(folder / "val/photograph/0.jpg", quality=QUALITY)
+    return paths
+
+
+def stages(paths: list[str], pixels: int) -> dict[str, float]:
+    """Measure each stage, and a whole image of training and of evaluation."""
+    count = len(paths)
     files = FileImages(paths, np.zeros(count, np.int64))
     model = timm.create_model(MODEL)
     config = transform_config(timm.data.resolve_data_config({}, model=model), 3, pixels)
@@ -78,6 +95,10 @@ def stages(folder: Path, count: int, pixels: int) -> dict[str, float]:
         found[f"whole training image, {name}"] = milliseconds(
             lambda images=images: [images[i] for i in range(count)], count
         )
+    as_bytes = Transformed(files, build_transforms(TimmAugment(), config | {"normalize": False})[0], 0)
+    found["whole training image as bytes, augment=timm"] = milliseconds(
+        lambda: [as_bytes[i] for i in range(count)], count
+    )
     evaluated = Transformed(files, build_transforms(TimmAugment(), config)[1], 0)
     found["whole evaluation image"] = milliseconds(lambda: [evaluated[i] for i in range(count)], count)
     batch = [evaluated[i] for i in range(min(count, BATCH))]
@@ -87,10 +108,55 @@ def stages(folder: Path, count: int, pixels: int) -> dict[str, float]:
     found["of it, numbers to float32 and normalize"] = milliseconds(
         lambda: [to_float(c) for c in cropped], len(cropped)
     )
-    as_bytes = [(transforms.functional.pil_to_tensor(c), 0) for c in cropped]
-    found["put a batch of bytes together instead"] = milliseconds(lambda: default_collate(as_bytes), len(as_bytes))
-    found["kilobytes of a file"] = sum(Path(path).stat().st_size for path in paths) / count / 1000
+    pixels_alone = [(transforms.functional.pil_to_tensor(c), 0) for c in cropped]
+    found["put a batch of bytes together instead"] = milliseconds(lambda: default_collate(pixels_alone), len(batch))
+    images, normalization = default_collate(pixels_alone)[0], Normalization.of(config)
+    found["normalize a batch of bytes, where there is no GPU"] = milliseconds(lambda: normalization(images), len(batch))
     return found
+
+
+OPTIONS: tuple[dict[str, Any], ...] = (
+    *({"prefetch_factor": count} for count in (1, 2, 4, 8)),
+    {"persistent_workers": False},
+    {"normalize_on_device": True},
+)
+
+
+def options(folder: Path, pixels: int, epochs: int) -> dict[str, dict[str, float]]:
+    """Measure the options of the loader, in turn, after an epoch of each that starts its processes."""
+    model = timm.create_model(MODEL)
+    config = timm.data.resolve_data_config({}, model=model)
+    loaders = {}
+    for changed in OPTIONS:
+        given: dict[str, Any] = {"batch_size": 16, "num_workers": 2, "augment": TimmAugment(), "image_size": pixels}
+        data = ImageDataModule(ImageFolder(root=str(folder), check=False, **given, **changed), config, 0)
+        loaders[", ".join(f"{name}={value}" for name, value in changed.items())] = data.train_dataloader()
+    pause = statistics.median(_epoch(loader, 0.0)[2] for loader in loaders.values())
+    measured: dict[str, list[tuple[float, ...]]] = {name: [] for name in loaders}
+    for _ in range(epochs):
+        for name, loader in loaders.items():
+            measured[name].append(_epoch(loader, pause))
+    return {
+        name: {"waited": statistics.median(row[0] for row in rows), "first": statistics.median(row[1] for row in rows)}
+        for name, rows in measured.items()
+    }
+
+
+def _epoch(loader: Any, pause: float) -> tuple[float, float, float]:
+    """The share of an epoch that was waited for images, seconds until the first batch, and seconds for each other."""
+    started = time.perf_counter()
+    batches = iter(loader)
+    next(batches)
+    first, waited, count = time.perf_counter() - started, 0.0, 0
+    while True:
+        time.sleep(pause)
+        asked = time.perf_counter()
+        if next(batches, None) is None:
+            break
+        waited += time.perf_counter() - asked
+        count += 1
+    whole = time.perf_counter() - started - first
+    return waited / whole, first, whole / max(count, 1)
 
 
 def main() -> None:
@@ -98,19 +164,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What feeding data=imagenet costs a CPU.")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--pixels", type=int, default=224)
+    parser.add_argument("--epochs", type=int, default=3, help="of each option of the loader")
     parser.add_argument("--json", type=Path, default=Path("outputs/benchmark_loader.json"))
-    options = parser.parse_args()
+    chosen = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
-        found = stages(Path(scratch), options.images, options.pixels)
-    shown = Table(title=f"CPU milliseconds for an image of {options.pixels} pixels", title_justify="left")
+        paths = written(Path(scratch), chosen.images)
+        found = stages(paths, chosen.pixels)
+        found["kilobytes of a file"] = sum(Path(path).stat().st_size for path in paths) / len(paths) / 1000
+        compared = options(Path(scratch), chosen.pixels, chosen.epochs)
+    console = Console(width=120)
+    shown = Table(title=f"CPU milliseconds for an image of {chosen.pixels} pixels", title_justify="left")
     for heading in ("stage", "ms"):
         shown.add_column(heading)
     for stage, value in found.items():
         shown.add_row(stage, f"{value:.2f}")
-    Console(width=120).print(shown)
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(found, indent=1) + "\n")
+    console.print(shown)
+    shown = Table(title="Options of the loader, two processes", title_justify="left")
+    for heading in ("option", "waited, %", "first batch, s"):
+        shown.add_column(heading)
+    for option, row in compared.items():
+        shown.add_row(option, f"{100 * row['waited']:.1f}", f"{row['first']:.3f}")
+    console.print(shown)
+    chosen.json.parent.mkdir(parents=True, exist_ok=True)
+    chosen.json.write_text(json.dumps({"stages": found, "options": compared}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
