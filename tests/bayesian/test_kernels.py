@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from pwfn.bayesian.regularizer import (
     NoRegularizer,
     Regularizer,
 )
-from tests.support.kernels import IMPLEMENTATIONS, implementation
+from tests.support.kernels import IMPLEMENTATIONS, INTERPRETED, ON_GPU, implementation
 
 SIZES = [1, 511, 1025, 300_001]  # within a span, over its end, many spans
 KEY = 123456789123456789
@@ -122,7 +123,8 @@ def test_masked_addition(name: str, layout: str) -> None:
 def test_numba_is_chosen_for_float32_on_a_cpu_and_the_reference_for_the_rest() -> None:
     fast, slow = implementation("numba_cpu"), implementation("reference")
     single, double = torch.empty(2), torch.empty(2, dtype=torch.float64)
-    assert backend([single]) is backend([]) is fast
+    assert backend([single]) is fast
+    assert backend([]) is KERNELS[installed_kernels()[1]]()  # the fastest
     assert backend([double]) is backend([single, double]) is backend([torch.empty(2, device="meta")]) is slow
 
 
@@ -130,10 +132,23 @@ def test_what_is_chosen_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pwfn.bayesian.kernels.choice._chosen", "auto")  # put back afterwards
     for name in installed_kernels()[1:]:
         choose_kernels(name)
-        assert backend([torch.empty(2)]) is KERNELS[name]()
-        assert backend([torch.empty(2, dtype=torch.float64)]) is KERNELS["reference"]()
-    with pytest.raises(ValueError, match=r"^kernels = 'fast': must be one of auto, (numba_cpu, )?reference$"):
+        device = "cuda" if name == ON_GPU and not INTERPRETED else "cpu"
+        assert backend([torch.empty(2, device=device)]) is KERNELS[name]()
+        assert backend([torch.empty(2, device=device, dtype=torch.float64)]) is KERNELS["reference"]()
+    allowed = r"auto, (triton_cuda, )?(numba_cpu, )?reference"  # a GPU's only where there is one
+    with pytest.raises(ValueError, match=rf"^kernels = 'fast': must be one of {allowed}$"):
         choose_kernels("fast")
+
+
+@pytest.mark.skipif(INTERPRETED, reason="those of a GPU are there without one")
+@pytest.mark.parametrize("cuda", [False, True])
+def test_the_kernels_of_a_gpu_are_offered_where_there_is_one(cuda: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    asked_anew = {name: build.__wrapped__ for name, build in KERNELS.items()}  # type: ignore[attr-defined]
+    monkeypatch.setattr("pwfn.bayesian.kernels.choice.KERNELS", asked_anew)
+    numba = ["numba_cpu"] if find_spec("numba") else []
+    assert installed_kernels() == ["auto", *([ON_GPU] if cuda else []), *numba, "reference"]
 
 
 def test_a_folder_that_takes_no_compiled_code_is_put_up_with(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,11 +21,14 @@ sys.modules["numba"] = None  # an import of it fails as where it is not installe
 import torch
 from pwfn.bayesian import sampled, to_bayesian
 from pwfn.bayesian.kernels import backend, choose_kernels, installed_kernels
-assert installed_kernels() == ["auto", "reference"], installed_kernels()
+from pwfn.bayesian.kernels.choice import KERNELS
+of_gpu = ["triton_cuda"] if KERNELS["triton_cuda"]() is not None else []
+names = ["auto", *of_gpu, "reference"]
+assert installed_kernels() == names, installed_kernels()
 try:
     choose_kernels("numba_cpu")
 except ValueError as error:
-    assert str(error) == "kernels = 'numba_cpu': must be one of auto, reference", error
+    assert str(error) == f"kernels = 'numba_cpu': must be one of {', '.join(names)}", error
 else:
     raise AssertionError
 torch.manual_seed(0)
