@@ -70,14 +70,16 @@ def milliseconds(work: Callable[[], Any], images: int) -> float:
 
 
 def written(folder: Path, count: int) -> list[str]:
-    """Write the files, as a folder of one class."""
+    """Write the files of two classes, and a few to test on; return those of training."""
     numbers, paths = np.random.default_rng(0), []
-    for split in ("train/photograph", "val/photograph"):
-        (folder / split).mkdir(parents=True)
-    for number in range(count):
-        paths.append(str(folder / "train/photograph" / f"{number}.jpg"))
-        photograph(numbers).save(paths[-1], quality=QUALITY)
-    photograph(numbers).save(folder / "val/photograph/0.jpg", quality=QUALITY)
+    for split, images in (("train", count), ("val", 2)):
+        for label in ("first", "second"):
+            (folder / split / label).mkdir(parents=True)
+        for number in range(images):
+            path = folder / split / ("first", "second")[number % 2] / f"{number}.jpg"
+            photograph(numbers).save(path, quality=QUALITY)
+            if split == "train":
+                paths.append(str(path))
     return paths
 
 
