@@ -24,7 +24,6 @@ from pwfn.data.stream_loader import Streamed, StreamedEpoch, StreamLoader, strea
 from pwfn.data.streams import ImageStream, counted_images
 from pwfn.data.transforms import Config
 from pwfn.errors import require
-from pwfn.randomness import mixed_seed
 
 
 class ImageDataModule(LightningDataModule):
@@ -99,7 +98,10 @@ class ImageDataModule(LightningDataModule):
 
     def calibration_images(self, count: int) -> Tensor:
         """Return this rank's share of `count` training images, as `pwfn.data.calibration` does."""
-        return calibration_images(self._split("train"), self.eval_steps, self.seed, count, *rank_and_world_size())
+        of_ranks = rank_and_world_size()
+        return self.normalization(
+            calibration_images(self._split("train"), self.eval_steps, self.seed, count, *of_ranks)
+        )
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Load the validation images in order, transformed as in evaluation; an empty list if there are none."""
@@ -216,7 +218,7 @@ class ImageDataModule(LightningDataModule):
             "pin_memory": self.spec.pin_memory and torch.cuda.is_available(),
             "collate_fn": collate if hooked else NormalizedCollate(self.normalization, collate),
             "worker_init_fn": leave_signals_to_the_run,
-            "generator": _generator(seed),
+            "generator": worker_generator(seed),
         }
 
     def _loaded(self) -> Partition:
@@ -244,12 +246,3 @@ class ImageDataModule(LightningDataModule):
     def _test_alone(self) -> ImageSet | ImageStream:
         self.prepare_data()
         return self.spec.test_images_alone()
-
-
-def _generator(seeds: tuple[int, ...]) -> torch.Generator:
-    """Make the generator that a loader seeds its workers from.
-
-    Without one, a loader takes a number from the global stream each time it is iterated, and an evaluation more or
-    less would shift the noise of the weights.
-    """
-    return torch.Generator().manual_seed(mixed_seed(*seeds))

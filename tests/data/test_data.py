@@ -171,7 +171,7 @@ def test_ranks_see_every_image(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, list[Any]] = {"train": [], "val": [], "test": []}
     lengths: dict[str, list[int]] = {"train": [], "val": [], "test": []}
     for rank in range(2):
-        monkeypatch.setattr("pwfn.data.ranks.rank_and_world_size", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr("pwfn.data.module.rank_and_world_size", lambda rank=rank: (rank, 2))
         loaders = {"train": data.train_dataloader(), "val": data.val_dataloader(), "test": data.test_dataloader()}
         for name, loader in loaders.items():
             found = rows(loader)
