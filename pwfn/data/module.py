@@ -17,7 +17,7 @@ from pwfn.data.calibration import calibration_images
 from pwfn.data.device_batches import Normalization, NormalizedCollate
 from pwfn.data.feed import CACHE_BYTES, Batch, Cached, Transformed, as_is, feed
 from pwfn.data.images import ImageSet
-from pwfn.data.loader_workers import leave_signals_to_the_run
+from pwfn.data.loader_workers import leave_signals_to_the_run, worker_generator
 from pwfn.data.samplers import EachOnce, NumberedShare, ends_in_one, rank_and_world_size
 from pwfn.data.spec import ImageData, Partition, is_integer
 from pwfn.data.stream_loader import Streamed, StreamedEpoch, StreamLoader, stream_images_per_rank

@@ -14,7 +14,7 @@ from pwfn.records.files import NotWritten
 
 LOCK = ".lock"
 _TAKEN = (errno.EACCES, errno.EAGAIN)
-_held: dict[Path, tuple[int, int]] = {}  # of this process: the descriptor, and how many blocks use it
+_held: dict[Path, tuple[int, int, list[Path]]] = {}  # the descriptor, how many blocks use it, folders made for it
 
 
 class FolderBusy(RunError):
@@ -23,7 +23,9 @@ class FolderBusy(RunError):
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Be the only process that writes `folder`, which is made where it is missing; blocks of one process may nest.
+    """Be the only process that writes `folder`; blocks of one process may nest.
+
+    A missing folder is made, and removed again where nothing was written.
 
     A record lock of the operating system (`fcntl`): no child inherits it, and it is gone when its process is, however
     that ends. A file system without locks is passed over.
@@ -33,16 +35,20 @@ def only_writer(folder: Path) -> Iterator[None]:
         NotWritten: the folder cannot be written to.
     """
     path = folder.absolute() / LOCK
-    descriptor, users = _held.get(path, (-1, 0))
-    _held[path] = (descriptor if users else _taken(path), users + 1)
+    if path in _held:
+        descriptor, users, made = _held[path]
+    else:
+        made = [one for one in (folder.absolute(), *folder.absolute().parents) if not one.exists()]
+        descriptor, users = _taken(path), 0
+    _held[path] = (descriptor, users + 1, made)
     try:
         yield
     finally:
-        descriptor, users = _held.pop(path)
+        descriptor, users, made = _held.pop(path)
         if users > 1:
-            _held[path] = (descriptor, users - 1)
+            _held[path] = (descriptor, users - 1, made)
         else:
-            _release(path, descriptor)
+            _release(path, descriptor, made)
 
 
 def _taken(path: Path) -> int:
@@ -83,10 +89,13 @@ def _busy(folder: Path, owner: list[str]) -> FolderBusy:
     )
 
 
-def _release(path: Path, descriptor: int) -> None:
+def _release(path: Path, descriptor: int, made: list[Path]) -> None:
+    """Remove the lock, and the folders that were made for it, from the innermost on, as far as they are empty."""
     try:
         path.unlink(missing_ok=True)
-    except OSError:  # on a disk that has gone bad meanwhile: the file alone locks nothing
+        for folder in made:
+            folder.rmdir()
+    except OSError:  # not empty; or on a disk that has gone bad meanwhile, where the file alone locks nothing
         pass
     finally:
         os.close(descriptor)

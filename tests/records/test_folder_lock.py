@@ -77,7 +77,11 @@ def test_blocks_of_one_process_may_nest_and_the_outermost_one_lets_go(tmp_path: 
         with only_writer(tmp_path / "run"):
             pass
         assert (tmp_path / "run" / LOCK).is_file()
-    assert list((tmp_path / "run").iterdir()) == []
+    assert tmp_path.is_dir()
+    assert not (tmp_path / "run").exists()  # nothing was written into it
+    with only_writer(tmp_path / "a" / "run"):
+        (tmp_path / "a" / "kept").touch()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["kept"]
 
 
 def test_a_child_that_outlives_the_writer_holds_nothing(tmp_path: Path) -> None:
