@@ -71,6 +71,7 @@ class Untrained:
 
     def __init__(self, gradients: Gradients | None = None, images: Images | None = None) -> None:
         self._gradients, self._images = gradients, images
+        self._looked: dict[int, Tensor] = {}  # the squared gradients over so many batches
 
     def fit(self, phase: Phase) -> None:
         """Train nothing."""
@@ -85,10 +86,15 @@ class Untrained:
         return 0, 0
 
     def squared_gradients(self, batches: int) -> Tensor:
-        """Compute the squared gradients over training images, where the tolerance needs them."""
+        """Return the squared gradients of the starting weights over training images, where the tolerance needs them.
+
+        They are computed once: a pass over images costs more than all rounds together.
+        """
         if self._gradients is None:
             raise RuntimeError("a dry run with a tolerance that is made of gradients needs images")
-        return self._gradients(batches)
+        if batches not in self._looked:
+            self._looked[batches] = self._gradients(batches)
+        return self._looked[batches].clone()  # a tolerance may work in place
 
     def calibration_images(self, count: int) -> Tensor:
         """Return training images, where the clustering needs them."""

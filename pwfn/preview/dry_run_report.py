@@ -26,6 +26,7 @@ from pwfn.monitoring.console import show
 from pwfn.preview.displacement import TensorMove
 from pwfn.preview.dry_run import DryRun, DryRunRecord, Images
 from pwfn.preview.inspection import headline, show_coverage, write_coverage
+from pwfn.preview.verdict import verdict
 from pwfn.randomness import seed_run
 from pwfn.records.columns import Column, by_key, csv_text
 from pwfn.records.files import write_text
@@ -77,6 +78,7 @@ def dry_run(
     for alarm in alarms:
         show(console, alarm, ALARM)
     show(console, f"Files in {folder}: {', '.join(sorted(p.name for p in folder.iterdir() if p.is_file()))}")
+    show(console, verdict(records[-1].size, alarms))
     return records
 
 

@@ -24,6 +24,7 @@ from pwfn.errors import RunError
 from pwfn.models.timm_model import ModelError, build_bayesian
 from pwfn.preview.dry_run import DryRun, DryRunRecord, Untrained
 from pwfn.preview.dry_run_report import DISPLACED, LAYER_COLUMNS, dry_run
+from pwfn.preview.verdict import verdict
 from pwfn.records.rounds import Scores
 from pwfn.report import REPORT
 from pwfn.run.cluster_network import cluster_network
@@ -167,6 +168,31 @@ def test_untrained_has_nothing_to_say() -> None:
     assert isinstance(runner.test(), Scores)
 
 
+def test_gradients_are_looked_at_once_and_serve_every_round(composed: Compose) -> None:
+    made = settings(composed, "tolerance=fisher")
+    network = build_bayesian(made.model, num_classes=None, in_chans=3)
+    set_sigma(network, made.prior)
+    gradients = torch.rand(FlatWeights.of(quantized_tensors(network)).mu.numel()) + 0.1
+    looked: list[int] = []
+
+    def look(batches: int) -> torch.Tensor:
+        looked.append(batches)
+        return gradients.clone()
+
+    dry = DryRun(network, made, look)
+    assert [record.round for record in dry.rounds()] == [0, 1, 2]
+    assert looked == [made.tolerance.gradient_batches]
+    torch.testing.assert_close(dry.loop.runner.squared_gradients(looked[0]), gradients)  # unchanged by the tolerance
+
+
+def test_the_verdict_names_sizes_or_what_has_to_be_mended(finished: tuple) -> None:
+    _, _, records, said = finished
+    size = records[-1].size
+    assert said.splitlines()[-1] == verdict(size, [])
+    assert f"{size.fp32_mb:.2f} MB would become about {size.entropy_mb:.2f} MB" in verdict(size, [])
+    assert verdict(size, ["RANDOM WEIGHTS: no file"]) == "Verdict: none (random weights); mend that first."
+
+
 def test_the_folder_holds_the_rounds_the_layers_and_no_training(finished: tuple) -> None:
     _, folder, records, said = finished
     assert sorted(path.name for path in folder.iterdir()) == FILES
@@ -220,7 +246,7 @@ def test_random_weights_are_said_aloud_first_and_last(composed: Compose, tmp_pat
     _, said = run(settings(composed), tmp_path)
     lines = said.splitlines()
     assert lines[0].startswith("RANDOM WEIGHTS: no file of weights was given for test_resnet.r160_in1k")
-    assert lines[0] in lines[-2:]
+    assert lines[0] in lines[-3:]
     assert "model.checkpoint=<file>" in lines[0]
     quiet = run(settings(composed, "quiet=true"), tmp_path)[1]
     assert quiet.count("RANDOM WEIGHTS") == 1
