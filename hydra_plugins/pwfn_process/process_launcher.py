@@ -84,7 +84,7 @@ class ProcessLauncher(Launcher):
         done = {job.number: 0 for job in jobs if self.resume and job.finished}
         self.codes |= done
         todo = [job for job in jobs if job.number not in done]
-        self.outlook.add([self.work[job.number] for job in todo])
+        self.outlook.add([self.work[job.number] for job in todo], done=len(done))
         self._run_all(todo)
         for job in todo:
             if self.codes[job.number] != 0:

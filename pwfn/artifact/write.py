@@ -25,6 +25,7 @@ from pwfn.artifact.receipt import Receipt, make_receipt, zipped_bytes
 from pwfn.artifact.recipe import recipe_of
 from pwfn.artifact.sigma import encode_sigma
 from pwfn.artifact.weights import Encoded, encode_weights, uncompressed
+from pwfn.errors import one_line
 from pwfn.models.timm_model import data_config
 
 PACKAGES = ("pwfn", "torch", "timm", "constriction")
@@ -159,8 +160,13 @@ def _header_of(
 def _checked(data: Mapping[str, Any] | None, **fields: Any) -> Header:
     """Return the header if it can be read again, else raise ArtifactError."""
     try:
-        read_as = json.dumps(plain_json(data))
-        return Header(data=TypeAdapter(Preprocessing | None).validate_json(read_as), **fields)
+        preprocessing = TypeAdapter(Preprocessing | None).validate_json(json.dumps(plain_json(data)))
+    except ValidationError as error:
+        keys = ", ".join(Preprocessing.model_fields)
+        allowed = f"must be like timm's data config, with {keys} ({reason_of(error)})"
+        raise ArtifactError(f"data = {one_line(repr(data))}: {allowed}") from None
+    try:
+        return Header(data=preprocessing, **fields)
     except ValidationError as error:
         raise ArtifactError(f"the artifact cannot be described: {reason_of(error)}") from error
 

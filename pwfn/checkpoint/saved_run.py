@@ -36,7 +36,8 @@ def is_finished(folder: Path) -> bool:
 def finished_records(folder: Path) -> list[RoundRecord]:
     """Read the records of all rounds; NotAFinishedRun unless the last of them has fixed all weights."""
     if not folder.is_dir():
-        raise NotAFinishedRun(f"{folder} is not a finished run: there is no such folder")
+        why = "it is a file" if folder.is_file() else "there is no such folder"
+        raise NotAFinishedRun(f"{folder} is not a finished run: {why}")
     if not (folder / RECORDS).is_file():
         raise NotAFinishedRun(f"{folder} is not a finished run: it has no {RECORDS}")
     try:

@@ -26,7 +26,7 @@ from pwfn.config.hydra_internal import config_loader, parsed_flags
 from pwfn.config.nested import flat
 from pwfn.config.overrides import OverrideReader, apply, reason_of
 from pwfn.config.preflight import COMPOSE_ERRORS
-from pwfn.records import failure
+from pwfn.records import failure, instead
 from pwfn.run.settings import TrainSettings
 from pwfn.value_kinds import path_of
 
@@ -69,7 +69,7 @@ def resumed_config(config_dir: Path, config_name: str, argv: Sequence[str]) -> t
     try:
         saved = saved_config.read_config(folder)
     except saved_run.NotAFinishedRun as error:
-        refuse([f"resume = {str(folder)!r}: must be the folder of a run ({error})"])
+        refuse([f"resume = {str(folder)!r}: must be the folder of a run ({error}){instead.of_resume(folder)}"])
     if args.multirun:
         refuse([f"resume = {str(folder)!r}: must be without -m: it goes on with one run"])
     if version.getbase() is None:

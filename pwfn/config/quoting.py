@@ -8,6 +8,7 @@ import shlex
 from hydra.core.override_parser.types import Quote, QuotedString
 
 _BARE = re.compile(r"[\w@%+=:,./-]+", re.ASCII)  # what no shell touches
+_PATH = re.compile(r"[\w./-]*[A-Za-z_/][\w./-]*", re.ASCII)  # what Hydra reads as it is, and as no number
 _SPECIAL = set("$`!")  # what a shell, or its history, looks for within double quotes as well
 
 
@@ -31,3 +32,8 @@ def shell_word(word: str) -> str:
 def as_typed(key: str, *texts: str) -> str:
     """Return what is typed in a shell to give `key` a text, or to sweep over several."""
     return shell_word(f"{key}={','.join(quoted(text, double=True) for text in texts)}")
+
+
+def path_as_typed(key: str, path: str) -> str:
+    """Return what is typed in a shell to give `key` a path, without quotes where it needs none."""
+    return f"{key}={path}" if _PATH.fullmatch(path) and path not in ("null", "true", "false") else as_typed(key, path)

@@ -18,7 +18,7 @@ class Workload:
     """Count the work of all stages of a run together.
 
     Attributes:
-        rounds: rounds of the schedule, and one more for the finishing.
+        rounds: rounds of the schedule; the finishing is none.
         epochs: passes over the training images, a share of them counted as such.
         steps: optimizer steps; None where the number of images is known only once they are read.
     """
@@ -38,7 +38,7 @@ def workload(settings: TrainSettings) -> Workload | None:
     counts = [_steps_of_an_epoch(settings, fit.share) for fit in fits]
     steps = sum(fit.epochs * (count or 0) for fit, count in zip(fits, counts, strict=True))
     epochs = round(sum(fit.passes for fit in fits), 6)
-    return Workload(settings.rounds_in_all, epochs, None if None in counts else steps)
+    return Workload(schedule.rounds, epochs, None if None in counts else steps)
 
 
 def _steps_of_an_epoch(settings: TrainSettings, share: float) -> int | None:

@@ -60,9 +60,10 @@ class Outlook:
         self.measured: list[tuple[float, dict[str, Any]]] = []
         self.done = self.failed = 0
 
-    def add(self, work: Sequence[dict[str, Any]]) -> None:
-        """Add the work of jobs that are to be run."""
+    def add(self, work: Sequence[dict[str, Any]], done: int = 0) -> None:
+        """Add the work of jobs that are to be run; `done` more were finished before."""
         self.left += work
+        self.done += done
 
     def ended(self, number: int, well: bool, work: dict[str, Any], seconds: float | None) -> None:
         """Count one ended job and print the rest; `seconds` is None if its time is no measure."""

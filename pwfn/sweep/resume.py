@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pwfn.config.build import refuse
 from pwfn.config.quoting import quoted
+from pwfn.records import instead
 from pwfn.sweep.folder import SweepError, read_plan
 from pwfn.value_kinds import path_of
 
@@ -41,7 +42,7 @@ def resumed_arguments(argv: Sequence[str]) -> list[str]:
     try:
         plan = read_plan(sweep)
     except SweepError as error:
-        refuse([f"{key}: must be the folder of a sweep ({error})"])
+        refuse([f"{key}: must be the folder of a sweep ({error}){instead.of_resume_sweep(sweep)}"])
     if Path(plan["folder"]).is_dir():  # not where the sweep was moved together with it
         os.chdir(plan["folder"])
     changed = [line for line in argv if line.startswith(MAY_CHANGE)]

@@ -48,6 +48,7 @@ def test_failed_and_killed_jobs_do_not_stop_the_others_and_are_tried_again(folde
     assert again.returncode == 0, again.stderr
     assert started(folder) == [1, 2]
     assert "4 jobs, 1 at a time, 2 finished before" in again.stdout
+    assert "; 3 done, 1 to go" in again.stdout  # of four, with those of the first time
     assert {job["status"] for job in jobs(folder)} == {"done"}
 
 
