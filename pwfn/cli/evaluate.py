@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
 from pwfn.cli import hydra_program
 from pwfn.config import preflight, program
+from pwfn.config.build import refuse
 from pwfn.config.key_hints import KeyHints
 from pwfn.config.text_values import with_homes
 from pwfn.monitoring.several_loggers import spelled_out
@@ -16,11 +18,26 @@ from pwfn.monitoring.several_loggers import spelled_out
 def main() -> None:
     """Check the command line of `sys.argv` and do what it asks for."""
     hydra_program.prepare()
+    if hydra_program.only_helps(sys.argv[1:]):
+        hydra_program.start(evaluate, "evaluate")
+        return
     from pwfn.evaluation.settings import EvaluateSettings
 
     sys.argv[1:] = with_homes(spelled_out(sys.argv[1:]), KeyHints(EvaluateSettings))
+    refuse_lone_keys_of_data(sys.argv[1:])
     preflight.preflight(EvaluateSettings, program.conf_folder(), "evaluate", sys.argv[1:])
     hydra_program.start(evaluate, "evaluate")
+
+
+def refuse_lone_keys_of_data(words: Sequence[str]) -> None:
+    """End with exit code 2 where keys of `data` are given, but not which data they belong to."""
+    keys = [word for word in words if word.lstrip("+").startswith("data.")]
+    if keys and not any(word.lstrip("+").startswith("data=") for word in words):
+        allowed = (
+            "must be with artifact=<model.pwfn> data=<option>; a run is measured on its own data, in its own batches "
+            "(data_root=<folder> where the images have moved)"
+        )
+        refuse([f"{key}: {allowed}" for key in keys])
 
 
 def evaluate(cfg: DictConfig) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from pwfn.checkpoint import saved_run
 from pwfn.cli import hydra_program
-from pwfn.config import build
+from pwfn.config import build, program
 from pwfn.data.loader_faults import loader_fault
 from pwfn.errors import RunError
 from pwfn.evaluation import tables
@@ -27,6 +27,7 @@ from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import CLUSTERED, Subject
 from pwfn.evaluation.tables import Section
 from pwfn.monitoring.console import show
+from pwfn.records import instead
 
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 
@@ -39,7 +40,11 @@ def evaluate(cfg: DictConfig) -> None:
             report_on(settings.report, settings.output)
         else:
             run(settings, Console())
-    except (saved_run.NotAFinishedRun, build.ConfigError, RunError) as error:
+    except saved_run.NotAFinishedRun as error:
+        meant = "" if settings.run is None else instead.of_run(Path(settings.run))
+        print(f"pwfn: {error}{meant}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except (build.ConfigError, RunError) as error:
         print(f"pwfn: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except (OSError, RuntimeError) as error:
@@ -62,9 +67,15 @@ def report_on(folders: str | tuple[str, ...], output: str | None) -> None:
     from pwfn.report.page import write_report
 
     places = [Path(folder) for folder in ((folders,) if isinstance(folders, str) else folders)]
-    target = Path(output or (places[0] if len(places) == 1 else ".")) / REPORT
+    target = Path(output or _report_folder(places[0] if len(places) == 1 else Path("."))) / REPORT
     count = write_report(places, target)
     print(f"{count} {'run' if count == 1 else 'runs'} in {target}")
+
+
+def _report_folder(place: Path) -> Path:
+    """Return the folder of a report; in a checkout that of its runs, which git ignores."""
+    above = program.checkout()
+    return place / "outputs" if above is not None and place.resolve() == above.resolve() else place
 
 
 def run(settings: EvaluateSettings, console: Console) -> Measured:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,11 @@ def prepare() -> None:
     if given is not None and not given.startswith("pkg://"):
         above = Path.cwd() if program.has_subcommand() else Path(sys.argv[0]).parent
         sys.argv += ["--config-path", os.path.normpath(above / given)]
+
+
+def only_helps(arguments: Sequence[str]) -> bool:
+    """Say whether a command line asks for nothing but help, which needs no settings and so no torch."""
+    return bool(flags_of(arguments).help)
 
 
 def start(task: Callable[[DictConfig], Any], config_name: str) -> None:

@@ -1,15 +1,27 @@
-"""Dispatch the command `pwfn train|evaluate|export|describe ...`, which comes with the package."""
+"""Dispatch the command `pwfn train|evaluate|animate|export|describe ...`, which comes with the package."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-SUBCOMMANDS = {  # name: what it does, an example
-    "train": ("compress a model; sweeps, searches, resuming", "pwfn train experiment=smoke"),
-    "evaluate": ("measure a finished run or a model.pwfn; compare runs", "pwfn evaluate run=outputs/<date>/<time>"),
-    "export": ("convert a model.pwfn to ONNX, Core ML or safetensors", "pwfn export model.pwfn --to onnx"),
-    "describe": ("show what a model.pwfn holds", "pwfn describe model.pwfn"),
+SUBCOMMANDS = {  # name: what it does
+    "train": "compress a model; sweeps, searches, resuming",
+    "evaluate": "measure a finished run or a model.pwfn; compare runs",
+    "animate": "draw a finished run as a film of its weights (GIF)",
+    "export": "convert a model.pwfn to ONNX, Core ML or safetensors",
+    "describe": "show what a model.pwfn holds",
+}
+EXAMPLES = {  # what one can do: what to type
+    "Try it: a whole run in seconds": "pwfn train experiment=smoke",
+    "Look before training: what would be quantized, how small": "pwfn train dry_run=true model=resnet18",
+    "Compress a model of yours: file of weights, folder of images": (
+        "pwfn train experiment=recommended model=timm model.name=<name in timm> model.checkpoint=<file> "
+        "data=image_folder data.root=<folder>"
+    ),
+    "Compare settings in a sweep": "pwfn train -m seed=0,1 codebook.b=6,7",
+    "Measure a finished run": "pwfn evaluate run=outputs/<date>/<time>",
+    "Take the model elsewhere": "pwfn export model.pwfn --to onnx",
 }
 HELP = ("-h", "--help", "help")
 COMPLETION = ("-sc", "--shell-completion", "--shell_completion")
@@ -39,12 +51,12 @@ def main() -> int:
 
 
 def overview() -> str:
-    """Return the list of subcommands, each with an example."""
+    """Return what one can do, with an example each, and the list of subcommands."""
     lines = ["Compress timm models so that all weights share a tiny codebook.", ""]
-    for name, (meaning, example) in SUBCOMMANDS.items():
-        lines += [f"  {name:<9} {meaning}", f"            {example}"]
-    more = "pwfn train --help lists the settings; --config-dir <folder> adds YAML files of your own."
-    return "\n".join([*lines, "", more])
+    for what, example in EXAMPLES.items():
+        lines += [what, f"  {example}"]
+    lines += ["", "Subcommands, each with --help", *(f"  {name:<9} {does}" for name, does in SUBCOMMANDS.items())]
+    return "\n".join(lines)
 
 
 def complete(words: list[str]) -> int:
@@ -76,6 +88,10 @@ def _run() -> int:
         from pwfn.cli import evaluate
 
         evaluate.main()
+    elif subcommand == "animate":
+        from pwfn.cli import animate
+
+        return animate.main(sys.argv[1:])
     elif subcommand == "export":
         from pwfn import export
 

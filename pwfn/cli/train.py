@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -13,11 +14,17 @@ from pwfn.config.text_values import with_homes
 from pwfn.monitoring.several_loggers import spelled_out
 from pwfn.sweep import parent_watch
 
+if TYPE_CHECKING:
+    from pwfn.run.settings import TrainSettings
+
 
 def main() -> None:
     """Check the command line of `sys.argv` and do what it asks for."""
     parent_watch.stop_with_parent()
     hydra_program.prepare()
+    if hydra_program.only_helps(sys.argv[1:]):
+        hydra_program.start(train, "train")
+        return
     from pwfn.cli import again, given_folder, resume
     from pwfn.run.settings import TrainSettings
     from pwfn.sweep import resume as resume_sweep
@@ -30,9 +37,23 @@ def main() -> None:
             resume.resume(program.conf_folder(), "train", program.arguments())
     else:
         again.refuse_without_folder(sys.argv[1:])
-        preflight.preflight(TrainSettings, program.conf_folder(), "train", sys.argv[1:], TrainSettings.launch_faults)
+        preflight.preflight(TrainSettings, program.conf_folder(), "train", sys.argv[1:], faults_of_a_run)
         with given_folder.owned(sys.argv[1:]):
             hydra_program.start(train, "train")
+
+
+def faults_of_a_run(settings: TrainSettings) -> list[str]:
+    """Return what keeps a single run from starting here: other processes than it is to have, missing images."""
+    from pwfn.data import DataError
+
+    faults = settings.launch_faults()
+    if settings.inspect or settings.dry_run or settings.resume is not None:
+        return faults
+    try:
+        settings.data.check_layout()  # now, while Lightning, which takes seconds, is not imported
+    except DataError as error:
+        faults.append(str(error))
+    return faults
 
 
 def train(cfg: DictConfig) -> float:

@@ -143,8 +143,11 @@ def _do(settings: TrainSettings, plain: Any, folder: Path, hydra: Any) -> float:
     _refuse_shared_process(hydra, settings.trainer.devices * settings.trainer.num_nodes)
     given = [line for line in hydra.overrides.task if line != GO_ON]
     overrides = without_given_secrets(" ".join(given)) or "default"
-    name = settings.logger.name_of(settings.name, overrides)
-    return run(settings, plain, folder, name=name, group=_sweep(hydra)).records[-1].clustered.top1
+    sweep = _sweep(hydra)
+    # the folder of a sweep's job is called by what tells it from the others
+    own = folder.name if sweep is not None and not folder.name.isdigit() else overrides
+    name = settings.logger.name_of(settings.name, own)
+    return run(settings, plain, folder, name=name, group=sweep).records[-1].clustered.top1
 
 
 def _sweep(hydra: Any) -> str | None:

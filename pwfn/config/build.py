@@ -24,6 +24,7 @@ from pwfn.config.hints import expected, how_given, sections_of
 from pwfn.config.key_hints import hints_of
 from pwfn.config.messages import also, describe, nearest, nearest_key
 from pwfn.config.nested import dotted, resolved, unusable_values
+from pwfn.config.pages import pages_of
 from pwfn.errors import Fault, InvalidValueError, broken, one_line
 from pwfn.value_kinds import placed
 
@@ -39,9 +40,10 @@ class ConfigError(ValueError):
 
 
 def refuse(faults: list[str]) -> NoReturn:
-    """Print the faults and end the program with exit code 2, as for a wrong command-line flag."""
+    """Print the faults and the pages that explain them; end with exit code 2, as for a wrong command-line flag."""
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-    print(f"pwfn: {count} in the configuration:", *faults, sep="\n  ", file=sys.stderr)
+    explained = f" ({', '.join(pages)})" if (pages := pages_of(faults)) else ""
+    print(f"pwfn: {count} in the configuration{explained}:", *faults, sep="\n  ", file=sys.stderr)
     raise SystemExit(2)
 
 

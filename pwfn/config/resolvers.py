@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig, OmegaConf
 
+from pwfn.config import program
 from pwfn.config.folder_names import job_folder, moment
 
 OWN_PATCH_FROM = 112  # pixels: from here on a vision transformer keeps the patch size it was designed with
@@ -30,9 +31,15 @@ def epochs_unless_weights(epochs: int, model: DictConfig) -> int:
     return 0 if given else epochs
 
 
+def typed(name: str) -> str:
+    """Return what starts the program `name`, as the user of this one types it."""
+    return " ".join(program.typed(name))
+
+
 def register() -> None:
     """Register the functions with OmegaConf, again if they are there."""
     OmegaConf.register_new_resolver("small_patch", small_patch, replace=True)
     OmegaConf.register_new_resolver("epochs_unless_weights", epochs_unless_weights, replace=True)
     OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
     OmegaConf.register_new_resolver("moment", moment, replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("typed", typed, replace=True)

@@ -12,6 +12,7 @@ import torch
 from pwfn.data import ImageData
 from pwfn.errors import Check, require, require_all
 from pwfn.monitoring.loggers import LoggerSpec
+from pwfn.records import instead
 from pwfn.value_kinds import FilePath
 
 NOISE_KINDS = ("absolute", "relative", "sigma")
@@ -135,6 +136,8 @@ class EvaluateSettings:
             return f"for the use of the codebook write {CodebookSpec.switched_on_by}"
         if group == "trainer":
             return "an evaluation is one process, on device=cpu, gpu or auto, in the precision of the run"
+        if group not in ("data", "logger"):
+            return "a run is measured with the settings that it was trained with; only train.py chooses others"
         return None
 
     def __post_init__(self) -> None:
@@ -157,7 +160,7 @@ class EvaluateSettings:
                 "artifact",
                 self.artifact,
                 self.artifact is None or Path(self.artifact).is_file(),
-                "a file model.pwfn",
+                f"a file model.pwfn{instead.of_artifact(Path(self.artifact)) if self.artifact is not None else ''}",
             ),
             lambda: self._data(
                 self.artifact is None or self.data is not None, "given with an artifact, as in data=digits"

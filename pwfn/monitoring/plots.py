@@ -113,7 +113,7 @@ def weights_figure(spread: WeightHistogram) -> Figure:
     """Plot the histogram of the weights before, and a stem as high as the weights of each value after."""
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
     axes = figure.subplots()
-    _asinh_axis(axes, spread.width, spread.reach)
+    asinh_axis(axes, spread.width, spread.reach)
     axes.set_yscale("log")
     label = f"before: {spread.weights:,} weights"
     axes.stairs(spread.before, spread.edges, baseline=0.5, fill=True, color="#9CC9E6", label=label)
@@ -135,7 +135,7 @@ def codebook_figure(clusters: Sequence[Mapping[str, Any]]) -> Figure:
     figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
     axes = figure.subplots()
     sizes = sorted(abs(float(row["value"])) for row in clusters if row["value"]) or [1.0]
-    _asinh_axis(axes, sizes[len(sizes) // 4], 1.08 * sizes[-1])
+    asinh_axis(axes, sizes[len(sizes) // 4], 1.08 * sizes[-1])
     axes.set_yscale("log")
     names = {0: "zero", 1: "one power of two", 2: "two", 3: "three", 4: "four", None: "values"}
     for (order, name), color, marker in zip(names.items(), ORDER_COLORS, "osD^vo", strict=True):
@@ -154,7 +154,7 @@ def codebook_figure(clusters: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def _asinh_axis(axes: Axes, width: float, reach: float) -> None:
+def asinh_axis(axes: Axes, width: float, reach: float) -> None:
     """Linear up to about `width`, logarithmic from there to `reach`; labels at powers of two."""
     axes.set_xscale("asinh", linear_width=width)
     axes.set_xlim(-reach, reach)

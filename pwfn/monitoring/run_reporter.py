@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,16 +118,14 @@ class RunReporter:
         records: Sequence[RoundRecord],
         baseline: Scores,
         extra: Mapping[str, Any],
-        left_out: Container[str] = (),
     ) -> None:
-        """Write summary.json and print the table, the result in words and the files.
+        """Write summary.json and print the table and the result in words.
 
         Args:
             records: of all rounds.
             baseline: scores of the pretrained network.
             extra: seed, versions, command, seconds ...: what the summary has under `run`. Its `weights`, the number of
                 quantized weights, also goes into the sentence.
-            left_out: files of the folder that are not named.
         """
         final = records[-1] if records else None
         summary = {
@@ -148,9 +146,6 @@ class RunReporter:
             self._console,
             "\n" + (sentence(final, baseline, extra.get("weights")) if final else "No round was finished."),
         )
-        files = [path.name for path in self.folder.iterdir() if path.is_file() and path.name not in left_out]
-        names = ", ".join(sorted(name for name in files if not name.startswith(".")))
-        show(self._console, f"Files in {self.folder}: {names}")
 
     def _report_final(self, top1_drop: float, receipt: Mapping[str, Any] | None) -> None:
         size = {"artifact_mb": receipt["file"] / 1e6} if receipt else {}

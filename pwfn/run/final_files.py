@@ -19,9 +19,10 @@ from pwfn.records.columns import csv_text
 from pwfn.records.files import ARTIFACT, HISTOGRAM, LAYERS, write_text
 from pwfn.records.layer_table import LAYER_COLUMNS, layer_rows
 from pwfn.records.weight_histogram import WeightHistogram
-from pwfn.report import report_at_end
+from pwfn.report import REPORT, report_at_end
 from pwfn.run.assemble import Assembly
 from pwfn.run.kept_files import left_out, settle_files
+from pwfn.run.next_steps import next_steps
 from pwfn.run.stages import Stages
 from pwfn.run.write_artifact import ARTIFACT_FACTS, write_run_artifact
 
@@ -33,19 +34,24 @@ def finish(assembly: Assembly, stages: Stages, reporter: RunReporter) -> None:
     the checkpoints are still there and the run can be resumed.
     """
     settings, folder, state = assembly.settings, assembly.folder, assembly.state
-    unwanted = left_out(settings.keep, in_a_sweep=assembly.identity.group is not None)
+    in_a_sweep = assembly.identity.group is not None
+    unwanted = left_out(settings.keep, in_a_sweep=in_a_sweep)
     _write_pictures(assembly, stages)
     receipt = write_run_artifact(
         folder, assembly.network, settings, assembly.config, stages.baseline, state.records[-1]
     )
     header = describe(folder / ARTIFACT)
     reporter.report_artifact(folder / ARTIFACT, {key: header[key] for key in ARTIFACT_FACTS})
-    reporter.finish(state.records, stages.baseline, _facts(assembly, stages, receipt), unwanted)
+    reporter.finish(state.records, stages.baseline, _facts(assembly, stages, receipt))
     assembly.console.print(receipt.table())
     files.remove(folder)
     if settings.report:
         report_at_end(folder, partial(show, assembly.console))
     show(assembly.console, settle_files(folder, unwanted))
+    if not in_a_sweep:  # which ends with lines of its own
+        report = folder / REPORT
+        for line in next_steps(folder, report if report.is_file() else None):
+            show(assembly.console, line)
 
 
 def _write_pictures(assembly: Assembly, stages: Stages) -> None:

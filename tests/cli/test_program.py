@@ -63,15 +63,19 @@ def test_the_list_of_subcommands_is_there_at_once(words: list[str]) -> None:
     code += "sys.exit(code or 'torch' in sys.modules or 'hydra' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for name, (meaning, example) in dispatcher.SUBCOMMANDS.items():
-        assert f"{name:<9} {meaning}\n" in done.stdout
-        assert f"{example}\n" in done.stdout
+    assert [f"{name:<9} {does}" for name, does in dispatcher.SUBCOMMANDS.items()] == [
+        line.strip() for line in done.stdout.splitlines()[-len(dispatcher.SUBCOMMANDS) :]
+    ]
+    assert len(dispatcher.EXAMPLES) == 6
+    for what, example in dispatcher.EXAMPLES.items():
+        assert f"{what}\n  {example}\n" in done.stdout
 
 
 def test_a_mistyped_subcommand_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["pwfn", "trian", "seed=1"])
     assert dispatcher.main() == 2
-    said = "pwfn: 'trian' is no subcommand: must be one of train, evaluate, export, describe; the nearest is train\n"
+    names = "train, evaluate, animate, export, describe"
+    said = f"pwfn: 'trian' is no subcommand: must be one of {names}; the nearest is train\n"
     assert capsys.readouterr() == ("", said)
 
 
