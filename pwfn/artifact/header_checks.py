@@ -38,7 +38,8 @@ def parse_header(text: bytes, payload: int) -> Header:
 def reason_of(error: ValidationError) -> str:
     """Name the first field that is wrong and what is wrong with it, in one line."""
     first = error.errors(include_url=False)[0]
-    return one_line(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+    place = ".".join(map(str, first["loc"]))
+    return one_line(f"{place}: {first['msg']}" if place else first["msg"])
 
 
 def _faults(header: Header, payload: int) -> Iterator[str]:
