@@ -75,9 +75,10 @@ def dry_run(
     last = records[-1].flat()
     write_result(folder, records[-1].size.entropy_mb, {key: last[key] for key in FIGURES})
     _show_result(console, run, records, layers, settings.tolerance.label)
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    show(console, f"Files in {folder}: {', '.join(names)}")
     for alarm in alarms:
         show(console, alarm, ALARM)
-    show(console, f"Files in {folder}: {', '.join(sorted(p.name for p in folder.iterdir() if p.is_file()))}")
     show(console, verdict(records[-1].size, alarms))
     return records
 

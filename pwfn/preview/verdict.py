@@ -15,7 +15,7 @@ def verdict(size: ExpectedSize, alarms: Sequence[str]) -> str:
         alarms: why the figures are not those of a run; each begins with a few words and a colon.
     """
     if alarms:
-        return f"Verdict: none ({alarms[0].partition(':')[0].lower()}); mend that first."
+        return f"Verdict: none ({alarms[0].partition(':')[0].lower()}): the line above says what to do."
     return (
         f"Verdict: {size.fp32_mb:.2f} MB would become about {size.entropy_mb:.2f} MB. How much accuracy that costs, a "
         "run tells: the same command without dry_run=true; with schedule=one_shot it is over soonest, without training."

@@ -18,11 +18,15 @@ from tests.support.image_data import write_folder
 from tests.support.project import CONF, PROJECT, SMALL, Compose
 
 
+def check(words: tuple[str, ...]) -> None:
+    refuse_lone_keys_of_data(words)
+    preflight(EvaluateSettings, CONF, "evaluate", words)
+
+
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
     resolvers.register()
     with pytest.raises(SystemExit) as stop:
-        refuse_lone_keys_of_data(words)
-        preflight(EvaluateSettings, CONF, "evaluate", words)
+        check(words)
     assert stop.value.code == 2
     return [line.strip() for line in capsys.readouterr().err.splitlines()[1:]]
 
@@ -67,8 +71,6 @@ def test_preprocessing_that_is_none_is_one_line(data: object, wrong: str, tmp_pa
 
     with pytest.raises(ArtifactError, match=wrong) as error:
         save(tmp_path / "model.pwfn", timm.create_model("test_resnet"), data=data)  # type: ignore[arg-type]
-    assert str(error.value).startswith(
-        f"data = {data!r}: must be like timm's data config, with input_size, interpolation"
-    )
+    assert str(error.value).startswith(f"data = {data!r}: must be like timm's data config, with input_size, ")
     assert error.value.__cause__ is None
     assert not (tmp_path / "model.pwfn").exists()

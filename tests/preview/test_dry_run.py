@@ -190,7 +190,9 @@ def test_the_verdict_names_sizes_or_what_has_to_be_mended(finished: tuple) -> No
     size = records[-1].size
     assert said.splitlines()[-1] == verdict(size, [])
     assert f"{size.fp32_mb:.2f} MB would become about {size.entropy_mb:.2f} MB" in verdict(size, [])
-    assert verdict(size, ["RANDOM WEIGHTS: no file"]) == "Verdict: none (random weights); mend that first."
+    assert (
+        verdict(size, ["RANDOM WEIGHTS: no file"]) == "Verdict: none (random weights): the line above says what to do."
+    )
 
 
 def test_the_folder_holds_the_rounds_the_layers_and_no_training(finished: tuple) -> None:
