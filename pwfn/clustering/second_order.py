@@ -182,8 +182,8 @@ def compensated(weights: Tensor, own: Tensor, cross: Tensor, damping: float) -> 
         damping: as for `damped`.
     """
     inputs = damped(own, damping)
-    solved: Tensor = torch.linalg.solve(inputs, weights @ (cross + inputs - own), left=False)
-    return solved
+    lower = torch.linalg.cholesky(inputs)
+    return torch.cholesky_solve((weights @ (cross + inputs - own)).mT, lower).mT
 
 
 def with_masks(problem: LayerProblem, held: Tensor | None, free: Tensor | None) -> LayerProblem:

@@ -11,6 +11,7 @@ from pwfn.errors import Fault, InvalidValueError, require
 STEP = 8.0  # factor on the rate while no two tries enclose the budget
 TRIES = 10  # at most
 ENOUGH = 0.97  # of a budget of bytes or bits is used by a network that needs no further try
+NEGLIGIBLE = 1e-3  # nats: a network whose answers are so near needs no more of a budget of bytes or bits
 CLOSE = 1.1  # factor between two rates that enclose the budget and need no further try
 SMALLEST, LARGEST = 1e-14, 1e2  # rates that are tried, in nats per bit
 
@@ -89,10 +90,10 @@ class Trial:
 
 
 def _ends(trials: list[Trial], by_size: bool) -> bool:
-    """Tell whether a smaller rate has made the network no larger: all trials were within a budget of bytes or bits."""
-    return (
-        by_size and len(trials) > 1 and trials[-1].rate < trials[-2].rate and trials[-1].bits <= trials[-2].bits * 1.01
-    )
+    """Tell whether, of a budget of bytes or bits, a smaller rate would gain nothing: no loss is left, or no bits."""
+    if not by_size or trials[-1].divergence <= NEGLIGIBLE:
+        return by_size
+    return len(trials) > 1 and trials[-1].rate < trials[-2].rate and trials[-1].bits <= 1.01 * trials[-2].bits
 
 
 class BudgetNotMet(ValueError):

@@ -25,6 +25,7 @@ from pwfn.post_training.network_layers import LayerMatrix
 from pwfn.post_training.ranks import Ranks
 
 BLOCKS = 16  # times that inputs are collected: layers between two of them see what layers before the first one give
+REACH = 2.0  # times the largest weight of a layer: no value beyond is looked at
 HELD_OUT = 8  # one of so many images makes no statistics, and measures what the others predict
 
 
@@ -190,7 +191,10 @@ class _Choosing:
         self._kept = at.matrix_of(clustering.watched.weights).double()
         layer, tables = at.layer, clustering.tables
         bias = layer.weight if layer.bias is None else layer.bias
-        self._codes = LayerCodes((tables[layer.weight], tables[bias]), layer.bias is not None)
+        reach = REACH * float(self._kept.abs().max())
+        self._codes = LayerCodes(
+            (within(tables[layer.weight], reach), within(tables[bias], reach)), bias != layer.weight
+        )
 
     def problem(self, damping: float) -> LayerProblem:
         """Return what is to be chosen."""
@@ -226,6 +230,12 @@ class _Choosing:
         self._at.write(values)
         bits, predicted = self._codes.bits(values, self._free), float(problem.cost(values).sum())
         return Attempt(values, bits, predicted, self._measured.divergence(), price)
+
+
+def within(table: Tensor, reach: float) -> Tensor:
+    """Return the values of at most this magnitude, or the smallest one where there is none."""
+    near = table[table.abs() <= reach]
+    return near if len(near) else table[table.abs().argmin()][None]
 
 
 def copied(watched: Watched) -> Watched:

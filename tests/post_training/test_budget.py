@@ -35,6 +35,17 @@ def test_bits_of_the_file_are_used_up_but_not_overdrawn(bits: float, start: floa
     assert found.rate == min(r for r in list(curve.rates) if curve(r).bits <= bits)
 
 
+def test_a_network_that_loses_nothing_needs_no_more_of_its_budget() -> None:
+    rates = []
+
+    def lossless(rate: float) -> Trial:
+        rates.append(rate)
+        return Trial(rate, 0.05, 0.4, divergence=5e-4)
+
+    assert find_rate(Budget(bits=2.0), 1e-8, lossless).rate == 1e-8
+    assert len(rates) == 1
+
+
 def test_megabytes_and_bits_are_the_same_search() -> None:
     assert find_rate(Budget(megabytes=0.125), 1e-8, Curve()) == find_rate(Budget(bits=1.0), 1e-8, Curve())
 
