@@ -11,8 +11,6 @@ from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
-from pytorch_lightning.utilities import rank_zero_only
-
 from pwfn.config.terminal import leave_terminal
 from pwfn.errors import Stopped
 
@@ -93,6 +91,8 @@ class StopRequest:
         self.signal = number
         name = NAMES[signal.Signals(number)]
         again = " (once more to stop at once)" if number == signal.SIGINT else ""
+        from pytorch_lightning.utilities import rank_zero_only  # when it is there already: a dry run needs no Lightning
+
         if getattr(rank_zero_only, "rank", 0) == 0:
             _say(f"pwfn: {name}: finishing the step and saving{again}")
         if self._at_once:

@@ -166,8 +166,8 @@ def test_two_processes_are_started_and_a_stopped_run_says_how_to_go_on(
 @pytest.mark.parametrize(
     ("line", "completed"),
     [
-        ("pwfn ", {"train", "evaluate", "export", "describe"}),
-        ("pwfn ex", {"train", "evaluate", "export", "describe"}),  # the shell picks those that fit
+        ("pwfn ", {"train", "evaluate", "export", "describe", "animate"}),
+        ("pwfn ex", {"train", "evaluate", "export", "describe", "animate"}),  # the shell picks those that fit
         ("pwfn train prio", {"prior=", "prior."}),
         ("pwfn train trainer=ddp", {"trainer=ddp", "trainer=ddp_cpu"}),
         ("pwfn evaluate sampl", {"samples="}),

@@ -248,13 +248,13 @@ TEXTS: dict[str, tuple[Callable[[str], bytes], str]] = {
     ),
     "cut": (lambda text: text[:-1].encode(), "not readable JSON: "),
     "more after the end": (lambda text: (text + "{}").encode(), "not readable JSON: Extra data"),
-    "list": (lambda _: b"[]", "not sound: : Input should be an object"),
+    "list": (lambda _: b"[]", "not sound: Input should be an object"),
     "nothing": (lambda _: b"", "not readable JSON: "),
     "no UTF-8": (
         lambda text: text.replace("abc", "\udcff", 1).encode("utf-8", "surrogateescape") + b"\xff",
         "not readable JSON: ",
     ),
-    "UTF-16": (lambda text: text.encode("utf-16"), "not sound: : Invalid JSON"),
+    "UTF-16": (lambda text: text.encode("utf-16"), "not sound: Invalid JSON"),
     "larger than a header may be": (lambda text: text.encode() + b" " * (9 << 20), "cannot come out of "),
 }
 
