@@ -166,7 +166,7 @@ def many_kinds(folder: Path) -> None:
 CASES = [
     case("classes 1, 2, 10", nothing, numbered("class1", "class2", "class10")),
     case("the same in torchvision's order", nothing, numbered("class1", "class10", "class2"), "data.class_order=sorted"),
-    read("both orders differ", nothing, "a head that was trained in torchvision's order"),
+    read("both orders differ", nothing, "a head trained in torchvision's order"),
     case("test images of two of three classes", nothing, measured_by_name),
     refused("classes one folder too deep", deeper, "if these are the classes, move them to"),
     refused("a flat val/ with annotations", flat_val, "val_annotations.txt, which is not read"),

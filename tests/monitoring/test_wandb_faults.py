@@ -27,14 +27,14 @@ from tests.support.wandb_server import WandbServer, wandb_server
 
 pytestmark = pytest.mark.slow
 IMPATIENT = {  # W&B's own patience is minutes
-    "WANDB_INIT_TIMEOUT": "4",
+    "WANDB_INIT_TIMEOUT": "10",
     "WANDB_FINISH_TIMEOUT": "3",
     "WANDB__FILE_STREAM_TRANSMIT_INTERVAL": "0.2",
     **{f"WANDB__{kind}_RETRY_WAIT_MIN_SECONDS": "0.2" for kind in ("FILE_STREAM", "FILE_TRANSFER", "GRAPHQL")},
     **{f"WANDB__{kind}_RETRY_WAIT_MAX_SECONDS": "0.5" for kind in ("FILE_STREAM", "FILE_TRANSFER", "GRAPHQL")},
 }
 ROUNDS = 4
-CALLS_SECONDS = 3.0  # for all that a run of four rounds says; waiting for slow answers would take twice as long
+CALLS_SECONDS = 5.0  # for all that a run of four rounds says; waiting for slow answers would take 6
 Fault = Callable[[str], "int | float | str | None"]
 
 
@@ -106,7 +106,7 @@ def synced(server: WandbServer, folder: Path, *commands: str) -> None:
             cwd=folder,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
         assert done.returncode == 0, done.stderr[-2000:]
@@ -138,7 +138,7 @@ def test_what_a_lost_server_missed_can_be_sent_later(
     began = time.monotonic()
     seconds, said = logged(server, tmp_path, lambda _: fault)
     assert seconds < CALLS_SECONDS
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
     assert len(said) == 1
     assert "is not complete at the server" in said[0]
     assert len((tmp_path / "run" / "rounds.csv").read_text().splitlines()) == 1 + ROUNDS
