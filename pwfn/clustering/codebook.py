@@ -153,12 +153,7 @@ class AdditivePow2(OnGrid):
     per_tensor_max: int | None = None
 
     def __post_init__(self) -> None:
-        require(
-            self,
-            b=(_is_exponent(self.b), f"an integer from 0 to {MAX_B}"),
-            max_order=(isinstance(self.max_order, int) and 1 <= self.max_order <= 4, "an integer from 1 to 4"),
-            per_tensor_max=is_limit(self.per_tensor_max),
-        )
+        _check_sums(self)
 
 
 @dataclass(frozen=True)
@@ -175,12 +170,7 @@ class SignedPow2(OnGrid):
     signed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        require(
-            self,
-            b=(_is_exponent(self.b), f"an integer from 0 to {MAX_B}"),
-            max_order=(isinstance(self.max_order, int) and 1 <= self.max_order <= 4, "an integer from 1 to 4"),
-            per_tensor_max=is_limit(self.per_tensor_max),
-        )
+        _check_sums(self)
 
 
 @dataclass(frozen=True)
@@ -202,6 +192,15 @@ class Pow2(OnGrid):
 def is_limit(value: int | None) -> tuple[bool, str]:
     """Say whether a codebook may have this `per_tensor_max`, and which ones it may have."""
     return value in LIMITS, "null, 256, 16 or 4"
+
+
+def _check_sums(codebook: AdditivePow2 | SignedPow2) -> None:
+    require(
+        codebook,
+        b=(_is_exponent(codebook.b), f"an integer from 0 to {MAX_B}"),
+        max_order=(isinstance(codebook.max_order, int) and 1 <= codebook.max_order <= 4, "an integer from 1 to 4"),
+        per_tensor_max=is_limit(codebook.per_tensor_max),
+    )
 
 
 def _is_exponent(b: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -82,19 +82,6 @@ def coded_bits(places: Tensor, count: int) -> float:
 
 
 @dataclass(frozen=True)
-class ChosenLayer:
-    """The values of one layer.
-
-    Attributes:
-        values: float64 [groups, rows, columns]; weights that are free have any value.
-        bits: of an ideal code, all weights of the layer together, free ones left out.
-    """
-
-    values: Tensor
-    bits: float
-
-
-@dataclass(frozen=True)
 class LayerCodes:
     """The values on offer to a layer, and how its weights are coded: those of its weight apart from those of its bias.
 
@@ -137,7 +124,7 @@ class LayerCodes:
         return values if problem.held is None else torch.where(problem.held, weights, values)
 
 
-def choose_layer(problem: LayerProblem, codes: LayerCodes, rule: SecondOrder, kept: Tensor) -> ChosenLayer:
+def choose_layer(problem: LayerProblem, codes: LayerCodes, rule: SecondOrder, kept: Tensor) -> Tensor:
     """Choose the values of one layer.
 
     Args:
@@ -145,6 +132,9 @@ def choose_layer(problem: LayerProblem, codes: LayerCodes, rule: SecondOrder, ke
         codes: the values on offer.
         rule: how much bits count, and how often the columns are gone through.
         kept: the weights before, which held ones keep [groups, rows, columns].
+
+    Returns:
+        The values, float64 [groups, rows, columns]; what is free has any value.
     """
     factor = inverse_factor(problem.inputs)
     values = codes.rounded(problem, kept)
@@ -155,7 +145,7 @@ def choose_layer(problem: LayerProblem, codes: LayerCodes, rule: SecondOrder, ke
             places, values = column_loop(problem, factor, choices, kept)
         else:
             places, values = refine(problem, places, values, choices)
-    return ChosenLayer(values, codes.bits(values, problem.free))
+    return values
 
 
 def damped(inputs: Tensor, damping: float) -> Tensor:
@@ -184,11 +174,6 @@ def compensated(weights: Tensor, own: Tensor, cross: Tensor, damping: float) -> 
     inputs = damped(own, damping)
     lower = torch.linalg.cholesky(inputs)
     return torch.cholesky_solve((weights @ (cross + inputs - own)).mT, lower).mT
-
-
-def with_masks(problem: LayerProblem, held: Tensor | None, free: Tensor | None) -> LayerProblem:
-    """Return the problem with weights that are held, or free."""
-    return replace(problem, held=held, free=free)
 
 
 def cheapest_first(costs: Tensor, held: Tensor, count: int) -> Tensor:

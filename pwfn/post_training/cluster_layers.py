@@ -37,7 +37,7 @@ class Calibration:
     held_out: Sequence[Tensor]
 
     @classmethod
-    def of(cls, images: Tensor, batch_size: int) -> Calibration:
+    def of(cls, images: Tensor, batch_size: int = 64) -> Calibration:
         """Split images [images, channels, height, width]: the last eighth, at least one, measures.
 
         Raises:
@@ -217,7 +217,7 @@ class _Choosing:
 
     def _chosen(self, price: float, damping: float) -> Attempt:
         problem = self.problem(damping)
-        values = choose_layer(scaled(problem, price), self._codes, self._clustering.rule, self._kept).values
+        values = choose_layer(scaled(problem, price), self._codes, self._clustering.rule, self._kept)
         return self._tried(problem, values, price)
 
     def _rounded(self) -> Attempt:

@@ -21,9 +21,8 @@ from pwfn.clustering.second_order import SecondOrder
 from pwfn.curvature import Watched
 from pwfn.post_training.budget import Budget, Trial, find_rate
 from pwfn.post_training.cluster_layers import Calibration, LayerClustering, Outcome, copied
+from pwfn.post_training.value_tables import fitted_values, value_tables
 
-LARGEST = 1.5  # times the largest weight: the largest value on offer, for weights that make good what others do
-BATCH = 64  # images at a time
 Batches = Iterable[Any]  # images, or tuples or lists that begin with images and, where asked for, labels
 
 
@@ -117,13 +116,11 @@ class _Job:
         parameters = dict(model.named_parameters())
         self._original = Watched(model, [parameters[name] for name in self._names])
         self._rule, self._patterns = rule, patterns
-        self._calibration = Calibration.of(images, BATCH)
+        self._calibration = Calibration.of(images)
         weights = torch.cat([weight.detach().flatten().float().cpu() for weight in self._original.weights])
-        largest = LARGEST * float(weights.abs().max())
-        values = codebook.fit(weights, [weight.numel() for weight in self._original.weights])
-        values.check(-largest, largest)
-        tables = [table.to(self._original.weights[0].device) for table in values.tables(largest)]
-        self._tables = tables * len(self._names) if len(tables) == 1 else tables
+        values = fitted_values(codebook, weights, [weight.numel() for weight in self._original.weights])
+        device = self._original.weights[0].device
+        self._tables = [table.to(device) for table in value_tables(values, weights, len(self._names))]
 
     def trial(self, rate: float) -> Trial:
         """Cluster a fresh copy, and measure it."""

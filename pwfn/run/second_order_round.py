@@ -21,11 +21,9 @@ from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.curvature import Watched
 from pwfn.post_training.cluster_layers import Calibration, LayerClustering, Masks, Outcome
 from pwfn.post_training.ranks import Ranks
+from pwfn.post_training.value_tables import fitted_values, value_tables
 from pwfn.run.cluster_network import write_result
 from pwfn.training.distributed import all_reduce_max, all_reduce_sum, broadcast_object, broadcast_tensors, is_rank_zero
-
-LARGEST = 1.5  # times the largest weight: the largest value on offer, for weights that make good what others do
-BATCH = 64  # images at a time
 
 
 @dataclass(frozen=True)
@@ -90,18 +88,13 @@ class SecondOrderRound:
         values, refusal = None, None
         if is_rank_zero():
             try:
-                low, high = (float(bound) for bound in before.mu.aminmax())
-                if not math.isfinite(low + high):
-                    raise ValueError(f"mu must be finite, its smallest value is {low} and its largest {high}")
-                values = self.codebook.fit(before.mu, sizes)
-                values.check(LARGEST * low, LARGEST * high)
+                values = fitted_values(self.codebook, before.mu, sizes)
             except ValueError as error:
                 refusal = error
         if message := broadcast_object("" if refusal is None else str(refusal)):
             raise ValueError(message) from refusal
         values = broadcast_object(values)
-        tables = values.tables(LARGEST * float(before.mu.abs().max()))
-        return values, tables * len(sizes) if len(tables) == 1 else tables
+        return values, value_tables(values, before.mu, len(sizes))
 
     def _clustered(self, tensors: list[QuantizedTensor], tables: list[Tensor], held: Tensor, free: Tensor) -> Outcome:
         device = tensors[0].mu.device
@@ -114,7 +107,7 @@ class SecondOrderRound:
             watched,
             [table.to(device) for table in tables],
             self.rule,
-            Calibration.of(self.images, BATCH),
+            Calibration.of(self.images),
             seed=self.seed,
             ranks=ranks,
             on_layer=self.on_layer,

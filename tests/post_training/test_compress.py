@@ -120,12 +120,18 @@ def test_what_no_linear_map_uses_is_named() -> None:
     ("network", "batches", "options", "line"),
     [
         (nn.ReLU(), [torch.randn(4, 12)], {}, "no linear or convolution layer"),
+        (
+            nn.Linear(12, 3).requires_grad_(False).apply(lambda m: m.weight.fill_(float("nan"))),
+            [torch.randn(4, 12)],
+            {},
+            "mu must be finite",
+        ),
         (nn.Linear(12, 3), [], {}, "the calibration loader has no batch"),
         (nn.Linear(12, 3), ["images"], {}, "must be images, or begin with images; this one is a str"),
         (nn.Linear(12, 3), [torch.randn(1, 12)], {}, "from two images at least"),
         (nn.Linear(12, 3), [torch.randn(4, 12)], {"exclude": ("other.*",)}, ""),
     ],
-    ids=["nothing", "no batch", "text", "one image", "fine"],
+    ids=["nothing", "not finite", "no batch", "text", "one image", "fine"],
 )
 def test_what_cannot_be_compressed(network: nn.Module, batches: Any, options: Any, line: str) -> None:
     if not line:
