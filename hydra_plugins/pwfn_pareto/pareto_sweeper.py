@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 STUDY = "study.db"
 FRONT = "pareto.json"  # and pareto.csv, pareto.png
+VALIDATION = "clustered/val_top1"
 _DIRECTIONS = ("maximize", "minimize")
 
 
@@ -80,6 +81,10 @@ class ParetoSweeper(Sweeper):
         self.fixed, self.space = search_space(parser.parse_overrides([*lines, *arguments]))
         if not self.space:
             raise SweepError("pwfn: nothing is left to search: give a range, an interval or a choice")
+        if VALIDATION in self.objectives and not self._has_validation_images():
+            raise SweepError(
+                f"pwfn: {VALIDATION} is an objective, and data.val_fraction is 0: set it, as data.val_fraction=0.1"
+            )
         self.study = self._study()
         OmegaConf.save(self.config, self.folder / "multirun.yaml")
         searched = "; ".join(f"{key}: {dimension}" for key, dimension in self.space.items())
@@ -142,13 +147,24 @@ class ParetoSweeper(Sweeper):
             values = [figures(row).get(name, math.nan) for name in self.objectives]
             good = ended and all(map(math.isfinite, values))
             if ended and not good:
-                print(f"pwfn: job {trial.number} gave no {' and '.join(self.objectives)}", flush=True)
+                print(f"pwfn: job {trial.number} gave no {' and '.join(self._missing(row))}", flush=True)
             self.rows[trial.number] = row if good else row._replace(code=1)
             if good and not self.study.trials[trial.number].state.is_finished():
                 self.study.tell(trial, values)  # of one that failed nothing is told: it stays open, to be run again
         failed = sum(row.code != 0 for row in self.rows.values())
         said = f"{len(self.rows)} of {self.n_trials} trials done" + (f", {failed} of them failed" if failed else "")
         print(f"pwfn: {said}; {len(self.study.best_trials)} on the front", flush=True)
+
+    def _has_validation_images(self) -> bool:
+        data = self.config.get("data")
+        return data is None or data.get("val_fraction") != 0 or data.get("split") is not None or self._chooses_data()
+
+    def _chooses_data(self) -> bool:
+        return any(key.partition(".")[0] == "data" for key in self.space)
+
+    def _missing(self, row: Row) -> list[str]:
+        found = figures(row)
+        return [name for name in self.objectives if not math.isfinite(found.get(name, math.nan))]
 
     def _end(self) -> None:
         """Print, save and draw the front."""

@@ -57,6 +57,7 @@ class RunState:
     Args:
         place: how far the run is.
         baseline: scores of the pretrained network; None before they are known.
+        baseline_val: the same on the validation images; None where there are none.
         before: means of all quantized weights before the first round, flat, on the CPU; on rank 0 only.
         records: one for each finished round.
         clusters: rows of clusters.csv.
@@ -65,6 +66,7 @@ class RunState:
 
     place: Place = field(default_factory=Place)
     baseline: Scores | None = None
+    baseline_val: Scores | None = None
     before: Tensor | None = None
     records: list[RoundRecord] = field(default_factory=list)
     clusters: list[dict[str, Any]] = field(default_factory=list)
@@ -83,6 +85,7 @@ class RunState:
         return {
             "place": self.place.as_dict(),
             "baseline": asdict(self.baseline) if self.baseline else None,
+            "baseline_val": asdict(self.baseline_val) if self.baseline_val else None,
             "before": self.before,
             "records": [record.flat() for record in self.records],
             "clusters": rows,
@@ -97,6 +100,7 @@ class RunState:
         return cls(
             place=Place.from_dict(saved["place"]),
             baseline=Scores(**saved["baseline"]) if saved["baseline"] else None,
+            baseline_val=Scores(**saved["baseline_val"]) if saved.get("baseline_val") else None,
             before=saved["before"],
             records=[RoundRecord.from_flat(row) for row in saved["records"]],
             clusters=saved["clusters"],

@@ -39,7 +39,7 @@ def is_wanted(settings: TrainSettings, folder: Path) -> bool:
 
 
 def go_on(cfg: DictConfig, folder: Path) -> float:
-    """Go on with the run in `folder`, which `cfg` has to agree with, and return its top1 (percent).
+    """Go on with the run in `folder`, which `cfg` has to agree with, and return the top1 that choices go by (percent).
 
     A finished run is left as it is. Ends with exit code 2 where the configuration is another.
     """
@@ -54,4 +54,4 @@ def go_on(cfg: DictConfig, folder: Path) -> float:
         return float(json.loads((folder / RESULT).read_text(encoding="utf-8"))["objective"])
     settings = load(TrainSettings, resume.without_lost_weights(folder, asked), importable=None, seen_from=started_in())
     done = run(settings, OmegaConf.to_container(asked), folder, name=folder.name, resume=True)
-    return done.records[-1].clustered.top1
+    return done.records[-1].judged.top1

@@ -147,7 +147,7 @@ def _do(settings: TrainSettings, plain: Any, folder: Path, hydra: Any) -> float:
     # the folder of a sweep's job is called by what tells it from the others
     own = folder.name if sweep is not None and not folder.name.isdigit() else overrides
     name = settings.logger.name_of(settings.name, own)
-    return run(settings, plain, folder, name=name, group=sweep).records[-1].clustered.top1
+    return run(settings, plain, folder, name=name, group=sweep).records[-1].judged.top1
 
 
 def _sweep(hydra: Any) -> str | None:

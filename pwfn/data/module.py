@@ -140,6 +140,12 @@ class ImageDataModule(LightningDataModule):
         images = self._split("test")
         return None if isinstance(images, ImageStream) else len(images)
 
+    @property
+    def validation_images(self) -> int | None:
+        """Count the validation images; None where there are none."""
+        images = self._loaded().val
+        return None if images is None else len(images)
+
     def sentence(self) -> str:
         """Say how many images there are of each split, of how many classes, and how they are prepared."""
         train, val, test = self._loaded()

@@ -16,6 +16,8 @@ from pwfn.data.streams import ImageStream
 from pwfn.data.transforms import Config, transform_config
 from pwfn.errors import require
 
+VALIDATION_SHARE, FEW_IMAGES = 0.1, 20  # with val_fraction = null: of the training images, if there are so many
+
 
 class Splits(NamedTuple):
     """Images of a data set, untransformed; `test` is never trained on, `train` may still give validation images."""
@@ -53,7 +55,7 @@ class ImageData(ABC):
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
-    val_fraction: float = 0.0
+    val_fraction: float | None = 0.0
     split_seed: int = 0
     train_images: int | None = None
     test_images: int | None = None
@@ -154,8 +156,9 @@ class ImageData(ABC):
                 "a number above 0 for each color channel of the network, or null",
             ),
             val_fraction=(
-                isinstance(self.val_fraction, (int, float)) and 0 <= self.val_fraction < 1,
-                "a number from 0 to below 1",
+                self.val_fraction is None
+                or (isinstance(self.val_fraction, (int, float)) and 0 <= self.val_fraction < 1),
+                "a number from 0 to below 1, or null",
             ),
             split_seed=(is_integer(self.split_seed, 0), "an integer from 0"),
             train_images=(self.train_images is None or is_integer(self.train_images, 1), f"{from_1}, or null"),
@@ -195,13 +198,19 @@ class ImageData(ABC):
             return Partition(train, None, test)
         train = self._limit(train, "train_images")
         test = self._limit(test, "test_images")
-        if not self.val_fraction:
+        count = self.validation_images(len(train))
+        if count == 0 and not self.val_fraction:
             return Partition(train, None, test)
-        count = round(self.val_fraction * len(train))
         if not 0 < count < len(train):
             raise DataError(f"val_fraction = {self.val_fraction}: takes {count} of {len(train)} training images")
         held_out, rest = stratified_split(train.labels, count, self.split_seed)
         return Partition(train.pick(rest), train.pick(held_out), test)
+
+    def validation_images(self, images: int) -> int:
+        """Count the validation images that are held out of so many training images."""
+        if self.val_fraction is None:
+            return round(VALIDATION_SHARE * images) if images >= FEW_IMAGES else 0
+        return round(self.val_fraction * images)
 
     def _limit(self, images: ImageSet, field: str) -> ImageSet:
         wanted: int | None = getattr(self, field)

@@ -49,12 +49,12 @@ def interval(top1: float, images: int) -> tuple[float, float]:
     return max(0.0, scale * (center - spread)), min(100.0, scale * (center + spread))
 
 
-def with_interval(top1: float, images: int | None) -> str:
+def with_interval(top1: float, images: int | None, split: str = "test") -> str:
     """Write an accuracy with its 95 % interval; without, where the number of images is not known."""
     if not images:
         return f"{top1:.2f} %"
     low, high = interval(top1, images)
-    return f"{top1:.2f} % (95 % interval {low:.1f} to {high:.1f} %, {images:,} test images)"
+    return f"{top1:.2f} % (95 % interval {low:.1f} to {high:.1f} %, {images:,} {split} images)"
 
 
 class RunningScores(Metric):

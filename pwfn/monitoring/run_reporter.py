@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from pwfn.monitoring.round_media import RoundView
 
-SUMMARY = ("clustered/top1", "entropy_bits", "unique_weights")  # the figures that the table of a sweep shows
+# the figures that the table of a sweep shows, where a run has them
+SUMMARY = ("clustered/top1", "clustered/val_top1", "entropy_bits", "unique_weights")
 
 
 class RunReporter:
@@ -138,8 +139,8 @@ class RunReporter:
         # default=str: a path or a version object among the extras must not cost a finished run its summary
         write_text(self.folder / SUMMARY_FILE, json.dumps(summary, indent=1, default=str) + "\n")
         if final:
-            figures = final.flat()
-            write_result(self.folder, final.clustered.top1, {key: figures[key] for key in SUMMARY})
+            figures = final.numbers()
+            write_result(self.folder, final.judged.top1, {key: figures[key] for key in SUMMARY if key in figures})
             self._report_final(baseline.top1 - final.clustered.top1, extra.get("artifact"))
         show(self._console, rounds_table(records, baseline, self._tolerance_name))
         show(

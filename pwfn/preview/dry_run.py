@@ -80,6 +80,9 @@ class Untrained:
         """Return scores that are no numbers."""
         return Scores(math.nan, math.nan, math.nan)
 
+    def validate(self) -> None:
+        """Return no scores."""
+
     def new_statistics(self, images: int) -> tuple[int, int]:
         """Gather nothing, from no image."""
         del images  # nothing was trained

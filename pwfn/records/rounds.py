@@ -22,11 +22,26 @@ class Scores:
     loss: float
 
 
+def _score_columns(prefix: str, split: str, moment: str, optional: bool = False) -> tuple[Column, ...]:
+    measured = (
+        ("top1", "right at the first guess", "percent"),
+        ("top5", "right within the first five guesses", "percent"),
+        ("loss", "mean cross entropy", "nats"),
+    )
+    return tuple(
+        Column(f"{prefix}{name}", f"{what} on the {split} split, {moment}", unit, optional=optional)
+        for name, what, unit in measured
+    )
+
+
 def _scores(key: str, moment: str) -> dict[str, Any]:
-    top1 = Column(f"{key}/top1", f"right at the first guess on the test split, {moment}", "percent")
-    top5 = Column(f"{key}/top5", f"right within the first five guesses on the test split, {moment}", "percent")
-    loss = Column(f"{key}/loss", f"mean cross entropy on the test split, {moment}", "nats")
-    return {"columns": (top1, top5, loss), "join": lambda scores: Scores(*scores)}
+    return {"columns": _score_columns(f"{key}/", "test", moment), "join": lambda scores: Scores(*scores)}
+
+
+def _validation_scores(key: str, moment: str) -> dict[str, Any]:
+    """Make the metadata of scores that are None without validation images, and in records of older versions."""
+    columns = _score_columns(f"{key}/val_", "validation", moment, optional=True)
+    return {"columns": columns, "join": lambda scores: None if None in scores else Scores(*scores)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +75,12 @@ class RoundRecord(Record):
     tensor_entropy_bits: float | None = later(
         Column("tensor_entropy_bits", "mean entropy of the values within each tensor", "bits/weight", optional=True)
     )
+    trained_val: Scores | None = field(
+        default=None, metadata=_validation_scores("trained", "mean weights, after training, before clustering")
+    )
+    clustered_val: Scores | None = field(
+        default=None, metadata=_validation_scores("clustered", "mean weights, after clustering")
+    )
 
     def __post_init__(self) -> None:
         require(
@@ -71,6 +92,11 @@ class RoundRecord(Record):
                 "five shares: zero, and one to four powers of two",
             ),
         )
+
+    @property
+    def judged(self) -> Scores:
+        """Return the clustered scores that choices go by: of the validation split, of the test split without one."""
+        return self.clustered_val or self.clustered
 
 
 COLUMNS: dict[str, Column] = RoundRecord.columns()

@@ -12,7 +12,31 @@ from pwfn.errors import Stopped, require
 from pwfn.models.accuracy import interval, with_interval
 from pwfn.records.rounds import RoundRecord, Scores, is_finishing
 
-Before = Callable[[Sequence[RoundRecord], Scores], tuple[str, Scores]]
+
+@dataclass(frozen=True)
+class Judged:
+    """The pretrained network on the images that rounds are judged by.
+
+    Attributes:
+        baseline: its scores.
+        images: how many there are; None where it is not known, so that there is no interval.
+        split: which images they are.
+    """
+
+    baseline: Scores
+    images: int | None = None
+    split: Literal["test", "validation"] = "test"
+
+    def trained(self, record: RoundRecord) -> Scores:
+        """Return the scores of a round after its training."""
+        return record.trained if self.split == "test" else record.trained_val or record.trained
+
+    def clustered(self, record: RoundRecord) -> Scores:
+        """Return the scores of a round after its clustering."""
+        return record.clustered if self.split == "test" else record.judged
+
+
+Before = Callable[[Sequence[RoundRecord], Judged], tuple[str, Scores]]
 EXIT_CODE = 1
 BEFORE = "most of it was lost before that"
 MILDER = "a milder data/augment (crop_flip, none)"  # timm's own is made for hundreds of epochs, a round has a few
@@ -29,12 +53,12 @@ FINISHING = (
 )
 
 
-def _pretrained(_: Sequence[RoundRecord], baseline: Scores) -> tuple[str, Scores]:
-    return "the pretrained network", baseline
+def _pretrained(_: Sequence[RoundRecord], by: Judged) -> tuple[str, Scores]:
+    return "the pretrained network", by.baseline
 
 
-def _previous(records: Sequence[RoundRecord], baseline: Scores) -> tuple[str, Scores]:
-    return ("the round before", records[-2].clustered) if len(records) > 1 else _pretrained(records, baseline)
+def _previous(records: Sequence[RoundRecord], by: Judged) -> tuple[str, Scores]:
+    return ("the round before", by.clustered(records[-2])) if len(records) > 1 else _pretrained(records, by)
 
 
 AGAINST: dict[str, Before] = {"previous": _previous, "pretrained": _pretrained}  # what the last round is held against
@@ -64,17 +88,16 @@ class CostlyRound:
             stop=(not self.stop or points is not None, "false where points is null: no round is costly then"),
         )
 
-    def complaint(self, records: Sequence[RoundRecord], baseline: Scores, images: int | None = None) -> str | None:
+    def complaint(self, records: Sequence[RoundRecord], by: Judged) -> str | None:
         """Say what the last of the rounds lost and what to try, if it was costly.
 
         Args:
             records: those of all rounds so far.
-            baseline: the scores of the pretrained network.
-            images: number of test images; None where it is not known, so that there is no interval.
+            by: the pretrained network, and the images that count.
         """
-        name, against = AGAINST[self.against](records, baseline)
-        _, previous = _previous(records, baseline)
-        trained, clustered = records[-1].trained, records[-1].clustered
+        name, against = AGAINST[self.against](records, by)
+        _, previous = _previous(records, by)
+        trained, clustered, images = by.trained(records[-1]), by.clustered(records[-1]), by.images
         lost = against.top1 - clustered.top1
         if self.points is None or not lost > self.points:
             return None
@@ -84,7 +107,8 @@ class CostlyRound:
         at = [against.top1, previous.top1, trained.top1, clustered.top1]
         _, blame = max(zip((a - b for a, b in pairwise(at)), (BEFORE, *advice), strict=True))
         return (
-            f"{what} ended {lost:.2f} points below {name} (top1 {with_interval(against.top1, images)} there, "
+            f"{what} ended {lost:.2f} points below {name} "
+            f"({by.split} top1 {with_interval(against.top1, images, by.split)} there, "
             f"{trained.top1:.2f} % trained, {clustered.top1:.2f} % clustered): {blame}"
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from torch import Tensor, nn
@@ -23,11 +22,7 @@ def unquantized_state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def keep_better(
-    network: nn.Module,
-    validate: Callable[[], Scores | None],
-    before: dict[str, Tensor] | None,
-    last: RoundRecord,
-    finished: RoundRecord,
+    network: nn.Module, before: dict[str, Tensor] | None, last: RoundRecord, finished: RoundRecord
 ) -> tuple[RoundRecord, str]:
     """Put the network back as it was before the finishing, if it was right about more validation images then.
 
@@ -35,7 +30,6 @@ def keep_better(
 
     Args:
         network: as it is after the finishing; changed in place.
-        validate: returns the scores on the validation images; None where there are none.
         before: `unquantized_state` of the network before the finishing; None where that is not known.
         last: the record of the last clustering.
         finished: the record of the finishing.
@@ -43,23 +37,20 @@ def keep_better(
     Returns:
         The record of the finishing for the network that is kept, and a line with both figures.
     """
-    later = validate() if before is not None else None
-    if later is None or before is None:
+    earlier, later = last.clustered_val, finished.clustered_val
+    if earlier is None or later is None or before is None:
         figures = _figures("test", last.clustered, finished.clustered)
         return (
             finished,
             f"finishing: without validation images (data.val_fraction) the network after it is kept; {figures}",
         )
-    after = unquantized_state(network)
-    network.load_state_dict(before, strict=False)
-    earlier = validate()
-    assert earlier is not None
     figures = _figures("validation", earlier, later)
-    if later.top1 < earlier.top1:
-        kept = replace(finished, clustered=last.clustered)  # trained stays what was measured then
-        return kept, f"finishing: the network before it is kept; {figures}"
-    network.load_state_dict(after, strict=False)
-    return finished, f"finishing: the network after it is kept; {figures}"
+    if later.top1 >= earlier.top1:
+        return finished, f"finishing: the network after it is kept; {figures}"
+    network.load_state_dict(before, strict=False)
+    # trained stays what was measured then
+    kept = replace(finished, clustered=last.clustered, clustered_val=earlier)
+    return kept, f"finishing: the network before it is kept; {figures}"
 
 
 def _figures(split: str, before: Scores, after: Scores) -> str:

@@ -99,22 +99,24 @@ class RoundLoop:
         when it is done.
         """
         place = self.place
-        trained = ended = last.clustered
+        trained = ended = (last.clustered, last.clustered_val)
         if spec.epochs:
             self.on_status("testing")
-            trained = ended = self.runner.test()
+            trained = ended = (self.runner.test(), self.runner.validate())
         if spec.batchnorm_images:
             self.on_status("gathering statistics")
             self.runner.new_statistics(spec.batchnorm_images)
             self.on_status("testing")
-            ended = self.runner.test()
+            ended = (self.runner.test(), self.runner.validate())
         record = replace(
             last,
             round=last.round + 1,
             epochs=place.epochs,
             steps=self.runner.steps,
-            trained=trained,
-            clustered=ended,
+            trained=trained[0],
+            clustered=ended[0],
+            trained_val=trained[1],
+            clustered_val=ended[1],
             moved=0,
             train_seconds=place.train_seconds,
             cluster_seconds=0.0,
@@ -161,7 +163,7 @@ class RoundLoop:
         """Test, cluster, test, describe. Every rank tests its share of the images; rank 0 alone does the rest."""
         tensors = quantized_tensors(self.network)
         self.on_status("testing")
-        trained = self.runner.test()
+        trained, trained_val = self.runner.test(), self.runner.validate()
         self.on_trained(index)
         self.on_status("clustering")
         started = time.perf_counter()
@@ -171,7 +173,7 @@ class RoundLoop:
             result = self._clustered(index, tensors, before)
             cluster_seconds = time.perf_counter() - started
             self.on_status("testing")
-            clustered = self.runner.test()
+            clustered, clustered_val = self.runner.test(), self.runner.validate()
         except StopNow:
             unclustered.restore()
             raise
@@ -187,6 +189,8 @@ class RoundLoop:
                 steps=self.runner.steps,
                 trained=trained,
                 clustered=clustered,
+                trained_val=trained_val,
+                clustered_val=clustered_val,
                 train_seconds=train_seconds,
                 cluster_seconds=cluster_seconds,
                 **round_figures(before, result, rows, [tensor.mu.numel() for tensor in tensors]),

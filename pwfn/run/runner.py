@@ -24,6 +24,9 @@ class Runner(Protocol):
     def test(self) -> Scores:
         """Return the scores on the test split, at the mean weights."""
 
+    def validate(self) -> Scores | None:
+        """Return the scores on the validation images, at the mean weights; None if there are none."""
+
     def squared_gradients(self, batches: int) -> Tensor:
         """Average the squared gradients of each quantized weight over so many batches."""
 

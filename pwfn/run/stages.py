@@ -22,6 +22,7 @@ from pwfn.monitoring.round_media import RoundView, round_view
 from pwfn.monitoring.run_reporter import RunReporter
 from pwfn.records import files
 from pwfn.records.rounds import RoundRecord, Scores
+from pwfn.run.accuracy_guard import Judged
 from pwfn.run.better_network import keep_better, unquantized_state
 from pwfn.run.find_rate import RateSearch
 from pwfn.run.lightning_runner import LightningRunner
@@ -61,7 +62,7 @@ class Stages:
             return
         self._fit_pretraining()
         self.progress.status("testing")
-        state.baseline = self.runner.test()
+        state.baseline, state.baseline_val = self.runner.test(), self.runner.validate()
         saver.between_fits()
         top1 = with_interval(state.baseline.top1, self.runner.data.tested_images)
         self.progress.say(f"before compression: top1 {top1}, loss {state.baseline.loss:.4f}")
@@ -145,7 +146,7 @@ class Stages:
         last, trained, place = state.records[-1], unquantized_state(saver.network), replace(state.place)
         try:
             finished = loop.measure_finish(self.settings.finish, last)
-            record, line = keep_better(saver.network, self.runner.validate, state.before_finish, last, finished)
+            record, line = keep_better(saver.network, state.before_finish, last, finished)
         except StopNow:
             saver.network.load_state_dict(trained, strict=False)
             vars(state.place).update(vars(place))
@@ -208,13 +209,20 @@ class Stages:
     def _guard_accuracy(self) -> None:
         """Warn of a last round that lost much accuracy, quiet or not, and stop the run if it should."""
         guard, records = self.settings.costly_round, self.saver.state.records
-        complaint = guard.complaint(records, self.baseline, self.runner.data.tested_images)
+        complaint = guard.complaint(records, self._judged())
         if complaint is None:
             return
         if distributed.is_rank_zero():
             self.progress.console.print(f"warning: {complaint}", soft_wrap=True, markup=False, highlight=False)
         if guard.stop and len(records) < self.settings.schedule.rounds:
             raise guard.stopped(complaint)
+
+    def _judged(self) -> Judged:
+        """Return what rounds are held against: the pretrained network on the images that choices go by."""
+        data, validation = self.runner.data, self.saver.state.baseline_val
+        if validation is None:
+            return Judged(self.baseline, data.tested_images, "test")
+        return Judged(validation, data.validation_images, "validation")
 
     @property
     def baseline(self) -> Scores:

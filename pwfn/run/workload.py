@@ -47,8 +47,7 @@ def _steps_of_an_epoch(settings: TrainSettings, share: float) -> int | None:
     images = data.train_images or data.known_images
     if images is None:
         return None
-    if data.val_fraction:
-        images -= round(data.val_fraction * images)
+    images -= data.validation_images(images)
     each = images_per_rank(images, share, trainer.devices * trainer.num_nodes)
     batches = math.ceil(each / data.batch_size) - ends_in_one(each, data.batch_size)
     return math.ceil(batches / trainer.accumulate_grad_batches)

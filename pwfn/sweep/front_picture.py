@@ -9,7 +9,11 @@ from matplotlib.figure import Figure
 
 from pwfn.monitoring.plots import BLUE, INK, ORANGE, save, tidy
 
-_TITLES = {"clustered/top1": "Top-1 accuracy on the test split, %", "entropy_bits": "entropy, bits per weight"}
+_TITLES = {
+    "clustered/val_top1": "Top-1 accuracy on the validation split, %",
+    "clustered/top1": "Top-1 accuracy on the test split, %",
+    "entropy_bits": "entropy, bits per weight",
+}
 
 
 def draw_front(

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-ACCURACY, ENTROPY = "clustered/top1", "entropy_bits"  # the table's order: the highest, then the lowest first
+# the table's order: the highest accuracy, by validation images where there are some, then the lowest entropy first
+ACCURACY, ENTROPY = ("clustered/val_top1", "clustered/top1"), "entropy_bits"
 _CSV = ("job", "status", "reason", "exit_code", "seconds", "folder")
 
 
@@ -61,7 +62,8 @@ def in_order(rows: Sequence[Row]) -> list[Row]:
 
     def place(row: Row) -> tuple[float, ...]:
         found = figures(row)
-        accuracy, entropy = (found.get(name, math.nan) for name in (ACCURACY, ENTROPY))
+        accuracy = next((found[name] for name in ACCURACY if name in found), math.nan)
+        entropy = found.get(ENTROPY, math.nan)
         known = not math.isnan(accuracy)
         worst = entropy if known and not math.isnan(entropy) else math.inf
         return (row.code != 0, row.code is None, not known, -accuracy if known else 0, worst, row.number)

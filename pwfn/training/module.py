@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import LightningModule
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -157,7 +158,8 @@ class BayesianClassifier(LightningModule):
     @override
     def on_validation_epoch_end(self) -> None:
         scores = self.validation_scores = self.running.scores()
-        self.log_dict({"val/top1": scores.top1, "val/top5": scores.top5, "val/loss": scores.loss})
+        if self.trainer.state.fn == TrainerFn.FITTING:  # between fits the record of the round has them
+            self.log_dict({"val/top1": scores.top1, "val/top5": scores.top5, "val/loss": scores.loss})
 
     @override
     def on_test_epoch_start(self) -> None:

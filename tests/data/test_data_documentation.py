@@ -82,7 +82,7 @@ REFUSALS: dict[str, Callable[[Path], object]] = {
         name="wds/x", num_classes=3, root="x", val_fraction=0.1
     ),
     "batch_size = 0: must be an integer from 1": lambda _: Digits(batch_size=0),
-    "val_fraction = 1.5: must be a number from 0 to below 1": lambda _: Digits(val_fraction=1.5),
+    "val_fraction = 1.5: must be a number from 0 to below 1, or null": lambda _: Digits(val_fraction=1.5),
 }
 
 

@@ -79,7 +79,7 @@ def test_the_split_of_a_run_is_kept_where_images_are_added(tmp_path: Path) -> No
         ({"split": (0.8, 0.1, 0.2)}, "split = (0.8, 0.1, 0.2): must be three shares whose sum is 1"),
         ({"split": (1.0, 0.0, 0.0)}, "the first and the last above 0, or a file split.csv"),
         ({"split": "no/split.csv"}, "split = 'no/split.csv': must be three shares"),
-        ({"split": SHARES, "val_fraction": 0.1}, "val_fraction = 0.1: must be 0 where data.split is given"),
+        ({"split": SHARES, "val_fraction": 0.1}, "val_fraction = 0.1: must be 0 or null where data.split is given"),
         ({"split": SHARES, "test_folder": "val"}, "test_folder = 'val': must be null where data.split is given"),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import shlex
 import subprocess
@@ -23,7 +22,7 @@ from pwfn.monitoring.run_reporter import RunReporter
 from pwfn.monitoring.wandb_spec import Wandb
 from tests.support.project import clean_environment
 from tests.support.round_records import BASELINE, cluster, record
-from tests.support.wandb_server import WandbServer, wandb_server
+from tests.support.wandb_server import WandbServer, logged_to, wandb_server
 
 pytestmark = pytest.mark.slow
 IMPATIENT = {  # W&B's own patience is minutes
@@ -39,16 +38,9 @@ Fault = Callable[[str], "int | float | str | None"]
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
-    with wandb_server() as made:
-        for name in [name for name in os.environ if name.startswith("WANDB_")]:
-            monkeypatch.delenv(name)
-        for name, value in (made.environment(tmp_path / "home") | IMPATIENT).items():
-            monkeypatch.setenv(name, value)
-        wandb.teardown()
+def server(tmp_path: Path) -> Iterator[WandbServer]:
+    with wandb_server() as made, logged_to(made, tmp_path / "home", **IMPATIENT):
         yield made
-        made.fault = lambda _: None
-        wandb.teardown()
 
 
 def logged(server: WandbServer, folder: Path, fault: Fault, *, at_start: bool = False) -> tuple[float, list[str]]:

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 import torch
-import wandb
 import yaml
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -32,7 +31,7 @@ from pwfn.run.settings import TrainSettings
 from pwfn.run.start import run
 from tests.support.project import PROJECT, SMALL, Compose, clean_environment
 from tests.support.wandb_offline import find_runs
-from tests.support.wandb_server import KEY, Run, WandbServer, digest, wandb_server
+from tests.support.wandb_server import KEY, Run, WandbServer, digest, logged_to, wandb_server
 
 ONLINE = ["logger=wandb", "logger.mode=online", "logger.tags=[paper,a]", "logger.group=g"]
 
@@ -40,14 +39,8 @@ ONLINE = ["logger=wandb", "logger.mode=online", "logger.tags=[paper,a]", "logger
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WandbServer]:
     """A server that this process logs to."""
-    with wandb_server() as made, pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("WANDB_")]:
-            patch.delenv(name)
-        for name, value in made.environment(tmp_path_factory.mktemp("home")).items():
-            patch.setenv(name, value)
-        wandb.teardown()  # the environment is read once
+    with wandb_server() as made, logged_to(made, tmp_path_factory.mktemp("home")):
         yield made
-        wandb.teardown()
 
 
 Start = Callable[..., None]

@@ -30,7 +30,7 @@ def test_a_run_sends_every_key_of_the_list_and_no_other(smoke: Path) -> None:
     (path,) = find_runs(smoke / "logs")
     run = read_run(path)
     sent = {key.partition(".")[0] for row in run.history for key in row} - OF_WANDB
-    assert sent == {*COLUMNS, *ROUND_VIEW, *STEP, *X_AXES} - NOT_HERE
+    assert sent == {*COLUMNS, *ROUND_VIEW, *STEP, *VALIDATION, *X_AXES} - NOT_HERE
     summary = {key.partition(".")[0] for key in run.summary} - OF_WANDB - {"_wandb"}
     assert summary - sent == set(SUMMARY)
     assert run.summary["artifact_mb"] == (smoke / "run" / "model.pwfn").stat().st_size / 1e6

@@ -15,7 +15,7 @@ from pwfn.checkpoint import files
 from pwfn.config import build
 from pwfn.errors import InvalidValueError, Stopped
 from pwfn.records.rounds import RoundRecord, Scores, read_records
-from pwfn.run.accuracy_guard import BEFORE, CLUSTERING, TRAINING, CostlyRound
+from pwfn.run.accuracy_guard import BEFORE, CLUSTERING, TRAINING, CostlyRound, Judged
 from pwfn.run.settings import TrainSettings
 from pwfn.run.start import Finished, run
 from tests.support.killed_runs import differences
@@ -35,6 +35,7 @@ def records(*top1: tuple[float, float]) -> list[RoundRecord]:
     """One for each pair of trained and clustered top1."""
     blank: dict[str, Any] = dict.fromkeys((field for field in RoundRecord.__dataclass_fields__), 0)
     blank |= {"order_share": (0.0,) * 5, "fraction": 0.5, "trained": BASELINE, "clustered": BASELINE}
+    blank |= {"trained_val": None, "clustered_val": None}
     first = RoundRecord(**blank)
     return [
         replace(first, round=i, trained=replace(BASELINE, top1=t), clustered=replace(BASELINE, top1=c))
@@ -43,13 +44,13 @@ def records(*top1: tuple[float, float]) -> list[RoundRecord]:
 
 
 def complaint(against: Literal["previous", "pretrained"], points: float | None, *top1: tuple[float, float]) -> str:
-    return CostlyRound(points, against, stop=False).complaint(records(*top1), BASELINE) or ""
+    return CostlyRound(points, against, stop=False).complaint(records(*top1), Judged(BASELINE)) or ""
 
 
 def test_the_first_round_is_held_against_the_pretrained_network_later_ones_against_the_one_before() -> None:
     assert "round 1 ended 4.00 points below the pretrained network" in complaint("previous", 3.0, (90, 86))
     said = complaint("previous", 3.0, (90, 86), (88, 82.5))
-    assert "round 2 ended 3.50 points below the round before (top1 86.00 % there, 88.00 % trained, 82.50 %" in said
+    assert "round 2 ended 3.50 points below the round before (test top1 86.00 % there, 88.00 % trained, 82.50 %" in said
     assert complaint("previous", 3.0, (90, 86), (88, 84)) == ""
     assert "round 2 ended 6.00 points below the pretrained network" in complaint("pretrained", 3.0, (90, 86), (88, 84))
 
@@ -64,11 +65,23 @@ def test_the_threshold_itself_is_not_too_much_and_null_is_never(against: Literal
 
 def test_few_test_images_ask_for_a_larger_loss() -> None:
     guard = CostlyRound(3.0, "pretrained", stop=False)  # 90 % of 90 images: 82.1 to 94.6 %, of 10,000: 89.4 to 90.6 %
-    assert guard.complaint(records((90, 83)), BASELINE, images=90) is None
-    assert guard.complaint(records((90, 88)), BASELINE, images=10_000) is None
-    told = guard.complaint(records((90, 82)), BASELINE, images=90) or ""
-    assert "(top1 90.00 % (95 % interval 82.1 to 94.6 %, 90 test images) there, 90.00 % trained, 82.00 %" in told
-    assert "round 1 ended 7.00 points" in (guard.complaint(records((90, 83)), BASELINE, images=10_000) or "")
+    assert guard.complaint(records((90, 83)), Judged(BASELINE, 90)) is None
+    assert guard.complaint(records((90, 88)), Judged(BASELINE, 10_000)) is None
+    told = guard.complaint(records((90, 82)), Judged(BASELINE, 90)) or ""
+    assert "(test top1 90.00 % (95 % interval 82.1 to 94.6 %, 90 test images) there, 90.00 % trained, 82.00 %" in told
+    assert "round 1 ended 7.00 points" in (guard.complaint(records((90, 83)), Judged(BASELINE, 10_000)) or "")
+
+
+def test_validation_images_judge_where_there_are_some() -> None:
+    (last,) = records((90, 89))
+    last = replace(last, trained_val=replace(BASELINE, top1=84.0), clustered_val=replace(BASELINE, top1=83.0))
+    by = Judged(replace(BASELINE, top1=88.0), 10_000, "validation")
+    guard = CostlyRound(3.0, "pretrained", stop=False)
+    said = guard.complaint([last], by) or ""
+    assert "round 1 ended 5.00 points below the pretrained network (validation top1 88.00 %" in said
+    assert "10,000 validation images) there, 84.00 % trained, 83.00 % clustered)" in said
+    assert said.endswith(TRAINING)
+    assert guard.complaint([last], Judged(BASELINE, 10_000)) is None  # by the test images nothing was lost
 
 
 def test_what_was_lost_while_training_may_be_the_augmentation_s_doing() -> None:
@@ -83,7 +96,7 @@ def test_it_is_said_where_the_points_were_lost() -> None:
     assert complaint("pretrained", 3.0, *slope).endswith(BEFORE)
     assert complaint("previous", 3.0, *slope) == ""
     finished = [replace(one, fraction=1.0) for one in records((90, 88), (89.5, 80))]
-    said = CostlyRound(3.0, "previous", stop=False).complaint(finished, BASELINE)
+    said = CostlyRound(3.0, "previous", stop=False).complaint(finished, Judged(BASELINE))
     assert said is not None
     assert said.startswith("the finishing ended 8.00")
     assert said.endswith("finish.batchnorm_images")

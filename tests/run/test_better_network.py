@@ -37,8 +37,8 @@ def network() -> nn.Module:
 def record(round_index: int, top1: float) -> RoundRecord:
     blank: dict[str, Any] = dict.fromkeys(RoundRecord.__dataclass_fields__, 0)
     scores = Scores(top1, 100.0, 0.5)
-    return RoundRecord(**blank | {"order_share": (0.0,) * 5, "fraction": 1.0, "round": round_index,
-                                  "trained": scores, "clustered": scores})  # fmt: skip
+    measured = {"trained": scores, "clustered": scores, "trained_val": None, "clustered_val": None}
+    return RoundRecord(**blank | measured | {"order_share": (0.0,) * 5, "fraction": 1.0, "round": round_index})
 
 
 def changed(made: nn.Module) -> dict[str, Tensor]:
@@ -58,14 +58,15 @@ def test_the_network_that_is_right_about_more_validation_images_is_kept(before: 
     quantized = [tensor.mu.clone() for tensor in quantized_tensors(made)]
     assert state.keys() == {f"1.{name}" for name in made[1].state_dict()}  # type: ignore[index]
     later = changed(made)
-    scores = iter([Scores(after, 100.0, 0.1), Scores(before, 100.0, 0.9)])
-    last, finished = record(2, 70.0), record(3, 60.0)
-    result, line = keep_better(made, lambda: next(scores), state, last, finished)
+    last = replace(record(2, 70.0), clustered_val=Scores(before, 100.0, 0.9))
+    finished = replace(record(3, 60.0), clustered_val=Scores(after, 100.0, 0.1))
+    result, line = keep_better(made, state, last, finished)
     assert (
         line
         == f"finishing: the network {kept} it is kept; validation top1 {before:.2f} % before it, {after:.2f} % after it"
     )
-    assert result == (finished if kept == "after" else replace(finished, clustered=last.clustered))
+    put_back = replace(finished, clustered=last.clustered, clustered_val=last.clustered_val)
+    assert result == (finished if kept == "after" else put_back)
     expected = later if kept == "after" else state
     assert all(torch.equal(value, expected[name]) for name, value in unquantized_state(made).items())
     assert all(torch.equal(t.mu, old) for t, old in zip(quantized_tensors(made), quantized, strict=True))
@@ -76,7 +77,7 @@ def test_without_validation_images_the_later_is_kept_and_both_figures_are_said()
     state = unquantized_state(made)
     later = changed(made)
     finished = record(3, 75.56)
-    result, line = keep_better(made, lambda: None, state, record(2, 80.0), finished)
+    result, line = keep_better(made, state, record(2, 80.0), finished)
     assert result is finished
     assert line == (
         "finishing: without validation images (data.val_fraction) the network after it is kept; "

@@ -77,7 +77,7 @@ def make(folder: Path) -> Path:
     for option in ("launcher/process.yaml", "sweeper/pareto.yaml"):
         copy = folder / "conf/hydra" / option
         copy.parent.mkdir(parents=True)
-        copy.write_text((PROJECT / "conf/hydra" / option).read_text().replace("clustered/top1", "top"))
+        copy.write_text((PROJECT / "conf/hydra" / option).read_text().replace("clustered/val_top1", "top"))
         copy.write_text(copy.read_text().replace("entropy_bits", "bits"))
     (folder / "conf/toy.yaml").write_text(CONFIG)
     return folder

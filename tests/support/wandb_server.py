@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import re
 import threading
 import time
@@ -22,6 +23,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
+
+import pytest
+import wandb
 
 KEY = "0123456789abcdef" * 2 + "deadbeef"  # 40 characters, as W&B wants them
 ENTITY = "stub-team"
@@ -437,3 +441,18 @@ def wandb_server() -> Iterator[WandbServer]:
         listener.shutdown()
         listener.server_close()
         thread.join(5)
+
+
+@contextmanager
+def logged_to(server: WandbServer, home: Path, **variables: str) -> Iterator[None]:
+    """Have this process log to the server until the block ends."""
+    # first: W&B names its helper process in a variable, and that one must not come back when the helper is gone
+    wandb.teardown()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("WANDB_")]:
+            patch.delenv(name)
+        for name, value in (server.environment(home) | variables).items():
+            patch.setenv(name, value)
+        yield
+        server.fault = lambda _: None
+        wandb.teardown()

@@ -49,7 +49,7 @@ class ImageFolder(ImageData):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, val_fraction=(self.split is None or self.val_fraction == 0, "0 where data.split is given"))
+        require(self, val_fraction=(self.split is None or not self.val_fraction, "0 or null where data.split is given"))
 
     @override
     def rules(self) -> dict[str, tuple[bool, str]]:

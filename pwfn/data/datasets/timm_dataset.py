@@ -88,7 +88,7 @@ class TimmData(ImageData):
             why = f"because {self.kind}/ is streamed: no single image of it can be chosen"
             require(
                 self,
-                val_fraction=(self.val_fraction == 0, f"0, {why}"),
+                val_fraction=(not self.val_fraction, f"0, {why}"),
                 train_images=(self.train_images is None, f"null, {why}"),
                 test_images=(self.test_images is None, f"null, {why}"),
             )
