@@ -11,6 +11,7 @@ in CERWU, arXiv:2505.18758), `U` being the upper Cholesky factor of the inverse 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -18,6 +19,18 @@ from torch import Tensor
 BLOCK = 64  # columns after which what they are behind is moved at once
 MOST_NUMBERS = 1 << 22  # costs that are compared at once
 HELD = -1  # the place of a weight that stays as it is
+
+
+def nearest_places(values: Tensor, weights: Tensor) -> Tensor:
+    """Return the place of the value nearest to each weight, the smaller of equally near ones.
+
+    Args:
+        values: float64, ascending [V].
+        weights: float64, of any shape.
+    """
+    above = torch.searchsorted(values, weights.contiguous()).clamp_(max=len(values) - 1)
+    below = (above - 1).clamp_(min=0)
+    return torch.where((weights - values[below]).abs() <= (values[above] - weights).abs(), below, above)
 
 
 @dataclass(frozen=True)
@@ -35,18 +48,35 @@ class Choices:
     def cheapest(self, weights: Tensor, stiffness: Tensor) -> Tensor:
         """Return the place of the value with the least `stiffness * (w - c)^2 + price`, of equal ones the first.
 
+        Of the dearest values, which are most where few are in use, only the nearest to a weight can be its cheapest.
+
         Args:
             weights: of any shape.
             stiffness: of the same shape, not negative.
         """
         flat, stiff = weights.flatten(), stiffness.flatten()
         chosen = torch.empty(flat.shape, dtype=torch.int64, device=flat.device)
-        size = max(1, MOST_NUMBERS // len(self.values))
+        size = max(1, MOST_NUMBERS // (len(self._cheaper) + 1))
         for start in range(0, len(flat), size):
             piece = slice(start, start + size)
-            cost = (flat[piece, None] - self.values).square_().mul_(stiff[piece, None]).add_(self.prices)
-            chosen[piece] = cost.argmin(1)
+            chosen[piece] = self._cheapest(flat[piece], stiff[piece])
         return chosen.view(weights.shape)
+
+    def _cheapest(self, weights: Tensor, stiffness: Tensor) -> Tensor:
+        nearest = nearest_places(self.values, weights)
+        best = (weights - self.values[nearest]).square_().mul_(stiffness).add_(self.prices[nearest])
+        if len(self._cheaper) == 0:
+            return nearest
+        values, prices = self.values[self._cheaper], self.prices[self._cheaper]
+        costs = (weights[:, None] - values).square_().mul_(stiffness[:, None]).add_(prices)
+        least, at = costs.min(1)
+        other = self._cheaper[at]
+        return torch.where((least < best) | ((least == best) & (other < nearest)), other, nearest)
+
+    @cached_property
+    def _cheaper(self) -> Tensor:
+        """Return the places of all values but the dearest."""
+        return (self.prices < self.prices.max()).nonzero().flatten()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from pwfn.clustering.column_loop import Choices, LayerProblem, column_loop, inverse_factor, refine
+from pwfn.clustering.column_loop import Choices, LayerProblem, column_loop, inverse_factor, nearest_places, refine
 from pwfn.clustering.rules import Rule
 from pwfn.errors import require
 
@@ -54,18 +54,6 @@ class SecondOrder(Rule):
     @override
     def calibration_images(self) -> int:
         return self.images
-
-
-def nearest_places(values: Tensor, weights: Tensor) -> Tensor:
-    """Return the place of the value nearest to each weight, the smaller of equally near ones.
-
-    Args:
-        values: float64, ascending [V].
-        weights: float64, of any shape.
-    """
-    above = torch.searchsorted(values, weights.contiguous()).clamp_(max=len(values) - 1)
-    below = (above - 1).clamp_(min=0)
-    return torch.where((weights - values[below]).abs() <= (values[above] - weights).abs(), below, above)
 
 
 def code_lengths(places: Tensor, count: int) -> Tensor:

@@ -135,3 +135,20 @@ def test_what_has_no_curvature_goes_where_it_is_cheapest() -> None:
     )
     _, values = column_loop(problem, inverse_factor(problem.inputs), (of, of), problem.weights)
     assert values.tolist() == [[[0.0, 0.0]]]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_cheapest_of_many_values_is_that_of_all_compared(seed: int) -> None:
+    """Few cheap values among many dear ones, ties in price, and weights exactly between two values."""
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.arange(-40, 41, dtype=torch.float64) / 16
+    prices = torch.full((81,), 3.0, dtype=torch.float64)
+    cheap = torch.randperm(81, generator=generator)[:9]
+    prices[cheap] = torch.randint(0, 3, (9,), generator=generator).double()
+    weights = torch.randint(-90, 91, (50, 40), generator=generator).double() / 32
+    stiffness = torch.rand((50, 40), generator=generator, dtype=torch.float64) * 100
+    found = Choices(values, prices).cheapest(weights, stiffness)
+    costs = stiffness[..., None] * (weights[..., None] - values).square() + prices
+    assert torch.equal(found, costs.argmin(2))
+    assert torch.isin(found, cheap).any()
+    assert not torch.isin(found, cheap).all()
