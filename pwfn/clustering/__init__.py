@@ -9,7 +9,14 @@ from pwfn.clustering.rules import Greedy, GreedyBits, Nearest, Rule
 from pwfn.clustering.second_order import SecondOrder
 from pwfn.clustering.sigma_join import AllowRetraining, DivideBy2, DivideBy10, MeanSigma, SigmaJoin, StdMu
 from pwfn.clustering.statistics import entropy_bits
-from pwfn.clustering.tolerance import ConstantTolerance, FisherTolerance, RelativeTolerance, SigmaTolerance, Tolerance
+from pwfn.clustering.tolerance import (
+    ConstantTolerance,
+    FisherTolerance,
+    KroneckerTolerance,
+    RelativeTolerance,
+    SigmaTolerance,
+    Tolerance,
+)
 
 __all__ = [
     "AdditivePow2",
@@ -23,6 +30,7 @@ __all__ = [
     "Greedy",
     "GreedyBits",
     "KMeans",
+    "KroneckerTolerance",
     "MeanSigma",
     "Nearest",
     "Pow2",

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from pwfn.errors import require
 
-Gradients = Callable[[int], Tensor]  # over so many batches: the mean squared gradient of each weight [N]
+Gradients = Callable[[int], Tensor]  # over so many batches, or images: the squared gradient of each weight [N]
 
 
 class Tolerance(ABC):
@@ -34,8 +34,18 @@ class Tolerance(ABC):
 
     @property
     def gradient_batches(self) -> int:
-        """Over how many batches of training images gradients are averaged; 0 = none, and no images are read."""
+        """Over how many batches of training images gradients are averaged; 0 = over none."""
         return 0
+
+    @property
+    def factor_images(self) -> int:
+        """From how many training images Kronecker factors are estimated, of which gradients are made; 0 = none are."""
+        return 0
+
+    @property
+    def sees_images(self) -> bool:
+        """Whether it asks for gradients, so that training images are read, in a dry run too."""
+        return self.gradient_batches > 0 or self.factor_images > 0
 
     @abstractmethod
     def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:
@@ -44,7 +54,8 @@ class Tolerance(ABC):
         Args:
             mu: Means [N].
             sigma: Standard deviations [N].
-            gradients: Gives the mean squared gradients [N] over so many batches.
+            gradients: Gives the squared gradients [N]: their mean over so many batches, or what Kronecker factors of so
+                many images say of them, where `factor_images` is not 0.
 
         Returns:
             Tolerances [N], finite and not negative, in weight units, in the dtype and on the device of `mu`.
@@ -129,11 +140,54 @@ class FisherTolerance(Tolerance):
 
     @override
     def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:
-        squared = gradients(self.batches).to(mu)
-        positive = squared[squared > 0]  # NaN is not
-        if not torch.isfinite(squared).all():
-            raise ValueError("gradients of the loss must be finite where the tolerance is made of them")
-        if positive.numel() == 0:
-            raise ValueError("no weight has a gradient other than 0 to make a tolerance of")
-        median = positive.median()
-        return (median / squared.clamp_(min=self.floor * median)).sqrt_().mul_(self.value)
+        return tolerance_of_gradients(gradients(self.batches).to(mu), self.value, self.floor)
+
+
+@dataclass(frozen=True)
+class KroneckerTolerance(Tolerance):
+    """As `FisherTolerance`, with F from the diagonals of Kronecker factors: g_o A_jj of the weight's output and input.
+
+    From one draw of images to the next these are far steadier than squared gradients of as many images
+    (`pwfn.curvature.kronecker_diagonal`).
+
+    Attributes:
+        value: Tolerance of the median weight, in weight units, above 0.
+        images: How many training images, without their labels, the factors are estimated from, at least 2.
+        floor: Smallest F that counts, as a share of the median, above 0 and at most 1.
+    """
+
+    value: float
+    images: int
+    floor: float
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            value=(0 < self.value < math.inf, "a number above 0"),
+            images=(self.images >= 2, "an integer from 2"),
+            floor=(0 < self.floor <= 1, "above 0 and at most 1"),
+        )
+
+    @property
+    @override
+    def factor_images(self) -> int:
+        return self.images
+
+    @override
+    def __call__(self, mu: Tensor, sigma: Tensor, gradients: Gradients) -> Tensor:
+        return tolerance_of_gradients(gradients(self.images).to(mu), self.value, self.floor)
+
+
+def tolerance_of_gradients(squared: Tensor, value: float, floor: float) -> Tensor:
+    """Return `value * sqrt(m / max(F, floor * m))` of squared gradients F [N], with m the median of those above 0.
+
+    Raises:
+        ValueError: they are not finite, or all 0.
+    """
+    positive = squared[squared > 0]  # NaN is not
+    if not torch.isfinite(squared).all():
+        raise ValueError("gradients of the loss must be finite where the tolerance is made of them")
+    if positive.numel() == 0:
+        raise ValueError("no weight has a gradient other than 0 to make a tolerance of")
+    median = positive.median()
+    return (median / squared.clamp_(min=floor * median)).sqrt_().mul_(value)

@@ -10,8 +10,18 @@ its patches; a bias is the weight of one more input, which is always 1; each gro
 """
 
 from pwfn.curvature.input_moments import Moments, Watched, input_moments
+from pwfn.curvature.kronecker_diagonal import kronecker_diagonal
 from pwfn.curvature.layers import Layer, find_layers
 from pwfn.curvature.output_factors import output_factors
 from pwfn.curvature.squared_gradients import squared_gradients
 
-__all__ = ["Layer", "Moments", "Watched", "find_layers", "input_moments", "output_factors", "squared_gradients"]
+__all__ = [
+    "Layer",
+    "Moments",
+    "Watched",
+    "find_layers",
+    "input_moments",
+    "kronecker_diagonal",
+    "output_factors",
+    "squared_gradients",
+]

@@ -41,7 +41,7 @@ def output_factors(
     positions = dict.fromkeys(totals, 0)
     generator = torch.Generator().manual_seed(seed)
     for batch in batches:
-        for call, gradient in _gradients(watched, batch, generator):
+        for call, gradient in output_gradients(watched, batch, generator):
             if call.weight in totals:
                 squared = call.by_output(gradient).double().square()
                 totals[call.weight] += squared.sum(1).cpu()
@@ -53,8 +53,10 @@ def output_factors(
     return [factor.to(watched.weights[0].device) for factor in factors]
 
 
-def _gradients(watched: Watched, batch: Tensor, generator: torch.Generator) -> Iterator[tuple[LinearCall, Tensor]]:
-    """Yield each call of a forward pass with the gradient of its output, for one draw."""
+def output_gradients(
+    watched: Watched, batch: Tensor, generator: torch.Generator
+) -> Iterator[tuple[LinearCall, Tensor]]:
+    """Yield each call of a forward pass with the gradient of its output, for one draw of the labels."""
     calls: list[LinearCall] = []
     with evaluating(watched.network, watched.weights, gradients=True):
         with LinearCalls(watched.weights, calls.append):

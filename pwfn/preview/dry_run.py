@@ -99,6 +99,10 @@ class Untrained:
             self._looked[batches] = self._gradients(batches)
         return self._looked[batches].clone()  # a tolerance may work in place
 
+    def kronecker_diagonal(self, images: int) -> Tensor:
+        """Return what Kronecker factors of so many training images say of the starting weights."""
+        return self.squared_gradients(images)
+
     def calibration_images(self, count: int) -> Tensor:
         """Return training images, where the clustering needs them."""
         if self._images is None:

@@ -14,10 +14,9 @@ from rich.table import Table
 from torch import nn
 
 from pwfn.bayesian.coverage import coverage
-from pwfn.bayesian.posterior import quantized_tensors, set_sigma
+from pwfn.bayesian.posterior import set_sigma
 from pwfn.checkpoint import saved_config
 from pwfn.clustering.tolerance import Gradients
-from pwfn.curvature.squared_gradients import squared_gradients
 from pwfn.data.module import ImageDataModule
 from pwfn.models.input_size import size_fault
 from pwfn.models.random_weights import new_head_classes
@@ -32,6 +31,7 @@ from pwfn.records.columns import Column, by_key, csv_text
 from pwfn.records.files import write_text
 from pwfn.records.rounds import write_result
 from pwfn.run.settings import TrainSettings
+from pwfn.run.tolerance_gradients import gradients_for
 
 ALARM = "bold red"
 DISPLACED = 10  # tensors that are listed by name
@@ -109,15 +109,11 @@ def _show_result(
 
 def _looked_at(settings: TrainSettings, network: nn.Module) -> tuple[Gradients | None, Images | None]:
     """Return what a tolerance or a clustering that looks at images asks for; else no image is read."""
-    if not settings.tolerance.gradient_batches and not settings.clustering.calibration_images:
+    if not settings.tolerance.sees_images and not settings.clustering.calibration_images:
         return None, None
     settings.data.check_layout()
     data = ImageDataModule(settings.data, data_config(network), settings.seed)
-    means = [tensor.mu for tensor in quantized_tensors(network)]
-    return (
-        lambda count: squared_gradients(network, means, data.batches_outside_fits(), count),
-        data.calibration_images,
-    )
+    return gradients_for(settings.tolerance, network, data), data.calibration_images
 
 
 def _alarms(settings: TrainSettings, network: nn.Module) -> list[str]:

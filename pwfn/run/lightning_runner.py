@@ -11,15 +11,14 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
-from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.checkpoint.callback import Saver
-from pwfn.curvature.squared_gradients import squared_gradients
 from pwfn.data.feed import Batch
 from pwfn.data.module import ImageDataModule
 from pwfn.errors import Stopped
 from pwfn.models.batchnorm import reestimate
 from pwfn.models.precision import Computing
 from pwfn.records.rounds import Scores
+from pwfn.run.tolerance_gradients import gradients_of_batches, gradients_of_factors
 from pwfn.training.distributed import broadcast_statistics, check_same
 from pwfn.training.module import BayesianClassifier
 from pwfn.training.phase import Phase
@@ -75,8 +74,15 @@ class LightningRunner:
         The images are those of this rank; the result is on the CPU.
         """
         with self.placed():
-            means = [tensor.mu for tensor in quantized_tensors(self.module.network)]
-            return squared_gradients(self.module.network, means, self.data.batches_outside_fits(), batches).cpu()
+            return gradients_of_batches(self.module.network, self.data)(batches).cpu()
+
+    def kronecker_diagonal(self, images: int) -> Tensor:
+        """Estimate the squared gradient of each quantized weight from Kronecker factors of so many training images.
+
+        The images are those of this rank; the result is on the CPU.
+        """
+        with self.placed():
+            return gradients_of_factors(self.module.network, self.data)(images).cpu()
 
     def calibration_images(self, count: int) -> Tensor:
         """Return this rank's share of so many training images, as they are tested: [images, channels, H, W]."""

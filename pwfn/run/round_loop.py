@@ -157,7 +157,9 @@ class RoundLoop:
 
     def tolerance_of(self, weights: FlatWeights) -> Tensor:
         """Return the unit in which a clustering of `weights` would count moves now."""
-        return self.tolerance(weights.mu, weights.sigma, self.runner.squared_gradients)
+        runner = self.runner
+        gradients = runner.kronecker_diagonal if self.tolerance.factor_images else runner.squared_gradients
+        return self.tolerance(weights.mu, weights.sigma, gradients)
 
     def _cluster(self, index: int, *, epochs: float, train_seconds: float) -> RoundOutcome:
         """Test, cluster, test, describe. Every rank tests its share of the images; rank 0 alone does the rest."""
@@ -200,7 +202,7 @@ class RoundLoop:
 
     def _limit(self) -> PerTensorLimit | None:
         most = self.codebook.per_tensor_max
-        return None if most is None else PerTensorLimit(most, second_order=self.tolerance.gradient_batches > 0)
+        return None if most is None else PerTensorLimit(most, second_order=self.tolerance.sees_images)
 
     def _layer_done(self, done: int, count: int) -> None:
         self.heed()

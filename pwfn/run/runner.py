@@ -30,6 +30,9 @@ class Runner(Protocol):
     def squared_gradients(self, batches: int) -> Tensor:
         """Average the squared gradients of each quantized weight over so many batches."""
 
+    def kronecker_diagonal(self, images: int) -> Tensor:
+        """Estimate the squared gradient of each quantized weight from Kronecker factors of so many images."""
+
     def calibration_images(self, count: int) -> Tensor:
         """Return this rank's share of so many training images, as they are tested: [images, channels, H, W]."""
 

@@ -20,7 +20,14 @@ from pwfn.clustering.codebook import AdditivePow2
 from pwfn.clustering.greedy_round import cluster_round
 from pwfn.clustering.rules import Greedy
 from pwfn.clustering.sigma_join import divide_by_10
-from pwfn.clustering.tolerance import ConstantTolerance, FisherTolerance, RelativeTolerance, SigmaTolerance, Tolerance
+from pwfn.clustering.tolerance import (
+    ConstantTolerance,
+    FisherTolerance,
+    KroneckerTolerance,
+    RelativeTolerance,
+    SigmaTolerance,
+    Tolerance,
+)
 from pwfn.config import build
 from pwfn.config.build import ConfigError
 from pwfn.errors import InvalidValueError
@@ -37,6 +44,7 @@ RULES: list[Tolerance] = [
     ConstantTolerance(0.004),
     RelativeTolerance(0.03),
     FisherTolerance(0.004, batches=3, floor=0.01),
+    KroneckerTolerance(0.004, images=9, floor=0.01),
 ]
 BOOK = [1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 16, 17, 18, 20, 24]
 ROUND: dict[str, Any] = {"threshold": 1.5, "inc": 2.0, "zero_fix": True, "codebook": AdditivePow2(b=7, max_order=3)}
@@ -65,7 +73,9 @@ def test_sigma_constant_and_relative_are_what_they_say() -> None:
     assert ConstantTolerance(0.25)(mu, sigma, no_gradients).tolist() == [0.25] * 50
     assert RelativeTolerance(0.5)(mu, sigma, no_gradients).tolist() == [0.5 * abs(m) for m in mu.tolist()]
     assert mu[4] < 0 or mu[5] < 0 or (mu < 0).any()  # mu itself is as it was
-    assert [rule.gradient_batches for rule in RULES] == [0, 0, 0, 3]
+    assert [rule.gradient_batches for rule in RULES] == [0, 0, 0, 3, 0]
+    assert [rule.factor_images for rule in RULES] == [0, 0, 0, 0, 9]
+    assert [rule.sees_images for rule in RULES] == [False, False, False, True, True]
 
 
 @pytest.mark.parametrize("floor", [1e-4, 0.3, 1.0])
@@ -106,6 +116,7 @@ def test_fisher_refuses_gradients_that_say_nothing(wrong: float) -> None:
         lambda: ConstantTolerance(math.nan),
         lambda: RelativeTolerance(math.inf),
         lambda: FisherTolerance(-1.0, batches=0, floor=1.5),
+        lambda: KroneckerTolerance(0.002, images=1, floor=0.01),
     ],
 )
 def test_values_out_of_range_are_refused(build: Callable[[], Tolerance]) -> None:
@@ -184,7 +195,7 @@ def test_no_weight_moves_further_than_the_threshold_in_tolerances(rule: Toleranc
 
     runner.squared_gradients = watched  # type: ignore[method-assign]
     outcomes = list(made.rounds())
-    assert len(gradients) == (4 if rule.gradient_batches else 0)
+    assert len(gradients) == (4 if rule.sees_images else 0)
     for i, outcome in enumerate(outcomes):
         before, after = runner.seen[2 * i], runner.seen[2 * i + 1]
         allowed = outcome.record.threshold * rule(before.mu, before.sigma, lambda _, i=i: gradients[i]).clamp(

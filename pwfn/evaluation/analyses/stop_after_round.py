@@ -23,7 +23,6 @@ from pwfn.checkpoint.saved_networks import read_values
 from pwfn.clustering.rules import RuleOfWeights
 from pwfn.clustering.second_order import SecondOrder
 from pwfn.clustering.tolerance import Gradients
-from pwfn.curvature.squared_gradients import squared_gradients
 from pwfn.errors import RunError
 from pwfn.evaluation.analyses.analysis import Analysis
 from pwfn.evaluation.measure import Measured, Setup, scores_of
@@ -36,6 +35,7 @@ from pwfn.records.rounds import RoundRecord, read_records
 from pwfn.run.cluster_network import cluster_network
 from pwfn.run.second_order_round import SecondOrderRound
 from pwfn.run.settings import TrainSettings
+from pwfn.run.tolerance_gradients import gradients_for
 
 
 class StopAfterRound(Analysis):
@@ -114,7 +114,7 @@ def frontier(setup: Setup) -> list[Stop]:
         network = setup.network(CLUSTERED) if path is None else load(path, posterior=True).eval()
         if path is not None:
             made = read_values(folder) or saved.codebook
-            cluster_to_the_end(network, replace(saved, codebook=made), record.round, *_looked_at(setup, network))
+            cluster_to_the_end(network, replace(saved, codebook=made), record.round, *_looked_at(setup, saved, network))
         with TemporaryDirectory() as place:
             receipt = write(Path(place) / "copy.pwfn", take_apart(network), None, {})
         scores = scores_of(network.to(setup.on.device), setup.images, setup.on)
@@ -134,13 +134,9 @@ def frontier(setup: Setup) -> list[Stop]:
     return stops
 
 
-def _looked_at(setup: Setup, network: nn.Module) -> tuple[Gradients, Callable[[int], Tensor]]:
-    data, device = setup.subject.data, setup.on.device
-    means = [tensor.mu for tensor in quantized_tensors(network)]
-    return (
-        lambda count: squared_gradients(network.to(device), means, data.batches_outside_fits(), count),
-        data.calibration_images,
-    )
+def _looked_at(setup: Setup, saved: TrainSettings, network: nn.Module) -> tuple[Gradients, Callable[[int], Tensor]]:
+    data = setup.subject.data
+    return gradients_for(saved.tolerance, network.to(setup.on.device), data), data.calibration_images
 
 
 def cluster_to_the_end(

@@ -1,0 +1,78 @@
+"""Estimate how much the loss feels each weight alone, from the diagonals of the Kronecker factors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pwfn.curvature.input_moments import Watched
+from pwfn.curvature.layers import Layer, find_layers
+from pwfn.curvature.linear_calls import LinearCall
+from pwfn.curvature.output_factors import output_gradients
+from pwfn.curvature.patches import sampled_inputs
+
+
+def kronecker_diagonal(watched: Watched, batches: Sequence[Tensor], *, seed: int = 0) -> Tensor:
+    """Estimate the squared gradient of each weight, per image, as g_o A_jj of its output o and its input j.
+
+    Each factor is a mean over all images and positions, so that it differs far less from one draw of images to the next
+    than the squared gradients themselves. No labels are needed.
+
+    Args:
+        watched: the network and its weights, at their current values; run in evaluation mode.
+        batches: images, each [batch, channels, height, width].
+        seed: of what is drawn.
+
+    Returns:
+        float32 [sum of the weights' sizes], one tensor after the other. Tensors that no linear map uses as they are
+        have the median of the others.
+
+    Raises:
+        ValueError: no weight belongs to a linear map.
+    """
+    layers = find_layers(watched.network, watched.weights, batches[0][:2])
+    if not layers:
+        raise ValueError("no quantized weight belongs to a linear layer or a convolution")
+    factors = {layer.weight: _Factors(layer) for layer in layers}
+    images = sum(map(len, batches))
+    generator = torch.Generator().manual_seed(seed)
+    for batch in batches:
+        for call, gradient in output_gradients(watched, batch, generator):
+            if call.weight in factors:
+                factors[call.weight].add(call, gradient, images, generator)
+    found: list[Tensor | None] = [None] * len(watched.weights)
+    for layer in layers:
+        of_weight, of_bias = factors[layer.weight].squared_gradients(images)
+        found[layer.weight] = of_weight
+        if layer.bias is not None:
+            found[layer.bias] = of_bias
+    median = torch.cat([one for one in found if one is not None]).median()
+    pairs = zip(found, watched.weights, strict=True)
+    filled = [median.expand(weight.numel()) if one is None else one for one, weight in pairs]
+    return torch.cat(filled).float()
+
+
+class _Factors:
+    """The sums that the diagonals of one layer's factors are made of."""
+
+    def __init__(self, layer: Layer) -> None:
+        self._layer = layer
+        self._columns = layer.columns - (layer.bias is not None)
+        self._inputs = torch.zeros(layer.groups, self._columns, dtype=torch.float64)
+        self._outputs = torch.zeros(layer.groups * layer.rows, dtype=torch.float64)
+        self._positions = 0
+
+    def add(self, call: LinearCall, gradient: Tensor, images: int, generator: torch.Generator) -> None:
+        squared = call.by_output(gradient).double().square()
+        self._outputs += squared.sum(1).cpu()
+        self._positions += squared.shape[1]
+        for inputs, share in sampled_inputs(call, images, generator):
+            self._inputs += inputs.double().square().sum(2).cpu() / share
+
+    def squared_gradients(self, images: int) -> tuple[Tensor, Tensor]:
+        """Return those of the weight and of the bias, flat."""
+        outputs = (self._outputs / max(self._positions, 1)).view(self._layer.groups, self._layer.rows)
+        of_weight = outputs[:, :, None] * (self._inputs / images)[:, None, :]
+        return of_weight.flatten(), outputs.flatten() * (self._positions / images)
