@@ -31,6 +31,8 @@ class SecondOrder(Rule):
         images: how many training images, without their labels, the curvature is estimated from; from 2.
         shrink: number of images at which the mean of a layer's output factors counts as much as each of them; from 0.
         guard: whether each layer's predicted change of the loss is held against the measured one.
+        compensate: whether other weights make good what one weight's move costs.
+        output_factors: whether each output counts by its own factor; else all outputs of a layer by their mean.
     """
 
     rate: float = 1e-8
@@ -39,6 +41,8 @@ class SecondOrder(Rule):
     images: int = 2048
     shrink: float = 64.0
     guard: bool = True
+    compensate: bool = True
+    output_factors: bool = True
 
     def __post_init__(self) -> None:
         require(

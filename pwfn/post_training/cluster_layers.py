@@ -20,33 +20,13 @@ from pwfn.clustering.second_order import (
 )
 from pwfn.curvature import Layer, Moments, Watched, find_layers, input_moments, output_factors
 from pwfn.curvature.output_factors import shrunk
+from pwfn.post_training.calibration import Calibration
 from pwfn.post_training.guard import Attempt, Measured, guarded
 from pwfn.post_training.network_layers import LayerMatrix
 from pwfn.post_training.ranks import Ranks
 
 BLOCKS = 16  # times that inputs are collected: layers between two of them see what layers before the first one give
 REACH = 2.0  # times the largest weight of a layer: no value beyond is looked at
-HELD_OUT = 8  # one of so many images makes no statistics, and measures what the others predict
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Images for statistics, and others to measure with: batches [batch, channels, height, width] without labels."""
-
-    batches: Sequence[Tensor]
-    held_out: Sequence[Tensor]
-
-    @classmethod
-    def of(cls, images: Tensor, batch_size: int = 64) -> Calibration:
-        """Split images [images, channels, height, width]: the last eighth, at least one, measures.
-
-        Raises:
-            ValueError: there are fewer than two.
-        """
-        if len(images) < 2:
-            raise ValueError(f"curvature is estimated from two images at least, there are {len(images)}")
-        held = max(1, len(images) // HELD_OUT)
-        return cls(images[:-held].split(batch_size), images[-held:].split(batch_size))
 
 
 @dataclass(frozen=True)
@@ -158,6 +138,8 @@ class LayerClustering:
         batches = self.calibration.batches
         images = int(self.ranks.total(torch.tensor(float(sum(map(len, batches))))))
         factors = output_factors(self.watched, layers, batches, seed=self.seed, reduce=self.ranks.total)
+        if not self.rule.output_factors:
+            return [factor.mean().expand_as(factor) for factor in factors]
         return [shrunk(factor, images, self.rule.shrink) for factor in factors]
 
     def _round_the_rest(self, layers: Sequence[Layer], masks: Masks | None) -> list[int]:
@@ -199,9 +181,11 @@ class _Choosing:
     def problem(self, damping: float) -> LayerProblem:
         """Return what is to be chosen."""
         own, cross = self._moments.own, self._moments.cross
+        compensates = self._clustering.rule.compensate
+        inputs = damped(own, damping)
         return LayerProblem(
-            compensated(self._kept, own, cross, damping),
-            damped(own, damping),
+            compensated(self._kept, own, cross, damping) if compensates else self._kept,
+            inputs if compensates else torch.diag_embed(inputs.diagonal(dim1=1, dim2=2)),
             self._factor,
             self._at.layer.bias is not None,
             self._held,

@@ -110,6 +110,25 @@ def test_a_higher_rate_gives_fewer_bits(trained: tuple[Net, Tensor]) -> None:
     assert bits[0] > bits[1] > bits[2]
 
 
+def test_without_compensation_and_price_every_weight_goes_to_its_nearest_value(trained: tuple[Net, Tensor]) -> None:
+    made, _ = clustering(trained, rate=0.0, compensate=False, guard=False)
+    before = [weight.detach().clone() for weight in made.watched.weights]
+    made.run()
+    for weight, start in zip(made.watched.weights, before, strict=True):
+        assert torch.equal(weight.double(), TABLE[nearest_places(TABLE, start.double())])
+    with_it, _ = clustering(trained, rate=0.0, guard=False)
+    with_it.run()
+    assert divergence(trained, with_it.watched.network) < divergence(trained, made.watched.network)
+
+
+def test_without_output_factors_all_outputs_of_a_layer_count_alike(trained: tuple[Net, Tensor]) -> None:
+    each, mean = (clustering(trained, output_factors=wanted, shrink=0.0)[0] for wanted in (True, False))
+    layers = find_layers(each.watched.network, each.watched.weights, trained[1][:2])
+    for found, averaged in zip(each._output_factors(layers), mean._output_factors(layers), strict=True):
+        assert found.unique().numel() > 1
+        torch.testing.assert_close(averaged, found.mean().expand_as(found))
+
+
 def test_twice_the_same_is_the_same(trained: tuple[Net, Tensor]) -> None:
     one, other = clustering(trained)[0], clustering(trained)[0]
     assert one.run().layers == other.run().layers

@@ -1,0 +1,30 @@
+"""Split the images that a network is compressed with: most make statistics, some measure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+HELD_OUT = 8  # one of so many images makes no statistics, and measures what the others predict
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Images for statistics, and others to measure with: batches [batch, channels, height, width] without labels."""
+
+    batches: Sequence[Tensor]
+    held_out: Sequence[Tensor]
+
+    @classmethod
+    def of(cls, images: Tensor, batch_size: int = 64) -> Calibration:
+        """Split images [images, channels, height, width]: the last eighth, at least one, measures.
+
+        Raises:
+            ValueError: there are fewer than two.
+        """
+        if len(images) < 2:
+            raise ValueError(f"curvature is estimated from two images at least, there are {len(images)}")
+        held = max(1, len(images) // HELD_OUT)
+        return cls(images[:-held].split(batch_size), images[-held:].split(batch_size))
