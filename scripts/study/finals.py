@@ -12,7 +12,7 @@ from pathlib import Path
 
 UNFINISHED = " finish=none"  # of runs before the study's experiments had a finishing, whose commands do not say so
 NO_TRAINING = "no training"
-TRAINED, ONE_SHOT, CODEBOOKS = "", "one-shot", "codebooks"
+TRAINED, ONE_SHOT, CODEBOOKS, CHOSEN = "", "one-shot", "codebooks", "chosen"
 OF_CODEBOOK = ("codebook.b=", "codebook.max_order=")
 PLACED = ("seed=", "experiment=study_", "pretrain=", "model.checkpoint=")
 
@@ -31,6 +31,7 @@ class Final:
     bits: float
     values: int
     file_mb: float
+    validated: float | None  # top1 on the validation images, where there are some
     live_bits: float | None  # bits per weight of those that the loss feels at all, where that was measured
     evaluated: dict[str, float]  # figures of evaluate.py, where it was run
 
@@ -50,7 +51,9 @@ class Final:
 
     @property
     def section(self) -> str:
-        """The table of its network that it stands in."""
+        """The table of its network that it stands in; CHOSEN: settings are chosen by validation images."""
+        if self.validated is not None:
+            return CHOSEN
         if NO_TRAINING in self.rule:
             return ONE_SHOT
         return CODEBOOKS if any(key in self.setting for key in OF_CODEBOOK) else TRAINED
@@ -77,14 +80,20 @@ def finals(path: Path) -> list[Final]:
             pretrained=float(row["pretrained_top1"]),
             unfinished=clustered[run],
             top1=float(row["clustered/top1"]),
-            bits=float(row["entropy_bits"]) if row["scope"] != "tensor" else float(row["tensor_entropy_bits"]),
+            bits=float(row["tensor_entropy_bits" if within_tensors(row) else "entropy_bits"]),
             values=int(row["unique_weights"]) if row["scope"] != "tensor" else int(row["tensor_values"]),
             file_mb=float(row["file_mb"]),
+            validated=float(row["clustered/val_top1"]) if row.get("clustered/val_top1") else None,
             live_bits=live.get(run),
             evaluated=figures.get(run, {}),
         )
         for run, row in last.items()
     ]
+
+
+def within_tensors(row: dict[str, str]) -> bool:
+    """Whether bits are counted within each tensor, as model.pwfn codes them; earlier runs were counted all together."""
+    return row["scope"] == "tensor" or bool(row.get("clustered/val_top1"))
 
 
 def live_bits(path: Path) -> dict[tuple[str, str], float]:
@@ -116,11 +125,11 @@ def setting(row: dict[str, str]) -> str:
 
 def rule(row: dict[str, str]) -> str:
     """A name for a curve of the picture."""
-    parts = [] if row["clustering"] == "Nearest" else [row["tolerance"].lower()]
+    parts = [] if row["clustering"] in ("Nearest", "SecondOrder") else [row["tolerance"].lower()]
     if row["codebook"] != "AdditivePow2":
         parts.append(row["codebook"].lower())
     if row["clustering"] != "Greedy":
-        parts.append({"GreedyBits": "bits first", "Nearest": "nearest"}[row["clustering"]])
+        parts.append({"GreedyBits": "bits first", "Nearest": "nearest", "SecondOrder": "second order"}[row["clustering"]])
     if row["scope"] == "tensor":
         parts.append("per tensor")
     parts.append("noise" if row["noise"] == "true" else "no noise")

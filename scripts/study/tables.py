@@ -21,7 +21,7 @@ from scipy.stats import t as student
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from scripts.study.finals import CODEBOOKS, ONE_SHOT, TRAINED, Final, finals, groups
+from scripts.study.finals import CHOSEN, CODEBOOKS, ONE_SHOT, TRAINED, Final, finals, groups
 from scripts.study.pictures import picture
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -56,7 +56,8 @@ def trained() -> dict[str, list[Final]]:
 
 def made_of(name: str, runs: Sequence[Final]) -> dict[str, list[str]]:
     """All tables of one file of results, by the name of their marks; those without lines are not to be in the page."""
-    of = {section: [run for run in runs if run.section == section] for section in (TRAINED, ONE_SHOT, CODEBOOKS)}
+    sections = (TRAINED, ONE_SHOT, CODEBOOKS, CHOSEN)
+    of = {section: [run for run in runs if run.section == section] for section in sections}
     return {f"{name} {section}".strip(): table(shown) for section, shown in of.items()} | {
         f"{name} compared": comparisons(of[TRAINED]),
         f"{name} evaluated": evaluations(runs),
