@@ -14,6 +14,7 @@ from pwfn.clustering.rules import Rule
 from pwfn.errors import require
 
 REFINEMENTS = 2  # times that all columns of a layer are chosen again, each by itself
+DAMPING_IMAGES = 20.0  # images that say as much of the inputs of a layer as that all are of equal size and independent
 UNSEEN = 0.1  # weights that are counted at each value beside those it has, so that every value has a code
 
 
@@ -26,7 +27,8 @@ class SecondOrder(Rule):
 
     Attributes:
         rate: nats of the loss, per image, that one bit is worth; from 0.
-        damping: added to the diagonal of each input factor, as a share of its mean; above 0 to 1.
+        damping: share of the mean of its diagonal, in place of the input factor itself; above 0 to 1. None: the fewer
+            images, the more; `DAMPING_IMAGES` images count as much as the mean.
         passes: how often the columns of each layer are gone through, with the code lengths of the time before; from 1.
         images: how many training images, without their labels, the curvature is estimated from; from 2.
         shrink: number of images at which the mean of a layer's output factors counts as much as each of them; from 0.
@@ -36,7 +38,7 @@ class SecondOrder(Rule):
     """
 
     rate: float = 1e-8
-    damping: float = 0.01
+    damping: float | None = None
     passes: int = 3
     images: int = 2048
     shrink: float = 64.0
@@ -48,11 +50,15 @@ class SecondOrder(Rule):
         require(
             self,
             rate=(0 <= self.rate < math.inf, "a number from 0"),
-            damping=(0 < self.damping <= 1, "above 0 and at most 1"),
+            damping=(self.damping is None or 0 < self.damping <= 1, "above 0 and at most 1, or null"),
             passes=(self.passes >= 1, "an integer from 1"),
             images=(self.images >= 2, "an integer from 2"),
             shrink=(0 <= self.shrink < math.inf, "a number from 0"),
         )
+
+    def damping_of(self, images: int) -> float:
+        """Return the damping of statistics of so many images."""
+        return DAMPING_IMAGES / (DAMPING_IMAGES + images) if self.damping is None else self.damping
 
     @property
     @override
@@ -141,7 +147,11 @@ def choose_layer(problem: LayerProblem, codes: LayerCodes, rule: SecondOrder, ke
 
 
 def damped(inputs: Tensor, damping: float) -> Tensor:
-    """Add to the diagonal of an input factor [groups, columns, columns], as a share of its mean in each group.
+    """Mix an input factor A with the mean a of its diagonal in each group: (1 - damping) A + damping a I.
+
+    Args:
+        inputs: float64 [groups, columns, columns].
+        damping: 0 to 1.
 
     Raises:
         ValueError: it is not finite.
@@ -149,13 +159,15 @@ def damped(inputs: Tensor, damping: float) -> Tensor:
     if not bool(torch.isfinite(inputs).all()):
         raise ValueError("the inputs of a layer are not finite")
     mean = inputs.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-30)  # of inputs that are always zero, too
-    return inputs + torch.diag_embed((damping * mean)[:, None].expand(inputs.shape[:2]))
+    return (1 - damping) * inputs + torch.diag_embed((damping * mean)[:, None].expand(inputs.shape[:2]))
 
 
 def compensated(weights: Tensor, own: Tensor, cross: Tensor, damping: float) -> Tensor:
     """Return the weights that give, with the inputs x of now, what `weights` gave with the inputs r of before.
 
-    They minimize E|W' x - W r|^2 with the damping of both: W' = W (E[r x^T] + d) (E[x x^T] + d)^-1.
+    They minimize E|W' x - W r|^2 with the damping d of both, a being the mean of the diagonal of E[x x^T]:
+
+        W' = W ((1 - d) E[r x^T] + d a I) ((1 - d) E[x x^T] + d a I)^-1
 
     Args:
         weights: float64 [groups, rows, columns].
@@ -165,7 +177,8 @@ def compensated(weights: Tensor, own: Tensor, cross: Tensor, damping: float) -> 
     """
     inputs = damped(own, damping)
     lower = torch.linalg.cholesky(inputs)
-    return torch.cholesky_solve((weights @ (cross + inputs - own)).mT, lower).mT
+    mixed = inputs + (1 - damping) * (cross - own)
+    return torch.cholesky_solve((weights @ mixed).mT, lower).mT
 
 
 def cheapest_first(costs: Tensor, held: Tensor, count: int) -> Tensor:

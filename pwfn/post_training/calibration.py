@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 HELD_OUT = 8  # one of so many images makes no statistics, and measures what the others predict
+OF_FEW = 4  # one of so many, where that is no more than HELD_OUT images: one or two alone would measure little
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,12 @@ class Calibration:
 
     @classmethod
     def of(cls, images: Tensor, batch_size: int = 64) -> Calibration:
-        """Split images [images, channels, height, width]: the last eighth, at least one, measures.
+        """Split images [images, channels, height, width]: the last eighth measures, of few images up to a quarter.
 
         Raises:
             ValueError: there are fewer than two.
         """
         if len(images) < 2:
             raise ValueError(f"curvature is estimated from two images at least, there are {len(images)}")
-        held = max(1, len(images) // HELD_OUT)
+        held = max(1, len(images) // HELD_OUT, min(len(images) // OF_FEW, HELD_OUT))
         return cls(images[:-held].split(batch_size), images[-held:].split(batch_size))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -126,7 +127,7 @@ class LayerClustering:
                 choosing = _Choosing(self, at, of_layer, factor, masks, measured)
                 found = choosing.best(divergence)
                 at.write(found.values)
-                for number, flat in at.tensors_of(choosing.problem(self.rule.damping).stiffness).items():
+                for number, flat in at.tensors_of(choosing.problem(self.damping).stiffness).items():
                     stiffness[number] = flat.cpu()
                 changed = found.divergence - divergence
                 reports.append(LayerReport(layer.weight, found.bits, found.predicted, changed, found.price))
@@ -134,9 +135,18 @@ class LayerClustering:
                 self.on_layer(len(reports), len(layers))
         return Outcome(reports, stiffness, no_layer, divergence)
 
+    @cached_property
+    def images(self) -> int:
+        """Count the images of all ranks that make statistics."""
+        return int(self.ranks.total(torch.tensor(float(sum(map(len, self.calibration.batches))))))
+
+    @property
+    def damping(self) -> float:
+        """Return the damping of the input factors."""
+        return self.rule.damping_of(self.images)
+
     def _output_factors(self, layers: Sequence[Layer]) -> list[Tensor]:
-        batches = self.calibration.batches
-        images = int(self.ranks.total(torch.tensor(float(sum(map(len, batches))))))
+        batches, images = self.calibration.batches, self.images
         factors = output_factors(self.watched, layers, batches, seed=self.seed, reduce=self.ranks.total)
         if not self.rule.output_factors:
             return [factor.mean().expand_as(factor) for factor in factors]
@@ -196,8 +206,8 @@ class _Choosing:
         """Choose the layer, guarded if the rule says so; `before` is the divergence with the layer as it was."""
         rule = self._clustering.rule
         if not rule.guard:
-            return self._chosen(1.0, rule.damping)
-        return guarded(before, rule.rate, rule.damping, self._chosen, self._rounded)
+            return self._chosen(1.0, self._clustering.damping)
+        return guarded(before, rule.rate, self._clustering.damping, self._chosen, self._rounded)
 
     def _chosen(self, price: float, damping: float) -> Attempt:
         problem = self.problem(damping)

@@ -129,7 +129,9 @@ def rule(row: dict[str, str]) -> str:
     if row["codebook"] != "AdditivePow2":
         parts.append(row["codebook"].lower())
     if row["clustering"] != "Greedy":
-        parts.append({"GreedyBits": "bits first", "Nearest": "nearest", "SecondOrder": "second order"}[row["clustering"]])
+        parts.append(
+            {"GreedyBits": "bits first", "Nearest": "nearest", "SecondOrder": "second order"}[row["clustering"]]
+        )
     if row["scope"] == "tensor":
         parts.append("per tensor")
     parts.append("noise" if row["noise"] == "true" else "no noise")

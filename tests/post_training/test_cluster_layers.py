@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pwfn.clustering import AdditivePow2, SecondOrder
-from pwfn.clustering.second_order import cheapest_first, coded_bits, nearest_places
+from pwfn.clustering.second_order import cheapest_first, coded_bits, compensated, damped, nearest_places
 from pwfn.curvature import Watched, find_layers, input_moments, output_factors
 from pwfn.post_training.cluster_layers import Calibration, LayerClustering, Masks
 from pwfn.post_training.guard import Measured
@@ -127,6 +127,30 @@ def test_without_output_factors_all_outputs_of_a_layer_count_alike(trained: tupl
     for found, averaged in zip(each._output_factors(layers), mean._output_factors(layers), strict=True):
         assert found.unique().numel() > 1
         torch.testing.assert_close(averaged, found.mean().expand_as(found))
+
+
+@pytest.mark.parametrize(("images", "held"), [(2, 1), (5, 1), (10, 2), (40, 8), (70, 8), (256, 32)])
+def test_an_eighth_of_the_images_measures_and_of_few_up_to_a_quarter(images: int, held: int) -> None:
+    numbers = torch.arange(images).view(images, 1, 1, 1).float()
+    made = Calibration.of(numbers, 64)
+    assert torch.cat([*made.batches, *made.held_out]).equal(numbers)
+    assert sum(map(len, made.held_out)) == held
+
+
+def test_the_fewer_images_the_more_of_the_mean_is_in_the_input_factors(trained: tuple[Net, Tensor]) -> None:
+    assert clustering(trained)[0].damping == 20 / (20 + 224)  # one of eight is kept out
+    assert clustering(trained, damping=0.3)[0].damping == 0.3
+    torch.manual_seed(2)
+    drawn = torch.randn(2, 5, 40, dtype=torch.float64)
+    own, cross = drawn @ drawn.mT, (drawn + 0.1) @ drawn.mT
+    means = own.diagonal(dim1=1, dim2=2).mean(1)
+    weights = torch.randn(2, 3, 5, dtype=torch.float64)
+    torch.testing.assert_close(damped(own, 1.0), means[:, None, None] * torch.eye(5, dtype=torch.float64))
+    torch.testing.assert_close(compensated(weights, own, cross, 1.0), weights)
+    exact = weights @ cross @ torch.linalg.inv(own)
+    torch.testing.assert_close(compensated(weights, own, cross, 1e-12), exact)
+    mixed = [0.75 * one + 0.25 * means[:, None, None] * torch.eye(5) for one in (cross, own)]
+    torch.testing.assert_close(compensated(weights, own, cross, 0.25), weights @ mixed[0] @ torch.linalg.inv(mixed[1]))
 
 
 def test_twice_the_same_is_the_same(trained: tuple[Net, Tensor]) -> None:
