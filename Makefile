@@ -10,7 +10,7 @@ EVERY_CORE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --ma
 FAST := not slow and not multiprocess and not browser
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train format lint type test test-fast test-oldest
+.PHONY: help setup train format lint type test test-fast test-oldest docs
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -46,6 +46,10 @@ test: lint type  ## lint, types and every test
 
 test-fast: $(READY)  ## the tests without whole runs, other processes and browsers, in under two minutes
 	$(EVERY_CORE) -m "$(FAST)"
+
+docs: $(READY)  ## the documents as a site in site/; strict: a broken link or anchor is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "Open site/index.html, or serve it with its search: $(BIN)/python -m http.server --directory site"
 
 # The extras that tests use, at the lower bounds of pyproject.toml: about 7 GB.
 test-oldest: $(OLDEST)/.ready  ## the fast tests with the oldest versions that are supported
