@@ -10,9 +10,12 @@ from scripts.reference import records, settings
 
 
 def python_api() -> str:
-    """Return the page of the public names, which mkdocstrings fills."""
+    """Return the page of the public names, which mkdocstrings fills from the files that define them."""
     lines = ["# Python\n", "`import pwfn` needs no Hydra, Lightning or W&B.\n"]
-    return "\n".join([*lines, *(f"::: pwfn.{name}\n" for name in sorted(pwfn.__all__, key=str.lower))])
+    for name in sorted(pwfn.__all__, key=str.lower):
+        what = getattr(pwfn, name)
+        lines.append(f"::: {what.__module__}.{what.__qualname__}\n    options:\n      heading: pwfn.{name}\n")
+    return "\n".join(lines)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -32,6 +32,7 @@ from scripts.reference.yaml_comments import Key, heading, keys_of
 CONF = Path(__file__).parents[2] / "conf"
 _NEEDED = {"model=timm": ["model.name=resnet18"], "data=timm": ["data.name=torch/mnist", "data.num_classes=10"]}
 _OF_THE_MACHINE = ("kernels", "compile")  # what is allowed depends on what is installed
+_HEAD = ["key", "default", "meaning", "type", "allowed"]
 Allowed = dict[tuple[type, str], str]
 
 
@@ -141,10 +142,10 @@ def _group(group: str, default: str | None, allowed: Allowed) -> Iterator[str]:
         prefix = group.replace("/", ".")
         of_all = len(_files(group))
         rows = [
-            [code(f"{prefix}.{row.key}"), row.kind, _default_of(given, of_all), row.allowed, row.meaning]
+            [code(f"{prefix}.{row.key}"), _default_of(given, of_all), row.meaning, row.kind, row.allowed]
             for row, given in sorted(values.items(), key=lambda item: -len(item[1]))
         ]
-        yield table(["key", "type", "default", "allowed", "meaning"], rows)
+        yield table(_HEAD, rows)
 
 
 def _default_of(given: Mapping[str, str], of_all: int) -> str:
@@ -170,10 +171,10 @@ def _class(group: str, path: Path) -> type:
 def _keys_table(schema: type, keys: Mapping[str, Key], allowed: Allowed) -> str:
     rows = [_row(schema, key, allowed) for key in keys.values()]
     cells = [
-        [code(row.key), row.kind, code(key.value), row.allowed, row.meaning]
+        [code(row.key), code(key.value), row.meaning, row.kind, row.allowed]
         for row, key in zip(rows, keys.values(), strict=True)
     ]
-    return table(["key", "type", "default", "allowed", "meaning"], cells)
+    return table(_HEAD, cells)
 
 
 def _row(cls: type, key: Key, allowed: Allowed) -> Row:

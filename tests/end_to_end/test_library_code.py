@@ -1,4 +1,4 @@
-"""The library code of the README runs; its commands do in test_command_line.py and test_artifact_run.py."""
+"""The library code of docs/library.md runs; the README's code does in test_artifact_run.py."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from tests.support.project import PROJECT
 
 
-def test_the_library_code_of_the_readme_runs() -> None:
-    blocks = re.findall(r"```python\n(import timm\n.*?)```", (PROJECT / "README.md").read_text(), re.S)
+def test_the_library_code_of_the_docs_runs() -> None:
+    blocks = re.findall(r"```python\n(import timm\n.*?)```", (PROJECT / "docs/library.md").read_text(), re.S)
     (code,) = blocks
     torch.manual_seed(0)
     exec(code, names := {})
