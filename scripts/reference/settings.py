@@ -1,16 +1,18 @@
 """Make the page with every key of the configuration from conf/ and from the classes behind it.
 
-Values and meanings are those of the YAML files, types those of the constructors. What is allowed beyond the type is heard
-from the classes themselves: each checks its values with `pwfn.errors.require`, which is listened to while options are built.
+Values and meanings are those of the YAML files, types those of the constructors. What is allowed beyond the type comes
+from the classes themselves: each checks its values with `pwfn.errors.require`, which is heard while options are built.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields
+from functools import reduce
 from importlib import import_module
+from operator import getitem
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -18,6 +20,7 @@ from unittest.mock import patch
 import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from pwfn import errors
 from pwfn.config import build, resolvers
@@ -30,8 +33,10 @@ from scripts.reference.markdown import cell, code, table
 from scripts.reference.yaml_comments import Key, heading, keys_of
 
 CONF = Path(__file__).parents[2] / "conf"
-_NEEDED = {"model=timm": ["model.name=resnet18"], "data=timm": ["data.name=torch/mnist", "data.num_classes=10"]}
+# for what has no default
+_STAND_INS = {"data/timm": {"name": "folder", "num_classes": 10}, "model/timm": {"name": "resnet18"}}
 _OF_THE_MACHINE = ("kernels", "compile")  # what is allowed depends on what is installed
+_OF_OTHER_VALUES = ("false: ", "without ,")  # how texts begin that speak of the other values of the option at hand
 _HEAD = ["key", "default", "meaning", "type", "allowed"]
 Allowed = dict[tuple[type, str], str]
 
@@ -79,19 +84,18 @@ def allowed_values(groups: Mapping[str, str]) -> Allowed:
     with _heard_by(listen):
         for group in [*groups, "data/augment", "data/mix"]:
             for path in _files(group):
-                cfg = _composed("train", f"{group}={path.stem}")
-                field = group.split("/")[0]
-                (base,) = sections_of(hints_of(TrainSettings)[field])
-                try:
-                    build.build(base, OmegaConf.to_container(cfg[field], resolve=True), field)  # type: ignore[arg-type]
-                except build.ConfigError:
-                    pass  # a folder or a package that is not here; what was heard before stays
+                # what stays is heard, also where a folder, a name or a package is missing
+                with suppress(build.ConfigError, OmegaConfBaseException):
+                    cfg = _composed(f"{group}/{path.stem}")
+                    node = reduce(getitem, group.split("/"), cfg)
+                    node.update(_STAND_INS.get(f"{group}/{path.stem}", {}))
+                    build.build(_class(group, path), OmegaConf.to_container(node, resolve=True))  # type: ignore[arg-type]
         for schema, cfg in ((TrainSettings, _composed("train")), (EvaluateSettings, _composed("evaluate", "run=x"))):
             for check in build.load(schema, cfg).checks():
                 key, _, _, text = check()
                 if "." not in key and key not in _OF_THE_MACHINE and not text.startswith("false"):
                     heard[(schema, key)] = text
-    return {place: text for place, text in heard.items() if "without ," not in text}  # that names what a value has
+    return {place: text for place, text in heard.items() if not text.startswith(_OF_OTHER_VALUES)}
 
 
 @contextmanager
@@ -105,9 +109,8 @@ def _heard_by(listen: Any) -> Iterator[None]:
 
 def _composed(name: str, *overrides: str) -> DictConfig:
     resolvers.register()
-    needed = [more for override in overrides for more in _NEEDED.get(override, [])]
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        return compose(name, [*overrides, *needed])
+        return compose(name, list(overrides))
 
 
 def _defaults(path: Path) -> list[dict[str, str]]:
