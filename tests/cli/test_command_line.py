@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -179,14 +181,23 @@ def test_evaluate_from_the_command_line(program: Program, smoke: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "document", ["README.md", "docs/choices.md", "docs/dry_run.md", "docs/sweeps.md", "docs/wandb.md"]
+    ("document", "least"),
+    [
+        ("README.md", 2),
+        ("docs/choices.md", 7),
+        ("docs/dry_run.md", 5),
+        ("docs/post_training.md", 2),
+        ("docs/sweeps.md", 4),
+        ("docs/tutorial.md", 2),
+        ("docs/wandb.md", 5),
+    ],
 )
 def test_the_train_commands_of_the_docs_pass_every_check(
-    document: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    document: str, least: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     resolvers.register()
     commands = commands_of(PROJECT / document)
-    assert len(commands) >= 3
+    assert len(commands) >= least
     (tmp_path / "weights.safetensors").touch()
     own = {"data.root": tmp_path, "model.checkpoint": tmp_path / "weights.safetensors"}
     for command in commands:
@@ -195,6 +206,22 @@ def test_the_train_commands_of_the_docs_pass_every_check(
         arguments = [f"{key}={own[key]}" if key in own else argument for argument, key in pairs]
         preflight(TrainSettings, PROJECT / "conf", "train", arguments)
         OverridesParser.create().parse_overrides([a for a in arguments if not a.startswith("-")])
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", ["README.md", "docs/results.md", "docs/study.md"])
+def test_the_commands_within_tables_and_sentences_pass_every_check(
+    document: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # settings only: no device is touched
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    resolvers.register()
+    words = re.findall(r"`python train\.py ([^`]*)`", (PROJECT / document).read_text())
+    commands = {tuple(shlex.split(one)) for one in words if "<" not in one and "..." not in one}
+    assert commands
+    for command in commands:
+        preflight(TrainSettings, PROJECT / "conf", "train", command)
     assert capsys.readouterr().err == ""
 
 
