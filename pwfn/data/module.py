@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -134,17 +134,10 @@ class ImageDataModule(LightningDataModule):
         at = (self._epoch(), self.trainer.fit_loop.epoch_loop.batch_progress.current.ready)
         return self.spec.mix.mixed(images, labels, self._num_classes, seeds=(self.seed, rank, *at))
 
-    @property
-    def tested_images(self) -> int | None:
-        """Count the test images; None where they are streamed."""
-        images = self._split("test")
-        return None if isinstance(images, ImageStream) else len(images)
-
-    @property
-    def validation_images(self) -> int | None:
-        """Count the validation images; None where there are none."""
-        images = self._loaded().val
-        return None if images is None else len(images)
+    def count(self, split: Literal["val", "test"]) -> int | None:
+        """Count the images of a split; None where there are none, or where they are streamed."""
+        images = getattr(self._loaded(), split)
+        return None if images is None or isinstance(images, ImageStream) else len(images)
 
     def sentence(self) -> str:
         """Say how many images there are of each split, of how many classes, and how they are prepared."""

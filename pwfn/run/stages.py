@@ -64,7 +64,7 @@ class Stages:
         self.progress.status("testing")
         state.baseline, state.baseline_val = self.runner.test(), self.runner.validate()
         saver.between_fits()
-        top1 = with_interval(state.baseline.top1, self.runner.data.tested_images)
+        top1 = with_interval(state.baseline.top1, self.runner.data.count("test"))
         self.progress.say(f"before compression: top1 {top1}, loss {state.baseline.loss:.4f}")
         set_sigma(saver.network, self.settings.prior)
         if distributed.is_rank_zero():
@@ -221,8 +221,8 @@ class Stages:
         """Return what rounds are held against: the pretrained network on the images that choices go by."""
         data, validation = self.runner.data, self.saver.state.baseline_val
         if validation is None:
-            return Judged(self.baseline, data.tested_images, "test")
-        return Judged(validation, data.validation_images, "validation")
+            return Judged(self.baseline, data.count("test"), "test")
+        return Judged(validation, data.count("val"), "validation")
 
     @property
     def baseline(self) -> Scores:
