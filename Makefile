@@ -25,7 +25,7 @@ $(READY): $(SOURCES) constraints.txt
 	touch $@
 
 train: $(READY)  ## run the default experiment to its final table (real digits, ResNet-18, ten rounds)
-	@echo "The default experiment: pretrain a ResNet-18 on 1,438 real digits, then ten rounds of training and clustering, then a"
+	@echo "The default experiment: pretrain a ResNet-18 on 1,294 real digits, then ten rounds of training and clustering, then a"
 	@echo "table, a report and the compressed network. No account, no GPU, no download. About 2 minutes on 2 cores; Ctrl-C saves."
 	$(BIN)/python train.py
 
