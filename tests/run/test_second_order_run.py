@@ -144,7 +144,7 @@ def test_what_a_budget_needs(composed: Compose, start: Start, tmp_path: Path) ->
     with pytest.raises(Exception, match=r"clustering.rate = -1.0: must be a number from 0"):
         build.load(TrainSettings, composed("clustering=second_order", "clustering.rate=-1.0"))
     with pytest.raises(RunError, match=r"budget.drop = 1.0: is judged on validation images: set data.val_fraction"):
-        start(tmp_path, *AT_ONCE, "budget.drop=1.0")
+        start(tmp_path, *AT_ONCE, "budget.drop=1.0", "data.val_fraction=0")
 
 
 def test_a_dry_run_looks_at_images(composed: Compose, tmp_path: Path) -> None:
