@@ -21,6 +21,7 @@ def main() -> None:
     if hydra_program.only_helps(sys.argv[1:]):
         hydra_program.start(evaluate, "evaluate")
         return
+    hydra_program.say_at_once("loading PyTorch, Lightning and what is to be measured ...")
     from pwfn.evaluation.settings import EvaluateSettings
 
     sys.argv[1:] = with_homes(spelled_out(sys.argv[1:]), KeyHints(EvaluateSettings))

@@ -16,6 +16,7 @@ from pwfn.config import program, resolvers, terminal
 from pwfn.config.build import refuse
 from pwfn.config.classes import import_own_modules
 from pwfn.config.hydra_internal import flags_of
+from pwfn.records import failure
 
 
 def prepare() -> None:
@@ -37,6 +38,12 @@ def prepare() -> None:
 def only_helps(arguments: Sequence[str]) -> bool:
     """Say whether a command line asks for nothing but help, which needs no settings and so no torch."""
     return bool(flags_of(arguments).help)
+
+
+def say_at_once(text: str) -> None:
+    """Tell a terminal what the next seconds go into; once where several processes are started."""
+    if failure.is_first_process():
+        terminal.say_at_once(text, sys.argv[1:])
 
 
 def start(task: Callable[[DictConfig], Any], config_name: str) -> None:

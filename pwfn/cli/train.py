@@ -17,14 +17,19 @@ from pwfn.sweep import parent_watch
 if TYPE_CHECKING:
     from pwfn.run.settings import TrainSettings
 
+CHECKING = "loading PyTorch, then checking the settings ..."
+LOADING = "the settings are right; loading Lightning, the network and its images ..."
+
 
 def main() -> None:
     """Check the command line of `sys.argv` and do what it asks for."""
-    parent_watch.stop_with_parent()
+    of_a_sweep = parent_watch.stop_with_parent()
     hydra_program.prepare()
     if hydra_program.only_helps(sys.argv[1:]):
         hydra_program.start(train, "train")
         return
+    if not of_a_sweep:  # which has checked its jobs
+        hydra_program.say_at_once(CHECKING)
     from pwfn.cli import again, given_folder, resume
     from pwfn.run.settings import TrainSettings
     from pwfn.sweep import resume as resume_sweep
@@ -58,6 +63,7 @@ def faults_of_a_run(settings: TrainSettings) -> list[str]:
 
 def train(cfg: DictConfig) -> float:
     """Run one job in this process, by the function of the same name in `train_task`."""
+    hydra_program.say_at_once(LOADING)
     with program.whole_arguments():
         from pwfn.cli import train_task  # torch and Lightning are imported only once something is to be run
 

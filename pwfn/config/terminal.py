@@ -6,6 +6,7 @@ import io
 import os
 import stat
 import sys
+from collections.abc import Sequence
 
 
 def print_any_character() -> None:
@@ -13,6 +14,17 @@ def print_any_character() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="replace")
+
+
+def say_at_once(text: str, words: Sequence[str]) -> None:
+    """Tell whoever sits at a terminal what the next seconds go into; nothing with quiet=true or to a file.
+
+    Args:
+        text: one line.
+        words: the command line, without the program.
+    """
+    if sys.stderr is not None and sys.stderr.isatty() and not any(word.lower() == "quiet=true" for word in words):
+        print(f"pwfn: {text}", file=sys.stderr, flush=True)
 
 
 def leave_terminal() -> None:

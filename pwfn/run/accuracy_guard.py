@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Literal
 
 from pwfn.errors import Stopped, require
-from pwfn.models.accuracy import interval, with_interval
+from pwfn.models.accuracy_interval import interval, with_interval
 from pwfn.records.rounds import RoundRecord, Scores, is_finishing
 
 

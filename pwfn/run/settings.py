@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from pwfn.bayesian.kernels import installed_kernels
+from pwfn.bayesian.kernels import AUTO, installed_kernels
 from pwfn.bayesian.prior import Prior
 from pwfn.bayesian.regularizer import Regularizer
 from pwfn.checkpoint.spec import CheckpointSpec
@@ -141,7 +141,9 @@ class TrainSettings:
 
     def checks(self) -> list[Check]:
         """Return what must hold, also between settings; each check reads its values only when it is called."""
-        kernels, compiler = installed_kernels(), "false: the CPU needs a C++ compiler (c++, g++, clang++ or $CXX)"
+        # numba, where it is installed, takes a second to import
+        kernels = [AUTO] if self.kernels == AUTO else installed_kernels()
+        compiler = "false: the CPU needs a C++ compiler (c++, g++, clang++ or $CXX)"
         one_at_a_time = "false where dry_run is true: one of them at a time"
         joint = "joint where noise is false: the other way trains sigma alone, and only noise can"
         no_teacher = "0 where model starts from random weights and pretrain.epochs is 0: they have nothing to teach"

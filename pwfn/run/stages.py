@@ -15,7 +15,7 @@ from pwfn.checkpoint import saved_networks
 from pwfn.checkpoint.callback import Saver
 from pwfn.checkpoint.run_state import PRETRAINING
 from pwfn.clustering.second_order import SecondOrder
-from pwfn.models.accuracy import with_interval
+from pwfn.models.accuracy_interval import with_interval
 from pwfn.models.loading import heads_of
 from pwfn.monitoring.progress import RunProgress
 from pwfn.monitoring.round_media import RoundView, round_view

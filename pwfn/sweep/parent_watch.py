@@ -25,11 +25,12 @@ def parent_pipe() -> Iterator[int]:
         os.close(writing)
 
 
-def stop_with_parent() -> None:
-    """Watch the launcher, where there is one; in the main process only, rank 0 stops the others."""
+def stop_with_parent() -> bool:
+    """Watch the launcher and return whether there is one; in the main process only, rank 0 stops the others."""
     descriptor = os.environ.pop(PARENT, None)  # to a process started from here the number would mean something else
     if descriptor is not None:
         Thread(target=_wait, args=(int(descriptor),), name="parent of this job", daemon=True).start()
+    return descriptor is not None
 
 
 def _wait(descriptor: int) -> None:

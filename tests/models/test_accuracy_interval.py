@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from pwfn.models.accuracy import interval, with_interval
+from pwfn.models.accuracy_interval import interval, with_interval
 
 
 @pytest.mark.parametrize(("right", "images"), [(77, 90), (0, 90), (90, 90), (1, 1), (43_211, 50_000)])
