@@ -146,7 +146,7 @@ class ProcessLauncher(Launcher):
             with self.lock:
                 if self.stopped:
                     return
-                log.info("\t%s%s", job, ", from its last checkpoint" if goes_on else "")
+                log.info("\t%s%s", job.among(self.launched), ", from its last checkpoint" if goes_on else "")
                 try:
                     process = self._start(job, goes_on, environment, descriptor, stack)
                 except OSError as error:  # its folder cannot be written, or the machine has no room for a process

@@ -11,7 +11,7 @@ import inspect
 import json
 import sys
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from types import NoneType
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
@@ -22,9 +22,10 @@ from pydantic import TypeAdapter
 from pwfn.config.classes import concrete, exported_name, find_class, is_interface, targets
 from pwfn.config.hints import expected, how_given, sections_of
 from pwfn.config.key_hints import hints_of
-from pwfn.config.messages import also, describe, nearest, nearest_key
+from pwfn.config.messages import also, describe, nearest
 from pwfn.config.nested import dotted, resolved, unusable_values
 from pwfn.config.pages import pages_of
+from pwfn.config.unknown_key import UnknownKey, owners
 from pwfn.errors import Fault, InvalidValueError, broken, one_line
 from pwfn.value_kinds import placed
 
@@ -110,21 +111,6 @@ def build(
     return built
 
 
-@dataclass(frozen=True)
-class _Unknown:
-    """Record an unknown key; its nearest match is looked up last, when all keys of the tree are known."""
-
-    path: str
-    value: Any
-    section: str
-    allowed: list[str]
-
-    def line(self, known: list[str]) -> str:
-        where = f"allowed in {self.section}" if self.section else "allowed"
-        keys = ", ".join(self.allowed) or "none"
-        return f"{self.path} = {self.value!r}: unknown key{also(nearest_key(self.path, known))}; {where}: {keys}"
-
-
 class _Failed:
     """Stand for a section or value that has faults."""
 
@@ -134,17 +120,19 @@ class _Builder:
     known: list[str]
     importable: Container[str] = ()
     seen_from: str | None = None
-    faults: list[str | _Unknown] = field(default_factory=list)
+    faults: list[str | UnknownKey] = field(default_factory=list)
 
     def report(self) -> list[str]:
-        return [fault.line(self.known) if isinstance(fault, _Unknown) else fault for fault in self.faults]
+        return [fault.line(self.known) if isinstance(fault, UnknownKey) else fault for fault in self.faults]
 
     def section(self, allowed: list[type], node: Mapping[str, Any], path: str) -> Any:
         cls = self._class(allowed, node, path)
         if cls is None:
             return _Failed()
         faults_before = len(self.faults)
-        arguments = self._arguments(cls, {key: value for key, value in node.items() if key != "_target_"}, path)
+        arguments = self._arguments(
+            cls, {key: value for key, value in node.items() if key != "_target_"}, path, allowed
+        )
         if len(self.faults) == faults_before:
             return self._construct(cls, arguments, path)
         self._judge(cls, arguments, path)
@@ -169,14 +157,14 @@ class _Builder:
             return None
         return found
 
-    def _arguments(self, cls: type, given: dict[str, Any], path: str) -> dict[str, Any]:
+    def _arguments(self, cls: type, given: dict[str, Any], path: str, among: list[type]) -> dict[str, Any]:
         parameters = dict(inspect.signature(cls).parameters)
         hints = hints_of(cls)
         takes_any = any(parameters.pop(p.name).kind is p.VAR_KEYWORD for p in list(parameters.values()) if _is_star(p))
         self.known += [dotted(path, name) for name in parameters]
         for key, value in given.items():
             if key not in parameters and not takes_any:
-                self._unknown(dotted(path, key), value, path, list(parameters))
+                self._unknown(UnknownKey(dotted(path, key), value, path, list(parameters), owners(key, cls, among)))
         built = {key: value for key, value in given.items() if takes_any and key not in parameters}
         for name, parameter in parameters.items():
             if name in given:
@@ -231,12 +219,12 @@ class _Builder:
             self.faults.append(f"{Fault(path, node, describe(hint))}{also(nearest(str(node), options))}")
             return _Failed()
 
-    def _unknown(self, path: str, value: Any, section: str, allowed: list[str]) -> None:
-        if isinstance(value, Mapping) and value:  # one line for each value, so that each gets its own nearest match
-            for key, inner in value.items():
-                self._unknown(dotted(path, key), inner, section, allowed)
+    def _unknown(self, found: UnknownKey) -> None:
+        if isinstance(found.value, Mapping) and found.value:  # one line for each value, so that each has its own match
+            for key, inner in found.value.items():
+                self._unknown(replace(found, path=dotted(found.path, key), value=inner))
         else:
-            self.faults.append(_Unknown(path, value, section, allowed))
+            self.faults.append(found)
 
 
 def _is_star(parameter: inspect.Parameter) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pwfn.monitoring.round_media import RoundView
 
 # the figures that the table of a sweep shows, where a run has them
-SUMMARY = ("clustered/top1", "clustered/val_top1", "entropy_bits", "unique_weights")
+FIGURES = ("clustered/top1", "clustered/val_top1", "top1_change", "entropy_bits", "unique_weights", "artifact_mb")
 
 
 class RunReporter:
@@ -139,18 +139,16 @@ class RunReporter:
         # default=str: a path or a version object among the extras must not cost a finished run its summary
         write_text(self.folder / SUMMARY_FILE, json.dumps(summary, indent=1, default=str) + "\n")
         if final:
-            figures = final.numbers()
-            write_result(self.folder, final.judged.top1, {key: figures[key] for key in SUMMARY if key in figures})
-            self._report_final(baseline.top1 - final.clustered.top1, extra.get("artifact"))
+            receipt = extra.get("artifact")
+            size = {"artifact_mb": receipt["file"] / 1e6} if receipt else {}
+            figures = {**final.numbers(), "top1_change": final.clustered.top1 - baseline.top1, **size}
+            write_result(self.folder, final.judged.top1, {key: figures[key] for key in FIGURES if key in figures})
+            self._logger.report_summary({"top1_drop": baseline.top1 - final.clustered.top1, **size})
         show(self._console, rounds_table(records, baseline, self._tolerance_name))
         show(
             self._console,
             "\n" + (sentence(final, baseline, extra.get("weights")) if final else "No round was finished."),
         )
-
-    def _report_final(self, top1_drop: float, receipt: Mapping[str, Any] | None) -> None:
-        size = {"artifact_mb": receipt["file"] / 1e6} if receipt else {}
-        self._logger.report_summary({"top1_drop": top1_drop, **size})
 
     def report_artifact(self, path: Path, metadata: Mapping[str, Any]) -> None:
         """Hand the run's result over to loggers that keep files."""

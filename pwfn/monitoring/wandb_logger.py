@@ -154,6 +154,9 @@ class RunLogger(RoundLogger, WandbLogger):
             # One by one, because only exact names take precedence over Lightning's `*` -> trainer/global_step.
             for key in keys:
                 run.define_metric(key, step_metric=None if key == "round" else "round")
+                if key.startswith("histogram/"):  # of which the summary would have all edges and counts, 500 entries
+                    for of in ("bins", "values"):
+                        run.define_metric(f"{key}.{of}", step_metric="round", summary="none")
 
         self._tell(define)
 

@@ -49,6 +49,9 @@ def of_resume_sweep(path: Path) -> str:
     train = " ".join(program.typed("train"))
     if (path.parent / PLAN).is_file():
         return f"; it is a job of a sweep: {train} -m {path_as_typed('resume_sweep', str(path.parent))}"
+    if _finished(path):
+        evaluate = " ".join(program.typed("evaluate"))
+        return f"; it is a single run, and finished: {evaluate} {path_as_typed('run', str(path))}"
     is_run = (path / CONFIG).is_file()
     return f"; it is a single run: {train} {path_as_typed('resume', str(path))}" if is_run else ""
 

@@ -11,10 +11,11 @@ from typing import Any
 from pwfn.checkpoint.saved_config import MAY_CHANGE
 from pwfn.records.rounds import COLUMNS
 from pwfn.report.collect import Run
+from pwfn.report.facts import way_of
 from pwfn.report.files import Number, number
 
 OWN = ("name", "report")  # of the run's label and of this file, not of what was computed
-SHOWN = 6  # of the keys that differ, before the reader asks for more
+SHOWN = 4  # of the keys that differ, before the reader asks for more
 ABSENT = ""
 
 
@@ -38,18 +39,21 @@ class Cell:
 
 
 FIGURES = (
+    Heading("way", "how", "rounds of training and clustering, or one clustering without training; its budget", False),
+    Heading("pretrained", "before %", "top-1 of the pretrained network on the same images", True),
     Heading("top1", "top-1 %", COLUMNS["clustered/top1"].meaning, True),
     Heading("change", "change", "top-1 less that of the pretrained network, in points", True),
     Heading("entropy_bits", "bits", COLUMNS["entropy_bits"].meaning, True),
     Heading("codebook_size", "values", COLUMNS["codebook_size"].meaning, True),
     Heading("unique_weights", "unique", COLUMNS["unique_weights"].meaning, True, shown=False),
     Heading("file_mb", "file MB", "model.pwfn, the whole network, in 10^6 bytes", True),
+    Heading("file_bits", "file bits", "all that model.pwfn spends on weights, for each weight", True, shown=False),
     Heading("smaller", "smaller", "how many times smaller model.pwfn is than the network in float32", True),
     Heading("minutes", "minutes", "wall time of the whole run", True),
 )
 
 
-def figures(run: Run) -> dict[str, Number]:
+def figures(run: Run) -> dict[str, Number | str]:
     """Return the figures of a run by the keys of `FIGURES`.
 
     They are those of its last round, finished or not, or of its result.
@@ -58,24 +62,29 @@ def figures(run: Run) -> dict[str, Number]:
     top1, file, float32 = last.get("clustered/top1"), run.size.get("file"), run.size.get("float32")
     seconds = number(run.facts.get("seconds"))
     return {
+        "way": way_of(run),
+        "pretrained": run.pretrained,
         "top1": top1,
         "change": None if top1 is None or run.pretrained is None else top1 - run.pretrained,
         "entropy_bits": last.get("entropy_bits"),
         "codebook_size": last.get("codebook_size"),
         "unique_weights": last.get("unique_weights"),
         "file_mb": file / 1e6 if file else None,
+        "file_bits": run.size.get("file_bits"),
         "smaller": float32 / file if float32 and file else None,
         "minutes": seconds / 60 if seconds is not None else None,
     }
 
 
 DIGITS = {
+    "pretrained": ".2f",
     "top1": ".2f",
     "change": "+.2f",
     "entropy_bits": ".3f",
     "codebook_size": ",",
     "unique_weights": ",",
     "file_mb": ".3f",
+    "file_bits": ".3f",
     "smaller": ".1f",
     "minutes": ".2f",
 }
@@ -84,10 +93,12 @@ DIGITS = {
 def figure_cells(run: Run) -> list[Cell]:
     """Return the cells of a run's figures."""
     found = figures(run)
-    return [_figure(found[heading.key], DIGITS[heading.key]) for heading in FIGURES]
+    return [_figure(found[heading.key], DIGITS.get(heading.key, "")) for heading in FIGURES]
 
 
-def _figure(value: Number, digits: str) -> Cell:
+def _figure(value: Number | str, digits: str) -> Cell:
+    if isinstance(value, str):
+        return Cell(value, value or None)
     return Cell("", None) if value is None else Cell(format(value, digits).replace("-", "\N{MINUS SIGN}"), value)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pwfn.config import program
@@ -13,6 +14,7 @@ from pwfn.records.provenance import CHANGED
 from pwfn.records.rounds import COLUMNS
 from pwfn.records.weight_histogram import WeightHistogram, as_fraction
 from pwfn.report.collect import Run
+from pwfn.report.facts import facts, files
 from pwfn.report.files import number
 
 MOST_ENTRIES = 1024  # of a codebook; the most frequent
@@ -20,9 +22,16 @@ MOST_LAYERS = 400  # the largest
 OF_A_JOB = ("hydra.run.dir=", "hydra.mode=", "hydra.job.num=")  # where its sweep put it; a repetition goes elsewhere
 
 
-def details(run: Run) -> dict[str, Any]:
-    """Return the details of a run for JSON; tables are columns, which take less room than rows."""
+def details(run: Run, page: Path = Path(".")) -> dict[str, Any]:
+    """Return the details of a run for JSON; tables are columns, which take less room than rows.
+
+    Args:
+        run: what its folder says.
+        page: the folder that the report will be in.
+    """
     return {
+        "facts": facts(run),
+        "files": files(run, page),
         "rounds": rounds(run),
         "codebook": codebook(run),
         "histogram": histogram(run),

@@ -22,6 +22,7 @@ from pwfn.records.rounds import COLUMNS
 from pwfn.report.collect import FAILED, FINISHED, UNFINISHED, WITHOUT_TRAINING, Job, Run, find_runs, read_run
 from pwfn.report.compare import FIGURES, Cell, Heading, difference_cells, differences, figure_cells
 from pwfn.report.details import as_json, details
+from pwfn.report.facts import count_of, images_of, subject_of
 from pwfn.report.figures import COLORS, SHAPES, charts, plotly_js
 
 MOST_BYTES = 3_000_000  # of the details of all runs together, so that the page stays below 6 MB
@@ -59,7 +60,7 @@ def write_report(folders: Sequence[Path], target: Path) -> int:
     runs = read_runs(found, jobs)
     where = ", ".join(str(folder) for folder in folders)
     # the name of a file, and so an override, may hold bytes that are no text
-    page = render(runs, where).encode("utf-8", "backslashreplace").decode("utf-8")
+    page = render(runs, where, target.parent).encode("utf-8", "backslashreplace").decode("utf-8")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_text(target, page)
@@ -98,8 +99,14 @@ def short_paths(parts: Sequence[tuple[str, ...]]) -> list[str]:
     return ["/".join(one[-longest[one[:-1]] :]) for one in parts]
 
 
-def render(runs: Sequence[Run], where: str) -> str:
-    """Render the page; whatever text comes from a run is escaped, in the markup and in the data."""
+def render(runs: Sequence[Run], where: str, place: Path = Path(".")) -> str:
+    """Render the page; whatever text comes from a run is escaped, in the markup and in the data.
+
+    Args:
+        runs: in the order of the table.
+        where: they were found.
+        place: the folder that the page will be in, for its links.
+    """
     differing = differences(runs)
     rows = [Row(run, _status(run), difference_cells(run, differing), figure_cells(run)) for run in runs]
     environment = Environment(
@@ -109,7 +116,7 @@ def render(runs: Sequence[Run], where: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"zip": zip, "shell": shlex.quote}
+    environment.filters |= {"zip": zip, "shell": shlex.quote, "breakable": _breakable}
     environment.globals["train"] = shlex.join(program.typed("train"))
     template = environment.get_template("page.html")
     return template.render(
@@ -121,12 +128,14 @@ def render(runs: Sequence[Run], where: str) -> str:
         figures=FIGURES,
         counts=[_count(status, count) for status, count in Counter(run.status for run in runs).items()],
         best=_best(rows),
+        subjects=list(dict.fromkeys(filter(None, map(subject_of, runs)))),
+        several=_are_of_several_images(rows),
         broken=[row for row in rows if row.run.status in (FAILED, UNFINISHED) or row.run.problems],
         compared=sum(row.run.status == FINISHED for row in rows) > 1,
         style=_asset("page.css"),
         scripts=Markup("\n").join(map(_asset, SCRIPTS)),
         plotly=base64.b64encode(gzip.compress(plotly_js().encode(), mtime=0)).decode(),
-        data=Markup(_data(rows, differing)),
+        data=Markup(_data(rows, differing, place)),
     )
 
 
@@ -147,25 +156,44 @@ def _status(run: Run) -> str:
 
 
 def _best(rows: Sequence[Row]) -> Row | None:
-    """Return the finished run of the highest accuracy, of several the one of the fewest bits."""
+    """Return the finished run of the highest accuracy, of several the one of the fewest bits.
+
+    There is none among runs of different images; and one of a single class is always right.
+    """
+    if _are_of_several_images(rows):
+        return None
     top1, bits = (next(i for i, one in enumerate(FIGURES) if one.key == key) for key in ("top1", "entropy_bits"))
-    done = [row for row in rows if row.run.status == FINISHED and row.figures[top1].value is not None]
+    done = [row for row in _measured(rows) if row.figures[top1].value is not None]
     return max(done, key=lambda row: (_real(row.figures[top1]), -_real(row.figures[bits])), default=None)
 
 
+def _measured(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row.run.status == FINISHED and count_of(row.run, "classes") != 1]
+
+
+def _are_of_several_images(rows: Sequence[Row]) -> bool:
+    return len({(images_of(row.run), count_of(row.run, "test_images")) for row in _measured(rows)}) > 1
+
+
+def _breakable(text: str) -> Markup:
+    """Let a long key be broken after its dots."""
+    return Markup(".<wbr>").join(text.split("."))
+
+
 def _real(cell: Cell) -> float:
-    return float(cell.value) if cell.value is not None else 0.0
+    return float(cell.value) if isinstance(cell.value, int | float) else 0.0
 
 
-def _data(rows: Sequence[Row], differing: Sequence[Heading]) -> str:
+def _data(rows: Sequence[Row], differing: Sequence[Heading], place: Path) -> str:
     """Write what the scripts read, as JSON.
 
     The runs whose details find no room keep their rows in the table.
     """
     texts = ["null"] * len(rows)
     left = MOST_BYTES
-    for index in sorted(range(len(rows)), key=lambda i: -_real(rows[i].figures[0])):
-        text = as_json(details(rows[index].run))
+    top1 = next(i for i, one in enumerate(FIGURES) if one.key == "top1")
+    for index in sorted(range(len(rows)), key=lambda i: -_real(rows[i].figures[top1])):
+        text = as_json(details(rows[index].run, place))
         left -= len(text)
         if left > 0:
             texts[index] = text

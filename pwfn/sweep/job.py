@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,6 +67,11 @@ class Job(NamedTuple):
 
     def __str__(self) -> str:
         return f"job {self.number} ({' '.join(self.overrides) or 'no overrides'}) in {self.folder}"
+
+    def among(self, jobs: Sequence[Job]) -> str:
+        """Return its number and the overrides that not all of `jobs` have; the plan of the sweep has its folder."""
+        own = [line for line in self.overrides if any(line not in job.overrides for job in jobs)]
+        return " ".join([f"job {self.number}", *own])
 
     @property
     def environment(self) -> dict[str, str]:

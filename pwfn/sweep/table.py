@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # the table's order: the highest accuracy, by validation images where there are some, then the lowest entropy first
 ACCURACY, ENTROPY = ("clustered/val_top1", "clustered/top1"), "entropy_bits"
+_FORMATS = dict.fromkeys(ACCURACY, ".2f") | {"top1_change": "+.2f", ENTROPY: ".3f", "artifact_mb": ".3f"}
 _CSV = ("job", "status", "reason", "exit_code", "seconds", "folder")
 
 
@@ -82,7 +83,11 @@ def sweep_table(rows: Sequence[Row]) -> Table:
     if not ended_well:
         table.add_column("", overflow="fold")
     for row, given, one in zip(rows, asked, found, strict=True):
-        cells = [str(row.number), *(given.get(key, "") for key in keys), *(_number(one.get(name)) for name in names)]
+        cells = [
+            str(row.number),
+            *(given.get(key, "") for key in keys),
+            *(_number(name, one.get(name)) for name in names),
+        ]
         add_row(table, [*cells, *([] if ended_well else [row.outcome])], style="" if row.code == 0 else "red")
     return table
 
@@ -194,7 +199,9 @@ def _broken(key: str) -> str:
     return key.replace(".", ".\n").replace("/", "/\n").replace("_", "\n")
 
 
-def _number(value: int | float | None) -> str:
+def _number(name: str, value: int | float | None) -> str:
     if value is None:
         return ""
+    if name in _FORMATS:
+        return format(value, _FORMATS[name])
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

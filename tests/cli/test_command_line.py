@@ -125,9 +125,12 @@ def test_a_sweep_of_two_jobs_leaves_two_whole_runs(program: Program, tmp_path: P
     lines = {line.split()[0]: line for line in done.stdout.splitlines()[-2:]}  # of the table that ends the sweep
     for job, folder in zip("01", folders, strict=True):
         line, figures = lines[job], json.loads((folder / "result.json").read_text())["summary"]
-        assert list(figures) == ["clustered/top1", "entropy_bits", "unique_weights"]
-        top1, bits, values = figures.values()
-        assert line.split() == [job, job, f"{top1:.4g}", f"{bits:.4g}", f"{values:,}"]
+        assert list(figures) == ["clustered/top1", "top1_change", "entropy_bits", "unique_weights", "artifact_mb"]
+        top1, change, bits, values, size = figures.values()
+        assert line.split() == [job, job, f"{top1:.2f}", f"{change:+.2f}", f"{bits:.3f}", f"{values:,}", f"{size:.3f}"]
+        assert change == top1 - summaries[int(job)]["pretrained"]["top1"]
+        assert size == (folder / "model.pwfn").stat().st_size / 1e6
+        assert [said for said in done.stdout.splitlines() if said.endswith(f"[HYDRA] \tjob {job} seed={job}")]
     assert [read_run(path).group for path in find_runs(tmp_path / "logs")] == [f"{tmp_path.name}/sweep"] * 2
 
 

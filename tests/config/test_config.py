@@ -11,6 +11,8 @@ from omegaconf import OmegaConf
 from pwfn.clustering.rules import Greedy, Rule
 from pwfn.config.build import ConfigError, build, load
 from pwfn.config.classes import find_class, import_own_modules
+from pwfn.config.unknown_key import UnknownKey, owners
+from pwfn.data import Augment, NoAugment, TimmAugment
 from tests.support.toy_settings import HERE, Constant, Extended, Optimizer, Scaled, Settings
 
 
@@ -205,3 +207,14 @@ def test_interpolations_are_resolved_and_broken_ones_named() -> None:
 def test_configuration_that_contains_itself() -> None:
     with pytest.raises(ConfigError, match="refers to itself"):
         load(Settings, OmegaConf.create(good() | {"extra": {"p": {"x": "${extra.q}"}, "q": {"y": "${extra.p}"}}}))
+
+
+def test_a_key_of_another_option_is_named_with_what_chooses_it() -> None:
+    cls = NoAugment
+    assert owners("scale", cls, [Augment]) == ["pwfn.data.TimmAugment"]
+    assert owners("scale", TimmAugment, [Augment]) == owners("sclae", cls, [Augment]) == []
+    line = UnknownKey("data.augment.scale", [0.6, 1], "data.augment", [], owners("scale", cls, [Augment])).line([])
+    assert line == (
+        "data.augment.scale = [0.6, 1]: unknown key; it is a key of pwfn.data.TimmAugment: data/augment=<option> "
+        "chooses that; allowed in data.augment: none"
+    )

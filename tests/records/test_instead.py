@@ -63,6 +63,7 @@ def test_a_finished_run(artifact: Path) -> None:
     run = artifact.parent
     meant = instead.of_artifact(run)
     assert f"write artifact={artifact}, or run={run} " in meant
+    assert instead.of_resume_sweep(run) == f"; it is a single run, and finished: python evaluate.py run={run}"
 
 
 @pytest.mark.parametrize("of", [instead.of_run, instead.of_artifact, instead.of_resume, instead.of_resume_sweep])

@@ -33,6 +33,10 @@ def test_a_run_sends_every_key_of_the_list_and_no_other(smoke: Path) -> None:
     assert sent == {*COLUMNS, *ROUND_VIEW, *STEP, *VALIDATION, *X_AXES} - NOT_HERE
     summary = {key.partition(".")[0] for key in run.summary} - OF_WANDB - {"_wandb"}
     assert summary - sent == set(SUMMARY)
+    assert {key for key in run.summary if key.startswith("histogram/")} == {
+        f"histogram/{name}._type" for name in ("mu", "sigma", "displacement")
+    }
+    assert any("histogram/mu.values" in row for row in run.history)
     assert run.summary["artifact_mb"] == (smoke / "run" / "model.pwfn").stat().st_size / 1e6
     assert run.config["provenance"]["versions"]["timm"]
     assert run.config["seed"] == 0

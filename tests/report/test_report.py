@@ -52,14 +52,18 @@ def test_what_is_collected_of_a_run_is_what_its_files_say(finished_run: Finished
         for row, read in zip(csv.DictReader(file), run.layers, strict=True):
             assert {key: str(value) for key, value in read.items()} == row
     size = (folder / "model.pwfn").stat().st_size
+    receipt = json.loads((folder / "summary.json").read_text())["run"]["artifact"]
     assert figures(run) == {
+        "way": "2 rounds",
+        "pretrained": finished_run.baseline.top1,
         "top1": last.clustered.top1,
         "change": last.clustered.top1 - finished_run.baseline.top1,
         "entropy_bits": last.entropy_bits,
         "codebook_size": last.codebook_size,
         "unique_weights": last.unique_weights,
         "file_mb": size / 1e6,
-        "smaller": json.loads((folder / "summary.json").read_text())["run"]["artifact"]["float32"] / size,
+        "file_bits": receipt["file_bits"],
+        "smaller": receipt["float32"] / size,
         "minutes": json.loads((folder / "summary.json").read_text())["run"]["seconds"] / 60,
     }
     assert run.config["codebook.b"] == 7
@@ -122,8 +126,9 @@ def test_the_table_shows_every_run_with_its_figures(page: Page) -> None:
     assert heading[-1] == "status"
     assert heading[3:-1] == [one.text for one in FIGURES]
     assert [row[0] for row in rows] == ["0_b=5", EVIL, "2_b=6", "job 3", "4_ended", "job 5", "10_b=6"]
-    assert rows[2][1:7] == ["0", "6", "98.50", rows[2][4], "4.500", rows[2][6]]
-    assert rows[2][8] == "0.300"
+    assert rows[2][1:9] == ["0", "6", "2 rounds", rows[2][4], "98.50", rows[2][6], "4.500", rows[2][8]]
+    assert float(rows[2][4]) + float(rows[2][6].replace("\N{MINUS SIGN}", "-")) == pytest.approx(98.5)
+    assert rows[2][10] == "0.300"
     assert [row[-1] for row in rows] == [
         *["finished"] * 3,
         "failed 0/2",
@@ -132,7 +137,8 @@ def test_the_table_shows_every_run_with_its_figures(page: Page) -> None:
         "finished",
     ]
     assert rows[5][1:-1] == [""] * (len(rows[5]) - 2)
-    assert page.shared["values"][2][:3] == [0, 6, 98.5]
+    assert page.shared["values"][2][:3] == [0, 6, "2 rounds"]
+    assert page.shared["values"][2][4] == 98.5
     assert page.shared["best"] == 2
     assert [label for _, label in page.shared["groups"]] == ["seed", "codebook.b"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from selenium import webdriver
@@ -234,3 +235,33 @@ def test_columns_and_curves_can_be_chosen(reader: Reader, page: Path, finished_r
     assert curves == [[record.codebook_size for record in finished_run.records]] * 5
     Select(reader.driver.find_element(By.ID, "group")).select_by_value("")
     assert reader.run("return document.getElementById('pareto-bits').data.filter(t => t.customdata).length") == 1
+
+
+def test_the_command_of_the_selected_run_can_be_copied(reader: Reader, page: Path) -> None:
+    reader.read(page)
+    reader.run("window.copied = []; document.execCommand = () => copied.push(document.activeElement.value)")
+    reader.run("Object.defineProperty(navigator, 'clipboard', {value: undefined})")  # as where a page is not let at it
+    reader.driver.find_element(By.ID, "copy").click()
+    reader.wait("return document.getElementById('copied').textContent !== ''")
+    (command,) = reader.run("return copied")
+    shown = reader.run("return [...document.querySelectorAll(\"[data-slot='repeat'] dd\")].map(one => one.textContent)")
+    assert command == shown[0]
+    assert command.startswith("python ")
+    assert reader.driver.find_element(By.ID, "copied").text == f"Copied: {command}"
+
+
+def test_what_a_run_was_is_shown_with_links_to_its_files(reader: Reader, page: Path) -> None:
+    reader.read(page)
+    shown = reader.driver.find_element(By.CSS_SELECTOR, "[data-slot='facts']").text
+    for word in ("network", "images", "pretrained", "tolerance", "60 test images"):
+        assert word in shown
+    links = reader.driver.find_elements(By.CSS_SELECTOR, "[data-slot='files'] a")
+    assert {link.text for link in links} >= {"config.yaml", "summary.json"}
+    assert all(Path(unquote(str(link.get_attribute("href"))).removeprefix("file://")).exists() for link in links)
+
+
+def test_on_a_phone_no_text_of_a_cell_lies_over_the_next_one(reader: Reader, page: Path) -> None:
+    reader.read(page, width=PHONE)
+    over = "return [...document.querySelectorAll('tbody th')].filter(one => one.scrollWidth > one.clientWidth).length"
+    assert reader.run("return document.querySelectorAll(\"[data-slot='layers-table'] tbody th\").length") > 10
+    assert reader.run(over) == 0

@@ -95,6 +95,8 @@ class Page(HTMLParser):
         self.shared, self.details = (json.loads(self.data)[key] for key in ("shared", "details"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "wbr":  # within a word
+            return
         self.elements.append((tag, dict(attrs)))
         if tag == "tr":
             self.rows.append([])

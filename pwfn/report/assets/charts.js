@@ -55,7 +55,7 @@ function grouped(shared, runs, group) {
   // of all runs, so that a filter changes no color
   const labels = [...new Set(shared.names.map((_, run) => label(run)))].sort((a, b) => compare(a, b, false));
   return labels
-    .map((one, i) => [`${shared.keys[group]} = ${one || "none"}`, palette[i], shared.shapes[i], runs.filter((run) => label(run) === one)])
+    .map((one, i) => [`${shared.groups.find(([column]) => column === group)[1]} = ${one || "none"}`, palette[i], shared.shapes[i], runs.filter((run) => label(run) === one)])
     .filter(([, , , members]) => members.length);
 }
 

@@ -3,6 +3,7 @@
 const exact = (value) => value.toLocaleString("en", { maximumFractionDigits: 20 });
 const digits = (n) => (value) => value.toLocaleString("en", { maximumFractionDigits: n });
 const significant = (value) => value.toLocaleString("en", { maximumSignificantDigits: 3 });
+const limit = (value) => (Number.isInteger(value) ? exact(value) : significant(value));
 const percent = (value) => `${(100 * value).toFixed(1)} %`;
 
 const LAYER_HEADINGS = [
@@ -13,7 +14,7 @@ const CODEBOOK_HEADINGS = [["value", "value", String], ["order", "powers of two"
 const ROUND_HEADINGS = [
   ["label", "round"], ["fraction", "fixed", percent], ["trained/top1", "trained top-1 %", (v) => v.toFixed(2)],
   ["clustered/top1", "clustered top-1 %", (v) => v.toFixed(2)], ["entropy_bits", "bits", digits(3)], ["codebook_size", "values", exact],
-  ["unique_weights", "unique", exact], ["threshold", "limit, tolerances", significant], ["moved", "moved", exact],
+  ["unique_weights", "unique", exact], ["threshold", "limit, tolerances", limit], ["moved", "moved", exact],
 ];
 
 /** Puts the details of a run into the page and draws its charts; `canDraw` says whether there is a plotly to do it. */
@@ -33,8 +34,9 @@ function showDetails(shared, details, run, canDraw) {
     slot(`no-${name}`).hidden = part !== null;
     slot(`with-${name}`).hidden = part === null;
   }
-  const given = shared.texts[run].flatMap((text, i) => (text ? [`${shared.keys[i]}=${text}`] : []));
-  slot("title").textContent = [shared.statuses[run], ...given].join("  ");
+  slot("title").textContent = shared.statuses[run];
+  fillTerms(slot("facts"), one.facts);
+  for (const [name, address] of one.files) slot("files").append(Object.assign(document.createElement("a"), { href: address, textContent: name }), " ");
   if (one.codebook) {
     const { of, value } = one.codebook;
     slot("codebook-summary").textContent = `All ${exact(of)} values as a table` + (value.length < of ? ` (the ${value.length} most frequent)` : "");
@@ -46,12 +48,16 @@ function showDetails(shared, details, run, canDraw) {
     fillTable(slot("layers-table"), one.layers, LAYER_HEADINGS, true);
   }
   if (one.rounds) fillTable(slot("rounds-table"), one.rounds, ROUND_HEADINGS, false);
-  for (const [name, text] of one.repeat) {
+  fillTerms(slot("repeat"), one.repeat);
+  if (canDraw) drawDetails(shared, one);
+}
+
+function fillTerms(list, terms) {
+  for (const [name, text] of terms) {
     const [term, meaning] = [document.createElement("dt"), document.createElement("dd")];
     [term.textContent, meaning.textContent] = [name, text];
-    slot("repeat").append(term, meaning);
+    list.append(term, meaning);
   }
-  if (canDraw) drawDetails(shared, one);
 }
 
 function drawDetails(shared, one) {

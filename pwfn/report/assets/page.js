@@ -1,5 +1,20 @@
 // What the reader does, and what then has to be drawn again.
 
+/** Puts a text into the clipboard; a page from disk is not let at it by every browser in the same way. */
+async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = Object.assign(document.createElement("textarea"), { value: text });
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    return done;
+  }
+}
+
 (async function start() {
   const { shared, details } = JSON.parse(document.getElementById("data").textContent);
   const nonce = document.currentScript ? document.currentScript.nonce : "";
@@ -34,8 +49,20 @@
       row.classList.toggle("selected", i === state.selected);
       row.querySelector(".pick").setAttribute("aria-pressed", String(i === state.selected));
     });
+    document.getElementById("copy").disabled = commandOf(state.selected) === null;
+    document.getElementById("copied").textContent = "";
     showDetails(shared, details, state.selected, canDraw);
     drawShared();
+  }
+
+  function commandOf(run) {
+    const found = details[run] && details[run].repeat.find(([name]) => name === "command");
+    return found && found[1] !== "not recorded" ? found[1] : null;
+  }
+
+  async function copy() {
+    const command = commandOf(state.selected);
+    document.getElementById("copied").textContent = (await copyText(command)) ? `Copied: ${command}` : `This browser does not copy: ${command}`;
   }
 
   function filter() {
@@ -75,6 +102,7 @@
     drawShared();
   });
   document.getElementById("run").addEventListener("change", (event) => select(event.target.value));
+  document.getElementById("copy").addEventListener("click", copy);
   document.getElementById("filter").addEventListener("input", filter);
   rows.forEach((row, run) => row.querySelector(".pick").addEventListener("click", () => select(run)));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
