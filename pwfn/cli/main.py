@@ -15,7 +15,11 @@ SUBCOMMANDS = {  # name: what it does
 EXAMPLES = {  # what one can do: what to type
     "Try it: a whole run in seconds": "pwfn train experiment=smoke",
     "Look before training: what would be quantized, how small": "pwfn train dry_run=true model=resnet18",
-    "Compress a model of yours: file of weights, folder of images": (
+    "Compress a trained model of yours without training: file of weights, folder of images": (
+        "pwfn train experiment=post_training model=timm model.name=<name in timm> model.checkpoint=<file> "
+        "data=image_folder data.root=<folder> budget.bits=2"
+    ),
+    "Compress it further, with training": (
         "pwfn train experiment=recommended model=timm model.name=<name in timm> model.checkpoint=<file> "
         "data=image_folder data.root=<folder>"
     ),

@@ -57,7 +57,7 @@ def faults_of_a_run(settings: TrainSettings) -> list[str]:
     try:
         settings.data.check_layout()  # now, while Lightning, which takes seconds, is not imported
     except DataError as error:
-        faults.append(str(error))
+        faults.append(f"data: {error}")
     return faults
 
 

@@ -17,6 +17,7 @@ from pwfn.monitoring.live_view import LiveView
 from pwfn.records.rounds import RoundRecord, Scores
 
 _LOSS_EVERY = 0.25  # seconds; reading a loss waits for the GPU, so not at every batch
+_SILENCE = 60.0  # seconds after which a log is told what goes on
 
 
 def _loss_of(outputs: Any) -> torch.Tensor | None:
@@ -40,6 +41,7 @@ class RunProgress(Callback):
         self.console = console if console is not None else Console()
         self.quiet = quiet
         self._live: LiveView | None = None
+        self._said = time.monotonic()
         self.start_run([])
         self.start_phase("training", 1)
 
@@ -91,7 +93,9 @@ class RunProgress(Callback):
         self._show(label)
 
     def status(self, text: str) -> None:
-        """Show what goes on between fits ("testing", "clustering"), only in a terminal."""
+        """Show what goes on between fits ("testing", "clustering"); without a live view after a minute of silence."""
+        if self._live is None and time.monotonic() - self._said >= _SILENCE:
+            self.say(text)
         self._show(text)
         self._show_run()
 
@@ -110,6 +114,7 @@ class RunProgress(Callback):
 
     def say(self, line: str) -> None:
         """Print a line that stays."""
+        self._said = time.monotonic()
         if self.active:
             self.console.print(line, soft_wrap=True, markup=False, highlight=False)
 

@@ -80,7 +80,7 @@ def test_the_commands_of_a_help_pass_every_check(name: str, folder: Path, monkey
 
 
 @pytest.mark.parametrize("example", EXAMPLES.values())
-def test_the_six_examples_pass_every_check(example: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_pass_every_check(example: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     resolvers.register()
     monkeypatch.chdir(folder)
     program, subcommand, *words = given(example, folder)

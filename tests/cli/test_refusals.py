@@ -45,7 +45,7 @@ def test_a_folder_of_images_is_looked_at_with_the_settings(composed: Compose, tm
         return faults_of_a_run(build.load(TrainSettings, cfg))
 
     (line,) = faults()
-    assert line.startswith(f"{tmp_path}/images: no such folder; data.root is a folder")
+    assert line.startswith(f"data: {tmp_path}/images: no such folder; data.root is a folder")
     for asked in ("dry_run=true", "inspect=true", "resume=auto"):
         assert faults(asked) == []  # which need no images, or may find a finished run
     write_folder(tmp_path / "images")

@@ -240,3 +240,17 @@ def test_a_resumed_phase_reckons_with_its_own_batches_alone(monkeypatch: pytest.
         # 16 of 100 batches are ahead
         assert "epoch 9/10" in shown(progress)[0]
         assert "4/10 batches, loss 0.500, 0:01:52 left" in shown(progress)[0]
+
+
+def test_a_log_is_told_after_a_minute_of_silence_what_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, out = [0.0], io.StringIO()
+    monkeypatch.setattr("pwfn.monitoring.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
+    progress = RunProgress(Console(file=out, width=100))
+    for second, text in [(0, "layer 1"), (59, "layer 2"), (60, "layer 3"), (119, "layer 4"), (121, "layer 5")]:
+        now[0] = float(second)
+        progress.status(text)
+    now[0] = 170.0
+    progress.say("a line")
+    now[0] = 229.0
+    progress.status("layer 6")
+    assert out.getvalue().splitlines() == ["layer 3", "layer 5", "a line"]
