@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -13,6 +14,11 @@ from pwfn.config.build import refuse
 from pwfn.config.key_hints import KeyHints
 from pwfn.config.text_values import with_homes
 from pwfn.monitoring.several_loggers import spelled_out
+from pwfn.records import instead
+from pwfn.value_kinds import path_of
+
+if TYPE_CHECKING:
+    from pwfn.evaluation.settings import EvaluateSettings
 
 
 def main() -> None:
@@ -26,7 +32,7 @@ def main() -> None:
 
     sys.argv[1:] = with_homes(spelled_out(sys.argv[1:]), KeyHints(EvaluateSettings))
     refuse_lone_keys_of_data(sys.argv[1:])
-    preflight.preflight(EvaluateSettings, program.conf_folder(), "evaluate", sys.argv[1:])
+    preflight.preflight(EvaluateSettings, program.conf_folder(), "evaluate", sys.argv[1:], faults_of_a_run)
     hydra_program.start(evaluate, "evaluate")
 
 
@@ -39,6 +45,20 @@ def refuse_lone_keys_of_data(words: Sequence[str]) -> None:
             "(data_root=<folder> where the images have moved)"
         )
         refuse([f"{key}: {allowed}" for key in keys])
+
+
+def faults_of_a_run(settings: EvaluateSettings) -> list[str]:
+    """Return why the run that is to be measured cannot be; now, while nothing that takes seconds is imported."""
+    from pwfn.checkpoint import saved_run
+
+    if settings.run is None:
+        return []
+    folder = path_of(settings.run)
+    try:
+        saved_run.finished_records(folder)
+    except saved_run.NotAFinishedRun as error:
+        return [f"run = {settings.run!r}: must be the folder of a finished run ({error}){instead.of_run(folder)}"]
+    return []
 
 
 def evaluate(cfg: DictConfig) -> None:

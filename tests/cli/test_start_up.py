@@ -45,6 +45,8 @@ def imported(module: str, *words: str) -> tuple[int, list[str]]:
         ("train", ["data=image_folder", "data.root=/nowhere"]),
         ("train", ["resume=/nowhere"]),
         ("train", ["-m", "resume_sweep=/nowhere"]),
+        ("evaluate", ["run=/nowhere"]),
+        ("evaluate", ["run=/nowhere", "schedule=quick"]),
     ],
 )
 def test_a_wrong_command_line_ends_before_anything_heavy_is_imported(module: str, words: list[str]) -> None:
