@@ -42,6 +42,7 @@ FIGURES = (
     Heading("way", "how", "rounds of training and clustering, or one clustering without training; its budget", False),
     Heading("pretrained", "before %", "top-1 of the pretrained network on the same images", True),
     Heading("top1", "top-1 %", COLUMNS["clustered/top1"].meaning, True),
+    Heading("val_top1", "val %", "top-1 on validation images, by which runs are chosen", True, shown=False),
     Heading("change", "change", "top-1 less that of the pretrained network, in points", True),
     Heading("entropy_bits", "bits", COLUMNS["entropy_bits"].meaning, True),
     Heading("codebook_size", "values", COLUMNS["codebook_size"].meaning, True),
@@ -65,6 +66,7 @@ def figures(run: Run) -> dict[str, Number | str]:
         "way": way_of(run),
         "pretrained": run.pretrained,
         "top1": top1,
+        "val_top1": last.get("clustered/val_top1"),
         "change": None if top1 is None or run.pretrained is None else top1 - run.pretrained,
         "entropy_bits": last.get("entropy_bits"),
         "codebook_size": last.get("codebook_size"),
@@ -79,6 +81,7 @@ def figures(run: Run) -> dict[str, Number | str]:
 DIGITS = {
     "pretrained": ".2f",
     "top1": ".2f",
+    "val_top1": ".2f",
     "change": "+.2f",
     "entropy_bits": ".3f",
     "codebook_size": ",",

@@ -129,6 +129,7 @@ def render(runs: Sequence[Run], where: str, place: Path = Path(".")) -> str:
         counts=[_count(status, count) for status, count in Counter(run.status for run in runs).items()],
         best=_best(rows),
         subjects=list(dict.fromkeys(filter(None, map(subject_of, runs)))),
+        validated=_are_validated(rows),
         several=_are_of_several_images(rows),
         broken=[row for row in rows if row.run.status in (FAILED, UNFINISHED) or row.run.problems],
         compared=sum(row.run.status == FINISHED for row in rows) > 1,
@@ -158,13 +159,24 @@ def _status(run: Run) -> str:
 def _best(rows: Sequence[Row]) -> Row | None:
     """Return the finished run of the highest accuracy, of several the one of the fewest bits.
 
-    There is none among runs of different images; and one of a single class is always right.
+    It is that on validation images, where all runs have some. There is none among runs of different images; and one of
+    a single class is always right.
     """
     if _are_of_several_images(rows):
         return None
-    top1, bits = (next(i for i, one in enumerate(FIGURES) if one.key == key) for key in ("top1", "entropy_bits"))
-    done = [row for row in _measured(rows) if row.figures[top1].value is not None]
-    return max(done, key=lambda row: (_real(row.figures[top1]), -_real(row.figures[bits])), default=None)
+    accuracy, bits = _column("val_top1" if _are_validated(rows) else "top1"), _column("entropy_bits")
+    done = [row for row in _measured(rows) if row.figures[accuracy].value is not None]
+    return max(done, key=lambda row: (_real(row.figures[accuracy]), -_real(row.figures[bits])), default=None)
+
+
+def _are_validated(rows: Sequence[Row]) -> bool:
+    """Tell whether every finished run was measured on validation images too."""
+    column = _column("val_top1")
+    return all(row.figures[column].value is not None for row in _measured(rows))
+
+
+def _column(key: str) -> int:
+    return next(i for i, one in enumerate(FIGURES) if one.key == key)
 
 
 def _measured(rows: Sequence[Row]) -> list[Row]:
@@ -172,7 +184,9 @@ def _measured(rows: Sequence[Row]) -> list[Row]:
 
 
 def _are_of_several_images(rows: Sequence[Row]) -> bool:
-    return len({(images_of(row.run), count_of(row.run, "test_images")) for row in _measured(rows)}) > 1
+    runs = [row.run for row in _measured(rows)]
+    counts = {count_of(run, "test_images") for run in runs} - {None}  # runs of earlier versions have not recorded it
+    return len(set(map(images_of, runs))) > 1 or len(counts) > 1
 
 
 def _breakable(text: str) -> Markup:
@@ -191,7 +205,7 @@ def _data(rows: Sequence[Row], differing: Sequence[Heading], place: Path) -> str
     """
     texts = ["null"] * len(rows)
     left = MOST_BYTES
-    top1 = next(i for i, one in enumerate(FIGURES) if one.key == "top1")
+    top1 = _column("top1")
     for index in sorted(range(len(rows)), key=lambda i: -_real(rows[i].figures[top1])):
         text = as_json(details(rows[index].run, place))
         left -= len(text)

@@ -63,8 +63,14 @@ def test_of_different_images_or_of_one_class_no_run_is_the_best(run: Run) -> Non
         found = _best(rows)
         return found.run.name if found else None
 
-    low = replace(run, name="low", rounds=[*run.rounds[:-1], {**run.rounds[-1], "clustered/top1": 1.0}])
+    last = {**run.rounds[-1], "clustered/top1": 50.0, "clustered/val_top1": 60.0}
+    run = replace(run, rounds=[*run.rounds[:-1], last])
+    low = replace(run, name="low", rounds=[*run.rounds[:-1], last | {"clustered/val_top1": 59.0}])
     assert best(low, run) == "a name"
+    tested_alone = replace(low, rounds=[{**low.rounds[-1], "clustered/val_top1": None}])
+    assert best(tested_alone, run) == "low"  # equal on the test images, which both have
+    assert best(low, replace(run, facts={})) == "a name"  # of an earlier version
+    assert best(low, replace(run, facts={**run.facts, "test_images": 61})) is None
     assert best(low, changed(run, classes=1)) == "low"
     assert best(low, changed(run, data___target_="pwfn.data.Digits")) is None
     assert best(changed(run, classes=1)) is None

@@ -67,7 +67,7 @@ def make_sweep(source: Path, sweep: Path) -> Path:
     }
     for number, (b, seed, top1, bits, megabytes) in figures.items():
         config = {"codebook.b": b, "seed": seed, "name": EVIL if number == 1 else None}
-        last = {"clustered/top1": top1, "entropy_bits": bits}
+        last = {"clustered/top1": top1, "clustered/val_top1": top1 - 1, "entropy_bits": bits}
         copy_run(source, sweep / f"{number}_b={b}", config=config, last=last, megabytes=megabytes)
     unfinished = {"summary.json", "result.json", "layers.csv", "weights.json"}
     begun = {*unfinished, "rounds.json", "clusters.csv"}
