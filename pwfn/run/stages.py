@@ -34,6 +34,12 @@ from pwfn.training.distillation import Teacher
 from pwfn.training.phase import Phase
 from pwfn.training.signals import StopNow
 
+# for weights that were trained elsewhere
+IF_ANOTHER = (
+    "(if these weights are known to be better: data.image_size, data.crop_pct, data.mean and data.std prepare the "
+    "images, data.class_order orders the classes of a folder)"
+)
+
 
 @dataclass(frozen=True)
 class Stages:
@@ -66,6 +72,8 @@ class Stages:
         saver.between_fits()
         top1 = with_interval(state.baseline.top1, self.runner.data.count("test"))
         self.progress.say(f"before compression: top1 {top1}, loss {state.baseline.loss:.4f}")
+        if not self.settings.model.random_weights and not self.settings.pretrain.trains:
+            self.progress.say(IF_ANOTHER)
         set_sigma(saver.network, self.settings.prior)
         if distributed.is_rank_zero():
             state.before = FlatWeights.of(quantized_tensors(saver.network)).mu.cpu()

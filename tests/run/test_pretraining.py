@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pwfn.config import build
 from pwfn.models.timm_model import ModelError
 from pwfn.run.settings import TrainSettings
+from pwfn.run.stages import IF_ANOTHER
 from tests.support.project import Compose
 
 NAME = "test_resnet"
@@ -66,6 +67,17 @@ def test_given_weights_are_not_trained_unless_asked(
     assert asked == (bool(epochs) and not settings.model.random_weights)
     random = any("RANDOM weights and pretrain.epochs is 0" in remark for remark in settings.remarks)
     assert random == (overrides == ("pretrain=none",))
+
+
+@pytest.mark.slow
+def test_of_given_weights_it_is_told_what_their_accuracy_depends_on(
+    composed: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(tmp_path / "mine.pth")
+    run(composed, tmp_path / "given", f"model.checkpoint={tmp_path}/mine.pth", "quiet=false")
+    assert IF_ANOTHER in capsys.readouterr().out.splitlines()
+    run(composed, tmp_path / "trained", "pretrain.epochs=1", "quiet=false")
+    assert IF_ANOTHER not in capsys.readouterr().out
 
 
 def test_a_missing_name_is_one_fault(composed: Compose) -> None:
