@@ -190,11 +190,14 @@ def test_a_real_sweep_whose_job_and_launcher_are_killed_ends_as_if_nothing_had_b
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("from its last checkpoint") == 2
     for entry in json.loads((tmp_path / "sweep/jobs.json").read_text()):
-        whole = small_run(tmp_path / f"whole{entry['job']}", *overrides, f"seed={entry['job']}").records[-1].flat()
+        finished = small_run(tmp_path / f"whole{entry['job']}", *overrides, f"seed={entry['job']}")
+        last = finished.records[-1]
+        whole = last.flat() | {"top1_change": last.clustered.top1 - finished.baseline.top1}
         assert entry["status"] == "done"
         assert entry["reason"] is None
-        assert entry["summary"] == {key: whole[key] for key in entry["summary"]}
         left = tmp_path / "sweep" / entry["folder"]
+        assert entry["summary"].pop("artifact_mb") == (left / "model.pwfn").stat().st_size / 1e6
+        assert entry["summary"] == {key: whole[key] for key in entry["summary"]}
         assert not (left / "failure.json").exists()
         assert not (left / "checkpoints").exists()
         assert (left / "model.pwfn").is_file()
