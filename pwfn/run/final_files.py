@@ -72,7 +72,7 @@ def _facts(assembly: Assembly, stages: Stages, receipt: Receipt) -> dict[str, An
         "weights": cover.covered,
         "parameters": cover.total,
         "in_floating_point": {reason: size for reason, _, size in cover.left_out_by_reason()},
-        "test_images": assembly.data.tested_images,
+        "test_images": assembly.data.count("test"),
         "classes": assembly.data.spec.num_classes,
         "seed": settings.seed,
         "seconds": stages.saver.seconds,
