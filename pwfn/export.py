@@ -55,7 +55,8 @@ def to_pwfn(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
     coded = {name for one in description["coded"] for name in one["names"]}
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     parts = take_apart(model, include=tuple(coded), exclude=tuple(parameters - coded))
-    receipt = write(path, parts, recipe, {key: description[key] for key in ("data", "class_names", "config")})
+    about = {key: description[key] for key in ("data", "class_names", "config")}
+    receipt = write(path, parts, recipe, about, plain=description["plain_form"] or "exact")
     again, state = load(path).state_dict(), model.state_dict()
     wrong = [key for key in state if not _same_bits(state[key], again[key])]
     if wrong:

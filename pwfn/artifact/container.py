@@ -22,7 +22,7 @@ from pwfn.records.files import replacing
 Buffer = bytes | bytearray | memoryview
 
 MAGIC = b"\x89PWFN\r\n\x1a"  # like PNG's: a transfer that changes line ends or strips the eighth bit shows at once
-VERSION = 1
+VERSIONS = (1, 2)  # 2 only where the tensors that are not coded are in another form than the network has them
 PREAMBLE = struct.Struct("<8sIII32s")  # magic, version, bytes of the header as stored and as JSON, SHA-256 as stored
 DIGEST = 32  # bytes of the SHA-256 at the end of the file, over everything before it
 MAX_HEADER = 8 << 20  # bytes of JSON
@@ -33,11 +33,12 @@ class ArtifactError(RunError):
     """A file that is not a sound artifact, or a network that cannot become one. The message is one line."""
 
 
-def write(path: Path, header: dict[str, Any], sections: Sequence[Buffer]) -> int:
+def write(path: Path, version: int, header: dict[str, Any], sections: Sequence[Buffer]) -> int:
     """Replace a file by header and sections, so that a crash or a full disk leaves the old one or the new one.
 
     Args:
         path: the file.
+        version: of the format.
         header: JSON values.
         sections: in the order of the format.
 
@@ -52,7 +53,7 @@ def write(path: Path, header: dict[str, Any], sections: Sequence[Buffer]) -> int
     stored = zlib.compress(text, 9)
     if len(text) > MAX_HEADER:
         raise ArtifactError(f"the header would have {len(text)} bytes of JSON, at most {MAX_HEADER} are allowed")
-    head = PREAMBLE.pack(MAGIC, VERSION, len(stored), len(text), hashlib.sha256(stored).digest()) + stored
+    head = PREAMBLE.pack(MAGIC, version, len(stored), len(text), hashlib.sha256(stored).digest()) + stored
     digest, total = hashlib.sha256(), 0
     with replacing(path) as unfinished, unfinished.open("wb") as file:
         for part in (head, *sections):
@@ -63,17 +64,18 @@ def write(path: Path, header: dict[str, Any], sections: Sequence[Buffer]) -> int
     return total
 
 
-def read_header(path: Path) -> tuple[bytes, int, int]:
-    """Return the JSON text of the header, and the sizes in bytes of all sections together and of the file."""
+def read_header(path: Path) -> tuple[int, bytes, int, int]:
+    """Return version, JSON text of the header, and the sizes in bytes of all sections together and of the file."""
     with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         preamble = file.read(PREAMBLE.size)
         text = _header(path, preamble, file, size)
-    return text, size - PREAMBLE.size - PREAMBLE.unpack(preamble)[2] - DIGEST, size
+    _, version, stored, _, _ = PREAMBLE.unpack(preamble)
+    return version, text, size - PREAMBLE.size - stored - DIGEST, size
 
 
-def read(path: Path) -> tuple[bytes, memoryview]:
-    """Return the JSON text of the header and the bytes of all sections, after the checksums were found right."""
+def read(path: Path) -> tuple[int, bytes, memoryview]:
+    """Return version, JSON text of the header and bytes of all sections, after the checksums were found right."""
     with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         preamble = file.read(PREAMBLE.size)
@@ -82,7 +84,8 @@ def read(path: Path) -> tuple[bytes, memoryview]:
         content = memoryview(file.read(size))
     if hashlib.sha256(content[:-DIGEST]).digest() != content[-DIGEST:]:
         raise ArtifactError(f"{path} is damaged or cut short: its checksum is wrong")
-    return text, content[PREAMBLE.size + PREAMBLE.unpack(preamble)[2] : -DIGEST]
+    _, version, stored, _, _ = PREAMBLE.unpack(preamble)
+    return version, text, content[PREAMBLE.size + stored : -DIGEST]
 
 
 @contextmanager
@@ -102,8 +105,10 @@ def _header(path: Path, preamble: bytes, file: BinaryIO, size: int) -> bytes:
     if len(preamble) < PREAMBLE.size or preamble[:8] != MAGIC:
         raise ArtifactError(f"{path} is not a pwfn artifact (it does not begin with the bytes of one)")
     _, version, stored, length, digest = PREAMBLE.unpack(preamble)
-    if version != VERSION:
-        raise ArtifactError(f"{path} has format version {version}; this pwfn reads version {VERSION}")
+    if version not in VERSIONS:
+        raise ArtifactError(
+            f"{path} has format version {version}; this pwfn reads versions {' and '.join(map(str, VERSIONS))}"
+        )
     if PREAMBLE.size + stored + DIGEST > size:
         raise ArtifactError(f"{path} is cut short: its header alone has {stored} bytes, the file {size}")
     if length > min(MAX_HEADER, ZLIB_RATIO * stored):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pwfn.artifact import container
-from pwfn.artifact.container import VERSION, ArtifactError
+from pwfn.artifact.container import ArtifactError
 from pwfn.artifact.header_checks import parse_header
 from pwfn.renamed import with_present_names
 
@@ -24,11 +24,11 @@ def describe(path: str | Path) -> dict[str, Any]:
         ArtifactError: the file cannot be read or is not a sound artifact.
     """
     path = Path(path)
-    text, payload, size = container.read_header(path)
+    version, text, payload, size = container.read_header(path)
     try:
-        header = parse_header(text, payload)
+        header = parse_header(text, payload, version)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from error
     content = header.model_dump(mode="json")
     content["config"] = with_present_names(content["config"])
-    return {**content, "format_version": VERSION, "file": size, "weights": header.weights, "free": header.free}
+    return {**content, "format_version": version, "file": size, "weights": header.weights, "free": header.free}

@@ -129,6 +129,18 @@ class Plain(_Tensor):
         return math.prod(self.shape) * ITEM_BYTES[self.dtype]
 
 
+class Filled(_Tensor):
+    """A float32 vector whose elements are all one number, given by its float32 `bits`."""
+
+    dtype: Literal["F32"]
+    bits: Bits32
+
+    @property
+    def value(self) -> float:
+        """The number."""
+        return float(np.array(self.bits, dtype=np.uint32).view(np.float32))
+
+
 class Section(_Strict):
     """Bytes in the file (`stored`) and after inflating (`size`; the same where nothing is deflated)."""
 
@@ -138,7 +150,10 @@ class Section(_Strict):
 
 
 class Header(_Strict):
-    """The header of an artifact. `weights_sha256` is over the decoded weights: float32, little endian, in order."""
+    """The header of an artifact. `weights_sha256` is over the decoded weights: float32, little endian, in order.
+
+    `plain_form` and `filled` are keys of format version 2 only.
+    """
 
     writer: dict[str, str]
     model: Recipe | None
@@ -154,6 +169,13 @@ class Header(_Strict):
     sigma: Annotated[int, Field(ge=0, le=MOST_ENTRIES)] | None  # values that sigmas share; null: there are no sigmas
     weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     sections: tuple[Section, ...]
+    plain_form: Literal["float16", "folded", "folded_float16"] | None = None
+    filled: tuple[Filled, ...] = ()
+
+    @property
+    def version(self) -> int:
+        """Format version of the file."""
+        return 1 if self.plain_form is None else 2
 
     @property
     def weights(self) -> int:
@@ -174,7 +196,7 @@ class Header(_Strict):
     @property
     def tensors(self) -> tuple[_Tensor, ...]:
         """All tensors, first those that are coded."""
-        return (*self.coded, *self.plain)
+        return (*self.coded, *self.plain, *self.filled)
 
     @property
     def names(self) -> list[str]:

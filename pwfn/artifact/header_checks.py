@@ -17,8 +17,8 @@ DEFLATED = ("contexts", "tables", "sigma_tables")  # the others are not compress
 WORDS = ("symbols", "sigma_symbols", "sigma_free")  # of four bytes each
 
 
-def parse_header(text: bytes, payload: int) -> Header:
-    """Read the JSON text of a header; `payload` is how many bytes the file has for all sections together.
+def parse_header(text: bytes, payload: int, version: int) -> Header:
+    """Read the JSON text of a header of a format version; `payload` is how many bytes the file has for all sections.
 
     Raises:
         ArtifactError: the text is not JSON, not a header, or contradicts itself or the size of the file.
@@ -30,7 +30,7 @@ def parse_header(text: bytes, payload: int) -> Header:
         raise ArtifactError(f"the header is not sound: {reason_of(error)}") from error
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"the header is not sound: {one_line(error)}") from error
-    for fault in _faults(header, payload):
+    for fault in _faults(header, payload, version):
         raise ArtifactError(f"the header is not sound: {one_line(fault)}")
     return header
 
@@ -42,8 +42,9 @@ def reason_of(error: ValidationError) -> str:
     return one_line(f"{place}: {first['msg']}" if place else first["msg"])
 
 
-def _faults(header: Header, payload: int) -> Iterator[str]:
+def _faults(header: Header, payload: int, version: int) -> Iterator[str]:
     """Contradictions, the first of which is reported; the later checks rely on the earlier ones."""
+    yield from _form_faults(header, version)
     if [section.name for section in header.sections] != _section_names(header):
         yield "the sections are not those of this format"
     if sum(section.stored for section in header.sections) != payload:
@@ -57,6 +58,16 @@ def _faults(header: Header, payload: int) -> Iterator[str]:
     sizes = _sizes(header)
     for section in header.sections:
         yield from _section_faults(section, sizes.get(section.name), header.weights)
+
+
+def _form_faults(header: Header, version: int) -> Iterator[str]:
+    """Hold the form of the tensors that are not coded against the version, and what one number fills against others."""
+    if header.version != version:
+        yield f"plain_form must be null in format version 1 and a form in 2, it is {header.plain_form} in {version}"
+    if header.filled and "folded" not in (header.plain_form or ""):
+        yield f"filled must be empty where plain_form is {header.plain_form}"
+    if sum(math.prod(one.shape) for one in header.filled) > sum(math.prod(one.shape) for one in header.plain):
+        yield "filled has more elements than plain, though each BatchNorm has as many in both"
 
 
 def _section_names(header: Header) -> list[str]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pwfn.artifact.coding import Ints, Symbols
 from pwfn.artifact.container import ArtifactError
 from pwfn.artifact.header import MOST_ENTRIES, is_name
+from pwfn.artifact.plain_form import FoldableNorm, foldable_norms
 from pwfn.bayesian.gaussian_weight import FREE, GaussianWeight
 from pwfn.bayesian.posterior import is_selected
 from pwfn.bayesian.state_dict import gaussians_by_mean, plain_state
@@ -92,6 +93,7 @@ class Parts:
     book: Book
     weights: Sequence[Weights]
     plain: Sequence[tuple[tuple[str, ...], Tensor]]
+    norms: Sequence[FoldableNorm]
     state: dict[str, Tensor]
     table: Ints | None  # from assignment (+ 1, so that free comes first) to symbol
 
@@ -132,7 +134,18 @@ def take_apart(network: nn.Module, include: tuple[str, ...] = (), exclude: tuple
         raise ArtifactError("the model has no weights to code: no linear or convolution layer")
     plain = [(tuple(names[key]), _plain(names[key][0], tensors[key])) for key in tensors if key not in selected]
     book, table = _book(weights)
-    return Parts(book, weights, plain, state, table)
+    return Parts(book, weights, plain, foldable_norms(network, plain), state, table)
+
+
+def plain_tensors(network: nn.Module) -> tuple[list[tuple[tuple[str, ...], Tensor]], list[FoldableNorm]]:
+    """Return the tensors of a Bayesian network that are not coded, and which BatchNorms among them could be folded."""
+    state, gaussians = storable_state(network), gaussians_by_mean(network)
+    names: dict[int, list[str]] = {}
+    for name, tensor in state.items():
+        names.setdefault(id(tensor), []).append(name)
+    tensors = {id(tensor): tensor for tensor in state.values() if id(tensor) not in gaussians}
+    plain = [(tuple(names[key]), _plain(names[key][0], tensor)) for key, tensor in tensors.items()]
+    return plain, foldable_norms(network, plain)
 
 
 def storable_state(network: nn.Module) -> dict[str, Tensor]:

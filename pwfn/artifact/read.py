@@ -50,9 +50,9 @@ def load(
 
 
 def _read(path: Path) -> tuple[Header, Sections]:
-    text, payload = container.read(path)
+    version, text, payload = container.read(path)
     try:
-        header = parse_header(text, len(payload))
+        header = parse_header(text, len(payload), version)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from error
     sections = {}
@@ -115,11 +115,14 @@ def _check_state(model: nn.Module, header: Header) -> None:
     state = model.state_dict(keep_vars=True)
     stored: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
     owner: dict[str, int] = {}
+    wanted = {name: (tuple(t.shape), t.dtype) if isinstance(t, Tensor) else None for name, t in state.items()}
+    widened = "float16" in (header.plain_form or "")
     for number, one in enumerate(header.tensors):
         dtype = DTYPES[getattr(one, "dtype", "F32")]
+        if widened and dtype == torch.float16 and wanted.get(one.names[0]) == (one.shape, torch.float32):
+            dtype = torch.float32  # which it becomes when it is copied
         stored |= dict.fromkeys(one.names, (one.shape, dtype))
         owner |= dict.fromkeys(one.names, number)
-    wanted = {name: (tuple(t.shape), t.dtype) if isinstance(t, Tensor) else None for name, t in state.items()}
     for name in sorted(stored.keys() | wanted.keys()):
         if stored.get(name) != wanted.get(name):
             there, here = (_described(one.get(name)) for one in (stored, wanted))
@@ -147,6 +150,9 @@ def _fill_plain(state: dict[str, Tensor], header: Header, content: memoryview) -
             values = torch.frombuffer(bytearray(part), dtype=DTYPES[one.dtype]).reshape(one.shape)
             for name in one.names:
                 state[name].copy_(values)
+    for filled in header.filled:
+        for name in filled.names:
+            state[name].fill_(filled.value)
 
 
 def _fill_posterior(
@@ -154,7 +160,7 @@ def _fill_posterior(
 ) -> None:
     """Make the model Bayesian in exactly the coded tensors, and give them means, sigmas and assignments."""
     coded = tuple(name for one in header.coded for name in one.names)
-    others = tuple(name for one in header.plain for name in one.names)
+    others = tuple(name for one in (*header.plain, *header.filled) for name in one.names)
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     to_bayesian(model, include=coded, exclude=tuple(name for name in others if name in parameters))
     gaussians = {tensor.name: tensor.gaussian for tensor in quantized_tensors(model)}

@@ -33,6 +33,9 @@ class Receipt:
         file_bits: all that the file spends on weights, in bits per weight.
         tensor_fixed_width: as `fixed_width`, where every tensor has a codebook of its own; None in older files.
         tensor_entropy_bound: as `entropy_bound`, where every tensor has an entropy of its own; None in older files.
+        plain: what the file, `fixed_width` and the bounds spend on tensors that are not coded: norms, biases,
+            BatchNorm's statistics, and weights that were left out; None in older files.
+        plain_change: largest relative change of their values by float16; None inside the file, and where all is exact.
     """
 
     weights: int
@@ -47,6 +50,8 @@ class Receipt:
     file_bits: float
     tensor_fixed_width: int | None = None
     tensor_entropy_bound: int | None = None
+    plain: int | None = None
+    plain_change: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return all sizes by name."""
@@ -66,25 +71,30 @@ class Receipt:
             "entropy bound of the whole network": self.entropy_bound,
             "entropy bound tensor by tensor": self.tensor_entropy_bound,
             "model.pwfn": self.file,
+            "  of it norms, biases and what else is not coded": self.plain if self.file is not None else None,
         }
         for name, size in rows.items():
-            if size is not None:
+            if size:
                 table.add_row(name, f"{size / 1e6:.3f}", f"1/{self.float32 / size:.1f}")
         return table
 
 
-def make_receipt(counts: NDArray[np.int64], *, rest: int, coded: int, zipped: int | None) -> Receipt:
+def make_receipt(
+    counts: NDArray[np.int64], *, rest: int, coded: int, zipped: int | None, plain: int | None = None
+) -> Receipt:
     """Work out the sizes of a network.
 
     Args:
         counts: how often each symbol occurs, [tensors, entries + 1]; the last one stands for free weights.
-        rest: bytes of everything that is not a coded weight.
+        rest: bytes of everything that is not a coded weight, in the network.
         coded: bytes that the file spends on weights.
         zipped: bytes of the float network when zipped, or None.
+        plain: bytes of `rest` in the file; None where they are the same.
     """
     total = counts.sum(0)
     weights, free = int(total.sum()), int(total[-1])
-    beside = 4 * free + rest
+    plain = rest if plain is None else plain
+    beside = 4 * free + plain
     entropy = _bits(total) / weights
     return Receipt(
         weights=weights,
@@ -99,6 +109,7 @@ def make_receipt(counts: NDArray[np.int64], *, rest: int, coded: int, zipped: in
         file_bits=8 * coded / weights,
         tensor_fixed_width=sum(_fixed_width(own_counts(row)) for row in counts) + beside,
         tensor_entropy_bound=math.ceil(sum(_bits(row) for row in counts) / 8) + beside,
+        plain=plain,
     )
 
 

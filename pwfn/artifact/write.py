@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from pwfn.artifact import container
 from pwfn.artifact.container import ArtifactError, Buffer
-from pwfn.artifact.header import Codebook, Header, Plain, Preprocessing, Recipe, Section
+from pwfn.artifact.header import Codebook, Filled, Header, Plain, Preprocessing, Recipe, Section
 from pwfn.artifact.header_checks import reason_of
 from pwfn.artifact.parts import DTYPES, Parts, take_apart
+from pwfn.artifact.plain_form import PlainForm, PlainTensors, stored_plain
 from pwfn.artifact.receipt import Receipt, make_receipt, zipped_bytes
 from pwfn.artifact.recipe import recipe_of
 from pwfn.artifact.sigma import encode_sigma
@@ -43,10 +44,11 @@ def save(
     data: Mapping[str, Any] | None = None,
     class_names: Sequence[str] | None = None,
     sigma: bool = False,
+    plain: PlainForm = "exact",
     include: tuple[str, ...] = (),
     exclude: tuple[str, ...] = (),
 ) -> Receipt:
-    """Write a network into a file, whole or not at all. Nothing is rounded.
+    """Write a network into a file, whole or not at all. Nothing is rounded, unless `plain` asks for it.
 
     Args:
         path: of the file.
@@ -60,15 +62,18 @@ def save(
         data: preprocessing (timm's data config), by default the model's own.
         class_names: in the order of the labels.
         sigma: also write the sigmas.
+        plain: form of the tensors that are not coded: "exact"; "float16", loaded as float32; "folded", where scale and
+            bias of BatchNorm take its running mean and variance; "folded_float16". The receipt says what it changes.
         include: glob patterns for an ordinary model, as in `to_bayesian`.
         exclude: likewise.
 
     Raises:
-        ArtifactError: a tensor cannot be stored, or timm does not build this network from the `name` that was given.
+        ArtifactError: a tensor cannot be stored, or not in the form `plain`, or timm does not build this network from
+            the `name` that was given.
     """
     parts = take_apart(network, include, exclude)
     recipe, data = _recipe(network, parts, (name, num_classes, in_chans, dict(args or {})), data)
-    return write(path, parts, recipe, {"data": data, "class_names": class_names}, sigma=sigma)
+    return write(path, parts, recipe, {"data": data, "class_names": class_names}, sigma=sigma, plain=plain)
 
 
 def _recipe(
@@ -103,6 +108,7 @@ def write(
     *,
     sigma: bool = False,
     zipped: bool = False,
+    plain: PlainForm = "exact",
 ) -> Receipt:
     """Code and write a network that was taken apart.
 
@@ -113,31 +119,35 @@ def write(
         about: may hold `data`, `class_names`, `config` and `metrics` for the header.
         sigma: also write the sigmas.
         zipped: also find out what zip makes of the float network, about 4 seconds for 100 MB.
+        plain: form of the tensors that are not coded.
     """
+    others = stored_plain(parts.plain, parts.norms, plain)
     encoded = encode_weights(parts)
     shared, sigma_sections = encode_sigma(parts) if sigma else (None, {})
-    rest = uncompressed(b"".join(_bytes(tensor) for _, tensor in parts.plain))
+    rest = uncompressed(b"".join(_bytes(tensor) for _, tensor in others.stored))
     sections = {**encoded.sections, "plain": rest, **sigma_sections}
     receipt = make_receipt(
         encoded.counts,
-        rest=rest[1],
+        rest=others.before,
+        plain=others.bytes,
         coded=sum(len(stored) for stored, _ in encoded.sections.values()),
         zipped=zipped_bytes(_float_pieces(parts)) if zipped else None,
     )
-    header = _header_of(parts, recipe, about, encoded, sections, receipt, shared)
-    size = container.write(Path(path), header.model_dump(mode="json"), [stored for stored, _ in sections.values()])
-    return replace(receipt, file=size)
+    header = _header_of((recipe, about), encoded, sections, receipt, (Codebook.of(parts.book.values), shared, others))
+    json_values = header.model_dump(mode="json", exclude={"plain_form", "filled"} if header.version == 1 else None)
+    size = container.write(Path(path), header.version, json_values, [stored for stored, _ in sections.values()])
+    return replace(receipt, file=size, plain_change=others.change if plain != "exact" else None)
 
 
 def _header_of(
-    parts: Parts,
-    recipe: Recipe | None,
-    about: Mapping[str, Any],
+    given: tuple[Recipe | None, Mapping[str, Any]],
     encoded: Encoded,
     sections: Mapping[str, tuple[Buffer, int]],
     receipt: Receipt,
-    sigma: int | None,
+    held: tuple[Codebook, int | None, PlainTensors],
 ) -> Header:
+    """Describe the file; `held` are its shared values, how many values sigmas share, and the tensors not coded."""
+    (recipe, about), (codebook, sigma, others) = given, held
     names = about.get("class_names")
     return _checked(
         writer={package: version(package) for package in PACKAGES},
@@ -147,13 +157,17 @@ def _header_of(
         config=plain_json(about.get("config")),
         metrics=plain_json(about.get("metrics")),
         receipt=receipt.as_dict(),
-        codebook=Codebook.of(parts.book.values),
+        codebook=codebook,
         coded=encoded.coded,
-        plain=tuple(Plain(names=n, shape=tuple(t.shape), dtype=NAMES[t.dtype]) for n, t in parts.plain),  # type: ignore[arg-type]
+        plain=tuple(Plain(names=n, shape=tuple(t.shape), dtype=NAMES[t.dtype]) for n, t in others.stored),  # type: ignore[arg-type]
         tables=encoded.tables,
         sigma=sigma,
         weights_sha256=encoded.sha256,
         sections=tuple(Section(name=key, stored=len(b), size=size) for key, (b, size) in sections.items()),
+        plain_form=None if others.form == "exact" else others.form,
+        filled=tuple(
+            Filled(names=f.names, shape=f.shape, dtype="F32", bits=_float_bits(f.value)) for f in others.filled
+        ),
     )
 
 
@@ -209,6 +223,10 @@ def plain_json(value: Any) -> Any:
 def _bytes(tensor: Tensor) -> bytes:
     """Return the elements in C order, little endian (as on every machine that torch runs on)."""
     return tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+
+
+def _float_bits(value: float) -> int:
+    return int(np.float32(value).view(np.uint32))
 
 
 def _float_pieces(parts: Parts) -> list[memoryview]:

@@ -26,6 +26,7 @@ EARLIER: dict[str, Any] = {  # what versions without these keys did, so that the
     "distillation": {"weight": 0.0, "temperature": 1.0},
     "costly_round": {"points": None, "against": "previous", "stop": False},
     "budget": {"megabytes": None, "bits": None, "drop": None},
+    "artifact.plain": "exact",
     "kernels": "auto",
     "detect": "auto",
     "model.ema": True,
@@ -86,6 +87,7 @@ def read_config(folder: Path) -> DictConfig:
 
 
 MAY_CHANGE = (
+    "artifact.plain",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",

@@ -144,7 +144,7 @@ def rebuilt_settings(folder: Path, data_root: str | None = None) -> tuple[TrainS
         OmegaConf.update(cfg, "distillation.weight", 0.0)
         OmegaConf.update(cfg, "logger", {"_target_": "pwfn.monitoring.NoLogger"}, merge=False)
         OmegaConf.update(cfg, "trainer", {}, merge=False)
-        OmegaConf.update(cfg, "artifact", {"every_round": False, "sigma": False}, merge=False)
+        OmegaConf.update(cfg, "artifact", {"every_round": False, "sigma": False, "plain": "exact"}, merge=False)
         OmegaConf.update(cfg, "checkpoint", {"every_minutes": None, "every_steps": None, "keep": 1}, merge=False)
         settings = build.load(TrainSettings, cfg)
         data = with_kept_choices(settings.data, folder / files.SPLIT, folder / files.CLASS_ORDER)

@@ -14,7 +14,7 @@ from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.clustering.tolerance import Gradients
 from pwfn.preview.displacement import Moves, Spread, TensorMove, spread, tensor_moves
-from pwfn.preview.expected_size import ExpectedSize, expected_size, other_bytes, symbol_counts
+from pwfn.preview.expected_size import ExpectedSize, expected_size, other_bytes, stored_bytes, symbol_counts
 from pwfn.records.columns import Column, Record, order_shares, real, whole
 from pwfn.records.rounds import Scores
 from pwfn.run.round_loop import RoundLoop, RoundOutcome
@@ -127,6 +127,8 @@ class DryRun:
         self.tensors = quantized_tensors(network)
         self.start = FlatWeights.of(self.tensors)
         self.other_bytes = other_bytes(network)
+        form = settings.artifact.plain
+        self.stored_bytes = self.other_bytes if form == "exact" else stored_bytes(network, form)
         self.per_tensor = settings.codebook.per_tensor
         self.loop = RoundLoop(
             Untrained(gradients, images),
@@ -163,7 +165,7 @@ class DryRun:
             entropy_bits=one.entropy_bits,
             tensor_values=one.tensor_values,
             tensor_entropy_bits=one.tensor_entropy_bits,
-            size=expected_size(counts, self.other_bytes, per_tensor=self.per_tensor),
+            size=expected_size(counts, self.other_bytes, stored_bytes=self.stored_bytes, per_tensor=self.per_tensor),
             order_share=one.order_share,
             threshold=one.threshold,
             relative=spread(self.moves.relative, weights),

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from pwfn.artifact.parts import plain_tensors
+from pwfn.artifact.plain_form import PlainForm, stored_plain
 from pwfn.artifact.receipt import index_bits, make_receipt, own_counts
 from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.bayesian.state_dict import plain_state
@@ -30,16 +32,19 @@ class ExpectedSize:
     index_bits: int
 
 
-def expected_size(counts: NDArray[np.int64], other_bytes: int, *, per_tensor: bool = False) -> ExpectedSize:
+def expected_size(
+    counts: NDArray[np.int64], other_bytes: int, *, stored_bytes: int | None = None, per_tensor: bool = False
+) -> ExpectedSize:
     """Predict the size of a network from how often each of its tensors uses each entry of the codebook.
 
     Args:
         counts: weights at each entry [tensors, entries + 1]; the last column counts weights that are still floats.
             Every weight is stored as the index of its entry; a free one as one more index, and its 32 bits besides.
-        other_bytes: bytes of everything else, which is stored unchanged.
+        other_bytes: bytes of everything else in the network.
+        stored_bytes: bytes of it in the file; None where it is stored unchanged.
         per_tensor: each tensor has a codebook and an entropy of its own; `index_bits` is that of the largest.
     """
-    receipt = make_receipt(counts, rest=other_bytes, coded=0, zipped=None)
+    receipt = make_receipt(counts, rest=other_bytes, coded=0, zipped=None, plain=stored_bytes)
     entropy, fixed, bits = receipt.entropy_bound, receipt.fixed_width, index_bits(counts.sum(0))
     if per_tensor:
         assert receipt.tensor_entropy_bound is not None
@@ -79,3 +84,12 @@ def other_bytes(network: nn.Module) -> int:
         raise RunError(f"the size of this model cannot be predicted: {error}") from error
     rest = {id(t): t for t in state.values() if id(t) not in quantized and not is_lazy(t)}
     return sum(tensor.numel() * tensor.element_size() for tensor in rest.values())
+
+
+def stored_bytes(network: nn.Module, form: PlainForm) -> int:
+    """Count the bytes that the tensors of `other_bytes` take in a file of this form.
+
+    Raises:
+        ArtifactError: the network cannot have this form.
+    """
+    return stored_plain(*plain_tensors(network), form).bytes

@@ -27,6 +27,7 @@ from pwfn.run.round_figures import round_figures
 from pwfn.run.runner import Runner
 from pwfn.run.schedule import Fit, Schedule
 from pwfn.run.second_order_round import SecondOrderRound
+from pwfn.run.stored_form import Measured
 from pwfn.run.unclustered import Unclustered
 from pwfn.training.distributed import broadcast_object, is_rank_zero
 from pwfn.training.optimizer import OptimizerSpec
@@ -53,6 +54,7 @@ class RoundLoop:
         on_phase: is told each fit before it begins.
         on_status: is told what goes on between fits.
         on_trained: is told the round between its training and its clustering.
+        on_clustered: may change what is not quantized after a round's clustering; given the scores, returns the new.
         at_once: makes a context that rank 0 clusters in, and that may raise StopNow.
         heed: may raise StopNow, on every rank.
     """
@@ -70,6 +72,7 @@ class RoundLoop:
     on_phase: Callable[[Phase], None] = lambda _: None
     on_status: Callable[[str], None] = lambda _: None
     on_trained: Callable[[int], None] = lambda _: None
+    on_clustered: Callable[[int, Measured], Measured] = lambda _, scores: scores
     at_once: Callable[[], AbstractContextManager[None]] = nullcontext
     heed: Callable[[], None] = lambda: None
 
@@ -175,7 +178,7 @@ class RoundLoop:
             result = self._clustered(index, tensors, before)
             cluster_seconds = time.perf_counter() - started
             self.on_status("testing")
-            clustered, clustered_val = self.runner.test(), self.runner.validate()
+            clustered, clustered_val = self.on_clustered(index, (self.runner.test(), self.runner.validate()))
         except StopNow:
             unclustered.restore()
             raise

@@ -78,6 +78,7 @@ def announce(assembly: Assembly, stages: Stages) -> None:
     """Write identity, provenance and configuration, and print what to know before a long run."""
     settings, folder, console = assembly.settings, assembly.folder, assembly.console
     trainer, progress = stages.runner.trainer, assembly.progress
+    stages.stored_form.check()
     if trainer.is_global_zero:
         assembly.identity.write(folder)
         assembly.provenance.write(folder)

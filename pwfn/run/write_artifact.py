@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from pwfn.artifact.container import ArtifactError
 from pwfn.artifact.header import Recipe
-from pwfn.artifact.parts import storable_state, take_apart
+from pwfn.artifact.parts import Parts, storable_state, take_apart
+from pwfn.artifact.plain_form import PlainForm, stored_plain
 from pwfn.artifact.receipt import Receipt
 from pwfn.artifact.recipe import recipe_of
 from pwfn.artifact.write import write
@@ -60,8 +61,11 @@ def write_run_artifact(
         baseline: the scores before any round.
         record: the record of the round that has just ended.
         file: the name of the file.
-        last: whether this is the last round; then the receipt also says what zip makes of the float network, which
-            takes a few seconds.
+        last: whether this is the last round; then the form is that of `artifact.plain`, which the network must have,
+            and the receipt also says what zip makes of the float network, which takes a few seconds.
+
+    Raises:
+        ArtifactError: the network was measured before it was brought into that form.
     """
     parts = take_apart(network)
     try:
@@ -71,7 +75,17 @@ def write_run_artifact(
         warnings.warn(f"{file} does not say how to build the model: {error}", stacklevel=2)
     metrics = {"pretrained": asdict(baseline), "final": record.flat()}
     about = _about(settings, network, config) | {"metrics": metrics}
-    return write(folder / file, parts, recipe, about, sigma=settings.artifact.sigma, zipped=last)
+    form: PlainForm = settings.artifact.plain if last else "exact"
+    _require_measured(parts, form)
+    return write(folder / file, parts, recipe, about, sigma=settings.artifact.sigma, zipped=last, plain=form)
+
+
+def _require_measured(parts: Parts, form: PlainForm) -> None:
+    """Raise ArtifactError if the file would give another network than the one at hand, which was measured."""
+    if form != "exact" and not stored_plain(parts.plain, parts.norms, form).same:
+        raise ArtifactError(
+            f"artifact.plain = {form!r}: the network was measured before this form was asked for; resume with 'exact'"
+        )
 
 
 def trial_receipt(network: nn.Module, settings: TrainSettings, config: Any) -> Receipt:
@@ -79,7 +93,8 @@ def trial_receipt(network: nn.Module, settings: TrainSettings, config: Any) -> R
     with TemporaryDirectory() as folder:
         path = Path(folder) / ARTIFACT
         parts = take_apart(network)
-        return write(path, parts, None, _about(settings, network, config), sigma=settings.artifact.sigma)
+        about, artifact = _about(settings, network, config), settings.artifact
+        return write(path, parts, None, about, sigma=artifact.sigma, plain=artifact.plain)
 
 
 def _about(settings: TrainSettings, network: nn.Module, config: Any) -> dict[str, Any]:

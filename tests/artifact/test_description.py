@@ -24,7 +24,7 @@ def targets(node: Any) -> Iterator[str]:
 
 
 def test_the_configuration_of_version_0_1_names_the_classes_of_today() -> None:
-    text, _, _ = container.read_header(VERSION_0_1)
+    _, text, _, _ = container.read_header(VERSION_0_1)
     assert b'"pwfn.codebook.AdditivePow2"' in text
     config = pwfn.describe(VERSION_0_1)["config"]
     assert config["codebook"]["_target_"] == "pwfn.clustering.AdditivePow2"

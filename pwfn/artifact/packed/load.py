@@ -47,6 +47,8 @@ def load_packed(model: nn.Module, header: Header, sections: dict[str, memoryview
         empty = torch.empty(one.shape, dtype=DTYPES[one.dtype])
         whole = torch.frombuffer(bytearray(stored), dtype=DTYPES[one.dtype]).reshape(one.shape) if one.nbytes else empty
         _set(model, one.names, whole)
+    for filled in header.filled:
+        _set(model, filled.names, torch.full(filled.shape, filled.value))
 
 
 @contextmanager
@@ -106,5 +108,5 @@ def _set(model: nn.Module, names: tuple[str, ...], value: Tensor) -> None:
         if not isinstance(present, nn.Parameter):
             present.copy_(value)
             continue
-        replacement = replacement or nn.Parameter(value, present.requires_grad)
+        replacement = replacement or nn.Parameter(value.to(present.dtype), present.requires_grad)
         setattr(module, name, replacement)

@@ -13,6 +13,7 @@ from typing_extensions import override
 from pwfn.artifact import describe
 from pwfn.artifact.header import Recipe
 from pwfn.artifact.parts import take_apart
+from pwfn.artifact.plain_form import PlainForm
 from pwfn.artifact.receipt import Receipt
 from pwfn.artifact.write import write
 from pwfn.errors import RunError
@@ -101,7 +102,8 @@ def prune(setup: Setup) -> tuple[nn.Module, Pruned]:
     recipe = None if header["model"] is None else Recipe.model_validate_json(json.dumps(header["model"]))
     about: dict[str, Any] = {key: header[key] for key in ("data", "class_names", "config")}
     path = setup.subject.folder / FILE
-    receipt = write(path, take_apart(network), recipe, about, sigma=header["sigma"] is not None)
+    form: PlainForm = header["plain_form"] or "exact"
+    receipt = write(path, take_apart(network), recipe, about, sigma=header["sigma"] is not None, plain=form)
     old = Receipt(**{**header["receipt"], "file": header["file"]})
     return network, Pruned(before, merges, receipt, old, "sigmas" if sigmas else "weight units")
 

@@ -1,0 +1,75 @@
+"""Bring the network of a run into the form of its artifact, so that its figures are those of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from pwfn.artifact import ArtifactError
+from pwfn.artifact.parts import plain_tensors
+from pwfn.artifact.plain_form import PlainForm, PlainTensors, stored_plain
+from pwfn.bayesian.state_dict import plain_state
+from pwfn.errors import RunError
+from pwfn.records.rounds import Scores
+from pwfn.run.runner import Runner
+from pwfn.training.signals import StopNow
+
+Measured = tuple[Scores, Scores | None]  # on the test images, and on the validation images where there are any
+
+
+@dataclass(frozen=True)
+class StoredForm:
+    """Change a network, on every rank alike, to what its artifact will give back.
+
+    Attributes:
+        form: `artifact.plain`.
+        network: Bayesian; changed in place in the tensors that are not quantized.
+        runner: tests and validates it.
+        say: is given a line about what has changed.
+    """
+
+    form: PlainForm
+    network: nn.Module
+    runner: Runner
+    say: Callable[[str], None]
+
+    def check(self) -> None:
+        """Raise RunError if the network, as it is now, cannot have this form."""
+        if self.form != "exact":
+            self._stored()
+
+    def measured(self, scores: Measured) -> Measured:
+        """Change the network; return its scores then, which are `scores` where nothing had to change.
+
+        Raises:
+            RunError: the network cannot have this form.
+            StopNow: while it was tested; it is then as it was.
+        """
+        if self.form == "exact":
+            return scores
+        stored = self._stored()
+        if stored.same:
+            return scores
+        state = plain_state(self.network)
+        loaded = {names[0]: tensor for names, tensor in stored.loaded()}
+        before = {name: state[name].detach().clone() for name in loaded}
+        with torch.no_grad():
+            for name, tensor in loaded.items():
+                state[name].copy_(tensor)
+            try:
+                after = self.runner.test(), self.runner.validate()
+            except StopNow:
+                for name, tensor in before.items():
+                    state[name].copy_(tensor)
+                raise
+        self.say(f"artifact.plain={stored.line()}; test top1 {scores[0].top1:.2f} -> {after[0].top1:.2f} %")
+        return after
+
+    def _stored(self) -> PlainTensors:
+        try:
+            return stored_plain(*plain_tensors(self.network), self.form)
+        except ArtifactError as error:
+            raise RunError(f"artifact.{error}") from error
