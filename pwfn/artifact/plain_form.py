@@ -62,7 +62,7 @@ class PlainTensors:
         fold_error: largest relative error of a scale or a shift by folding; see `folded_pair`.
         changed: how many float32 values float16 changed.
         change: largest relative change of one of them; 1 where a tiny one became 0.
-        where: the tensor of that change.
+        where: the tensor and the value of that change.
     """
 
     form: PlainForm
@@ -81,6 +81,11 @@ class PlainTensors:
         return _bytes(self.stored)
 
     @property
+    def largest_change(self) -> float:
+        """The larger of `fold_error` and `change`."""
+        return max(self.fold_error, self.change)
+
+    @property
     def same(self) -> bool:
         """Whether the network that is loaded from the file is the one at hand, bit for bit."""
         return not self.folded and not self.changed
@@ -97,7 +102,9 @@ class PlainTensors:
         if self.folded:
             said.append(f"{self.folded} BatchNorms folded, scale and shift right to {self.fold_error:.1e}")
         if self.changed:
-            said.append(f"{self.changed:,} values rounded to float16, by at most {self.change:.1e} ({self.where})")
+            said.append(
+                f"{self.changed:,} values rounded to float16, by at most {self.change:.1e} of it ({self.where})"
+            )
         return f"{self.form}: {'; '.join(said)}"
 
 
@@ -149,14 +156,14 @@ def require_norms(norms: Sequence[FoldableNorm], form: PlainForm) -> None:
         )
 
 
-def folded_pair(vectors: Mapping[str, Tensor], norm: FoldableNorm) -> tuple[Tensor, Tensor, float]:
+def folded_pair(vectors: Mapping[str, Tensor], norm: FoldableNorm, form: PlainForm) -> tuple[Tensor, Tensor, float]:
     """Fold mean and variance into scale and bias: w' = w / sqrt(v + eps), b' = b - m w'.
 
     Returns:
         w' and b' in float32, and their largest error: that of w' relative to it, that of b' to |b| + |m w'|.
 
     Raises:
-        ArtifactError: the error is above `TOLERANCE`, as where a value is not finite.
+        ArtifactError: the error is above `TOLERANCE`, or a value is not finite.
     """
     weight, bias, mean, variance = (vectors[name].double() for name in _vectors(norm))
     scale = weight / (variance + norm.eps).sqrt()
@@ -167,9 +174,9 @@ def folded_pair(vectors: Mapping[str, Tensor], norm: FoldableNorm) -> tuple[Tens
     size = (bias.abs() + (mean * scale).abs()).clamp(min=LEAST)
     wrong_shift = ((new_bias.double() - shift).abs() - LEAST).clamp(min=0) / size
     error = float(torch.cat([wrong_scale, wrong_shift]).max()) if scale.numel() else 0.0
-    if not error <= TOLERANCE:
+    if not error <= TOLERANCE or not all(bool(vectors[name].isfinite().all()) for name in _vectors(norm)):
         raise ArtifactError(
-            f"plain = 'folded': {norm.variance} cannot be folded into {norm.weight} in float32; use 'exact'"
+            f"plain = {form!r}: {norm.variance} cannot be folded into {norm.weight} in float32; use 'exact'"
         )
     return new_weight, new_bias, error
 
@@ -184,7 +191,7 @@ def _folded(given: PlainTensors, norms: Sequence[FoldableNorm]) -> PlainTensors:
     new, errors = {}, []
     for norm in norms:
         if any((vectors[name] != values[name]).any() for name in (norm.mean, norm.variance)):
-            new[norm.weight], new[norm.bias], error = folded_pair(vectors, norm)
+            new[norm.weight], new[norm.bias], error = folded_pair(vectors, norm, given.form)
             errors.append(error)
     return PlainTensors(
         given.form,
@@ -213,9 +220,9 @@ def _in_float16(given: PlainTensors) -> PlainTensors:
         stored.append((names, half))
         moved = (half.float() - tensor).abs()
         changed += int(moved.count_nonzero())
-        relative = float((moved / tensor.abs().clamp(min=LEAST)).max()) if tensor.numel() else 0.0
-        if relative > change:
-            change, where = relative, names[0]
+        relative = (moved / tensor.abs().clamp(min=LEAST)).flatten()
+        if relative.numel() and relative.max() > change:
+            change, where = float(relative.max()), f"{names[0]}, {float(tensor.flatten()[relative.argmax()]):.3g}"
     return PlainTensors(
         given.form, tuple(stored), given.filled, given.before, given.folded, given.fold_error, changed, change, where
     )

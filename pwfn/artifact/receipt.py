@@ -35,7 +35,8 @@ class Receipt:
         tensor_entropy_bound: as `entropy_bound`, where every tensor has an entropy of its own; None in older files.
         plain: what the file, `fixed_width` and the bounds spend on tensors that are not coded: norms, biases,
             BatchNorm's statistics, and weights that were left out; None in older files.
-        plain_change: largest relative change of their values by float16; None inside the file, and where all is exact.
+        plain_change: largest relative change of their values, or of scale and shift of a folded BatchNorm; None inside
+            the file, and where all is exact.
     """
 
     weights: int

@@ -136,7 +136,7 @@ def write(
     header = _header_of((recipe, about), encoded, sections, receipt, (Codebook.of(parts.book.values), shared, others))
     json_values = header.model_dump(mode="json", exclude={"plain_form", "filled"} if header.version == 1 else None)
     size = container.write(Path(path), header.version, json_values, [stored for stored, _ in sections.values()])
-    return replace(receipt, file=size, plain_change=others.change if plain != "exact" else None)
+    return replace(receipt, file=size, plain_change=others.largest_change if plain != "exact" else None)
 
 
 def _header_of(

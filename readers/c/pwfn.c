@@ -371,9 +371,10 @@ struct pwfn_file {
     double *numbers;                           /* mean and std */
     float *codebook;
     uint64_t entries;
-    pwfn_tensor *tensors;                      /* the coded ones, then the others */
+    pwfn_tensor *tensors;                      /* the coded ones, then the others, then those filled with one number */
     uint64_t (*classes)[3];
-    size_t coded, others;
+    size_t coded, others, filled;
+    unsigned char *filling;                    /* the bytes of the last */
     uint64_t weights, free;
     uint64_t table_count;
     int has_sigma;
@@ -476,6 +477,17 @@ static int read_other(naming *at, const char *object, pwfn_tensor *tensor) {
     return tensor->dtype != NULL;
 }
 
+static int read_filled(naming *at, const char *object, pwfn_tensor *tensor) {
+    static const char *const keys[] = {"names", "shape", "dtype", "bits"};
+    const char *found[4];
+    uint64_t bits;
+    if (!members(object, keys, found, 4) || !all_there(found, 4)) return 0;
+    if (!read_names(at, found[0], tensor) || !read_shape(found[1], tensor)) return 0;
+    tensor->dtype = "F32";
+    tensor->byte_count = 4 * tensor->size;
+    return is_text(found[2], "F32") && natural(found[3], UINT32_MAX, &bits);
+}
+
 static int by_name(const void *one, const void *other) { return strcmp(*(const char *const *)one, *(const char *const *)other); }
 
 static int names_differ(const char **names, size_t count) {
@@ -490,12 +502,15 @@ static int names_differ(const char **names, size_t count) {
     return differ;
 }
 
-static int read_tensors(pwfn_file *file, const char *coded, const char *others, char *error) {
+/* `filled` is NULL in format version 1, which has none. */
+static int read_tensors(pwfn_file *file, const char *coded, const char *others, const char *filled, char *error) {
     if (*coded != '[' || *others != '[') return fail(error, "the header is not sound: coded and plain must be lists");
     file->coded = length_of(coded);
     file->others = length_of(others);
+    if (filled && *filled != '[') return fail(error, "the header is not sound: filled must be a list");
+    file->filled = filled ? length_of(filled) : 0;
     if (!file->coded) return fail(error, "the header is not sound: there are no coded tensors");
-    file->tensors = array(file->coded + file->others, sizeof *file->tensors);
+    file->tensors = array(file->coded + file->others + file->filled, sizeof *file->tensors);
     file->classes = array(file->coded, sizeof *file->classes);
     file->texts = array(file->header_length, 1);
     file->names = array(file->header_length / 2, sizeof *file->names);  /* a name takes at least "a" and a comma */
@@ -512,6 +527,9 @@ static int read_tensors(pwfn_file *file, const char *coded, const char *others, 
     for (const char *item = first(others); item; item = next(item), i++)
         if (!read_other(&at, item, file->tensors + i))
             return fail(error, "the header is not sound: plain tensor %lu", (unsigned long)(i - file->coded));
+    for (const char *item = file->filled ? first(filled) : NULL; item; item = next(item), i++)
+        if (!read_filled(&at, item, file->tensors + i))
+            return fail(error, "the header is not sound: filled tensor %lu", (unsigned long)(i - file->coded - file->others));
     if (!names_differ(file->names, (size_t)(at.name - file->names))) return fail(error, "the header is not sound: a tensor occurs twice");
     return 1;
 }
@@ -695,6 +713,28 @@ static int read_sections(pwfn_file *file, const char *list, const unsigned char 
     return 1;
 }
 
+/* Make the bytes of the vectors that are one number: at most four for each element that the file itself holds. */
+static int fill(pwfn_file *file, const char *filled, char *error) {
+    static const char *const keys[] = {"names", "shape", "dtype", "bits"};
+    uint64_t held = 0, wanted = 0;
+    pwfn_tensor *tensor = file->tensors + file->coded;
+    for (size_t i = 0; i < file->others; i++) held += tensor[i].size;
+    tensor += file->others;
+    for (size_t i = 0; i < file->filled; i++)
+        if ((wanted += tensor[i].size) > held) return fail(error, "filled has more elements than plain");
+    if (!(file->filling = array((size_t)wanted, 4))) return fail(error, "no memory for what one number fills");
+    unsigned char *at = file->filling;
+    for (const char *item = file->filled ? first(filled) : NULL; item; item = next(item), tensor++) {
+        const char *found[4];
+        uint64_t bits = 0;
+        if (!members(item, keys, found, 4) || !natural(found[3], UINT32_MAX, &bits)) return fail(error, "filled has no bits");
+        tensor->bytes = at;
+        for (uint64_t i = 0; i < tensor->size; i++)
+            for (int byte = 0; byte < 4; byte++) *at++ = (unsigned char)(bits >> 8 * byte);
+    }
+    return 1;
+}
+
 static int read_digest(const char *at, unsigned char digest[DIGEST]) {
     if (*at != '"') return 0;
     for (int i = 0; i < DIGEST; i++) {
@@ -709,14 +749,24 @@ static int read_digest(const char *at, unsigned char digest[DIGEST]) {
     return at[1 + 2 * DIGEST] == '"';
 }
 
-enum { WRITER, MODEL, DATA, CLASS_NAMES, CONFIG, METRICS, RECEIPT, CODEBOOK, CODED, OTHERS, TABLE_COUNT, SIGMA, SHA, SECTION_LIST, KEYS };
+enum { WRITER, MODEL, DATA, CLASS_NAMES, CONFIG, METRICS, RECEIPT, CODEBOOK, CODED, OTHERS, TABLE_COUNT, SIGMA, SHA, SECTION_LIST, FORM, FILLED, KEYS };
 
-static int read_header(pwfn_file *file, const unsigned char *payload, uint64_t length, uint64_t most_weights, char *error) {
+/* Whether the form of the tensors that are not coded is one of format version 2, which has filled vectors only if folded. */
+static int is_form(const char *form, const char *filled) {
+    int folded = is_text(form, "folded") || is_text(form, "folded_float16");
+    return folded || (is_text(form, "float16") && *filled == '[' && !length_of(filled));
+}
+
+static int read_header(pwfn_file *file, uint32_t version, const unsigned char *payload, uint64_t length, uint64_t most_weights, char *error) {
     static const char *const keys[] = {"writer",   "model", "data",  "class_names", "config", "metrics",        "receipt",
-                                       "codebook", "coded", "plain", "tables",      "sigma",  "weights_sha256", "sections"};
+                                       "codebook", "coded", "plain", "tables",      "sigma",  "weights_sha256", "sections",
+                                       "plain_form", "filled"};
+    const size_t count = version == 1 ? FORM : KEYS;
     const char *at[KEYS], *end = check_value(file->header, 0);
     if (!end || (size_t)(blank(end) - file->header) != file->header_length) return fail(error, "the header is not readable JSON");
-    if (!members(blank(file->header), keys, at, KEYS) || !all_there(at, KEYS)) return fail(error, "the header has not the keys of this format");
+    if (!members(blank(file->header), keys, at, count) || !all_there(at, count)) return fail(error, "the header has not the keys of this format");
+    const char *filled = version == 1 ? NULL : at[FILLED];
+    if (filled && !is_form(at[FORM], filled)) return fail(error, "the header is not sound: plain_form");
     const char *objects[] = {at[CONFIG], at[METRICS], at[RECEIPT]};
     if (!check_rest(at[WRITER], at[MODEL], at[CLASS_NAMES], objects)) return fail(error, "the header is not sound: what it says of the model");
     if (!read_data(file, at[DATA])) return fail(error, "the header is not sound: data");
@@ -724,10 +774,10 @@ static int read_header(pwfn_file *file, const unsigned char *payload, uint64_t l
     file->has_sigma = !is_null(at[SIGMA]);
     if (file->has_sigma && !natural(at[SIGMA], MOST_ENTRIES, &file->sigma)) return fail(error, "the header is not sound: sigma");
     if (!read_digest(at[SHA], file->digest)) return fail(error, "the header is not sound: weights_sha256");
-    if (!read_codebook(file, at[CODEBOOK], error) || !read_tensors(file, at[CODED], at[OTHERS], error)) return 0;
+    if (!read_codebook(file, at[CODEBOOK], error) || !read_tensors(file, at[CODED], at[OTHERS], filled, error)) return 0;
     if (file->entries > file->weights) return fail(error, "the codebook has more entries than there are weights");
     if (file->weights > most_weights) return fail(error, "the file has more weights than the %llu that are allowed", (unsigned long long)most_weights);
-    return read_sections(file, at[SECTION_LIST], payload, length, error);
+    return read_sections(file, at[SECTION_LIST], payload, length, error) && fill(file, filled, error);
 }
 
 /* The bytes of the header as stored, after the preamble was found right; 0 where it is not. */
@@ -735,7 +785,7 @@ static uint64_t check_preamble(const unsigned char *preamble, uint64_t size, cha
     static const unsigned char magic[8] = {0x89, 'P', 'W', 'F', 'N', '\r', '\n', 0x1a};
     if (size < PREAMBLE || memcmp(preamble, magic, sizeof magic)) return (uint64_t)fail(error, "not a pwfn artifact");
     uint64_t version = little32(preamble + 8), stored = little32(preamble + 12), length = little32(preamble + 16);
-    if (version != 1) return (uint64_t)fail(error, "format version %lu; this reader reads version 1", (unsigned long)version);
+    if (version != 1 && version != 2) return (uint64_t)fail(error, "format version %lu; this reader reads 1 and 2", (unsigned long)version);
     if (PREAMBLE + stored + DIGEST > size) return (uint64_t)fail(error, "the file is cut short");
     if (!stored || length > MOST_HEADER || length > ZLIB_RATIO * stored) return (uint64_t)fail(error, "the size of the header is impossible");
     return stored;
@@ -757,7 +807,7 @@ static pwfn_file *opened(const unsigned char *content, size_t size, uint64_t mos
     } else if (!has_digest(content, size - DIGEST, end)) {
         fail(error, "the file is damaged or cut short: its checksum is wrong");
     } else if ((file->header = (char *)inflated(header, stored, file->header_length, "the header", error))) {
-        if (read_header(file, header + stored, (uint64_t)(end - header) - stored, most_weights, error)) return file;
+        if (read_header(file, little32(content + 8), header + stored, (uint64_t)(end - header) - stored, most_weights, error)) return file;
     }
     pwfn_close(file);
     return NULL;
@@ -799,6 +849,7 @@ void pwfn_close(pwfn_file *file) {
     free(file->codebook);
     free(file->tensors);
     free(file->classes);
+    free(file->filling);
     free(file);
 }
 
@@ -1105,7 +1156,7 @@ size_t pwfn_weights(const pwfn_file *file, const pwfn_tensor **tensors) {
 
 size_t pwfn_others(const pwfn_file *file, const pwfn_tensor **tensors) {
     if (tensors) *tensors = file->tensors + file->coded;
-    return file->others;
+    return file->others + file->filled;
 }
 
 const pwfn_data *pwfn_preprocessing(const pwfn_file *file) { return &file->data; }

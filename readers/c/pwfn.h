@@ -63,7 +63,8 @@ void pwfn_close(pwfn_file *file);              /* NULL is allowed */
 
 size_t pwfn_codebook(const pwfn_file *file, const float **values);           /* ascending */
 size_t pwfn_weights(const pwfn_file *file, const pwfn_tensor **tensors);     /* the coded tensors */
-size_t pwfn_others(const pwfn_file *file, const pwfn_tensor **tensors);      /* all other tensors of the state dict */
+size_t pwfn_others(const pwfn_file *file, const pwfn_tensor **tensors);      /* all other tensors of the state dict; "F16" may
+                                                                              * stand for float32 ones of the network */
 const pwfn_data *pwfn_preprocessing(const pwfn_file *file);
 const char *pwfn_header(const pwfn_file *file, size_t *length);              /* the JSON text, with a NUL after it */
 

@@ -144,15 +144,25 @@ static weights *need(const char *prefix, const char *name, size_t dimensions) {
     return found;
 }
 
+/* A little-endian number of one of the two floating-point types that a file may hold here. */
+static double number(const char *dtype, const unsigned char *at) {
+    if (!strcmp(dtype, "F16")) {
+        unsigned bits = at[0] | (unsigned)at[1] << 8, exponent = bits >> 10 & 31, fraction = bits & 1023;
+        double size = exponent ? ldexp(1024.0 + fraction, (int)exponent - 25) : ldexp(fraction, -24);
+        return bits >> 15 ? -size : size;
+    }
+    uint32_t bits = (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return (double)value;
+}
+
 static double floating(const char *prefix, const char *name, size_t channel, size_t channels) {
     for (size_t i = 0; i < other_count; i++) {
         if (!named(others + i, prefix, name)) continue;
-        if (strcmp(others[i].dtype, "F32") || others[i].size != channels) break;
-        const unsigned char *at = others[i].bytes + 4 * channel;
-        uint32_t bits = (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
-        float value;
-        memcpy(&value, &bits, sizeof value);
-        return (double)value;
+        size_t bytes = !strcmp(others[i].dtype, "F32") ? 4 : !strcmp(others[i].dtype, "F16") ? 2 : 0;
+        if (!bytes || others[i].size != channels) break;
+        return number(others[i].dtype, others[i].bytes + bytes * channel);
     }
     quit("%s%s is missing: not a ResNet of basic blocks", prefix, name);
     return 0;

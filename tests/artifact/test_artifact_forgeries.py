@@ -14,7 +14,7 @@ from torch import Tensor
 import pwfn
 from pwfn.bayesian.posterior import to_deterministic
 from tests.support.forge import Forge, refused, whole
-from tests.support.forgeries import HEADERS, SECTIONS, TEXTS, Change, random_forgeries
+from tests.support.forgeries import FORMS, HEADERS, SECTIONS, TEXTS, Change, random_forgeries
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,24 @@ def test_a_forged_header(change: Change, check: str, artifact: Path, tmp_path: P
     refused(forge.seal(tmp_path / "forged"), check)
 
 
+@pytest.fixture(scope="module")
+def smaller(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return whole(tmp_path_factory.mktemp("smaller"), "folded_float16")
+
+
+@pytest.mark.parametrize(("change", "check"), FORMS.values(), ids=FORMS.keys())
+def test_a_forged_header_of_version_2(change: Change, check: str, smaller: Path, tmp_path: Path) -> None:
+    forge = Forge(smaller)
+    change(forge.header)
+    refused(forge.seal(tmp_path / "forged"), check)
+
+
+def test_a_form_in_version_1(smaller: Path, tmp_path: Path) -> None:
+    forge = Forge(smaller)
+    forge.version = 1
+    refused(forge.seal(tmp_path / "forged"), "plain_form must be null in format version 1")
+
+
 @pytest.mark.parametrize(("change", "check"), TEXTS.values(), ids=TEXTS.keys())
 def test_forged_json(change: Callable[[str], bytes], check: str, artifact: Path, tmp_path: Path) -> None:
     forge = Forge(artifact)
@@ -61,7 +79,9 @@ def test_a_forged_preamble(length: int | None, version: int, artifact: Path, tmp
     forge.version = version
     path = forge.seal(tmp_path / "forged", length=length)
     check = (
-        f"has format version {version}"
+        "plain_form must be null in format version 1 and a form in 2, it is None in 2"
+        if version == 2
+        else f"has format version {version}"
         if version != 1
         else "the header does not"
         if length == 0

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import pwfn
 from pwfn import export
@@ -72,6 +73,30 @@ def test_every_round_leaves_one_on_request(finished: Finished) -> None:
     assert said["metrics"]["final"] == finished.records[0].flat()
     assert said["free"] == said["weights"] - -(-said["weights"] * 6 // 10)
     pwfn.load(finished.folder / "round_1.pwfn")
+
+
+@pytest.mark.parametrize("more", [(), ("finish=unquantised", "finish.epochs=1")], ids=["rounds", "finishing"])
+def test_the_figures_are_those_of_the_network_in_the_file(
+    more: tuple[str, ...], small_run: SmallRun, tmp_path: Path
+) -> None:
+    """Folded and in float16, the file gives the network that was measured last, and that evaluation finds."""
+    run = tmp_path / "run"
+    finished = small_run(run, "artifact.plain=folded_float16", *more)
+    said = pwfn.describe(run / "model.pwfn")
+    assert said["plain_form"] == "folded_float16"
+    assert said["metrics"]["final"] == finished.records[-1].flat()
+    loaded, wanted = pwfn.load(run / "model.pwfn").state_dict(), load_file(run / "network.safetensors")
+    assert [key for key in loaded if not torch.equal(loaded[key], wanted[key])] == []
+    again = measured(artifact=str(run / "model.pwfn"), data=IMAGES, output=str(tmp_path / "out"))
+    assert again.at_mean == {"clustered": finished.records[-1].clustered}
+
+
+def test_a_form_chosen_after_the_last_test_is_refused(finished: Finished, tmp_path: Path) -> None:
+    run, _ = rebuilt_settings(finished.folder)
+    later = replace(run, artifact=replace(run.artifact, plain="float16"))
+    with pytest.raises(pwfn.ArtifactError, match="measured before this form was asked for"):
+        write_run_artifact(tmp_path, finished.network, later, {}, finished.baseline, finished.records[-1])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_its_scores_equal_the_record_where_nothing_else_of_the_run_is(finished: Finished, tmp_path: Path) -> None:

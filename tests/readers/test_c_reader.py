@@ -12,11 +12,13 @@ import torch
 from torch import nn
 
 import pwfn
+from pwfn.artifact.plain_form import FORMS, PlainForm
 from pwfn.bayesian.posterior import quantized_tensors
 from tests.support import artifact_reader
 from tests.support.c_reader import SANITIZED, compiled, run, verdicts
 from tests.support.clustered import clustered
 from tests.support.forge import Forge, whole
+from tests.support.forgeries import FORMS as FORGED_FORMS
 from tests.support.forgeries import HEADERS, SECTIONS, TEXTS, cuts, flips, random_forgeries
 
 
@@ -50,7 +52,9 @@ def assert_same_tensors(dump: Path, path: Path) -> None:
     free = indices == len(codebook) - 1
     assert np.count_nonzero(free) == sum(one["free"] for one in header["coded"])
     assert codebook[indices[~free]].tobytes() == values[~free].tobytes()
-    assert written("--others", "u1").tobytes() == b"".join(plain[one["names"][0]] for one in header["plain"])
+    assert written("--others", "u1").tobytes() == b"".join(
+        plain[one["names"][0]] for one in [*header["plain"], *header.get("filled", [])]
+    )
     names = [line.split(" F32 ")[0] for line in run(dump, path).splitlines()[: len(header["coded"])]]
     assert names == [" = ".join(one["names"]) for one in header["coded"]]
 
@@ -59,6 +63,13 @@ def assert_same_tensors(dump: Path, path: Path) -> None:
 def test_a_clustered_network(dump: Path, fraction: float, tmp_path: Path) -> None:
     path = tmp_path / "model.pwfn"
     pwfn.save(path, clustered("test_resnet", fraction=fraction))
+    assert_same_tensors(dump, path)
+
+
+@pytest.mark.parametrize("form", FORMS[1:])
+def test_norms_in_every_form(dump: Path, form: PlainForm, tmp_path: Path) -> None:
+    path = tmp_path / "model.pwfn"
+    pwfn.save(path, clustered("test_resnet"), plain=form)
     assert_same_tensors(dump, path)
 
 
@@ -154,6 +165,44 @@ def test_forged_headers(dump: Path, artifact: Path, tmp_path: Path) -> None:
     of_weights = [tmp_path / name for name in ("checksum_of_other_weights", "tables_without_end", "shape_that_is_huge")]
     all_refused(dump, of_weights)
     verdicts(dump, paths)
+
+
+@pytest.fixture(scope="module")
+def smaller(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return whole(tmp_path_factory.mktemp("smaller"), "folded_float16")
+
+
+def test_forged_headers_of_version_2(dump: Path, smaller: Path, tmp_path: Path) -> None:
+    paths = []
+    for name, (change, _) in FORGED_FORMS.items():
+        forge = Forge(smaller)
+        change(forge.header)
+        paths.append(forge.seal(tmp_path / name.replace(" ", "_")))
+    forge = Forge(smaller)
+    forge.version = 1
+    paths.append(forge.seal(tmp_path / "version_1"))
+    assert verdicts(dump, [smaller]) == ["sound"]
+    unsound = [path for path in paths if not described(path)]
+    assert len(unsound) > 13
+    all_refused(dump, unsound)
+    verdicts(dump, paths)
+
+
+def test_damaged_files_of_version_2(dump: Path, smaller: Path, tmp_path: Path) -> None:
+    paths = []
+    for number, (_, flipped) in enumerate(flips(smaller.read_bytes())):
+        paths.append(tmp_path / str(number))
+        paths[-1].write_bytes(bytes(flipped))
+    all_refused(dump, paths)
+
+
+@pytest.mark.slow
+def test_random_forgeries_of_version_2(dump: Path, smaller: Path, tmp_path: Path) -> None:
+    paths = [forge.seal(tmp_path / str(number)) for number, (forge, _) in enumerate(random_forgeries(smaller))]
+    said = dict(zip(paths, verdicts(dump, paths), strict=True))
+    sound = [path for path in paths if said[path] == "sound"]
+    assert [path for path in sound if not described(path)] == []
+    assert len(paths) - len(sound) > 200
 
 
 def test_forged_json(dump: Path, artifact: Path, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, list[float]], dict[str, 
     content = path.read_bytes()
     magic, version, stored, size, digest = struct.unpack("<8sIII32s", content[:52])
     assert magic == b"\x89PWFN\r\n\x1a"
-    assert version == 1
+    assert version in (1, 2)
     assert hashlib.sha256(content[:-32]).digest() == content[-32:]
     assert hashlib.sha256(content[52 : 52 + stored]).digest() == digest
     text = zlib.decompress(content[52 : 52 + stored])
@@ -75,7 +75,8 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, list[float]], dict[str, 
     assert not contexts
     assert not free
     assert ans.state == 0
-    return header, coded, plain(header, sections["plain"])
+    assert ("plain_form" in header) == (version == 2)
+    return header, coded, plain(header, sections["plain"]) | filled(header)
 
 
 def codebook(book: dict[str, Any]) -> list[float]:
@@ -103,6 +104,13 @@ def decode(tensor: dict[str, Any], contexts: bytes, tables: list[list[int]], ans
         for i, j, k in product(*places):
             symbols[(i * shape[1] + j) * shape[2] + k] = known[0] if len(known) == 1 else ans.pop(starts)
     return symbols, contexts[2 * count :]
+
+
+def filled(header: dict[str, Any]) -> dict[str, bytes]:
+    found = {}
+    for one in header.get("filled", []):
+        found |= dict.fromkeys(one["names"], struct.pack("<I", one["bits"]) * math.prod(one["shape"]))
+    return found
 
 
 def plain(header: dict[str, Any], content: bytes) -> dict[str, bytes]:

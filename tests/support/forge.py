@@ -15,6 +15,7 @@ import pytest
 
 import pwfn
 from pwfn.artifact.container import PREAMBLE
+from pwfn.artifact.plain_form import PlainForm
 from tests.support.clustered import clustered
 
 DEFLATED = ("contexts", "tables", "sigma_tables")
@@ -59,10 +60,10 @@ class Forge:
 MEMORY = 40e6  # bytes; the small network that is read takes 1.5 MB, so anything that believes a huge number shows
 
 
-def whole(folder: Path) -> Path:
+def whole(folder: Path, plain: PlainForm = "exact") -> Path:
     """An artifact of a small network with free weights, sigmas and every kind of section."""
     path = folder / "model.pwfn"
-    pwfn.save(path, clustered("test_resnet", fraction=0.9), class_names=list("abcde"), sigma=True)
+    pwfn.save(path, clustered("test_resnet", fraction=0.9), class_names=list("abcde"), sigma=True, plain=plain)
     pwfn.load(path)
     pwfn.load(path, posterior=True)
     return path

@@ -223,6 +223,34 @@ HEADERS: dict[str, tuple[Change, str]] = {  # what is changed, and the check tha
     "argument that nests": (put("model", "args", {"depths": [[[[1]]]]}), VALUE),
     "argument that is an object": (put("model", "args", {"drop_rate": {"_target_": "os.system"}}), VALUE),
 }
+FORMS: dict[str, tuple[Change, str]] = {  # the same for a file of format version 2, in the form folded_float16
+    "form that is none": (put("plain_form", None), "plain_form must be null in format version 1 and a form in 2"),
+    "form that is unknown": (put("plain_form", "float8"), "plain_form: "),
+    "form that is missing": (drop("plain_form"), "plain_form must be null in format version 1 and a form in 2"),
+    "form without folding": (put("plain_form", "float16"), "filled must be empty where plain_form is float16"),
+    "form without float16": (
+        put("plain_form", "folded"),
+        "bn1.bias is [32] float16 in the file and [32] float32",
+    ),
+    "filled vector of another dtype": (put("filled", 0, "dtype", "F16"), "filled.0.dtype: "),
+    "filled vector of bits beyond 32": (put("filled", 0, "bits", 2**32), "filled.0.bits: "),
+    "filled vector of negative bits": (put("filled", 0, "bits", -1), "filled.0.bits: "),
+    "filled vector of a number": (put("filled", 0, "bits", 0.5), "filled.0.bits: "),
+    "filled vector that is huge": (put("filled", 0, "shape", [2**39]), "filled has more elements than plain"),
+    "filled vector of an overflowing product": (
+        put("filled", 0, "shape", [2**40] * 8),
+        "filled has more elements than plain",
+    ),
+    "filled vector that is another": (put("filled", 0, "shape", [8]), "is [8] float32 in the file and [16] float32"),
+    "filled vector with another key": (put("filled", 0, "value", 0), "filled.0.value: "),
+    "filled vector twice": (lambda h: h["filled"].__setitem__(1, h["filled"][0]), "a tensor occurs twice"),
+    "filled vector that is also stored": (
+        lambda h: h["filled"][0].update(names=h["plain"][0]["names"]),
+        "a tensor occurs twice",
+    ),
+    "filled vector left out": (lambda h: h["filled"].pop(), "is missing in the file and "),
+    "filled that is no list": (put("filled", {}), "filled: "),
+}
 
 TEXTS: dict[str, tuple[Callable[[str], bytes], str]] = {
     "NaN": (

@@ -1,0 +1,82 @@
+"""The network of a run in the form of its artifact: its last figures are measured then."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pwfn.artifact.parts import plain_tensors
+from pwfn.artifact.plain_form import PlainForm, stored_plain
+from pwfn.bayesian.posterior import to_bayesian
+from pwfn.errors import RunError
+from pwfn.records.rounds import Scores
+from pwfn.run.stored_form import StoredForm
+from pwfn.training.signals import StopNow
+from tests.support.clustered import same_bits
+
+BEFORE, AFTER = Scores(50.0, 90.0, 1.0), Scores(49.0, 89.0, 1.1)
+
+
+def network(*, norm: bool = True) -> nn.Module:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4) if norm else nn.LayerNorm(4), nn.Linear(4, 3))
+    if norm:
+        layers[1].running_mean.normal_()
+        layers[1].running_var.uniform_(0.5, 2)
+    to_bayesian(layers)
+    return layers.eval()
+
+
+def copied(of: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in of.state_dict().items()}
+
+
+@pytest.mark.parametrize("form", ["float16", "folded", "folded_float16"])
+def test_the_scores_are_those_of_the_changed_network(form: PlainForm) -> None:
+    model, seen, lines = network(), [], []
+    wanted = {names[0]: tensor.float() for names, tensor in stored_plain(*plain_tensors(model), form).loaded()}
+    before = copied(model)
+
+    def test() -> Scores:
+        seen.append(copied(model))
+        return AFTER
+
+    stored = StoredForm(form, model, test, lines.append)
+    assert stored.measured(BEFORE) == AFTER
+    assert stored.measured(AFTER) == AFTER
+    assert len(seen) == len(lines) == 1
+    assert {n for n in wanted if not same_bits(wanted[n], seen[0][n].float())} == set()
+    assert {n for n in before if not same_bits(before[n], seen[0][n])} <= wanted.keys()
+    assert lines[0].startswith(f"artifact.plain={form}: ")
+    assert "test top1 50.00 -> 49.00 %" in lines[0]
+
+
+def test_exact_changes_and_tests_nothing() -> None:
+    def test() -> Scores:
+        raise AssertionError
+
+    assert StoredForm("exact", network(), test, pytest.fail).measured(BEFORE) == BEFORE
+
+
+def test_a_stop_while_it_is_tested_leaves_the_network_as_it_was() -> None:
+    model = network()
+    before = copied(model)
+
+    def test() -> Scores:
+        raise StopNow(signal.SIGTERM)
+
+    with pytest.raises(StopNow):
+        StoredForm("folded_float16", model, test, pytest.fail).measured(BEFORE)
+    after = model.state_dict()
+    assert [name for name in before if not same_bits(before[name], after[name])] == []
+
+
+def test_a_form_that_the_network_cannot_have_is_refused_at_once() -> None:
+    model = network(norm=False)
+    for form in ("exact", "float16"):
+        StoredForm(form, model, pytest.fail, pytest.fail).check()
+    with pytest.raises(RunError, match=r"artifact\.plain = 'folded': the network has no BatchNorm"):
+        StoredForm("folded", model, pytest.fail, pytest.fail).check()
