@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 import pwfn
 from pwfn import export
+from pwfn.bayesian.state_dict import plain_state
 from pwfn.cli.evaluate_task import evaluate
 from pwfn.config.preflight import preflight
 from pwfn.data import DataError, Digits, ImageData, Synthetic
@@ -85,7 +85,7 @@ def test_the_figures_are_those_of_the_network_in_the_file(
     said = pwfn.describe(run / "model.pwfn")
     assert said["plain_form"] == "folded_float16"
     assert said["metrics"]["final"] == finished.records[-1].flat()
-    loaded, wanted = pwfn.load(run / "model.pwfn").state_dict(), load_file(run / "network.safetensors")
+    loaded, wanted = pwfn.load(run / "model.pwfn").state_dict(), plain_state(finished.network)
     assert [key for key in loaded if not torch.equal(loaded[key], wanted[key])] == []
     again = measured(artifact=str(run / "model.pwfn"), data=IMAGES, output=str(tmp_path / "out"))
     assert again.at_mean == {"clustered": finished.records[-1].clustered}
