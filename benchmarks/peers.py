@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -107,8 +107,46 @@ def nncodec_integers(weights: Weights, point: Point, folder: Path) -> Coded:
     return Coded(coded.size, {name: tables[name][index] for name, index in back.items()})
 
 
+class _Matrices(nn.Module):
+    """Each tensor as a layer of its own, which is all that k-means of a tensor looks at; Core ML adds no bias to it."""
+
+    def __init__(self, weights: Weights) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Conv2d(one.size // len(one), len(one), 1, bias=False).requires_grad_(requires_grad=False)
+            for one in weights.values()
+        )
+        for layer, one in zip(self.layers, weights.values(), strict=True):
+            layer.weight.copy_(torch.from_numpy(one.reshape(layer.weight.shape)))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return torch.cat([layer(inputs[:, : layer.in_channels]) for layer in self.layers], dim=1)
+
+
+def coremltools(weights: Weights, point: Point, folder: Path) -> Coded:
+    """Palettize with k-means of each tensor, and write a Core ML package; its weights are counted, not its program."""
+    import coremltools as ct
+    from coremltools.optimize.torch.palettization import PostTrainingPalettizer, PostTrainingPalettizerConfig
+
+    config = PostTrainingPalettizerConfig.from_dict({"global_config": {"granularity": "per_tensor", **point}})
+    network = PostTrainingPalettizer(_Matrices(weights).eval(), config).compress(num_kmeans_workers=1)
+    widest = max(layer.in_channels for layer in network.layers)
+    traced = torch.jit.trace(network.eval(), torch.zeros(1, widest, 1, 1))
+    package = ct.convert(
+        traced,
+        inputs=[ct.TensorType(shape=(1, widest, 1, 1))],
+        minimum_deployment_target=ct.target.iOS18,
+        compute_precision=ct.precision.FLOAT32,
+        skip_model_load=True,
+    )
+    package.save(str(folder / "model.mlpackage"))
+    size = sum(file.stat().st_size for file in (folder / "model.mlpackage").rglob("weight.bin"))
+    found = [layer.weight.detach().numpy() for layer in network.layers]
+    return Coded(size, {name: one.reshape(weights[name].shape) for name, one in zip(weights, found, strict=True)})
+
+
 # it asks for numpy<2, and runs with 2.4
-NNCODEC = ("nncodec", "nncodec", "--no-deps nncodec==2.1.3 && pip install '.[peers]'")
+NNCODEC = ("nncodec", "nncodec", "--no-deps nncodec==2.1.3; pip install '.[peers]'")
 PEERS = {
     "nncodec": Peer(nncodec, [{"qp": qp} for qp in range(-34, -14, 2)], NNCODEC),
     "nncodec-integers": Peer(
@@ -116,6 +154,11 @@ PEERS = {
         [{"integers": kind} for kind in ("multiples", "codebook", "ranks")],
         NNCODEC,
         clustered=True,
+    ),
+    "coremltools": Peer(
+        coremltools,
+        [{"n_bits": bits} for bits in (1, 2, 3, 4)],
+        ("coremltools", "coremltools", "'.[coreml]'"),
     ),
 }
 
@@ -165,13 +208,8 @@ class Subject:
 
 def own_row(subject: Subject) -> dict[str, Any]:
     """Return the row of the run's own file."""
-    said = pwfn.describe(subject.artifact)
-    model, counted = (
-        pwfn.load(subject.artifact),
-        Subject(pwfn.load(subject.artifact), [], subject.data, subject.artifact),
-    )
-    del model
-    return {"peer": "model.pwfn", "bits": said["receipt"]["file_bits"], "top1": counted.top1({})}
+    bits = pwfn.describe(subject.artifact)["receipt"]["file_bits"]
+    return {"peer": "model.pwfn", "bits": bits, "top1": replace(subject, network=pwfn.load(subject.artifact)).top1({})}
 
 
 def rows_of(name: str, subject: Subject, points: Sequence[Point]) -> list[dict[str, Any]]:
@@ -182,7 +220,8 @@ def rows_of(name: str, subject: Subject, points: Sequence[Point]) -> list[dict[s
     rows = []
     for point in points or peer.points:
         began = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        quiet = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
+        with tempfile.TemporaryDirectory() as folder, quiet[0], quiet[1]:
             coded = peer.code(weights, point, Path(folder))
         row = {"peer": name, **point, "bits": 8 * coded.size / total, "seconds": time.perf_counter() - began}
         if peer.clustered:
