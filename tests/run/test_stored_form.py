@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -16,8 +17,25 @@ from pwfn.records.rounds import Scores
 from pwfn.run.stored_form import StoredForm
 from pwfn.training.signals import StopNow
 from tests.support.clustered import same_bits
+from tests.support.fake_loop import FakeRunner
 
-BEFORE, AFTER = Scores(50.0, 90.0, 1.0), Scores(49.0, 89.0, 1.1)
+BEFORE = (Scores(50.0, 90.0, 1.0), Scores(52.0, 91.0, 0.9))
+AFTER = (Scores(49.0, 89.0, 1.1), Scores(51.0, 90.0, 1.0))
+
+
+class Examined(FakeRunner):
+    """Counts as tested what `test` does; validation comes after it."""
+
+    def __init__(self, test: Callable[[], Scores]) -> None:
+        super().__init__(nn.Identity())
+        self.test = test
+
+    def validate(self) -> Scores | None:
+        return AFTER[1]
+
+
+def never() -> Scores:
+    raise AssertionError
 
 
 def network(*, norm: bool = True) -> nn.Module:
@@ -42,9 +60,9 @@ def test_the_scores_are_those_of_the_changed_network(form: PlainForm) -> None:
 
     def test() -> Scores:
         seen.append(copied(model))
-        return AFTER
+        return AFTER[0]
 
-    stored = StoredForm(form, model, test, lines.append)
+    stored = StoredForm(form, model, Examined(test), lines.append)
     assert stored.measured(BEFORE) == AFTER
     assert stored.measured(AFTER) == AFTER
     assert len(seen) == len(lines) == 1
@@ -55,10 +73,7 @@ def test_the_scores_are_those_of_the_changed_network(form: PlainForm) -> None:
 
 
 def test_exact_changes_and_tests_nothing() -> None:
-    def test() -> Scores:
-        raise AssertionError
-
-    assert StoredForm("exact", network(), test, pytest.fail).measured(BEFORE) == BEFORE
+    assert StoredForm("exact", network(), Examined(never), pytest.fail).measured(BEFORE) == BEFORE
 
 
 def test_a_stop_while_it_is_tested_leaves_the_network_as_it_was() -> None:
@@ -69,7 +84,7 @@ def test_a_stop_while_it_is_tested_leaves_the_network_as_it_was() -> None:
         raise StopNow(signal.SIGTERM)
 
     with pytest.raises(StopNow):
-        StoredForm("folded_float16", model, test, pytest.fail).measured(BEFORE)
+        StoredForm("folded_float16", model, Examined(test), pytest.fail).measured(BEFORE)
     after = model.state_dict()
     assert [name for name in before if not same_bits(before[name], after[name])] == []
 
@@ -77,6 +92,6 @@ def test_a_stop_while_it_is_tested_leaves_the_network_as_it_was() -> None:
 def test_a_form_that_the_network_cannot_have_is_refused_at_once() -> None:
     model = network(norm=False)
     for form in ("exact", "float16"):
-        StoredForm(form, model, pytest.fail, pytest.fail).check()
+        StoredForm(form, model, Examined(never), pytest.fail).check()
     with pytest.raises(RunError, match=r"artifact\.plain = 'folded': the network has no BatchNorm"):
-        StoredForm("folded", model, pytest.fail, pytest.fail).check()
+        StoredForm("folded", model, Examined(never), pytest.fail).check()
