@@ -82,7 +82,10 @@ def nncodec(weights: Weights, point: Point, folder: Path) -> Coded:
 def finest_power(weights: Weights) -> int:
     """Return the least n for which all weights are multiples of 2^-n."""
     values = np.unique(np.concatenate([one.ravel() for one in weights.values()])).astype(np.float64)
-    return next(power for power in range(32) if not np.any(values * 2.0**power % 1))
+    power = next((power for power in range(32) if not np.any(values * 2.0**power % 1)), None)
+    if power is None:
+        raise ValueError("the shared values are no multiples of a power of two")
+    return power
 
 
 def nncodec_integers(weights: Weights, point: Point, folder: Path) -> Coded:

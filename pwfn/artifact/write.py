@@ -68,8 +68,7 @@ def save(
         exclude: likewise.
 
     Raises:
-        ArtifactError: a tensor cannot be stored, or not in the form `plain`, or timm does not build this network from
-            the `name` that was given.
+        ArtifactError: a tensor cannot be stored (in this form), or timm builds no such network from a given `name`.
     """
     parts = take_apart(network, include, exclude)
     recipe, data = _recipe(network, parts, (name, num_classes, in_chans, dict(args or {})), data)

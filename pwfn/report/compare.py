@@ -49,6 +49,7 @@ FIGURES = (
     Heading("unique_weights", "unique", COLUMNS["unique_weights"].meaning, True, shown=False),
     Heading("file_mb", "file MB", "model.pwfn, the whole network, in 10^6 bytes", True),
     Heading("file_bits", "file bits", "all that model.pwfn spends on weights, for each weight", True, shown=False),
+    Heading("norms_mb", "norms MB", "of model.pwfn: norms, biases and all else that is not coded", True, shown=False),
     Heading("smaller", "smaller", "how many times smaller model.pwfn is than the network in float32", True),
     Heading("minutes", "minutes", "wall time of the whole run", True),
 )
@@ -60,7 +61,7 @@ def figures(run: Run) -> dict[str, Number | str]:
     They are those of its last round, finished or not, or of its result.
     """
     last: Mapping[str, Number] = run.rounds[-1] if run.rounds else run.result
-    top1, file, float32 = last.get("clustered/top1"), run.size.get("file"), run.size.get("float32")
+    top1, (file, plain, float32) = last.get("clustered/top1"), map(run.size.get, ("file", "plain", "float32"))
     seconds = number(run.facts.get("seconds"))
     return {
         "way": way_of(run),
@@ -73,6 +74,7 @@ def figures(run: Run) -> dict[str, Number | str]:
         "unique_weights": last.get("unique_weights"),
         "file_mb": file / 1e6 if file else None,
         "file_bits": run.size.get("file_bits"),
+        "norms_mb": None if plain is None else plain / 1e6,
         "smaller": float32 / file if float32 and file else None,
         "minutes": seconds / 60 if seconds is not None else None,
     }
@@ -88,6 +90,7 @@ DIGITS = {
     "unique_weights": ",",
     "file_mb": ".3f",
     "file_bits": ".3f",
+    "norms_mb": ".3f",
     "smaller": ".1f",
     "minutes": ".2f",
 }

@@ -62,6 +62,7 @@ class StoredForm:
             try:
                 after = self.runner.test(), self.runner.validate()
             except StopNow:
+                state = plain_state(self.network)  # anew: moved to a device, a network has other buffers
                 for name, tensor in before.items():
                     state[name].copy_(tensor)
                 raise

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import pwfn
+from pwfn.artifact.plain_form import PlainForm
 from pwfn.bayesian.posterior import to_bayesian
 from pwfn.data.datasets.digits import Digits
 from pwfn.evaluation.analyses.shift_add.cost import count_operations
@@ -66,21 +67,27 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compiled(tmp_path_factory.mktemp("demo"), "shift_add.c", flags=SANITIZED)
 
 
-def saved(network: nn.Module, path: Path, side: int, in_chans: int = 1, **recipe: Any) -> Path:
+def saved(
+    network: nn.Module, path: Path, side: int, in_chans: int = 1, plain: PlainForm = "exact", **recipe: Any
+) -> Path:
     data = {"interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "center"}
     data |= {"input_size": (in_chans, side, side), "mean": (MEAN,) * in_chans, "std": (STD,) * in_chans}
-    pwfn.save(path, network, args=recipe, data=data)
+    pwfn.save(path, network, args=recipe, data=data, plain=plain)
     return path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("side", "count"), [(32, 359), (40, 40)], ids=["all of them", "a final map of 2 x 2"])
+@pytest.mark.parametrize(
+    ("side", "count", "plain"),
+    [(32, 359, "exact"), (40, 40, "exact"), (32, 40, "folded_float16")],
+    ids=["all of them", "a final map of 2 x 2", "norms in float16"],
+)
 def test_same_classes_and_the_operations_of_the_bill(
-    network: nn.Module, demo: Path, test_images: Any, side: int, count: int, tmp_path: Path
+    network: nn.Module, demo: Path, test_images: Any, side: int, count: int, plain: PlainForm, tmp_path: Path
 ) -> None:
     images, labels = pixels(test_images[0][:count], side), torch.from_numpy(test_images[1][:count])
     images.numpy().tofile(tmp_path / "images.raw")
-    model = pwfn.load(saved(network, tmp_path / "model.pwfn", side, **RECIPE))
+    model = pwfn.load(saved(network, tmp_path / "model.pwfn", side, plain=plain, **RECIPE))
     with torch.no_grad():
         wanted = model(normalized(images))
     if side == 32:

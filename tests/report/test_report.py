@@ -64,6 +64,7 @@ def test_what_is_collected_of_a_run_is_what_its_files_say(finished_run: Finished
         "unique_weights": last.unique_weights,
         "file_mb": size / 1e6,
         "file_bits": receipt["file_bits"],
+        "norms_mb": receipt["plain"] / 1e6,
         "smaller": receipt["float32"] / size,
         "minutes": json.loads((folder / "summary.json").read_text())["run"]["seconds"] / 60,
     }
