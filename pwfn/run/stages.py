@@ -28,7 +28,7 @@ from pwfn.run.find_rate import RateSearch
 from pwfn.run.lightning_runner import LightningRunner
 from pwfn.run.round_loop import RoundLoop
 from pwfn.run.settings import TrainSettings
-from pwfn.run.stored_form import Measured, StoredForm
+from pwfn.run.stored_form import StoredForm
 from pwfn.run.write_artifact import write_run_artifact
 from pwfn.training import distributed
 from pwfn.training.distillation import Teacher
@@ -156,8 +156,7 @@ class Stages:
         try:
             finished = loop.measure_finish(self.settings.finish, last)
             record, line = keep_better(saver.network, state.before_finish, last, finished)
-            clustered, on_val = self.stored_form.measured((record.clustered, record.clustered_val))
-            record = replace(record, clustered=clustered, clustered_val=on_val)
+            record = self.stored_form.measured_record(record)
         except StopNow:
             saver.network.load_state_dict(trained, strict=False)
             vars(state.place).update(vars(place))
@@ -177,10 +176,6 @@ class Stages:
                 saved_networks.save(saver.folder, saver.network, index, files.TRAINED)
             saver.between_fits()
 
-        def in_stored_form(index: int, scores: Measured) -> Measured:
-            last = index == settings.schedule.rounds - 1 and not settings.finish.wanted
-            return self.stored_form.measured(scores) if last else scores
-
         return RoundLoop(
             self.runner,
             saver.network,
@@ -195,7 +190,7 @@ class Stages:
             on_phase=lambda phase: self.progress.start_phase(phase.label, phase.epochs, phase.share),
             on_status=self.progress.status,
             on_trained=keep_trained,
-            on_clustered=in_stored_form,
+            on_clustered=self.stored_form.after_round,
             at_once=saver.stop.at_once,
             heed=saver.heed,
         )
@@ -243,7 +238,7 @@ class Stages:
     @property
     def stored_form(self) -> StoredForm:
         """The form of the network's artifact, which its last scores are measured in."""
-        return StoredForm(self.settings.artifact.plain, self.saver.network, self.runner, self.progress.say)
+        return StoredForm.of(self.settings, self.saver.network, self.runner, self.progress.say)
 
     @property
     def baseline(self) -> Scores:

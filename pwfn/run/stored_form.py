@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -13,9 +14,12 @@ from pwfn.artifact.parts import plain_tensors
 from pwfn.artifact.plain_form import PlainForm, PlainTensors, stored_plain
 from pwfn.bayesian.state_dict import plain_state
 from pwfn.errors import RunError
-from pwfn.records.rounds import Scores
+from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.run.runner import Runner
 from pwfn.training.signals import StopNow
+
+if TYPE_CHECKING:
+    from pwfn.run.settings import TrainSettings
 
 Measured = tuple[Scores, Scores | None]  # on the test images, and on the validation images where there are any
 
@@ -29,17 +33,33 @@ class StoredForm:
         network: Bayesian; changed in place in the tensors that are not quantized.
         runner: tests and validates it.
         say: is given a line about what has changed.
+        last: number of the run's last record, after which nothing changes the network; a finishing is one more.
     """
 
     form: PlainForm
     network: nn.Module
     runner: Runner
     say: Callable[[str], None]
+    last: int
+
+    @classmethod
+    def of(cls, settings: TrainSettings, network: nn.Module, runner: Runner, say: Callable[[str], None]) -> StoredForm:
+        """Make the form that the settings of a run ask for."""
+        return cls(settings.artifact.plain, network, runner, say, settings.rounds_in_all - 1)
 
     def check(self) -> None:
         """Raise RunError if the network, as it is now, cannot have this form."""
         if self.form != "exact":
             self._stored()
+
+    def after_round(self, index: int, scores: Measured) -> Measured:
+        """Call `measured` after the run's last round, if no finishing follows."""
+        return self.measured(scores) if index == self.last else scores
+
+    def measured_record(self, record: RoundRecord) -> RoundRecord:
+        """Call `measured` for the last record of a run; return it with the new scores."""
+        clustered, on_val = self.measured((record.clustered, record.clustered_val))
+        return replace(record, clustered=clustered, clustered_val=on_val)
 
     def measured(self, scores: Measured) -> Measured:
         """Change the network; return its scores then, which are `scores` where nothing had to change.

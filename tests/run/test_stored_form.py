@@ -62,7 +62,7 @@ def test_the_scores_are_those_of_the_changed_network(form: PlainForm) -> None:
         seen.append(copied(model))
         return AFTER[0]
 
-    stored = StoredForm(form, model, Examined(test), lines.append)
+    stored = StoredForm(form, model, Examined(test), lines.append, last=0)
     assert stored.measured(BEFORE) == AFTER
     assert stored.measured(AFTER) == AFTER
     assert len(seen) == len(lines) == 1
@@ -73,7 +73,7 @@ def test_the_scores_are_those_of_the_changed_network(form: PlainForm) -> None:
 
 
 def test_exact_changes_and_tests_nothing() -> None:
-    assert StoredForm("exact", network(), Examined(never), pytest.fail).measured(BEFORE) == BEFORE
+    assert StoredForm("exact", network(), Examined(never), pytest.fail, last=0).measured(BEFORE) == BEFORE
 
 
 def test_a_stop_while_it_is_tested_leaves_the_network_as_it_was() -> None:
@@ -84,7 +84,7 @@ def test_a_stop_while_it_is_tested_leaves_the_network_as_it_was() -> None:
         raise StopNow(signal.SIGTERM)
 
     with pytest.raises(StopNow):
-        StoredForm("folded_float16", model, Examined(test), pytest.fail).measured(BEFORE)
+        StoredForm("folded_float16", model, Examined(test), pytest.fail, last=0).measured(BEFORE)
     after = model.state_dict()
     assert [name for name in before if not same_bits(before[name], after[name])] == []
 
@@ -92,6 +92,12 @@ def test_a_stop_while_it_is_tested_leaves_the_network_as_it_was() -> None:
 def test_a_form_that_the_network_cannot_have_is_refused_at_once() -> None:
     model = network(norm=False)
     for form in ("exact", "float16"):
-        StoredForm(form, model, Examined(never), pytest.fail).check()
+        StoredForm(form, model, Examined(never), pytest.fail, last=0).check()
     with pytest.raises(RunError, match=r"artifact\.plain = 'folded': the network has no BatchNorm"):
-        StoredForm("folded", model, Examined(never), pytest.fail).check()
+        StoredForm("folded", model, Examined(never), pytest.fail, last=0).check()
+
+
+def test_only_the_last_round_is_brought_into_the_form() -> None:
+    model = network()
+    stored = StoredForm("folded", model, Examined(lambda: AFTER[0]), lambda _: None, last=2)
+    assert [stored.after_round(index, BEFORE) for index in range(3)] == [BEFORE, BEFORE, AFTER]
