@@ -33,8 +33,8 @@ def reporter(folder: Path, width: int = 100) -> tuple[RunReporter, io.StringIO]:
 def test_flat_row_names_every_number_once_and_comes_back() -> None:
     flat = record(3).flat()
     assert list(flat) == list(COLUMNS)
-    # 3 numbers for each of 2 Scores, 5 order shares, one for each other field
-    assert len(flat) == len(fields(RoundRecord)) - 3 + 3 + 3 + 5
+    # 3 numbers for each of 4 Scores, 5 order shares, one for each other field
+    assert len(flat) == len(fields(RoundRecord)) - 5 + 4 * 3 + 5
     assert (flat["round"], flat["trained/top1"], flat["clustered/loss"]) == (3, 99.31, 1 / 3)
     assert [flat[f"order_{n}_share"] for n in range(5)] == [0.11, 0.12, 0.13, 0.14, 0.15]
     assert RoundRecord.from_flat(flat) == record(3)
