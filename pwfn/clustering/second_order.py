@@ -112,14 +112,16 @@ class LayerCodes:
         return sum(coded_bits(places, len(table)) for table, places in self._parts(values, free))
 
     def rounded(self, problem: LayerProblem, weights: Tensor) -> Tensor:
-        """Return the values nearest to `weights`, what is held where it is."""
+        """Return the values nearest to `weights`, what is held or free where it is."""
         end = weights.shape[2] - int(self.has_bias)
         columns = [
             table[nearest_places(table, one)]
             for table, one in zip(self.tables, (weights[:, :, :end], weights[:, :, end:]), strict=True)
         ]
         values = torch.cat(columns, 2)
-        return values if problem.held is None else torch.where(problem.held, weights, values)
+        for mask in (problem.held, problem.free):
+            values = values if mask is None else torch.where(mask, weights, values)
+        return values
 
 
 def choose_layer(problem: LayerProblem, codes: LayerCodes, rule: SecondOrder, kept: Tensor) -> Tensor:

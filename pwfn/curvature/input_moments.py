@@ -45,12 +45,12 @@ class _Inputs:
         self._calls = 0
 
     def add(self, call: LinearCall) -> None:
-        """Keep the inputs of one call, with a 1 for the bias."""
+        """Keep the inputs of one call, with a 1 where the layer has such a column."""
         layer = self._layers.get(call.weight)
         if layer is not None:
             for inputs, share in sampled_inputs(call, self._images, self._generator):
-                ones = layer.bias is not None
-                self.found[call.weight].append((F.pad(inputs, (0, 0, 0, 1), value=1.0) if ones else inputs, share))
+                padded = F.pad(inputs, (0, 0, 0, 1), value=1.0) if layer.has_ones else inputs
+                self.found[call.weight].append((padded, share))
         self._calls += 1
         if self._calls > self._last:
             raise _Enough

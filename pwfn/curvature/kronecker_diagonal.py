@@ -59,7 +59,7 @@ class _Factors:
 
     def __init__(self, layer: Layer) -> None:
         self._layer = layer
-        self._columns = layer.columns - (layer.bias is not None)
+        self._columns = layer.columns - layer.has_ones
         self._inputs = torch.zeros(layer.groups, self._columns, dtype=torch.float64)
         self._outputs = torch.zeros(layer.groups * layer.rows, dtype=torch.float64)
         self._positions = 0

@@ -47,21 +47,48 @@ class LinearCall:
         return values.transpose(0, 1).reshape(values.shape[1], -1)
 
 
+@dataclass(frozen=True)
+class NormCall:
+    """One call of a batch normalization.
+
+    Attributes:
+        given: its input.
+        mean: the running mean, a buffer of the network; None where it keeps none.
+        variance: the running variance.
+        weight: what the normalized channels are multiplied with; None for 1.
+        epsilon: added to the variance.
+    """
+
+    given: Tensor
+    mean: Tensor | None
+    variance: Tensor | None
+    weight: Tensor | None
+    epsilon: float
+
+
 class LinearCalls(TorchFunctionMode):
     """Inside this context `on_call` is told each linear map or convolution with one of the watched weights.
 
-    A weight that is computed with before it is used, as standardized ones are, is not found.
+    A weight that is computed with before it is used, as standardized ones are, is not found. `on_norm` is told each
+    batch normalization.
     """
 
-    def __init__(self, weights: Sequence[Tensor], on_call: Callable[[LinearCall], None]) -> None:
+    def __init__(
+        self,
+        weights: Sequence[Tensor],
+        on_call: Callable[[LinearCall], None],
+        on_norm: Callable[[NormCall], None] = lambda _: None,
+    ) -> None:
         super().__init__()
         self._number = {id(weight): number for number, weight in enumerate(weights)}
-        self._on_call = on_call
+        self._on_call, self._on_norm = on_call, on_norm
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Let everything happen as it would, and tell of the calls in question."""
         del types
         returned = func(*args, **(kwargs or {}))
+        if func is F.batch_norm:
+            self._on_norm(_norm_call(*args, **(kwargs or {})))
         if func is F.linear or func in CONVOLUTIONS:
             names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
             given = dict(zip(names, args, strict=False)) | (kwargs or {})
@@ -80,6 +107,20 @@ class LinearCalls(TorchFunctionMode):
                     )
                 )
         return returned
+
+
+def _norm_call(
+    input: Tensor,  # the names are those of torch's function
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> NormCall:
+    del bias, training, momentum
+    return NormCall(input, running_mean, running_var, weight, eps)
 
 
 @contextmanager

@@ -70,13 +70,24 @@ def output_gradients(
             yield call, gradient
 
 
-def shrunk(factor: Tensor, images: int, strength: float) -> Tensor:
+def shrunk(factor: Tensor, images: int, strength: float, gain: Tensor | None = None) -> Tensor:
     """Move an output factor towards the mean of its layer, the more the fewer images there were.
+
+    Where a batch normalization multiplies each output with a gain of its own, the mean is that of what comes out of it:
+    an output that is multiplied by ten counts a hundred times as much.
 
     Args:
         factor: float64 [groups, rows].
         images: how many it was estimated from.
         strength: the number of images at which the layer's mean counts as much as the estimate; 0 = no shrinking.
+        gain: of each output, float64 [groups * rows]; None: 1.
     """
-    share = strength / (strength + images) if strength else 0.0
-    return torch.lerp(factor, factor.mean().expand_as(factor), share)
+    return torch.lerp(factor, mean_factor(factor, gain), strength / (strength + images) if strength else 0.0)
+
+
+def mean_factor(factor: Tensor, gain: Tensor | None = None) -> Tensor:
+    """Return what each output of a layer would have if all counted alike, behind their gains."""
+    if gain is None:
+        return factor.mean().expand_as(factor)
+    squared = gain.square().view_as(factor)
+    return squared * (factor.sum() / squared.sum().clamp(min=1e-300))

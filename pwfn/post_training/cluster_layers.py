@@ -150,7 +150,8 @@ class LayerClustering:
         factors = output_factors(self.watched, layers, batches, seed=self.seed, reduce=self.ranks.total)
         if not self.rule.output_factors:
             return [factor.mean().expand_as(factor) for factor in factors]
-        return [shrunk(factor, images, self.rule.shrink) for factor in factors]
+        gains = [None if layer.norm is None else layer.norm.gain for layer in layers]
+        return [shrunk(factor, images, self.rule.shrink, gain) for factor, gain in zip(factors, gains, strict=True)]
 
     def _round_the_rest(self, layers: Sequence[Layer], masks: Masks | None) -> list[int]:
         """Round what has no layer, but for what is free; return the numbers of these tensors."""
@@ -179,7 +180,7 @@ class _Choosing:
         self._clustering, self._at, self._moments, self._factor = clustering, at, moments, factor
         self._measured = measured
         self._held = None if masks is None else at.matrix_of(masks.held)
-        self._free = None if masks is None else at.matrix_of(masks.free)
+        self._free = at.free(None if masks is None else masks.free)
         self._kept = at.matrix_of(clustering.watched.weights).double()
         layer, tables = at.layer, clustering.tables
         bias = layer.weight if layer.bias is None else layer.bias

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from pwfn.curvature import Layer
 
@@ -22,20 +23,51 @@ class LayerMatrix:
 
     layer: Layer
     weights: Sequence[Tensor]
+    _mean: Tensor | None = field(init=False)  # of the norm behind the layer, as it was
 
-    def matrix_of(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return this layer's of the network's tensors (weights, masks) as [groups, rows, columns]."""
+    def __post_init__(self) -> None:
+        norm = self.layer.norm
+        object.__setattr__(self, "_mean", norm.mean.clone() if norm is not None and self.layer.shifts else None)
+
+    def matrix_of(self, tensors: Sequence[Tensor], shift: float = 0.0) -> Tensor:
+        """Return this layer's of the network's tensors (weights, masks) as [groups, rows, columns].
+
+        Where the norm behind it can shift the outputs, the last column says by how much: `shift`.
+        """
         shape = (self.layer.groups, self.layer.rows, -1)
-        return torch.cat([tensors[number].detach().reshape(shape) for number in self.layer.tensors], 2)
+        matrix = torch.cat([tensors[number].detach().reshape(shape) for number in self.layer.tensors], 2)
+        return F.pad(matrix, (0, 1), value=shift) if self.layer.shifts else matrix
+
+    def free(self, masks: Sequence[Tensor] | None) -> Tensor | None:
+        """Return which weights of the matrix need no value: those of `masks`, and shifts; None if none."""
+        if masks is None and not self.layer.shifts:
+            return None
+        none = [torch.zeros_like(weight, dtype=torch.bool) for weight in self.weights] if masks is None else masks
+        return self.matrix_of(none, shift=True)
 
     def tensors_of(self, matrix: Tensor) -> dict[int, Tensor]:
-        """Return a matrix [groups, rows, columns] as flat tensors by their numbers."""
+        """Return a matrix [groups, rows, columns] as flat tensors by their numbers, without shifts."""
+        if self.layer.shifts:
+            return {self.layer.weight: matrix[:, :, :-1].flatten()}
         if self.layer.bias is None:
             return {self.layer.weight: matrix.flatten()}
         return {self.layer.weight: matrix[:, :, :-1].flatten(), self.layer.bias: matrix[:, :, -1].flatten()}
 
     def write(self, matrix: Tensor) -> None:
-        """Give the network these weights."""
+        """Give the network these weights, and take the shifts from the running mean behind them."""
         with torch.no_grad():
+            if self.layer.norm is not None and self._mean is not None:
+                self.layer.norm.mean.copy_(self._mean - matrix[:, :, -1].flatten())
             for number, flat in self.tensors_of(matrix).items():
                 self.weights[number].copy_(flat.view_as(self.weights[number]))
+
+
+def running_means(network: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Return the running mean of each norm, with a copy of what it is now."""
+    return [(buffer, buffer.clone()) for name, buffer in network.named_buffers() if name.endswith("running_mean")]
+
+
+def put_back(means: Sequence[tuple[Tensor, Tensor]]) -> None:
+    """Write what `running_means` returned into the network again."""
+    for buffer, before in means:
+        buffer.copy_(before)

@@ -173,7 +173,7 @@ class RoundLoop:
         self.on_status("clustering")
         started = time.perf_counter()
         before = FlatWeights.of(tensors) if is_rank_zero() else None
-        unclustered = Unclustered.of(tensors, before)
+        unclustered = Unclustered.of(tensors, before, self.network)
         try:
             result = self._clustered(index, tensors, before)
             cluster_seconds = time.perf_counter() - started

@@ -20,6 +20,7 @@ from pwfn.clustering.second_order import SecondOrder, cheapest_first
 from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.curvature import Watched
 from pwfn.post_training.cluster_layers import Calibration, LayerClustering, Masks, Outcome
+from pwfn.post_training.network_layers import put_back, running_means
 from pwfn.post_training.ranks import Ranks
 from pwfn.post_training.value_tables import fitted_values, value_tables
 from pwfn.run.cluster_network import write_result
@@ -117,6 +118,7 @@ class SecondOrderRound:
         self, tensors: list[QuantizedTensor], tables: list[Tensor], before: FlatWeights, held: Tensor, count: int
     ) -> Tensor:
         """Choose the weights to fix by clustering all of them for once; the network is put back."""
+        means = running_means(self.network)
         outcome = self._clustered(tensors, tables, held, torch.zeros_like(held))
         moved = FlatWeights.of(tensors).mu.cpu().double() - before.mu.double()
         cost = 0.5 * torch.cat(outcome.stiffness) * moved.square()
@@ -124,6 +126,7 @@ class SecondOrderRound:
         with torch.no_grad():
             for tensor, mu in zip(tensors, _like(before.mu, tensors), strict=True):
                 tensor.mu.copy_(mu)
+            put_back(means)
         return cheapest_first(cost, held, count)
 
     def _result(

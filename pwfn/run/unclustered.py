@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.posterior import QuantizedTensor
 from pwfn.bayesian.prior import MIN_SIGMA
+from pwfn.post_training.network_layers import put_back, running_means
 from pwfn.randomness import random_state, set_random_state
 
 
@@ -25,21 +26,26 @@ class Unclustered:
     weights: FlatWeights | None
     small_sigmas: list[tuple[tuple[Tensor, ...], Tensor]]
     retrain: list[bool]
+    means: list[tuple[Tensor, Tensor]]
     streams: dict[str, object]
 
     @classmethod
-    def of(cls, tensors: list[QuantizedTensor], weights: FlatWeights | None) -> Unclustered:
-        """Take what is there before the clustering; `weights` are those of `tensors`, None on all ranks but 0."""
+    def of(cls, tensors: list[QuantizedTensor], weights: FlatWeights | None, network: nn.Module) -> Unclustered:
+        """Take what is there before the clustering; `weights` are those of `tensors`, None on all ranks but 0.
+
+        Of the network itself these are the running means of its norms, which second-order clustering shifts.
+        """
         small, retrain = [], []
         for tensor in tensors if weights is not None else ():
             sigma = tensor.gaussian.sigma.detach()
             small.append(((sigma < MIN_SIGMA).nonzero(as_tuple=True), sigma[sigma < MIN_SIGMA]))
             retrain.append(bool(tensor.gaussian.retrain_sigma))
-        return cls(tensors, weights, small, retrain, random_state())
+        return cls(tensors, weights, small, retrain, running_means(network), random_state())
 
     def restore(self) -> None:
         """Write it back."""
         set_random_state(self.streams)
+        put_back(self.means)
         if self.weights is None:
             return
         sizes = [tensor.mu.numel() for tensor in self.tensors]

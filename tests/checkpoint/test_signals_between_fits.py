@@ -119,18 +119,19 @@ def test_a_signal_ends_what_may_be_ended_at_once_and_nothing_else() -> None:
 def test_a_clustered_network_is_put_back_to_the_bit() -> None:
     from pwfn.bayesian.posterior import to_bayesian
 
-    network = nn.Linear(7, 5)
+    network = nn.Sequential(nn.Linear(7, 5), nn.BatchNorm1d(5))
     to_bayesian(network)
     tensors = quantized_tensors(network)
     with torch.no_grad():
         tensors[0].gaussian.sigma[0, :3] = torch.tensor([1e-12, -1.0, 0.0])  # below what is sampled with
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    unclustered, streams = Unclustered.of(tensors, FlatWeights.of(tensors)), torch.get_rng_state()
+    unclustered, streams = Unclustered.of(tensors, FlatWeights.of(tensors), network), torch.get_rng_state()
     with torch.no_grad():
         for tensor in tensors:
             for changed in (tensor.mu, tensor.gaussian.sigma, tensor.gaussian.assignment):
                 changed.fill_(3)
             tensor.gaussian.retrain_sigma.fill_(True)
+        network[1].running_mean.fill_(3)  # type: ignore[operator,union-attr]
     torch.rand(5)
     unclustered.restore()
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
