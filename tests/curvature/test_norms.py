@@ -134,7 +134,7 @@ def test_clustering_makes_good_with_the_mean_what_values_cannot() -> None:
         """How far the mean of the first norm's output is from the reference's."""
         with torch.no_grad():
             norm = reference.first_norm if kept_mean else net.first_norm
-            moved = norm(net.first(IMAGES)) - reference.first_norm(reference.first(IMAGES))
+            moved = norm(net.first(IMAGES[:32])) - reference.first_norm(reference.first(IMAGES[:32]))
         return float(moved.mean((0, 2, 3)).square().sum())
 
-    assert off(kept_mean=False) < 0.2 * off(kept_mean=True)
+    assert off(kept_mean=False) < 0.01 * off(kept_mean=True)
