@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +13,24 @@ from torch import Tensor, nn
 
 from pwfn.curvature.layers import Layer
 from pwfn.curvature.linear_calls import LinearCall, LinearCalls, evaluating
-from pwfn.curvature.patches import sampled_inputs
+from pwfn.curvature.patches import pooled_inputs, sampled_inputs
 
 Reduce = Callable[[Tensor], Tensor]  # sums a tensor over the ranks of a run
+
+
+class Mixture(NamedTuple):
+    """How second moments of a layer's inputs count: `apart` those of each position, `pooled` those of their sum.
+
+    The gradient of a weight is the sum over positions p of d_p x_p, with the gradient d_p of its output. If these d_p
+    are independent, its square is d^2 times the sum of x_p x_p^T; if they are equal, as before an average over all
+    positions, it is d^2 times the square of the sum of x_p (Eschenhagen et al. 2023, arXiv:2311.00636).
+    """
+
+    apart: float
+    pooled: float
+
+
+EACH_APART = Mixture(1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -22,7 +38,7 @@ class Moments:
     """Second moments of the inputs of a layer, per image: float64 [groups, columns, columns].
 
     Attributes:
-        own: E[x x^T], summed over positions, of the inputs x that the network gives the layer.
+        own: E[x x^T], summed over positions as the `Mixture` says, of the inputs x that the network gives the layer.
         cross: E[r x^T] with the inputs r that the reference network gives it.
     """
 
@@ -37,20 +53,26 @@ class _Enough(Exception):
 class _Inputs:
     """Collect the inputs of some layers in one forward pass."""
 
-    def __init__(self, layers: Sequence[Layer], images: int, seed: int) -> None:
+    def __init__(self, layers: Sequence[Layer], mixtures: Sequence[Mixture], images: int, seed: int) -> None:
         self.found: dict[int, list[tuple[Tensor, float]]] = {layer.weight: [] for layer in layers}
+        self._mixtures = {layer.weight: mixture for layer, mixture in zip(layers, mixtures, strict=True)}
         self._layers = {layer.weight: layer for layer in layers}
         self._last = max(layer.last_call for layer in layers)
         self._images, self._generator = images, torch.Generator().manual_seed(seed)
         self._calls = 0
 
     def add(self, call: LinearCall) -> None:
-        """Keep the inputs of one call, with a 1 where the layer has such a column."""
+        """Keep the inputs of one call, with a 1 where the layer has such a column, and how much they count."""
         layer = self._layers.get(call.weight)
         if layer is not None:
-            for inputs, share in sampled_inputs(call, self._images, self._generator):
+            found, mixture = self.found[call.weight], self._mixtures[call.weight]
+            for inputs, share in sampled_inputs(call, self._images, self._generator) if mixture.apart else ():
                 padded = F.pad(inputs, (0, 0, 0, 1), value=1.0) if layer.has_ones else inputs
-                self.found[call.weight].append((padded, share))
+                found.append((padded, mixture.apart / share))
+            if mixture.pooled:
+                inputs, positions = pooled_inputs(call), float(call.positions)
+                padded = F.pad(inputs, (0, 0, 0, 1), value=positions) if layer.has_ones else inputs
+                found.append((padded, mixture.pooled))
         self._calls += 1
         if self._calls > self._last:
             raise _Enough
@@ -63,9 +85,11 @@ class Watched:
     network: nn.Module
     weights: Sequence[Tensor]
 
-    def inputs(self, layers: Sequence[Layer], batch: Tensor, images: int, seed: int) -> _Inputs:
+    def inputs(
+        self, layers: Sequence[Layer], mixtures: Sequence[Mixture], batch: Tensor, images: int, seed: int
+    ) -> _Inputs:
         """Return the inputs of some layers for one batch; what runs behind the last of them does not run."""
-        inputs = _Inputs(layers, images, seed)
+        inputs = _Inputs(layers, mixtures, images, seed)
         calls = LinearCalls(self.weights, inputs.add)
         with suppress(_Enough), evaluating(self.network, self.weights, gradients=False), calls:
             self.network(batch.to(self.weights[0].device))
@@ -78,6 +102,7 @@ def input_moments(
     layers: Sequence[Layer],
     batches: Sequence[Tensor],
     *,
+    mixtures: Sequence[Mixture] | None = None,
     seed: int = 0,
     reduce: Reduce = lambda total: total,
 ) -> list[Moments]:
@@ -90,18 +115,20 @@ def input_moments(
         reference: the network as it was, with its weights in the same order.
         layers: those to look at.
         batches: images, each [batch, channels, height, width].
+        mixtures: how positions count, for each layer; None: each apart.
         seed: of the choice of positions.
         reduce: sums over ranks.
     """
     images = sum(len(batch) for batch in batches)
+    of_layers = mixtures or [EACH_APART] * len(layers)
     own = {layer.weight: _zeros(layer, watched.weights[0].device) for layer in layers}
     cross = {weight: torch.zeros_like(total) for weight, total in own.items()}
     for number, batch in enumerate(batches):
-        of_both = [one.inputs(layers, batch, images, seed + number).found for one in (reference, watched)]
+        of_both = [one.inputs(layers, of_layers, batch, images, seed + number).found for one in (reference, watched)]
         for weight in own:
-            for (before, share), (now, _) in zip(*(found[weight] for found in of_both), strict=True):
-                own[weight].add_(torch.bmm(now, now.mT), alpha=1 / share)
-                cross[weight].add_(torch.bmm(before, now.mT), alpha=1 / share)
+            for (before, counts), (now, _) in zip(*(found[weight] for found in of_both), strict=True):
+                own[weight].add_(torch.bmm(now, now.mT), alpha=counts)
+                cross[weight].add_(torch.bmm(before, now.mT), alpha=counts)
     count = float(reduce(torch.tensor(float(images))))
     return [Moments(reduce(own[at.weight]) / count, reduce(cross[at.weight]) / count) for at in layers]
 

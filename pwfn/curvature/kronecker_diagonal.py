@@ -10,8 +10,8 @@ from torch import Tensor
 from pwfn.curvature.input_moments import Watched
 from pwfn.curvature.layers import Layer, find_layers
 from pwfn.curvature.linear_calls import LinearCall
-from pwfn.curvature.output_factors import output_gradients
-from pwfn.curvature.patches import sampled_inputs
+from pwfn.curvature.output_factors import OutputTotals, output_gradients
+from pwfn.curvature.patches import pooled_inputs, sampled_inputs
 
 
 def kronecker_diagonal(watched: Watched, batches: Sequence[Tensor], *, seed: int = 0) -> Tensor:
@@ -58,21 +58,22 @@ class _Factors:
     """The sums that the diagonals of one layer's factors are made of."""
 
     def __init__(self, layer: Layer) -> None:
-        self._layer = layer
-        self._columns = layer.columns - layer.has_ones
-        self._inputs = torch.zeros(layer.groups, self._columns, dtype=torch.float64)
-        self._outputs = torch.zeros(layer.groups * layer.rows, dtype=torch.float64)
-        self._positions = 0
+        self._outputs = OutputTotals(layer)
+        columns = layer.columns - layer.has_ones + 1  # with that of the bias
+        self._apart = torch.zeros(layer.groups, columns, dtype=torch.float64)
+        self._pooled = torch.zeros_like(self._apart)
 
     def add(self, call: LinearCall, gradient: Tensor, images: int, generator: torch.Generator) -> None:
-        squared = call.by_output(gradient).double().square()
-        self._outputs += squared.sum(1).cpu()
-        self._positions += squared.shape[1]
+        self._outputs.add(call, gradient)
         for inputs, share in sampled_inputs(call, images, generator):
-            self._inputs += inputs.double().square().sum(2).cpu() / share
+            self._apart[:, :-1] += inputs.double().square().sum(2).cpu() / share
+        self._pooled[:, :-1] += pooled_inputs(call).square().sum(2).cpu()
+        self._apart[:, -1] += len(call.given) * call.positions
+        self._pooled[:, -1] += len(call.given) * call.positions**2
 
     def squared_gradients(self, images: int) -> tuple[Tensor, Tensor]:
         """Return those of the weight and of the bias, flat."""
-        outputs = (self._outputs / max(self._positions, 1)).view(self._layer.groups, self._layer.rows)
-        of_weight = outputs[:, :, None] * (self._inputs / images)[:, None, :]
-        return of_weight.flatten(), outputs.flatten() * (self._positions / images)
+        factor = self._outputs.factor(lambda total: total, torch.device("cpu"))
+        inputs = (factor.mixture.apart * self._apart + factor.mixture.pooled * self._pooled) / images
+        felt = factor.squares[:, :, None] * inputs[:, None, :]
+        return felt[:, :, :-1].flatten(), felt[:, :, -1].flatten()

@@ -40,11 +40,16 @@ class LinearCall:
         """Count the groups of the map, each of which has inputs and outputs of its own."""
         return 1 if self.options is None else int(self.options["groups"])
 
-    def by_output(self, values: Tensor) -> Tensor:
-        """Arrange values that belong to the outputs as [outputs, images and positions]."""
+    @property
+    def positions(self) -> int:
+        """Count the positions of an image at which it is applied."""
+        return self.returned.numel() // (len(self.given) * self.kernel[0])
+
+    def by_image(self, values: Tensor) -> Tensor:
+        """Arrange values that belong to the outputs as [images, outputs, positions]."""
         if self.options is None:
-            return values.reshape(-1, values.shape[-1]).T
-        return values.transpose(0, 1).reshape(values.shape[1], -1)
+            return values.reshape(len(values), -1, values.shape[-1]).mT
+        return values.flatten(2)
 
 
 @dataclass(frozen=True)

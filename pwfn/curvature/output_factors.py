@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pwfn.curvature.input_moments import Reduce, Watched
+from pwfn.curvature.input_moments import EACH_APART, Mixture, Reduce, Watched
 from pwfn.curvature.layers import Layer
 from pwfn.curvature.linear_calls import LinearCall, LinearCalls, evaluating
+
+
+@dataclass(frozen=True)
+class OutputFactor:
+    """The gradients of the outputs of a layer.
+
+    Attributes:
+        squares: g_o = E[(dL/dy_o)^2], the mean over images and positions, float64 [groups, rows].
+        common: share that the mean over the positions of an image has in it: 1 if they are equal at all positions, one
+            over the number of positions if they are independent.
+        positions: of an image.
+    """
+
+    squares: Tensor
+    common: float
+    positions: float
+
+    @property
+    def mixture(self) -> Mixture:
+        """Return how the positions of the inputs count: apart as far as the gradients differ, else together."""
+        if self.positions <= 1:
+            return EACH_APART
+        apart = (1 - self.common) * self.positions / (self.positions - 1)
+        return Mixture(apart, self.common - apart / self.positions) if apart < 1 else EACH_APART
 
 
 def output_factors(
@@ -19,7 +44,7 @@ def output_factors(
     *,
     seed: int = 0,
     reduce: Reduce = lambda total: total,
-) -> list[Tensor]:
+) -> list[OutputFactor]:
     """Estimate the mean squared gradients g_o = E[(dL/dy_o)^2] of the outputs of each layer.
 
     Labels are the network's own predictions p (the true Fisher information: no labels are needed). The gradients of
@@ -35,22 +60,42 @@ def output_factors(
         reduce: sums over ranks.
 
     Returns:
-        For each layer float64 [groups, rows], the mean over images and positions.
+        One for each layer, its squares on the device of the weights.
     """
-    totals = {at.weight: torch.zeros(at.groups * at.rows, dtype=torch.float64) for at in layers}
-    positions = dict.fromkeys(totals, 0)
+    totals = {at.weight: OutputTotals(at) for at in layers}
     generator = torch.Generator().manual_seed(seed)
     for batch in batches:
         for call, gradient in output_gradients(watched, batch, generator):
             if call.weight in totals:
-                squared = call.by_output(gradient).double().square()
-                totals[call.weight] += squared.sum(1).cpu()
-                positions[call.weight] += squared.shape[1]
-    factors = []
-    for at in layers:
-        count = float(reduce(torch.tensor(float(positions[at.weight]))))
-        factors.append((reduce(totals[at.weight]) / max(count, 1.0)).view(at.groups, at.rows))
-    return [factor.to(watched.weights[0].device) for factor in factors]
+                totals[call.weight].add(call, gradient)
+    return [totals[at.weight].factor(reduce, watched.weights[0].device) for at in layers]
+
+
+class OutputTotals:
+    """The sums that the output factor of one layer is made of."""
+
+    def __init__(self, layer: Layer) -> None:
+        self._layer = layer
+        self._squares = torch.zeros(layer.groups * layer.rows, dtype=torch.float64)
+        self._others = torch.zeros(3, dtype=torch.float64)  # images and positions; images; squares of the means
+
+    def add(self, call: LinearCall, gradient: Tensor) -> None:
+        """Add the gradients of one call."""
+        of_image = call.by_image(gradient).double()
+        images, _, positions = of_image.shape
+        self._squares += of_image.square().sum((0, 2)).cpu()
+        means = float(of_image.mean(2).square().sum()) * positions
+        self._others += torch.tensor([images * positions, images, means], dtype=torch.float64)
+
+    def factor(self, reduce: Reduce, device: torch.device) -> OutputFactor:
+        """Return the factor of the images of all ranks."""
+        squares, (count, images, means) = reduce(self._squares), reduce(self._others).tolist()
+        whole = float(squares.sum())
+        return OutputFactor(
+            (squares / max(count, 1.0)).view(self._layer.groups, self._layer.rows).to(device),
+            means / whole if whole else 0.0,
+            count / max(images, 1.0),
+        )
 
 
 def output_gradients(

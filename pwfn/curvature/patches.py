@@ -51,8 +51,27 @@ def sampled_inputs(call: LinearCall, images: int, generator: torch.Generator) ->
         yield inputs, wanted / count
 
 
+def pooled_inputs(call: LinearCall) -> Tensor:
+    """Return the sum of a call's inputs over all positions: float64 [groups, inputs of a group, images]."""
+    given = call.given.detach()
+    given = given.to(torch.promote_types(given.dtype, torch.float32))
+    if call.options is None:
+        return given.reshape(len(given), -1, given.shape[-1]).sum(1, dtype=torch.float64).T[None]
+    windows = _windows(given, call.kernel, call.options).sum((2, 3), dtype=torch.float64)
+    return windows.permute(1, 2, 3, 0).reshape(call.groups, -1, len(given))
+
+
 def _patches(given: Tensor, kernel: torch.Size, options: dict[str, Any], chosen: Tensor) -> Tensor:
     """Return the patches at some positions: [groups, inputs of a group, images * positions]."""
+    windows = _windows(given, kernel, options)
+    width = windows.shape[3]
+    down, right = (chosen // width).to(given.device), (chosen % width).to(given.device)
+    patches = windows[:, :, down, right]  # [images, channels, positions, kernel, kernel]
+    return patches.permute(1, 3, 4, 0, 2).reshape(int(options["groups"]), -1, len(given) * len(chosen))
+
+
+def _windows(given: Tensor, kernel: torch.Size, options: dict[str, Any]) -> Tensor:
+    """Return a view of all patches: [images, channels, positions down, positions right, kernel, kernel]."""
     if len(kernel) == 3:  # of one dimension: one of two whose images are one pixel high
         given, kernel = given.unsqueeze(2), torch.Size([kernel[0], kernel[1], 1, kernel[2]])
         options = {name: _of_two(value, name) for name, value in options.items()}
@@ -60,15 +79,10 @@ def _patches(given: Tensor, kernel: torch.Size, options: dict[str, Any], chosen:
     given = F.pad(given, _padding(options["padding"], kernel, dilation)).contiguous()
     size = [(given.shape[2 + i] - dilation[i] * (kernel[2 + i] - 1) - 1) // stride[i] + 1 for i in (0, 1)]
     steps = given.stride()
-    windows = given.as_strided(
+    return given.as_strided(
         (*given.shape[:2], *size, *kernel[2:]),
         (*steps[:2], steps[2] * stride[0], steps[3] * stride[1], steps[2] * dilation[0], steps[3] * dilation[1]),
     )
-    down, right = (chosen // size[1]).to(given.device), (chosen % size[1]).to(given.device)
-    patches = windows[:, :, down, right]  # [images, channels, positions, kernel, kernel]
-    groups = int(options["groups"])
-    patches = patches.permute(1, 3, 4, 0, 2).reshape(groups, -1, len(given) * len(chosen))
-    return patches
 
 
 def _of_two(value: Any, name: str) -> Any:

@@ -20,7 +20,7 @@ from pwfn.clustering.second_order import (
     nearest_places,
 )
 from pwfn.curvature import Layer, Moments, Watched, find_layers, input_moments, output_factors
-from pwfn.curvature.output_factors import shrunk
+from pwfn.curvature.output_factors import OutputFactor, shrunk
 from pwfn.post_training.calibration import Calibration
 from pwfn.post_training.guard import Attempt, Measured, guarded
 from pwfn.post_training.network_layers import LayerMatrix
@@ -110,7 +110,8 @@ class LayerClustering:
             raise ValueError("the network has weights that are not finite")
         reference = self.reference or copied(watched)
         layers = find_layers(watched.network, watched.weights, self.calibration.batches[0][:2])
-        factors = self._output_factors(layers)
+        factors = output_factors(watched, layers, self.calibration.batches, seed=self.seed, reduce=self.ranks.total)
+        squares = self._squares(layers, factors)
         measured = Measured(watched, reference, self.calibration.held_out, self.ranks)
         stiffness = [torch.full((weight.numel(),), torch.inf, dtype=torch.float64) for weight in watched.weights]
         no_layer = self._round_the_rest(layers, masks)
@@ -120,9 +121,15 @@ class LayerClustering:
         for start in range(0, len(layers), size):
             block = layers[start : start + size]
             moments = input_moments(
-                watched, reference, block, self.calibration.batches, seed=self.seed + start, reduce=self.ranks.total
+                watched,
+                reference,
+                block,
+                self.calibration.batches,
+                mixtures=[factor.mixture for factor in factors[start : start + size]],
+                seed=self.seed + start,
+                reduce=self.ranks.total,
             )
-            for layer, of_layer, factor in zip(block, moments, factors[start:], strict=False):
+            for layer, of_layer, factor in zip(block, moments, squares[start:], strict=False):
                 at = LayerMatrix(layer, watched.weights)
                 choosing = _Choosing(self, at, of_layer, factor, masks, measured)
                 found = choosing.best(divergence)
@@ -145,13 +152,13 @@ class LayerClustering:
         """Return the damping of the input factors."""
         return self.rule.damping_of(self.images)
 
-    def _output_factors(self, layers: Sequence[Layer]) -> list[Tensor]:
-        batches, images = self.calibration.batches, self.images
-        factors = output_factors(self.watched, layers, batches, seed=self.seed, reduce=self.ranks.total)
+    def _squares(self, layers: Sequence[Layer], factors: Sequence[OutputFactor]) -> list[Tensor]:
+        """Return the output factors as they count: shrunk, or all outputs of a layer alike."""
         if not self.rule.output_factors:
-            return [factor.mean().expand_as(factor) for factor in factors]
+            return [factor.squares.mean().expand_as(factor.squares) for factor in factors]
         gains = [None if layer.norm is None else layer.norm.gain for layer in layers]
-        return [shrunk(factor, images, self.rule.shrink, gain) for factor, gain in zip(factors, gains, strict=True)]
+        pairs = zip(factors, gains, strict=True)
+        return [shrunk(factor.squares, self.images, self.rule.shrink, gain) for factor, gain in pairs]
 
     def _round_the_rest(self, layers: Sequence[Layer], masks: Masks | None) -> list[int]:
         """Round what has no layer, but for what is free; return the numbers of these tensors."""

@@ -32,10 +32,10 @@ def test_it_is_the_product_of_the_factors_diagonals() -> None:
     batches = images(24).split(8)
     layers = find_layers(net.network, net.weights, batches[0][:2])
     outputs = output_factors(net, layers, batches, seed=3)
-    inputs = input_moments(net, net, layers, batches)
+    inputs = input_moments(net, net, layers, batches, mixtures=[factor.mixture for factor in outputs])
     found = kronecker_diagonal(net, batches, seed=3).split([weight.numel() for weight in net.weights])
     for layer, factor, moments in zip(layers, outputs, inputs, strict=True):
-        felt = factor[:, :, None] * moments.own.diagonal(dim1=1, dim2=2)[:, None]
+        felt = factor.squares[:, :, None] * moments.own.diagonal(dim1=1, dim2=2)[:, None]
         of_weight = felt if layer.bias is None else felt[:, :, :-1]
         torch.testing.assert_close(found[layer.weight].double(), of_weight.flatten(), rtol=1e-5, atol=1e-12)
         if layer.bias is not None:

@@ -11,8 +11,8 @@ from timm.layers import Conv2dSame, ScaledStdConv2d
 from torch import Tensor, nn
 
 from pwfn.bayesian.posterior import quantized_tensors, to_bayesian
-from pwfn.curvature import Layer, Watched, find_layers, input_moments, output_factors
-from pwfn.curvature.output_factors import shrunk
+from pwfn.curvature import Layer, Watched, find_layers, input_moments, kronecker_diagonal, output_factors
+from pwfn.curvature.output_factors import OutputFactor, shrunk
 
 
 def watched_of(network: nn.Module) -> Watched:
@@ -138,12 +138,55 @@ def test_factors_of_a_last_layer_are_its_exact_hessian_on_one_image() -> None:
     watched = watched_of(network)
     layers = find_layers(network, watched.weights, images)
     (moments,) = input_moments(watched, watched, layers, [images])
-    draws = [output_factors(watched, layers, [images], seed=seed)[0] for seed in range(3000)]
+    draws = [output_factors(watched, layers, [images], seed=seed)[0].squares for seed in range(3000)]
     g = torch.stack(draws).mean(0)[0]
     exact = exact_fisher(network, images, dict(network.named_parameters()))
     for o in range(3):  # weights of output o, then its bias
         places = [*range(4 * o, 4 * o + 4), 12 + o]
         torch.testing.assert_close(g[o] * moments.own[0], exact[places][:, places], rtol=0.1, atol=1e-3)
+
+
+class Averaged(nn.Module):
+    """A convolution, or a linear map of tokens, and the average over all positions: these are the logits."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.map = nn.Conv2d(2, 3, 2) if kind == "convolution" else nn.Linear(2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.map(x).mean((2, 3)) if isinstance(self.map, nn.Conv2d) else self.map(x).mean(1)
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("convolution", (1, 2, 4, 5)), ("linear", (1, 7, 2))])
+def test_factors_of_an_average_over_positions_are_the_exact_hessian_on_one_image(
+    kind: str, shape: tuple[int, ...]
+) -> None:
+    """Where the gradient is the same at all positions their inputs count together."""
+    torch.manual_seed(0)
+    network, images = Averaged(kind).double(), torch.randn(*shape).double()
+    watched = watched_of(network)
+    layers = find_layers(network, watched.weights, images)
+    drawn = [output_factors(watched, layers, [images], seed=seed)[0] for seed in range(2000)]
+    assert drawn[0].common == pytest.approx(1)
+    assert tuple(drawn[0].mixture) == pytest.approx((0, 1))
+    (moments,) = input_moments(watched, watched, layers, [images], mixtures=[drawn[0].mixture])
+    g = torch.stack([one.squares for one in drawn]).mean(0)[0]
+    exact = exact_fisher(network, images, dict(network.named_parameters()))
+    inputs = layers[0].columns - 1
+    for o in range(3):
+        places = [*range(inputs * o, inputs * (o + 1)), 3 * inputs + o]
+        torch.testing.assert_close(g[o] * moments.own[0], exact[places][:, places], rtol=0.15, atol=2e-3)
+    felt = kronecker_diagonal(watched, [images], seed=0)
+    alone = drawn[0].squares[0][:, None] * moments.own[0].diagonal()
+    torch.testing.assert_close(felt.double(), torch.cat([alone[:, :-1].flatten(), alone[:, -1]]), rtol=1e-5, atol=1e-9)
+
+
+def test_independent_gradients_leave_each_position_apart() -> None:
+    assert tuple(OutputFactor(torch.ones(1, 1), common=1 / 9, positions=9.0).mixture) == pytest.approx((1, 0))
+    assert tuple(OutputFactor(torch.ones(1, 1), common=0.05, positions=9.0).mixture) == (1, 0)
+    assert tuple(OutputFactor(torch.ones(1, 1), common=1.0, positions=1.0).mixture) == (1, 0)
+    apart, pooled = OutputFactor(torch.ones(1, 1), common=0.5, positions=9.0).mixture
+    assert (apart, pooled) == pytest.approx((0.5 * 9 / 8, 0.5 - 0.5 / 8))
 
 
 def test_what_is_drawn_has_the_covariance_of_drawn_labels_and_less_spread() -> None:
@@ -153,7 +196,7 @@ def test_what_is_drawn_has_the_covariance_of_drawn_labels_and_less_spread() -> N
     layers = find_layers(network, watched.weights, images)
     p = network(images).softmax(1)
     expected = (p * (1 - p)).mean(0).detach().double()
-    drawn = torch.stack([output_factors(watched, layers, [images], seed=seed)[0][0] for seed in range(400)])
+    drawn = torch.stack([output_factors(watched, layers, [images], seed=seed)[0].squares[0] for seed in range(400)])
     labels = torch.stack([F.one_hot(torch.multinomial(p, 1)[:, 0], 10) - p for _ in range(400)]).square().mean(1)
     torch.testing.assert_close(drawn.mean(0), expected, rtol=0.1, atol=1e-4)
     assert float(drawn.std(0).mean()) < float(labels.std(0).mean())
@@ -218,7 +261,7 @@ def test_ten_photographs_of_a_thousand_classes_leave_no_class_without_curvature(
     network, images = nn.Linear(8, 1000), torch.randn(10, 8) * 20
     watched = watched_of(network)
     layers = find_layers(network, watched.weights, images)
-    (factor,) = output_factors(watched, layers, [images])
+    factor = output_factors(watched, layers, [images])[0].squares
     assert float((factor < 1e-3 * factor.mean()).double().mean()) > 0.5
     moved = shrunk(factor, images=10, strength=64)
     assert float(moved.min()) > 0.5 * float(factor.mean())

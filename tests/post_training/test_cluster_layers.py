@@ -124,7 +124,8 @@ def test_without_compensation_and_price_every_weight_goes_to_its_nearest_value(t
 def test_without_output_factors_all_outputs_of_a_layer_count_alike(trained: tuple[Net, Tensor]) -> None:
     each, mean = (clustering(trained, output_factors=wanted, shrink=0.0)[0] for wanted in (True, False))
     layers = find_layers(each.watched.network, each.watched.weights, trained[1][:2])
-    for found, averaged in zip(each._output_factors(layers), mean._output_factors(layers), strict=True):
+    factors = output_factors(each.watched, layers, each.calibration.batches)
+    for found, averaged in zip(each._squares(layers, factors), mean._squares(layers, factors), strict=True):
         assert found.unique().numel() > 1
         torch.testing.assert_close(averaged, found.mean().expand_as(found))
 
@@ -197,7 +198,7 @@ def test_ranks_sum_what_they_have_seen(trained: tuple[Net, Tensor]) -> None:
     output_factors(watched, layers, images[:20].split(10), reduce=first)
     factors = output_factors(watched, layers, images[20:40].split(10), reduce=second)
     assert not kept
-    assert all((factor > 0).all() for factor in factors)
+    assert all((factor.squares > 0).all() for factor in factors)
 
 
 def test_a_network_that_is_not_finite_is_an_error(trained: tuple[Net, Tensor]) -> None:
