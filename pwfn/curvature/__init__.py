@@ -7,6 +7,10 @@ For a linear map y = W x with outputs o, moving W by D changes the loss, to seco
 the Kronecker-factored Fisher information of Martens and Grosse (2015, arXiv:1503.05671), for convolutions that of
 Grosse and Martens (2016, arXiv:1602.01407), with the output factor taken diagonal. The inputs x of a convolution are
 its patches; a bias is the weight of one more input, which is always 1; each group of a convolution is a map of its own.
+
+A holds for gradients that are independent from position to position. Where they are equal, as before an average over
+all positions, A is the second moment of the sum of the inputs (Eschenhagen et al. 2023, arXiv:2311.00636), and the loss
+feels as many times more of a move as there are positions. `OutputFactor.mixture` says how much of each a layer has.
 """
 
 from pwfn.curvature.input_moments import Moments, Watched, input_moments
