@@ -54,7 +54,8 @@ class _Inputs:
     """Collect the inputs of some layers in one forward pass."""
 
     def __init__(self, layers: Sequence[Layer], mixtures: Sequence[Mixture], images: int, seed: int) -> None:
-        self.found: dict[int, list[tuple[Tensor, float]]] = {layer.weight: [] for layer in layers}
+        # whether they are summed over positions, the inputs, and which share of the positions they are
+        self.found: dict[int, list[tuple[bool, Tensor, float]]] = {layer.weight: [] for layer in layers}
         self._mixtures = {layer.weight: mixture for layer, mixture in zip(layers, mixtures, strict=True)}
         self._layers = {layer.weight: layer for layer in layers}
         self._last = max(layer.last_call for layer in layers)
@@ -62,17 +63,17 @@ class _Inputs:
         self._calls = 0
 
     def add(self, call: LinearCall) -> None:
-        """Keep the inputs of one call, with a 1 where the layer has such a column, and how much they count."""
+        """Keep the inputs of one call, with a 1 where the layer has such a column."""
         layer = self._layers.get(call.weight)
         if layer is not None:
             found, mixture = self.found[call.weight], self._mixtures[call.weight]
-            for inputs, share in sampled_inputs(call, self._images, self._generator) if mixture.apart else ():
+            for inputs, share in sampled_inputs(call, self._images, self._generator):
                 padded = F.pad(inputs, (0, 0, 0, 1), value=1.0) if layer.has_ones else inputs
-                found.append((padded, mixture.apart / share))
+                found.append((False, padded, share))
             if mixture.pooled:
                 inputs, positions = pooled_inputs(call), float(call.positions)
                 padded = F.pad(inputs, (0, 0, 0, 1), value=positions) if layer.has_ones else inputs
-                found.append((padded, mixture.pooled))
+                found.append((True, padded, 1.0))
         self._calls += 1
         if self._calls > self._last:
             raise _Enough
@@ -103,6 +104,7 @@ def input_moments(
     batches: Sequence[Tensor],
     *,
     mixtures: Sequence[Mixture] | None = None,
+    shrink: float = 0.0,
     seed: int = 0,
     reduce: Reduce = lambda total: total,
 ) -> list[Moments]:
@@ -116,21 +118,38 @@ def input_moments(
         layers: those to look at.
         batches: images, each [batch, channels, height, width].
         mixtures: how positions count, for each layer; None: each apart.
+        shrink: share of the moments of sums that is taken from those of each position, which have as many samples as
+            there are positions and not only as many as there are images; 0 to 1.
         seed: of the choice of positions.
         reduce: sums over ranks.
     """
     images = sum(len(batch) for batch in batches)
     of_layers = mixtures or [EACH_APART] * len(layers)
-    own = {layer.weight: _zeros(layer, watched.weights[0].device) for layer in layers}
-    cross = {weight: torch.zeros_like(total) for weight, total in own.items()}
+    device = watched.weights[0].device
+    sums = {
+        at.weight: [_zeros(at, device) for _ in range(4 if mixture.pooled else 2)]
+        for at, mixture in zip(layers, of_layers, strict=True)
+    }
     for number, batch in enumerate(batches):
         of_both = [one.inputs(layers, of_layers, batch, images, seed + number).found for one in (reference, watched)]
-        for weight in own:
-            for (before, counts), (now, _) in zip(*(found[weight] for found in of_both), strict=True):
-                own[weight].add_(torch.bmm(now, now.mT), alpha=counts)
-                cross[weight].add_(torch.bmm(before, now.mT), alpha=counts)
+        for weight, totals in sums.items():
+            for (pooled, before, share), (_, now, _) in zip(*(found[weight] for found in of_both), strict=True):
+                own, cross = totals[2:] if pooled else totals[:2]
+                own.add_(torch.bmm(now, now.mT), alpha=1 / share)
+                cross.add_(torch.bmm(before, now.mT), alpha=1 / share)
     count = float(reduce(torch.tensor(float(images))))
-    return [Moments(reduce(own[at.weight]) / count, reduce(cross[at.weight]) / count) for at in layers]
+    means = ([reduce(total) / count for total in sums[at.weight]] for at in layers)
+    return [_mixed(of_layer, mixture, shrink) for of_layer, mixture in zip(means, of_layers, strict=True)]
+
+
+def _mixed(means: list[Tensor], mixture: Mixture, shrink: float) -> Moments:
+    """Mix the moments of each position (own, cross) with those of their sum, if there are any."""
+    if not mixture.pooled:
+        return Moments(*means)
+    traces = [total.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] for total in (means[0], means[2])]
+    apart = mixture.apart + mixture.pooled * shrink * traces[1] / traces[0].clamp(min=1e-300)
+    pooled = mixture.pooled * (1 - shrink)
+    return Moments(*(apart * each + pooled * of_sum for each, of_sum in zip(means[:2], means[2:], strict=True)))
 
 
 def _zeros(layer: Layer, device: torch.device) -> Tensor:

@@ -25,6 +25,7 @@ from pwfn.post_training.calibration import Calibration
 from pwfn.post_training.guard import Attempt, Measured, guarded
 from pwfn.post_training.network_layers import LayerMatrix
 from pwfn.post_training.ranks import Ranks
+from pwfn.post_training.value_tables import within
 
 BLOCKS = 16  # times that inputs are collected: layers between two of them see what layers before the first one give
 REACH = 2.0  # times the largest weight of a layer: no value beyond is looked at
@@ -126,6 +127,7 @@ class LayerClustering:
                 block,
                 self.calibration.batches,
                 mixtures=[factor.mixture for factor in factors[start : start + size]],
+                shrink=self.damping,
                 seed=self.seed + start,
                 reduce=self.ranks.total,
             )
@@ -232,12 +234,6 @@ class _Choosing:
         self._at.write(values)
         bits, predicted = self._codes.bits(values, self._free), float(problem.cost(values).sum())
         return Attempt(values, bits, predicted, self._measured.divergence(), price)
-
-
-def within(table: Tensor, reach: float) -> Tensor:
-    """Return the values of at most this magnitude, or the smallest one where there is none."""
-    near = table[table.abs() <= reach]
-    return near if len(near) else table[table.abs().argmin()][None]
 
 
 def copied(watched: Watched) -> Watched:

@@ -35,3 +35,9 @@ def value_tables(values: Values, weights: Tensor, tensors: int) -> list[Tensor]:
     """Return a table for each of so many tensors: float64, ascending; arguments as for `fitted_values`."""
     tables = values.tables(LARGEST * float(weights.abs().max()))
     return tables * tensors if len(tables) == 1 else tables
+
+
+def within(table: Tensor, reach: float) -> Tensor:
+    """Return the values of at most this magnitude, or the smallest one where there is none."""
+    near = table[table.abs() <= reach]
+    return near if len(near) else table[table.abs().argmin()][None]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pwfn.bayesian.posterior import quantized_tensors, to_bayesian
 from pwfn.curvature import Layer, Watched, find_layers, input_moments, kronecker_diagonal, output_factors
+from pwfn.curvature.input_moments import Mixture
 from pwfn.curvature.output_factors import OutputFactor, shrunk
 
 
@@ -179,6 +180,23 @@ def test_factors_of_an_average_over_positions_are_the_exact_hessian_on_one_image
     felt = kronecker_diagonal(watched, [images], seed=0)
     alone = drawn[0].squares[0][:, None] * moments.own[0].diagonal()
     torch.testing.assert_close(felt.double(), torch.cat([alone[:, :-1].flatten(), alone[:, -1]]), rtol=1e-5, atol=1e-9)
+
+
+def test_moments_of_sums_are_shrunk_towards_those_of_each_position() -> None:
+    torch.manual_seed(0)
+    module, images = nn.Conv2d(2, 4, 2, groups=2).double(), torch.randn(3, 2, 5, 5).double() + 0.3
+    watched = watched_of(module)
+    layers = find_layers(module, watched.weights, images)
+    apart, pooled, half = (
+        input_moments(watched, watched, layers, [images], mixtures=[Mixture(*mixture)], shrink=shrink)[0].own
+        for mixture, shrink in (((1, 0), 0.5), ((0, 1), 0.0), ((0.3, 2.0), 0.25))
+    )
+    sums = F.unfold(images, 2).sum(2).view(3, 2, 4)
+    ones = torch.full((3, 2, 1), 16.0).double()
+    sums = torch.cat([sums, ones], 2)
+    torch.testing.assert_close(pooled, torch.einsum("igx,igy->gxy", sums, sums) / 3)
+    ratio = pooled.diagonal(dim1=1, dim2=2).sum(1) / apart.diagonal(dim1=1, dim2=2).sum(1)
+    torch.testing.assert_close(half, (0.3 + 2 * 0.25 * ratio)[:, None, None] * apart + 2 * 0.75 * pooled)
 
 
 def test_independent_gradients_leave_each_position_apart() -> None:
