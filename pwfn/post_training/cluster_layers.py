@@ -120,18 +120,9 @@ class LayerClustering:
         size = -(-len(layers) // BLOCKS)
         divergence = measured.divergence()
         for start in range(0, len(layers), size):
-            block = layers[start : start + size]
-            moments = input_moments(
-                watched,
-                reference,
-                block,
-                self.calibration.batches,
-                mixtures=[factor.mixture for factor in factors[start : start + size]],
-                shrink=self.damping,
-                seed=self.seed + start,
-                reduce=self.ranks.total,
-            )
-            for layer, of_layer, factor in zip(block, moments, squares[start:], strict=False):
+            part = slice(start, start + size)
+            moments = self._moments(layers, factors, reference, part)
+            for layer, of_layer, factor in zip(layers[part], moments, squares[part], strict=True):
                 at = LayerMatrix(layer, watched.weights)
                 choosing = _Choosing(self, at, of_layer, factor, masks, measured)
                 found = choosing.best(divergence)
@@ -153,6 +144,21 @@ class LayerClustering:
     def damping(self) -> float:
         """Return the damping of the input factors."""
         return self.rule.damping_of(self.images)
+
+    def _moments(
+        self, layers: Sequence[Layer], factors: Sequence[OutputFactor], reference: Watched, part: slice
+    ) -> list[Moments]:
+        """Estimate the input factors of some of the layers, before they are damped."""
+        return input_moments(
+            self.watched,
+            reference,
+            layers[part],
+            self.calibration.batches,
+            mixtures=[factor.mixture for factor in factors[part]],
+            shrink=self.damping,
+            seed=self.seed + part.start,
+            reduce=self.ranks.total,
+        )
 
     def _squares(self, layers: Sequence[Layer], factors: Sequence[OutputFactor]) -> list[Tensor]:
         """Return the output factors as they count: shrunk, or all outputs of a layer alike."""
