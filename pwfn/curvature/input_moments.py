@@ -123,23 +123,33 @@ def input_moments(
         seed: of the choice of positions.
         reduce: sums over ranks.
     """
-    images = sum(len(batch) for batch in batches)
     of_layers = mixtures or [EACH_APART] * len(layers)
-    device = watched.weights[0].device
-    sums = {
-        at.weight: [_zeros(at, device) for _ in range(4 if mixture.pooled else 2)]
-        for at, mixture in zip(layers, of_layers, strict=True)
-    }
+    sums = _sums(watched, reference, layers, of_layers, batches, seed)
+    count = float(reduce(torch.tensor(float(sum(map(len, batches))))))
+    means = ([reduce(total) / count for total in of_layer] for of_layer in sums)
+    return [_mixed(of_layer, mixture, shrink) for of_layer, mixture in zip(means, of_layers, strict=True)]
+
+
+def _sums(
+    watched: Watched,
+    reference: Watched,
+    layers: Sequence[Layer],
+    mixtures: Sequence[Mixture],
+    batches: Sequence[Tensor],
+    seed: int,
+) -> list[list[Tensor]]:
+    """Sum up, for each layer, own and cross moments of each position, and those of their sum if they count."""
+    device, images = watched.weights[0].device, sum(map(len, batches))
+    pairs = zip(layers, mixtures, strict=True)
+    sums = {at.weight: [_zeros(at, device) for _ in range(4 if mixture.pooled else 2)] for at, mixture in pairs}
     for number, batch in enumerate(batches):
-        of_both = [one.inputs(layers, of_layers, batch, images, seed + number).found for one in (reference, watched)]
+        of_both = [one.inputs(layers, mixtures, batch, images, seed + number).found for one in (reference, watched)]
         for weight, totals in sums.items():
             for (pooled, before, share), (_, now, _) in zip(*(found[weight] for found in of_both), strict=True):
                 own, cross = totals[2:] if pooled else totals[:2]
                 own.add_(torch.bmm(now, now.mT), alpha=1 / share)
                 cross.add_(torch.bmm(before, now.mT), alpha=1 / share)
-    count = float(reduce(torch.tensor(float(images))))
-    means = ([reduce(total) / count for total in sums[at.weight]] for at in layers)
-    return [_mixed(of_layer, mixture, shrink) for of_layer, mixture in zip(means, of_layers, strict=True)]
+    return [sums[at.weight] for at in layers]
 
 
 def _mixed(means: list[Tensor], mixture: Mixture, shrink: float) -> Moments:

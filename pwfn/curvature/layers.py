@@ -73,39 +73,41 @@ def find_layers(network: nn.Module, weights: Sequence[Tensor], images: Tensor) -
         weights: those of its parameters that are in question, weights and biases.
         images: a few images [batch, channels, height, width].
     """
-    first: dict[int, LinearCall] = {}
-    last: dict[int, int] = {}
-    biases: dict[int, set[int | None]] = {}
-    outputs: dict[int, LinearCall] = {}  # by the identity of what is returned, which is kept here
-    norms: dict[int, list[NormCall]] = {}
-    calls = 0
-
-    def note(call: LinearCall) -> None:
-        nonlocal calls
-        first.setdefault(call.weight, call)
-        biases.setdefault(call.weight, set()).add(call.bias)
-        last[call.weight] = calls
-        outputs[id(call.returned)] = call
-        calls += 1
-
-    def note_norm(call: NormCall) -> None:
-        if id(call.given) in outputs:
-            norms.setdefault(outputs[id(call.given)].weight, []).append(call)
-
-    with evaluating(network, weights, gradients=False), LinearCalls(weights, note, note_norm):
+    calls = _Calls()
+    with evaluating(network, weights, gradients=False), LinearCalls(weights, calls.add, calls.add_norm):
         network(images.to(weights[0].device))
-    users = [bias for found in biases.values() for bias in found]
+    users = [bias for of_weight in calls.of_weight.values() for bias in {call.bias for call in of_weight}]
     layers = []
-    for weight, call in first.items():
-        (bias, *others) = biases[weight]
+    for weight, of_weight in calls.of_weight.items():
+        call, (bias, *others) = of_weight[0], list({call.bias for call in of_weight})
         own = bias if not others and users.count(bias) == 1 else None
-        once = sum(other.weight == weight for other in outputs.values()) == 1
-        norm = _norm(norms.get(weight, [])) if once else None
-        layer = Layer(
-            weight, own, call.groups, call.kernel[0] // call.groups, call.kernel[1:].numel(), last[weight], norm
-        )
-        layers.append(replace(layer, columns=layer.columns + layer.has_ones))
+        norm = _norm(calls.norms.get(weight, [])) if len(of_weight) == 1 else None
+        rows, inputs = call.kernel[0] // call.groups, call.kernel[1:].numel()
+        layer = Layer(weight, own, call.groups, rows, inputs, calls.last[weight], norm)
+        layers.append(replace(layer, columns=inputs + layer.has_ones))
     return layers
+
+
+class _Calls:
+    """The calls of one forward pass, by the weight that they use."""
+
+    def __init__(self) -> None:
+        self.of_weight: dict[int, list[LinearCall]] = {}
+        self.norms: dict[int, list[NormCall]] = {}  # of their outputs
+        self.last: dict[int, int] = {}  # the number of the last call
+        self._by_output: dict[int, LinearCall] = {}  # the calls keep what they returned, so that identities stay
+        self._count = 0
+
+    def add(self, call: LinearCall) -> None:
+        self.of_weight.setdefault(call.weight, []).append(call)
+        self._by_output[id(call.returned)] = call
+        self.last[call.weight] = self._count
+        self._count += 1
+
+    def add_norm(self, norm: NormCall) -> None:
+        call = self._by_output.get(id(norm.given))
+        if call is not None:
+            self.norms.setdefault(call.weight, []).append(norm)
 
 
 def _norm(calls: Sequence[NormCall]) -> Norm | None:

@@ -24,6 +24,7 @@ from pwfn.curvature.output_factors import OutputFactor, shrunk
 from pwfn.post_training.calibration import Calibration
 from pwfn.post_training.guard import Attempt, Measured, guarded
 from pwfn.post_training.network_layers import LayerMatrix
+from pwfn.post_training.outcome import LayerReport, Outcome
 from pwfn.post_training.ranks import Ranks
 from pwfn.post_training.value_tables import within
 
@@ -42,35 +43,6 @@ class Masks:
 
     held: Sequence[Tensor]
     free: Sequence[Tensor]
-
-
-@dataclass(frozen=True)
-class LayerReport:
-    """What became of one layer; `weight` is the number of its tensor, all else as in `Attempt`."""
-
-    weight: int
-    bits: float
-    predicted: float
-    changed: float
-    price: float
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a network.
-
-    Attributes:
-        layers: in the order in which they ran.
-        stiffness: second derivative of the loss by each weight, flat, on the CPU, a tensor for each of the network's
-            tensors; infinite where it is not known.
-        no_layer: numbers of the tensors without a layer, which were rounded.
-        divergence: measured at the end, nats.
-    """
-
-    layers: list[LayerReport]
-    stiffness: list[Tensor]
-    no_layer: list[int]
-    divergence: float
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,36 @@
+"""Say what became of a network that was clustered layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """What became of one layer; `weight` is the number of its tensor, all else as in `Attempt`."""
+
+    weight: int
+    bits: float
+    predicted: float
+    changed: float
+    price: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a network.
+
+    Attributes:
+        layers: in the order in which they ran.
+        stiffness: second derivative of the loss by each weight, flat, on the CPU, a tensor for each of the network's
+            tensors; infinite where it is not known.
+        no_layer: numbers of the tensors without a layer, which were rounded.
+        divergence: measured at the end, nats.
+    """
+
+    layers: list[LayerReport]
+    stiffness: list[Tensor]
+    no_layer: list[int]
+    divergence: float
