@@ -99,7 +99,7 @@ class LayerClustering:
                 choosing = _Choosing(self, at, of_layer, factor, masks, measured)
                 found = choosing.best(divergence)
                 at.write(found.values)
-                for number, flat in at.tensors_of(choosing.problem(self.damping).stiffness).items():
+                for number, flat in at.tensors_of(choosing.problem(1.0).stiffness).items():
                     stiffness[number] = flat.cpu()
                 changed = found.divergence - divergence
                 reports.append(LayerReport(layer.weight, found.bits, found.predicted, changed, found.price))
@@ -113,9 +113,9 @@ class LayerClustering:
         return int(self.ranks.total(torch.tensor(float(sum(map(len, self.calibration.batches))))))
 
     @property
-    def damping(self) -> float:
-        """Return the damping of the input factors."""
-        return self.rule.damping_of(self.images)
+    def compensation(self) -> float:
+        """Return how far weights make good what others cost, with so many images."""
+        return self.rule.compensation_of(self.images)
 
     def _moments(
         self, layers: Sequence[Layer], factors: Sequence[OutputFactor], reference: Watched, part: slice
@@ -127,7 +127,7 @@ class LayerClustering:
             layers[part],
             self.calibration.batches,
             mixtures=[factor.mixture for factor in factors[part]],
-            shrink=self.damping,
+            shrink=1 - self.compensation,
             seed=self.seed + part.start,
             reduce=self.ranks.total,
         )
@@ -176,14 +176,13 @@ class _Choosing:
             (within(tables[layer.weight], reach), within(tables[bias], reach)), bias != layer.weight
         )
 
-    def problem(self, damping: float) -> LayerProblem:
-        """Return what is to be chosen."""
+    def problem(self, trust: float) -> LayerProblem:
+        """Return what is to be chosen, with so much of the compensation."""
         own, cross = self._moments.own, self._moments.cross
-        compensates = self._clustering.rule.compensate
-        inputs = damped(own, damping)
+        damping, compensation = self._clustering.rule.damping, trust * self._clustering.compensation
         return LayerProblem(
-            compensated(self._kept, own, cross, damping) if compensates else self._kept,
-            inputs if compensates else torch.diag_embed(inputs.diagonal(dim1=1, dim2=2)),
+            compensated(self._kept, own, cross, damping, compensation),
+            damped(own, damping, compensation),
             self._factor,
             self._at.layer.bias is not None,
             self._held,
@@ -194,16 +193,16 @@ class _Choosing:
         """Choose the layer, guarded if the rule says so; `before` is the divergence with the layer as it was."""
         rule = self._clustering.rule
         if not rule.guard:
-            return self._chosen(1.0, self._clustering.damping)
-        return guarded(before, rule.rate, self._clustering.damping, self._chosen, self._rounded)
+            return self._chosen(1.0, 1.0)
+        return guarded(before, rule.rate, self._chosen, self._rounded)
 
-    def _chosen(self, price: float, damping: float) -> Attempt:
-        problem = self.problem(damping)
+    def _chosen(self, price: float, trust: float) -> Attempt:
+        problem = self.problem(trust)
         values = choose_layer(scaled(problem, price), self._codes, self._clustering.rule, self._kept)
         return self._tried(problem, values, price)
 
     def _rounded(self) -> Attempt:
-        problem = self.problem(1.0)
+        problem = self.problem(0.0)
         return self._tried(problem, self._codes.rounded(problem, self._kept), 0.0)
 
     def _tried(self, problem: LayerProblem, values: Tensor, price: float) -> Attempt:

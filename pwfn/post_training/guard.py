@@ -12,11 +12,11 @@ from pwfn.curvature import Watched
 from pwfn.curvature.linear_calls import evaluating
 from pwfn.post_training.ranks import Ranks
 
-TRIES = 4  # times that a layer is chosen, with the price of a move and the damping raised in between
+TRIES = 4  # times that a layer is chosen, with dearer moves and less compensation in between
 TOLERATED = 3.0  # a measured change so many times the predicted one is still believed to be the predicted one
 SHARE_OF_RATE = 0.5  # or a change that costs less than this share of what the layer's bits cost
 STEEPEST = 30.0  # times that a price is raised at most from one try to the next
-MORE_DAMPING = 10.0  # times that the damping is raised, up to 1: few images show few directions
+LESS_TRUST = 0.1  # what is left of the compensation from one try to the next: few images show few directions
 
 
 class Measured:
@@ -76,11 +76,10 @@ class Attempt:
 def guarded(
     before: float,
     rate: float,
-    damping: float,
     attempt: Callable[[float, float], Attempt],
     rounding: Callable[[], Attempt],
 ) -> Attempt:
-    """Choose a layer, again with dearer moves and more damping where it changes more than predicted.
+    """Choose a layer, again with dearer moves and less compensation where it changes more than predicted.
 
     Where prediction and measurement never agree, rounding to the nearest values competes as well, and the cheapest by
     measurement is returned.
@@ -88,20 +87,19 @@ def guarded(
     Args:
         before: the divergence with the layer as it was.
         rate: nats that a bit is worth.
-        damping: of the first try.
-        attempt: chooses the layer at a price of moves and a damping, and writes it.
+        attempt: chooses the layer at a price of moves and with a share of the compensation, and writes it.
         rounding: rounds the layer, and writes it.
     """
     attempts: list[Attempt] = []
-    price = 1.0
+    price = trust = 1.0
     for _ in range(TRIES):
-        found = attempt(price, damping)
+        found = attempt(price, trust)
         attempts.append(found)
         changed = found.divergence - before
         if changed <= max(TOLERATED * found.predicted, SHARE_OF_RATE * rate * found.bits):
             break
         price *= min(max(changed / max(found.predicted, 1e-300), TOLERATED), STEEPEST)
-        damping = min(damping * MORE_DAMPING, 1.0)
+        trust *= LESS_TRUST
     else:
         attempts.append(rounding())
     return min(attempts, key=lambda one: one.cost(rate))

@@ -44,7 +44,7 @@ RUN = {  # column: key of the configuration
     "threshold": "clustering.start",
     "rate": "clustering.rate",
     "images": "clustering.images",
-    "compensate": "clustering.compensate",
+    "compensation": "clustering.compensation",
     "output_factors": "clustering.output_factors",
     "image_size": "data.image_size",
     "val_fraction": "data.val_fraction",

@@ -124,7 +124,7 @@ def test_clustering_makes_good_with_the_mean_what_values_cannot() -> None:
     net = network()
     watched, _ = watched_of(net)
     reference = copy.deepcopy(net)
-    rule = SecondOrder(rate=3e-3, images=40, guard=False, damping=0.01)
+    rule = SecondOrder(rate=3e-3, images=40, guard=False, compensation=1.0)
     LayerClustering(watched, [TABLE] * len(watched.weights), rule, Calibration.of(IMAGES, 20)).run()
     assert torch.isin(net.first.weight.detach().double(), TABLE).all()
     assert not torch.equal(net.first_norm.running_mean, reference.first_norm.running_mean)  # type: ignore[arg-type]

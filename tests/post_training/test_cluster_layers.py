@@ -111,7 +111,7 @@ def test_a_higher_rate_gives_fewer_bits(trained: tuple[Net, Tensor]) -> None:
 
 
 def test_without_compensation_and_price_every_weight_goes_to_its_nearest_value(trained: tuple[Net, Tensor]) -> None:
-    made, _ = clustering(trained, rate=0.0, compensate=False, guard=False)
+    made, _ = clustering(trained, rate=0.0, compensation=0.0, guard=False)
     before = [weight.detach().clone() for weight in made.watched.weights]
     made.run()
     for weight, start in zip(made.watched.weights, before, strict=True):
@@ -138,20 +138,22 @@ def test_an_eighth_of_the_images_measures_and_of_few_up_to_a_quarter(images: int
     assert sum(map(len, made.held_out)) == held
 
 
-def test_the_fewer_images_the_more_of_the_mean_is_in_the_input_factors(trained: tuple[Net, Tensor]) -> None:
-    assert clustering(trained)[0].damping == 20 / (20 + 224)  # one of eight is kept out
-    assert clustering(trained, damping=0.3)[0].damping == 0.3
+def test_the_fewer_images_the_less_is_left_off_the_diagonal(trained: tuple[Net, Tensor]) -> None:
+    assert clustering(trained)[0].compensation == 224**2 / (224**2 + 200**2)  # one of eight is kept out
+    assert clustering(trained, compensation=0.3)[0].compensation == 0.3
     torch.manual_seed(2)
     drawn = torch.randn(2, 5, 40, dtype=torch.float64)
     own, cross = drawn @ drawn.mT, (drawn + 0.1) @ drawn.mT
-    means = own.diagonal(dim1=1, dim2=2).mean(1)
+    diagonal = torch.diag_embed(own.diagonal(dim1=1, dim2=2))
+    more = 0.02 * own.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * torch.eye(5, dtype=torch.float64)
     weights = torch.randn(2, 3, 5, dtype=torch.float64)
-    torch.testing.assert_close(damped(own, 1.0), means[:, None, None] * torch.eye(5, dtype=torch.float64))
-    torch.testing.assert_close(compensated(weights, own, cross, 1.0), weights)
-    exact = weights @ cross @ torch.linalg.inv(own)
-    torch.testing.assert_close(compensated(weights, own, cross, 1e-12), exact)
-    mixed = [0.75 * one + 0.25 * means[:, None, None] * torch.eye(5) for one in (cross, own)]
-    torch.testing.assert_close(compensated(weights, own, cross, 0.25), weights @ mixed[0] @ torch.linalg.inv(mixed[1]))
+    torch.testing.assert_close(damped(own, 0.02), own + more)
+    torch.testing.assert_close(damped(own, 0.02, 0.0), diagonal + more)
+    torch.testing.assert_close(compensated(weights, own, cross, 0.02, 0.0), weights)
+    torch.testing.assert_close(compensated(weights, own, cross, 1e-12), weights @ cross @ torch.linalg.inv(own))
+    inputs = 0.25 * own + 0.75 * diagonal + more
+    expected = weights @ (inputs + 0.25 * (cross - own)) @ torch.linalg.inv(inputs)
+    torch.testing.assert_close(compensated(weights, own, cross, 0.02, 0.25), expected)
 
 
 def test_twice_the_same_is_the_same(trained: tuple[Net, Tensor]) -> None:
