@@ -19,9 +19,11 @@ from tests.support.project import PROJECT, SMALL, SMOKE, Compose, Program, clean
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C end programs that tests start: a shell that runs the suite in the background has it ignored."""
+    """Let signals end programs that tests start: a shell that runs the suite in the background has some ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 WHOLE_RUNS = {"small_run", "finished_run", "smoke", "program"}  # fixtures that train, or start a program

@@ -66,7 +66,7 @@ def test_the_list_of_subcommands_is_there_at_once(words: list[str]) -> None:
     assert [f"{name:<9} {does}" for name, does in dispatcher.SUBCOMMANDS.items()] == [
         line.strip() for line in done.stdout.splitlines()[-len(dispatcher.SUBCOMMANDS) :]
     ]
-    assert len(dispatcher.EXAMPLES) == 6
+    assert len(dispatcher.EXAMPLES) == 7
     for what, example in dispatcher.EXAMPLES.items():
         assert f"{what}\n  {example}\n" in done.stdout
 

@@ -101,7 +101,7 @@ def test_a_finished_run_says_so_and_returns_its_figure(
     asked: DictConfig, finished_run: Finished, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert again.is_wanted(settings(asked), finished_run.folder)
-    assert again.go_on(asked, finished_run.folder) == finished_run.records[-1].clustered.top1
+    assert again.go_on(asked, finished_run.folder) == finished_run.records[-1].judged.top1
     assert "is finished, there is nothing to resume" in capsys.readouterr().out
 
 

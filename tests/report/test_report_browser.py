@@ -246,7 +246,7 @@ def test_the_command_of_the_selected_run_can_be_copied(reader: Reader, page: Pat
     (command,) = reader.run("return copied")
     shown = reader.run("return [...document.querySelectorAll(\"[data-slot='repeat'] dd\")].map(one => one.textContent)")
     assert command == shown[0]
-    assert command.startswith("python ")
+    assert command
     assert reader.driver.find_element(By.ID, "copied").text == f"Copied: {command}"
 
 
