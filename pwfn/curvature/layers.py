@@ -12,7 +12,9 @@ from pwfn.curvature.linear_calls import LinearCall, LinearCalls, NormCall, evalu
 
 @dataclass(frozen=True)
 class Norm:
-    """A batch normalization that is all that uses the outputs of a layer.
+    """A batch normalization that the outputs of a layer, and no others, go into as they are.
+
+    That nothing else uses these outputs is taken for granted.
 
     Attributes:
         mean: its running mean [outputs], a buffer of the network: what is added to it is taken from the outputs.
@@ -81,7 +83,7 @@ def find_layers(network: nn.Module, weights: Sequence[Tensor], images: Tensor) -
     for weight, of_weight in calls.of_weight.items():
         call, (bias, *others) = of_weight[0], list({call.bias for call in of_weight})
         own = bias if not others and users.count(bias) == 1 else None
-        norm = _norm(calls.norms.get(weight, [])) if len(of_weight) == 1 else None
+        norm = _norm(calls.norm_of(weight))
         rows, inputs = call.kernel[0] // call.groups, call.kernel[1:].numel()
         layer = Layer(weight, own, call.groups, rows, inputs, calls.last[weight], norm)
         layers.append(replace(layer, columns=inputs + layer.has_ones))
@@ -94,24 +96,33 @@ class _Calls:
     def __init__(self) -> None:
         self.of_weight: dict[int, list[LinearCall]] = {}
         self.norms: dict[int, list[NormCall]] = {}  # of their outputs
+        self._with_mean: dict[int | None, int] = {}  # how often each running mean was used
         self.last: dict[int, int] = {}  # the number of the last call
-        self._by_output: dict[int, LinearCall] = {}  # the calls keep what they returned, so that identities stay
+        # with the version of what was returned, which counts changes in place; calls keep it, so that identities stay
+        self._by_output: dict[int, tuple[LinearCall, int]] = {}
         self._count = 0
 
     def add(self, call: LinearCall) -> None:
         self.of_weight.setdefault(call.weight, []).append(call)
-        self._by_output[id(call.returned)] = call
+        self._by_output[id(call.returned)] = (call, call.returned._version)
         self.last[call.weight] = self._count
         self._count += 1
 
     def add_norm(self, norm: NormCall) -> None:
-        call = self._by_output.get(id(norm.given))
-        if call is not None:
+        self._with_mean[id(norm.mean)] = self._with_mean.get(id(norm.mean), 0) + 1
+        call, version = self._by_output.get(id(norm.given), (None, 0))
+        if call is not None and norm.given._version == version:
             self.norms.setdefault(call.weight, []).append(norm)
 
+    def norm_of(self, weight: int) -> NormCall | None:
+        """Return the one norm of the outputs of the one call of a weight, if no other outputs go into it."""
+        norms = self.norms.get(weight, [])
+        alone = len(self.of_weight[weight]) == len(norms) == 1 and self._with_mean[id(norms[0].mean)] == 1
+        return norms[0] if alone else None
 
-def _norm(calls: Sequence[NormCall]) -> Norm | None:
-    if len(calls) != 1 or calls[0].mean is None or calls[0].variance is None:
+
+def _norm(call: NormCall | None) -> Norm | None:
+    if call is None or call.mean is None or call.variance is None:
         return None
-    gain = (calls[0].variance.detach().double() + calls[0].epsilon).rsqrt()
-    return Norm(calls[0].mean, gain if calls[0].weight is None else gain * calls[0].weight.detach().double())
+    gain = (call.variance.detach().double() + call.epsilon).rsqrt()
+    return Norm(call.mean, gain if call.weight is None else gain * call.weight.detach().double())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -62,12 +62,13 @@ class LayerMatrix:
                 self.weights[number].copy_(flat.view_as(self.weights[number]))
 
 
-def running_means(network: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    """Return the running mean of each norm, with a copy of what it is now."""
-    return [(buffer, buffer.clone()) for name, buffer in network.named_buffers() if name.endswith("running_mean")]
+def running_means(network: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of the running mean of each norm, by its name."""
+    return {name: buffer.clone() for name, buffer in network.named_buffers() if name.endswith("running_mean")}
 
 
-def put_back(means: Sequence[tuple[Tensor, Tensor]]) -> None:
-    """Write what `running_means` returned into the network again."""
-    for buffer, before in means:
-        buffer.copy_(before)
+def put_back(network: nn.Module, means: Mapping[str, Tensor]) -> None:
+    """Write what `running_means` returned into the network again; moved to a device, it has other buffers."""
+    buffers = dict(network.named_buffers())
+    for name, before in means.items():
+        buffers[name].copy_(before)

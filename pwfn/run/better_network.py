@@ -40,10 +40,10 @@ def keep_better(
     earlier, later = last.clustered_val, finished.clustered_val
     if earlier is None or later is None or before is None:
         figures = _figures("test", last.clustered, finished.clustered)
-        return (
-            finished,
-            f"finishing: without validation images (data.val_fraction) the network after it is kept; {figures}",
-        )
+        why = "without validation images (data.val_fraction)"
+        if later is not None:
+            why = "the rounds before were not judged by validation images (an earlier version), so"
+        return finished, f"finishing: {why} the network after it is kept; {figures}"
     figures = _figures("validation", earlier, later)
     if later.top1 >= earlier.top1:
         return finished, f"finishing: the network after it is kept; {figures}"

@@ -126,7 +126,7 @@ class SecondOrderRound:
         with torch.no_grad():
             for tensor, mu in zip(tensors, _like(before.mu, tensors), strict=True):
                 tensor.mu.copy_(mu)
-            put_back(means)
+            put_back(self.network, means)
         return cheapest_first(cost, held, count)
 
     def _result(

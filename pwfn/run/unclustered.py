@@ -26,7 +26,8 @@ class Unclustered:
     weights: FlatWeights | None
     small_sigmas: list[tuple[tuple[Tensor, ...], Tensor]]
     retrain: list[bool]
-    means: list[tuple[Tensor, Tensor]]
+    network: nn.Module
+    means: dict[str, Tensor]
     streams: dict[str, object]
 
     @classmethod
@@ -40,12 +41,12 @@ class Unclustered:
             sigma = tensor.gaussian.sigma.detach()
             small.append(((sigma < MIN_SIGMA).nonzero(as_tuple=True), sigma[sigma < MIN_SIGMA]))
             retrain.append(bool(tensor.gaussian.retrain_sigma))
-        return cls(tensors, weights, small, retrain, running_means(network), random_state())
+        return cls(tensors, weights, small, retrain, network, running_means(network), random_state())
 
     def restore(self) -> None:
         """Write it back."""
         set_random_state(self.streams)
-        put_back(self.means)
+        put_back(self.network, self.means)
         if self.weights is None:
             return
         sizes = [tensor.mu.numel() for tensor in self.tensors]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-# the table's order: the highest accuracy, by validation images where there are some, then the lowest entropy first
+# the table's order: the highest accuracy, by validation images where all jobs have some, then the lowest entropy first
 ACCURACY, ENTROPY = ("clustered/val_top1", "clustered/top1"), "entropy_bits"
 _FORMATS = dict.fromkeys(ACCURACY, ".2f") | {"top1_change": "+.2f", ENTROPY: ".3f", "artifact_mb": ".3f"}
 _CSV = ("job", "status", "reason", "exit_code", "seconds", "folder")
@@ -60,10 +60,12 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 def in_order(rows: Sequence[Row]) -> list[Row]:
     """Sort by accuracy, then entropy; jobs without accuracy by number; those that did not end last."""
+    measured = [found for row in rows if (found := figures(row))]
+    by = next((name for name in ACCURACY if measured and all(name in found for found in measured)), ACCURACY[-1])
 
     def place(row: Row) -> tuple[float, ...]:
         found = figures(row)
-        accuracy = next((found[name] for name in ACCURACY if name in found), math.nan)
+        accuracy = found.get(by, math.nan)
         entropy = found.get(ENTROPY, math.nan)
         known = not math.isnan(accuracy)
         worst = entropy if known and not math.isnan(entropy) else math.inf

@@ -131,6 +131,7 @@ def test_a_clustered_network_is_put_back_to_the_bit() -> None:
             for changed in (tensor.mu, tensor.gaussian.sigma, tensor.gaussian.assignment):
                 changed.fill_(3)
             tensor.gaussian.retrain_sigma.fill_(True)
+        network._apply(lambda tensor: tensor.clone())  # as a move to another device: it has other buffers then
         network[1].running_mean.fill_(3)  # type: ignore[operator,union-attr]
     torch.rand(5)
     unclustered.restore()

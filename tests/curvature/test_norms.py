@@ -49,7 +49,7 @@ def network() -> Net:
 
 
 def watched_of(net: nn.Module) -> tuple[Watched, list[str]]:
-    names = [name for name, _ in net.named_parameters() if "norm" not in name]
+    names = [name for name, _ in net.named_parameters() if "norm" not in name and "of_" not in name]
     parameters = dict(net.named_parameters())
     return Watched(net, [parameters[name] for name in names]), names
 
@@ -111,7 +111,7 @@ def test_a_shift_is_taken_from_the_running_mean() -> None:
         )
         biased = copy.deepcopy(net)
         biased.first.bias = nn.Parameter(matrix[0, :, -1].clone())
-        put_back(means)
+        put_back(net, means)
         biased.first_norm.running_mean.copy_(before)  # type: ignore[union-attr]
         shifted = network()
         shifted.first_norm.running_mean.copy_(before - matrix[0, :, -1])  # type: ignore[union-attr]
@@ -138,3 +138,28 @@ def test_clustering_makes_good_with_the_mean_what_values_cannot() -> None:
         return float(moved.mean((0, 2, 3)).square().sum())
 
     assert off(kept_mean=False) < 0.01 * off(kept_mean=True)
+
+
+class Odd(nn.Module):
+    """Layers whose norm is not theirs alone: one norm of two layers, and norms of what was changed in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.of_both = nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)
+        self.cut, self.of_cut = nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)
+        self.added, self.of_added = nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.of_both(self.two(self.of_both(self.one(x))))
+        x = self.of_cut(nn.functional.relu(self.cut(x), inplace=True))
+        y = self.added(x)
+        y += x
+        return self.of_added(y).mean((2, 3))
+
+
+def test_a_norm_of_several_layers_or_of_changed_outputs_belongs_to_none() -> None:
+    net = Odd().eval()
+    watched, names = watched_of(net)
+    layers = find_layers(net, watched.weights, IMAGES[:2])
+    assert [names[layer.weight] for layer in layers] == ["one.weight", "two.weight", "cut.weight", "added.weight"]
+    assert [layer.norm for layer in layers] == [None] * 4

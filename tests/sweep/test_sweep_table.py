@@ -145,3 +145,15 @@ def test_the_table_is_saved_for_people_and_programs(tmp_path: Path) -> None:
     assert [line["a"] for line in read] == ["z", "x,y"]
     assert "b" not in read[0]
     assert (read[0]["clustered/top1"], read[1]["reason"], read[1]["clustered/top1"]) == ("90.0", 'says "no", twice', "")
+
+
+def test_jobs_are_ordered_by_validation_images_only_where_all_have_some(tmp_path: Path) -> None:
+    rows = [Row(number, [], tmp_path / str(number), 0) for number in range(2)]
+    for row, found in zip(
+        rows, ({"clustered/top1": 95.0, "clustered/val_top1": 90.0}, {"clustered/top1": 92.0}), strict=True
+    ):
+        row.folder.mkdir()
+        write_result(row.folder, 0.0, found)
+    assert [row.number for row in sweep_table.in_order(rows)] == [0, 1]
+    write_result(rows[1].folder, 0.0, {"clustered/top1": 92.0, "clustered/val_top1": 91.0})
+    assert [row.number for row in sweep_table.in_order(rows)] == [1, 0]
