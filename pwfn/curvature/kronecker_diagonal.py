@@ -17,8 +17,8 @@ from pwfn.curvature.patches import pooled_inputs, sampled_inputs
 def kronecker_diagonal(watched: Watched, batches: Sequence[Tensor], *, seed: int = 0) -> Tensor:
     """Estimate the squared gradient of each weight, per image, as g_o A_jj of its output o and its input j.
 
-    Each factor is a mean over images, and over positions as `OutputFactor.mixture` says, so that it differs far less from
-    one draw of images to the next than the squared gradients themselves. No labels are needed.
+    Each factor is a mean over images, and over positions as `OutputFactor.mixture` says, so that it differs far less
+    from one draw of images to the next than the squared gradients themselves. No labels are needed.
 
     Args:
         watched: the network and its weights, at their current values; run in evaluation mode.
