@@ -52,10 +52,10 @@ def prepare(folder: Path) -> None:
     from pwfn.bayesian.flat_weights import FlatWeights
     from pwfn.bayesian.posterior import quantized_tensors
     from pwfn.bayesian.state_dict import plain_state
-    from pwfn.clustering.codebook import AdditivePow2
+    from pwfn.clustering.codebooks.codebook import AdditivePow2
     from pwfn.clustering.rules import Greedy
     from pwfn.clustering.sigma_join import std_mu
-    from pwfn.run.cluster_network import cluster_network
+    from pwfn.run.rounds.cluster_network import cluster_network
 
     model = network()
     tensors = quantized_tensors(model)
@@ -75,8 +75,8 @@ def child(what: str, folder: Path) -> dict[str, float]:
 
     import pwfn
     from pwfn.artifact import description, read, write  # noqa: F401
-    from pwfn.artifact.coding import Table  # noqa: F401
     from pwfn.artifact.receipt import zipped_bytes
+    from pwfn.artifact.sections.coding import Table  # noqa: F401
 
     torch.set_num_threads(1)
     timm.create_model("test_resnet")

@@ -32,8 +32,8 @@ from torch import Tensor
 from benchmarks.memory import can_be_measured, peak
 from benchmarks.rows import Row, markdown
 from pwfn.bayesian.prior import Pow2DistancePrior
-from pwfn.clustering.codebook import AdditivePow2
-from pwfn.clustering.greedy_round import cluster_round
+from pwfn.clustering.codebooks.codebook import AdditivePow2
+from pwfn.clustering.rounds.greedy_round import cluster_round
 from tests.support import efficientnet_lite0, oracles
 
 FRACTIONS = (0.2, 0.9, 1.0)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # what the tests kill runs with
 
-from tests.support.killed_runs import differences, finished, kill, start
+from tests.support.runs.killed_runs import differences, finished, kill, start
 
 SMALL_DIGITS = [
     "model=test_resnet",

@@ -35,9 +35,9 @@ from torchvision import transforms
 
 from pwfn.data import ImageFolder
 from pwfn.data.augment import TimmAugment, build_transforms
-from pwfn.data.device_batches import Normalization
-from pwfn.data.feed import Transformed
-from pwfn.data.file_images import FileImages
+from pwfn.data.files.file_images import FileImages
+from pwfn.data.loading.device_batches import Normalization
+from pwfn.data.loading.feed import Transformed
 from pwfn.data.module import ImageDataModule
 from pwfn.data.transforms import transform_config
 
@@ -145,7 +145,7 @@ def options(folder: Path, pixels: int, epochs: int) -> dict[str, dict[str, float
 
 
 def _epoch(loader: Any, pause: float) -> tuple[float, float, float]:
-    """The share of an epoch that was waited for images, seconds until the first batch, and seconds for each other."""
+    """Measure the share of an epoch waited for images, the seconds to the first batch, and those of each other."""
     started = time.perf_counter()
     batches = iter(loader)
     next(batches)

@@ -38,8 +38,8 @@ def measure(name: str, folder: Path) -> dict[str, float]:
     from omegaconf import OmegaConf
 
     from pwfn.config import build, program, resolvers
-    from pwfn.monitoring.loggers import LoggerSpec, run_logger
-    from pwfn.monitoring.round_media import round_view
+    from pwfn.monitoring.loggers.round_media import round_view
+    from pwfn.monitoring.loggers.spec import LoggerSpec, run_logger
     from pwfn.records.metric_names import STEP
     from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS
 

@@ -29,7 +29,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this tree's pwfn
 
-from tests.support.wandb_server import wandb_server
+from tests.support.loggers.wandb_server import wandb_server
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -97,7 +97,7 @@ def rows(network: nn.Module, given: argparse.Namespace, images: Tensor) -> Itera
 
 
 def unique_places(values: np.ndarray) -> tuple[Tensor, int]:
-    """Number the values of a tensor; return the numbers and how many there are."""
+    """Give numbers to the values of a tensor; return the numbers and how many there are."""
     found, places = np.unique(values, return_inverse=True)
     return torch.from_numpy(places.reshape(-1)), len(found)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.support.killed_runs import finished, start
+from tests.support.runs.killed_runs import finished, start
 
 DIGITS = ["model=test_resnet", "data=digits", "schedule=quick", "optimizer=sgd_small_data", "logger=none", "quiet=true"]
 HALF = "data.batch_size=32"
@@ -62,7 +62,7 @@ def _spread(values: list[float]) -> str:
 
 
 def _apart(one: list[float], two: list[float]) -> float:
-    """The difference of the means in standard errors."""
+    """Return the difference of the means in standard errors."""
     apart = abs(statistics.mean(one) - statistics.mean(two))
     error = math.sqrt((statistics.variance(one) + statistics.variance(two)) / len(one))
     return apart / error if error else math.inf if apart else 0.0

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 import pwfn
-from pwfn.artifact.onnx_forms import to_packed_onnx
+from pwfn.artifact.exports.onnx_forms import to_packed_onnx
 from pwfn.artifact.packed import packed_lookups
 
 Row = dict[str, Any]

@@ -22,12 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from pwfn.artifact import ArtifactError, describe, load
-from pwfn.artifact.exported import ExportError, compared, images_of, metadata
+from pwfn.artifact.exports.exported import ExportError, compared, images_of, metadata
+from pwfn.artifact.exports.onnx_forms import to_onnx, to_packed_onnx
+from pwfn.artifact.exports.safetensors_packed import to_packed_safetensors
 from pwfn.artifact.header import Recipe
-from pwfn.artifact.onnx_forms import to_onnx, to_packed_onnx
 from pwfn.artifact.parts import take_apart
 from pwfn.artifact.per_tensor_limit import limit_model, most_values
-from pwfn.artifact.safetensors_packed import to_packed_safetensors
 from pwfn.artifact.write import write
 from pwfn.errors import one_line
 from pwfn.records.files import replacing

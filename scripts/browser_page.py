@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 import pwfn
+from pwfn.artifact.exports.onnx_forms import to_packed_onnx
 from pwfn.artifact.header import Codebook
-from pwfn.artifact.onnx_forms import to_packed_onnx
 from pwfn.data.datasets.digits import Digits
 from pwfn.data.transforms import evaluation_steps
 

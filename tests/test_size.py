@@ -1,4 +1,4 @@
-"""Files stay short enough to read at once, and functions short enough to see at once."""
+"""Files stay short enough to read at once, functions to see at once, and folders to know what is in them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.support.project import PROJECT
 
-LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 250, 40
+LINES_OF_A_FILE, LINES_OF_A_FUNCTION, MODULES_OF_A_FOLDER = 250, 40, 15
 FILES = sorted((PROJECT / "pwfn").rglob("*.py"))
 
 
@@ -29,3 +29,11 @@ def test_no_file_is_too_long() -> None:
 def test_no_function_is_too_long() -> None:
     lengths = {name: lines for path in FILES for name, lines in lengths_of_functions(path).items()}
     assert {name: lines for name, lines in lengths.items() if lines > LINES_OF_A_FUNCTION} == {}
+
+
+def test_no_folder_is_too_full() -> None:
+    folders = {path.parent for wing in ("pwfn", "tests") for path in (PROJECT / wing).rglob("*.py")}
+    modules = {
+        str(folder.relative_to(PROJECT)): len({*folder.glob("*.py")} - {folder / "__init__.py"}) for folder in folders
+    }
+    assert {name: count for name, count in modules.items() if count > MODULES_OF_A_FOLDER} == {}

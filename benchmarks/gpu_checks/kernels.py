@@ -19,7 +19,7 @@ SHAPES = ((1,), (511,), (1025,), (0,), (64, 3, 7, 7), (256, 64, 1, 1), (128, 128
 
 
 def laid_out(values: Tensor, form: int) -> Tensor:
-    """The numbers in a row, with the channels last, or transposed."""
+    """Lay out the numbers in a row, with the channels last, or transposed."""
     if values.dim() == 4 and form == 1:
         return values.to(memory_format=torch.channels_last)
     return values.transpose(0, -1).contiguous().transpose(0, -1) if form == 2 and values.dim() > 1 else values

@@ -13,10 +13,10 @@ from benchmarks.gpu_checks.plan import Plan, Row, finish
 from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.posterior import quantized_tensors, set_sigma, to_bayesian
 from pwfn.bayesian.prior import Pow2DistancePrior
-from pwfn.clustering.codebook import AdditivePow2
+from pwfn.clustering.codebooks.codebook import AdditivePow2
 from pwfn.clustering.rules import Greedy
 from pwfn.clustering.sigma_join import StdMu
-from pwfn.run.cluster_network import cluster_network
+from pwfn.run.rounds.cluster_network import cluster_network
 
 
 def clustering(plan: Plan) -> Iterator[Row]:

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pwfn.artifact.coding import Ints, Symbols
 from pwfn.artifact.container import ArtifactError
 from pwfn.artifact.header import MOST_ENTRIES, is_name
 from pwfn.artifact.plain_form import FoldableNorm, foldable_norms
+from pwfn.artifact.sections.coding import Ints, Symbols
 from pwfn.bayesian.gaussian_weight import FREE, GaussianWeight
 from pwfn.bayesian.posterior import is_selected
 from pwfn.bayesian.state_dict import gaussians_by_mean, plain_state

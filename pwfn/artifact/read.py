@@ -16,8 +16,8 @@ from pwfn.artifact.header import Header
 from pwfn.artifact.header_checks import parse_header
 from pwfn.artifact.parts import DTYPES
 from pwfn.artifact.recipe import build, model_bytes
-from pwfn.artifact.sigma import decode_sigma
-from pwfn.artifact.weights import Decoded, decode_weights
+from pwfn.artifact.sections.sigma import decode_sigma
+from pwfn.artifact.sections.weights import Decoded, decode_weights
 from pwfn.bayesian.gaussian_weight import FREE
 from pwfn.bayesian.posterior import quantized_tensors, to_bayesian
 

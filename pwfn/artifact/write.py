@@ -24,8 +24,8 @@ from pwfn.artifact.parts import DTYPES, Parts, take_apart
 from pwfn.artifact.plain_form import PlainForm, PlainTensors, stored_plain
 from pwfn.artifact.receipt import Receipt, make_receipt, zipped_bytes
 from pwfn.artifact.recipe import recipe_of
-from pwfn.artifact.sigma import encode_sigma
-from pwfn.artifact.weights import Encoded, encode_weights, uncompressed
+from pwfn.artifact.sections.sigma import encode_sigma
+from pwfn.artifact.sections.weights import Encoded, encode_weights, uncompressed
 from pwfn.errors import one_line
 from pwfn.models.timm_model import data_config
 

@@ -127,7 +127,7 @@ def _size(parameter: nn.Parameter) -> int:
 
 
 def _original_name(module: nn.Module) -> str:
-    """The name of a module's class before torch derived a parametrized one from it."""
+    """Return the name of a module's class before torch derived a parametrized one from it."""
     name = type(module).__name__
     return type(module).__mro__[1].__name__ if nn.utils.parametrize.is_parametrized(module) else name
 

@@ -130,7 +130,7 @@ def quantized_convolutions(model: nn.Module) -> Iterator[tuple[str, nn.modules.c
 
 
 def _parametrized(model: nn.Module) -> Iterator[tuple[nn.Module, str, str, nn.Parameter, GaussianWeight]]:
-    """Module, the parameter's name in it and in the model, mean and Gaussian.
+    """Yield module, the parameter's name in it and in the model, mean and Gaussian.
 
     It is read twice in a step, therefore without torch's slower accessors.
     """

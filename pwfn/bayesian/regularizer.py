@@ -154,7 +154,7 @@ class LinearOnGradRegularizer(_Pull):
 
 
 def _sum_free(values: Tensor, eps: Tensor, free: Tensor | None) -> Tensor:
-    """The sum of `values * |eps|` over the free weights."""
+    """Sum `values * |eps|` over the free weights."""
     return torch.dot(values.flatten(), _only_free(eps.abs(), free).flatten())
 
 

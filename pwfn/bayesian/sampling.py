@@ -92,7 +92,7 @@ class Draw(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        """The last of `grads` is the penalty's: the factor that accumulation or mixed precision puts on the loss."""
+        """Compute the gradients; the last of `grads` is the factor that precision or accumulation puts on the loss."""
         *of_weights, scale = grads
         gaussians: Sequence[Gaussian] = ctx.gaussians
         if [tensor_version(one.sigma) for one in gaussians] != ctx.versions:

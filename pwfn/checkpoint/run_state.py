@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from pwfn.clustering.codebook import Values
-from pwfn.clustering.fitted_codebook import FittedValues
+from pwfn.clustering.codebooks.codebook import Values
+from pwfn.clustering.codebooks.fitted_codebook import FittedValues
 from pwfn.records.rounds import CLUSTER_COLUMNS, RoundRecord, Scores
 
 PRETRAINING = -1

@@ -14,8 +14,8 @@ from torch import nn
 
 from pwfn.bayesian.state_dict import plain_state
 from pwfn.checkpoint.saved_run import NotAFinishedRun
-from pwfn.clustering.codebook import Values
-from pwfn.clustering.fitted_codebook import FittedValues
+from pwfn.clustering.codebooks.codebook import Values
+from pwfn.clustering.codebooks.fitted_codebook import FittedValues
 from pwfn.errors import RunError, one_line
 from pwfn.records.files import NETWORK, PRETRAINED, VALUES, NotWritten, replacing, write_text
 

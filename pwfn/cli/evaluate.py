@@ -12,8 +12,8 @@ from pwfn.cli import hydra_program
 from pwfn.config import preflight, program
 from pwfn.config.build import refuse
 from pwfn.config.key_hints import KeyHints
-from pwfn.config.text_values import with_homes
-from pwfn.monitoring.several_loggers import spelled_out
+from pwfn.config.wording.text_values import with_homes
+from pwfn.monitoring.loggers.several_loggers import spelled_out
 from pwfn.records import instead
 from pwfn.value_kinds import path_of
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from pwfn.checkpoint import saved_run
 from pwfn.cli import hydra_program
 from pwfn.config import build, program
-from pwfn.data.loader_faults import loader_fault
+from pwfn.data.loading.loader_faults import loader_fault
 from pwfn.errors import RunError
 from pwfn.evaluation import tables
 from pwfn.evaluation.analyses.registry import chosen

@@ -45,7 +45,7 @@ def main() -> int:
     if words[0] in COMPLETION:
         return complete(words[1:])
     if words[0] not in SUBCOMMANDS:
-        from pwfn.config.messages import also, nearest
+        from pwfn.config.wording.messages import also, nearest
 
         names = ", ".join(SUBCOMMANDS)
         instead = also(nearest(words[0], SUBCOMMANDS))

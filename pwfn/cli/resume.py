@@ -146,7 +146,7 @@ def _changes(before: dict[str, Any], after: dict[str, Any], path: str = "") -> I
 
 
 def _may_change(folder: Path) -> list[str]:
-    """The keys that may be given anew; without a checkpoint a run begins with the weights it was started with."""
+    """Return the keys that may be given anew; without a checkpoint a run begins with its first weights."""
     begun = bool(files.files(folder))
     return [pattern for pattern in MAY_CHANGE if begun or pattern != "model.checkpoint"]
 

@@ -10,8 +10,8 @@ from omegaconf import DictConfig
 from pwfn.cli import hydra_program
 from pwfn.config import preflight, program
 from pwfn.config.key_hints import KeyHints
-from pwfn.config.text_values import with_homes
-from pwfn.monitoring.several_loggers import spelled_out
+from pwfn.config.wording.text_values import with_homes
+from pwfn.monitoring.loggers.several_loggers import spelled_out
 from pwfn.sweep import parent_watch
 
 if TYPE_CHECKING:

@@ -1,10 +1,10 @@
 """Move weights onto a codebook that the whole network shares, round by round."""
 
 from pwfn.clustering.cluster_result import ClusterResult
-from pwfn.clustering.codebook import AdditivePow2, Codebook, Pow2, SignedPow2, Values
-from pwfn.clustering.fitted_codebook import KMeans, Uniform
-from pwfn.clustering.greedy_round import cluster_round
-from pwfn.clustering.nearest_round import nearest_round
+from pwfn.clustering.codebooks.codebook import AdditivePow2, Codebook, Pow2, SignedPow2, Values
+from pwfn.clustering.codebooks.fitted_codebook import KMeans, Uniform
+from pwfn.clustering.rounds.greedy_round import cluster_round
+from pwfn.clustering.rounds.nearest_round import nearest_round
 from pwfn.clustering.rules import Greedy, GreedyBits, Nearest, Rule
 from pwfn.clustering.second_order import SecondOrder
 from pwfn.clustering.sigma_join import AllowRetraining, DivideBy2, DivideBy10, MeanSigma, SigmaJoin, StdMu

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pwfn.clustering.chunking import chunks
 from pwfn.clustering.cluster_moments import cluster_moments
-from pwfn.clustering.codebook import Values
-from pwfn.clustering.greedy_cover import FREE
+from pwfn.clustering.codebooks.codebook import Values
+from pwfn.clustering.rounds.greedy_cover import FREE
 from pwfn.clustering.sigma_join import RootMeanSquare, SigmaJoin
 
 

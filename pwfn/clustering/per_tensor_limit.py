@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pwfn.clustering.cluster_result import ClusterResult
-from pwfn.clustering.greedy_cover import FREE
+from pwfn.clustering.rounds.greedy_cover import FREE
 
 Floats = NDArray[np.float64]
 MOST_VALUES = 4096  # of a tensor: the optimum needs a few matrices of as many rows and columns
@@ -82,12 +82,12 @@ def kept_values(values: Floats, mass: Floats, most: int) -> NDArray[np.int64]:
 
 
 def _cheapest(values: Floats, mass: Floats, most: int) -> NDArray[np.int64]:
-    """The ascending indices of the values to keep: dynamic programming over the last one kept."""
+    """Choose the ascending indices of the values to keep: dynamic programming over the last one kept."""
     count = len(values)
     sums = [np.concatenate([[0.0], np.cumsum(mass * values**power)]) for power in range(3)]
 
     def cost(start: NDArray[np.int64], end: NDArray[np.int64], at: Floats) -> Floats:
-        """The cost of moving the values from `start` to before `end` to `at`."""
+        """Compute the cost of moving the values from `start` to before `end` to `at`."""
         mass0, mass1, mass2 = (one[end] - one[start] for one in sums)
         total: Floats = np.maximum(mass2 - 2 * at * mass1 + at**2 * mass0, 0.0)
         return total

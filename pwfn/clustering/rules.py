@@ -13,10 +13,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from pwfn.clustering.cluster_result import ClusterResult
-from pwfn.clustering.codebook import Codebook
-from pwfn.clustering.greedy_cover import most_bits
-from pwfn.clustering.greedy_round import cluster_round
-from pwfn.clustering.nearest_round import nearest_round
+from pwfn.clustering.codebooks.codebook import Codebook
+from pwfn.clustering.rounds.greedy_cover import most_bits
+from pwfn.clustering.rounds.greedy_round import cluster_round
+from pwfn.clustering.rounds.nearest_round import nearest_round
 from pwfn.clustering.sigma_join import SigmaJoin
 from pwfn.errors import require
 
@@ -104,7 +104,7 @@ class Greedy(RuleOfWeights):
 class GreedyBits(Greedy):
     """Take the value first that saves most bits; all else as in `Greedy`.
 
-    The bits are those of `pwfn.clustering.greedy_cover.most_bits`.
+    The bits are those of `pwfn.clustering.rounds.greedy_cover.most_bits`.
 
     Attributes:
         least: A value that saves less than so many bits for each weight it would get is passed over, and its weights

@@ -1,7 +1,7 @@
 """Say how far each weight may move: its tolerance, in which a clustering counts thresholds.
 
 A rule is called with all quantized weights of the network, flat, before they are clustered. Whatever it gives, a
-clustering takes no tolerance for smaller than 2^-20 (`pwfn.clustering.candidates`).
+clustering takes no tolerance for smaller than 2^-20 (`pwfn.clustering.codebooks.candidates`).
 """
 
 from __future__ import annotations

@@ -22,10 +22,10 @@ from pydantic import TypeAdapter
 from pwfn.config.classes import concrete, exported_name, find_class, is_interface, targets
 from pwfn.config.hints import expected, how_given, sections_of
 from pwfn.config.key_hints import hints_of
-from pwfn.config.messages import also, describe, nearest
 from pwfn.config.nested import dotted, resolved, unusable_values
-from pwfn.config.pages import pages_of
-from pwfn.config.unknown_key import UnknownKey, owners
+from pwfn.config.wording.messages import also, describe, nearest
+from pwfn.config.wording.pages import pages_of
+from pwfn.config.wording.unknown_key import UnknownKey, owners
 from pwfn.errors import Fault, InvalidValueError, broken, one_line
 from pwfn.value_kinds import placed
 

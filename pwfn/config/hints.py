@@ -7,8 +7,8 @@ from pathlib import PurePath
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
-from pwfn.config.messages import describe
-from pwfn.config.quoting import shell_word
+from pwfn.config.wording.messages import describe
+from pwfn.config.wording.quoting import shell_word
 
 LEAF_CLASSES = (str, int, float, bytes, NoneType, dict, list, tuple, set, frozenset, PurePath, Enum)
 

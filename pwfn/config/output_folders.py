@@ -13,7 +13,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
 from pwfn.config import resolvers
-from pwfn.config.quoting import quoted
+from pwfn.config.wording.quoting import quoted
 from pwfn.value_kinds import path_of
 
 NAMED_BY = "hydra.job.config.override_dirname.exclude_keys"  # Hydra's: the overrides that name no folder

@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from pwfn.config.key_hints import KeyHints
-from pwfn.config.messages import also, nearest
-from pwfn.config.text_values import NeedsQuotes, TextValues, words_together
+from pwfn.config.wording.messages import also, nearest
+from pwfn.config.wording.text_values import NeedsQuotes, TextValues, words_together
 from pwfn.errors import one_line
 
 

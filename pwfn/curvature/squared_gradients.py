@@ -60,7 +60,7 @@ def _evaluated(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _differentiable(weights: Sequence[nn.Parameter]) -> Iterator[None]:
-    """A phase may have left some of them without gradients."""
+    """Let gradients be computed for all of them: a phase may have left some without."""
     before = [weight.requires_grad for weight in weights]
     for weight in weights:
         weight.requires_grad_(True)

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pwfn.data.feed import Transformed
 from pwfn.data.images import ImageSet
-from pwfn.data.stream_loader import Streamed
+from pwfn.data.loading.feed import Transformed
+from pwfn.data.loading.stream_loader import Streamed
 from pwfn.data.streams import ImageStream
 from pwfn.data.transforms import Steps
 

@@ -14,13 +14,13 @@ from typing_extensions import override
 
 from pwfn.data.augment import build_transforms
 from pwfn.data.calibration import calibration_images
-from pwfn.data.device_batches import Normalization, NormalizedCollate
-from pwfn.data.feed import CACHE_BYTES, Batch, Cached, Transformed, as_is, feed
 from pwfn.data.images import ImageSet
-from pwfn.data.loader_workers import leave_signals_to_the_run, worker_generator
-from pwfn.data.samplers import EachOnce, NumberedShare, ends_in_one, rank_and_world_size
+from pwfn.data.loading.device_batches import Normalization, NormalizedCollate
+from pwfn.data.loading.feed import CACHE_BYTES, Batch, Cached, Transformed, as_is, feed
+from pwfn.data.loading.loader_workers import leave_signals_to_the_run, worker_generator
+from pwfn.data.loading.samplers import EachOnce, NumberedShare, ends_in_one, rank_and_world_size
+from pwfn.data.loading.stream_loader import Streamed, StreamedEpoch, StreamLoader, stream_images_per_rank
 from pwfn.data.spec import ImageData, Partition, is_integer
-from pwfn.data.stream_loader import Streamed, StreamedEpoch, StreamLoader, stream_images_per_rank
 from pwfn.data.streams import ImageStream, counted_images
 from pwfn.data.transforms import Config
 from pwfn.errors import require
@@ -208,7 +208,7 @@ class ImageDataModule(LightningDataModule):
         )
 
     def _options(self, workers: int, collate: Callable[[Any], Any], seed: tuple[int, ...]) -> dict[str, Any]:
-        """What all loaders have in common. Bytes are normalized on the device where Lightning's hook sees them."""
+        """Return what all loaders have in common. Bytes are normalized where Lightning's hook sees them."""
         trainer = self.trainer
         hooked = trainer is not None and (trainer.training or trainer.evaluating)
         return {

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from typing_extensions import override
 
-from pwfn.data.decoding import decoded
+from pwfn.data.files.decoding import decoded
 from pwfn.data.images import DataError, ImageSet
 from pwfn.errors import one_line
 from pwfn.randomness import mixed_seed

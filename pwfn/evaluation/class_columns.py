@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pwfn.data import DataError
-from pwfn.data.folders import few
+from pwfn.data.files.folders import few
 
 
 def columns_of(path: str, network: Sequence[str], images: Sequence[str]) -> tuple[list[int] | None, str]:

@@ -12,7 +12,7 @@ from pwfn.evaluation.measure import Measured
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.evaluation.subject import Subject
 from pwfn.evaluation.tables import Section
-from pwfn.monitoring.loggers import run_logger
+from pwfn.monitoring.loggers.spec import run_logger
 
 
 def log_evaluation(

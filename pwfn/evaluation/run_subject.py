@@ -16,7 +16,7 @@ from pwfn.artifact import ArtifactError, describe
 from pwfn.bayesian.posterior import set_sigma
 from pwfn.checkpoint import saved_config, saved_networks, saved_run
 from pwfn.config import build
-from pwfn.data.folder_split import with_kept_choices
+from pwfn.data.files.folder_split import with_kept_choices
 from pwfn.data.module import ImageDataModule
 from pwfn.errors import one_line
 from pwfn.evaluation.artifact_subject import artifact_network, not_learned_in

@@ -11,7 +11,7 @@ import torch
 
 from pwfn.data import ImageData
 from pwfn.errors import Check, require, require_all
-from pwfn.monitoring.loggers import LoggerSpec
+from pwfn.monitoring.loggers.spec import LoggerSpec
 from pwfn.records import instead
 from pwfn.value_kinds import FilePath
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from pwfn.monitoring.console import show
-from pwfn.monitoring.loggers import run_logger
+from pwfn.monitoring.loggers.spec import run_logger
 from pwfn.monitoring.round_tables import finishing_line, round_line, rounds_table, sentence
 from pwfn.records.columns import csv_text
 from pwfn.records.files import RECORDS, SUMMARY_FILE, write_text
@@ -21,7 +21,7 @@ from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS, RoundRecord, Scores, i
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
-    from pwfn.monitoring.round_media import RoundView
+    from pwfn.monitoring.loggers.round_media import RoundView
 
 # the figures that the table of a sweep shows, where a run has them
 FIGURES = ("clustered/top1", "clustered/val_top1", "top1_change", "entropy_bits", "unique_weights", "artifact_mb")

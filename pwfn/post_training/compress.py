@@ -16,7 +16,7 @@ from pwfn.artifact.parts import take_apart
 from pwfn.artifact.receipt import Receipt
 from pwfn.artifact.write import write
 from pwfn.bayesian.posterior import is_lazy, is_selected
-from pwfn.clustering.codebook import Codebook, SignedPow2
+from pwfn.clustering.codebooks.codebook import Codebook, SignedPow2
 from pwfn.clustering.second_order import SecondOrder
 from pwfn.curvature import Watched
 from pwfn.post_training.budget import Budget, Trial, find_rate

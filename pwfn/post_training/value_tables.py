@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from pwfn.clustering.codebook import Codebook, Values
+from pwfn.clustering.codebooks.codebook import Codebook, Values
 
 LARGEST = 1.5  # times the largest weight: the largest value on offer, for weights that make good what others do
 

@@ -17,7 +17,7 @@ from pwfn.preview.displacement import Moves, Spread, TensorMove, spread, tensor_
 from pwfn.preview.expected_size import ExpectedSize, expected_size, other_bytes, stored_bytes, symbol_counts
 from pwfn.records.columns import Column, Record, order_shares, real, whole
 from pwfn.records.rounds import Scores
-from pwfn.run.round_loop import RoundLoop, RoundOutcome
+from pwfn.run.rounds.round_loop import RoundLoop, RoundOutcome
 from pwfn.run.settings import TrainSettings
 from pwfn.training.phase import Phase
 

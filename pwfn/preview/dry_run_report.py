@@ -30,8 +30,8 @@ from pwfn.randomness import seed_run
 from pwfn.records.columns import Column, by_key, csv_text
 from pwfn.records.files import write_text
 from pwfn.records.rounds import write_result
+from pwfn.run.rounds.tolerance_gradients import gradients_for
 from pwfn.run.settings import TrainSettings
-from pwfn.run.tolerance_gradients import gradients_for
 
 ALARM = "bold red"
 DISPLACED = 10  # tensors that are listed by name

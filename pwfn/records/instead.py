@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pwfn.config import program
-from pwfn.config.quoting import path_as_typed
+from pwfn.config.wording.quoting import path_as_typed
 from pwfn.records.files import ARTIFACT, CHECKPOINTS, CONFIG, PLAN, RESULT
 
 

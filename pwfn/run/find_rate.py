@@ -14,10 +14,10 @@ from pwfn.errors import RunError
 from pwfn.monitoring.progress import RunProgress
 from pwfn.post_training.budget import BudgetNotMet, Trial, find_rate
 from pwfn.records.files import BUDGET, write_text
+from pwfn.run.ending.write_artifact import trial_receipt
 from pwfn.run.lightning_runner import LightningRunner
-from pwfn.run.second_order_round import SecondOrderRound
+from pwfn.run.rounds.second_order_round import SecondOrderRound
 from pwfn.run.settings import TrainSettings
-from pwfn.run.write_artifact import trial_receipt
 from pwfn.training.distributed import broadcast_object, is_rank_zero
 
 

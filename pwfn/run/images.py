@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from pwfn.data.folder_split import with_kept_choices
+from pwfn.data.files.folder_split import with_kept_choices
 from pwfn.data.module import ImageDataModule
 from pwfn.records.files import CHECKED, CLASS_ORDER, SPLIT, replacing, write_text
 from pwfn.run.settings import TrainSettings

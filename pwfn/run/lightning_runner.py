@@ -12,13 +12,13 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from pwfn.checkpoint.callback import Saver
-from pwfn.data.feed import Batch
+from pwfn.data.loading.feed import Batch
 from pwfn.data.module import ImageDataModule
 from pwfn.errors import Stopped
 from pwfn.models.batchnorm import reestimate
 from pwfn.models.precision import Computing
 from pwfn.records.rounds import Scores
-from pwfn.run.tolerance_gradients import gradients_of_batches, gradients_of_factors
+from pwfn.run.rounds.tolerance_gradients import gradients_of_batches, gradients_of_factors
 from pwfn.training.distributed import broadcast_statistics, check_same
 from pwfn.training.module import BayesianClassifier
 from pwfn.training.phase import Phase

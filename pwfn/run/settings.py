@@ -13,7 +13,7 @@ from pwfn.bayesian.kernels import AUTO, installed_kernels
 from pwfn.bayesian.prior import Prior
 from pwfn.bayesian.regularizer import Regularizer
 from pwfn.checkpoint.spec import CheckpointSpec
-from pwfn.clustering.codebook import Codebook
+from pwfn.clustering.codebooks.codebook import Codebook
 from pwfn.clustering.rules import Rule
 from pwfn.clustering.second_order import SecondOrder
 from pwfn.clustering.sigma_join import SigmaJoin
@@ -21,15 +21,15 @@ from pwfn.clustering.tolerance import Tolerance
 from pwfn.data import ImageData
 from pwfn.errors import Check, require_all
 from pwfn.models.timm_model import ModelSpec
-from pwfn.monitoring.loggers import LoggerSpec
-from pwfn.monitoring.wandb_variables import LONGEST_NAME
+from pwfn.monitoring.loggers.spec import LoggerSpec
+from pwfn.monitoring.wandb.variables import LONGEST_NAME
 from pwfn.post_training.budget import Budget
-from pwfn.run.accuracy_guard import CostlyRound
-from pwfn.run.artifact_spec import ArtifactSpec
-from pwfn.run.finishing import Finishing
-from pwfn.run.kept_files import Keep
+from pwfn.run.ending.artifact_spec import ArtifactSpec
+from pwfn.run.ending.finishing import Finishing
+from pwfn.run.ending.kept_files import Keep
 from pwfn.run.pretraining import Pretraining
-from pwfn.run.schedule import Schedule
+from pwfn.run.rounds.accuracy_guard import CostlyRound
+from pwfn.run.rounds.schedule import Schedule
 from pwfn.training.distillation import Distillation
 from pwfn.training.launch import launch_fault
 from pwfn.training.optimizer import OptimizerSpec

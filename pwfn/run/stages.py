@@ -17,19 +17,19 @@ from pwfn.checkpoint.run_state import PRETRAINING
 from pwfn.clustering.second_order import SecondOrder
 from pwfn.models.accuracy_interval import with_interval
 from pwfn.models.loading import heads_of
+from pwfn.monitoring.loggers.round_media import RoundView, round_view
 from pwfn.monitoring.progress import RunProgress
-from pwfn.monitoring.round_media import RoundView, round_view
 from pwfn.monitoring.run_reporter import RunReporter
 from pwfn.records import files
 from pwfn.records.rounds import RoundRecord, Scores
-from pwfn.run.accuracy_guard import Judged
-from pwfn.run.better_network import keep_better, unquantized_state
+from pwfn.run.ending.better_network import keep_better, unquantized_state
+from pwfn.run.ending.write_artifact import write_run_artifact
 from pwfn.run.find_rate import RateSearch
 from pwfn.run.lightning_runner import LightningRunner
-from pwfn.run.round_loop import RoundLoop
+from pwfn.run.rounds.accuracy_guard import Judged
+from pwfn.run.rounds.round_loop import RoundLoop
+from pwfn.run.rounds.stored_form import StoredForm
 from pwfn.run.settings import TrainSettings
-from pwfn.run.stored_form import StoredForm
-from pwfn.run.write_artifact import write_run_artifact
 from pwfn.training import distributed
 from pwfn.training.distillation import Teacher
 from pwfn.training.phase import Phase

@@ -14,20 +14,20 @@ from torch import nn
 
 from pwfn.checkpoint import files, saved_config
 from pwfn.config import program
-from pwfn.data.loader_faults import loader_fault, release
+from pwfn.data.loading.loader_faults import loader_fault, release
 from pwfn.errors import RunError, Stopped
 from pwfn.models.padding import padding_warnings
-from pwfn.monitoring.loggers import run_logger
+from pwfn.monitoring.loggers.spec import run_logger
 from pwfn.monitoring.run_reporter import RunReporter
 from pwfn.records.files import CONFIG, NotWritten
 from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.run.assemble import Assembly, assemble, connect_trainer
-from pwfn.run.final_files import finish
+from pwfn.run.ending.final_files import finish
+from pwfn.run.ending.write_artifact import recipe_warnings
 from pwfn.run.images import keep_choices
 from pwfn.run.one_writer import folder_of_run
 from pwfn.run.settings import TrainSettings
 from pwfn.run.stages import Stages
-from pwfn.run.write_artifact import recipe_warnings
 from pwfn.training.phase import TrainingDiverged
 from pwfn.training.signals import StopNow, StopRequest, unsaved_by
 

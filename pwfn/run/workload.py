@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from omegaconf import DictConfig, OmegaConf
 
 from pwfn.config.build import ConfigError, load
-from pwfn.data.samplers import ends_in_one, images_per_rank
-from pwfn.run.schedule import Fit
+from pwfn.data.loading.samplers import ends_in_one, images_per_rank
+from pwfn.run.rounds.schedule import Fit
 from pwfn.run.settings import TrainSettings
 
 

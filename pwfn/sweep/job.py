@@ -17,7 +17,7 @@ from pwfn.config import program
 from pwfn.config.classes import OWN_MODULES, targets
 from pwfn.config.hydra_internal import flags_of
 from pwfn.config.output_folders import NAMED_BY
-from pwfn.config.quoting import quoted
+from pwfn.config.wording.quoting import quoted
 from pwfn.records import failure
 from pwfn.records.files import RESULT
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pwfn.config.build import refuse
-from pwfn.config.quoting import quoted
+from pwfn.config.wording.quoting import quoted
 from pwfn.records import instead
 from pwfn.sweep.folder import SweepError, read_plan
 from pwfn.value_kinds import path_of

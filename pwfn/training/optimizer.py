@@ -106,7 +106,7 @@ def _add_masked(tensors: Sequence[tuple[Tensor, Tensor, Tensor]], factor: float 
 
 
 def _fused(groups: Sequence[dict[str, Any]], *, scaled: bool) -> bool | None:
-    """True to ask torch for its fused step, one pass over the weights instead of five; None lets it decide.
+    """Return True to ask torch for its fused step, one pass instead of five; None lets it decide.
 
     Not with a gradient scaler: a fused step unscales the gradients itself, after they were to be clipped.
     """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from pwfn.config.quoting import as_typed
+from pwfn.config.wording.quoting import as_typed
 from real_world_cases import Case, Done
 from real_world_cases.images import TINY, photos
 

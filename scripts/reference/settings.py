@@ -26,7 +26,7 @@ from pwfn import errors
 from pwfn.config import build, resolvers
 from pwfn.config.hints import expected, sections_of
 from pwfn.config.key_hints import hints_of
-from pwfn.config.messages import WORDS
+from pwfn.config.wording.messages import WORDS
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.run.settings import TrainSettings
 from scripts.reference.markdown import cell, code, table

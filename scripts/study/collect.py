@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def refuse_twins(runs: Iterable[Run]) -> None:
-    """A run is its command and commit: two of them would be one in the tables."""
+    """Refuse two runs of one command and commit: they would be one in the tables."""
     seen: dict[tuple[Any, Any], Path] = {}
     for run in runs:
         key = of_run(identity(run))
@@ -100,7 +100,7 @@ def refuse_twins(runs: Iterable[Run]) -> None:
 
 
 def identity(run: Run) -> dict[str, Any]:
-    """What is the same in all rows of a run."""
+    """Return what is the same in all rows of a run."""
     made = dict(repeat(run))
     versions = run.facts.get("versions") or {}
     settings = {column: value_text(run.config, key) if key in run.config else "" for column, key in RUN.items()}
@@ -116,7 +116,7 @@ def identity(run: Run) -> dict[str, Any]:
 
 
 def rounds(run: Run) -> Iterable[dict[str, Any]]:
-    """The last round also has the size of the file."""
+    """Yield the rows of a run; the last one also has the size of the file."""
     final = figures(run)
     for row in run.rounds:
         last = row is run.rounds[-1]

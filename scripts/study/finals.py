@@ -115,7 +115,7 @@ def evaluated(path: Path) -> dict[tuple[str, str], dict[str, float]]:
 
 
 def setting(row: dict[str, str]) -> str:
-    """What the command says beside network and seed; that a run had no finishing, which older ones do not, is added."""
+    """Return what the command says beside network and seed, and that an older run had no finishing."""
     words = shlex.split(row["command"])[2:]
     said = " ".join(
         word.replace("=False", "=false").replace("=True", "=true") for word in words if not word.startswith(PLACED)
@@ -124,7 +124,7 @@ def setting(row: dict[str, str]) -> str:
 
 
 def rule(row: dict[str, str]) -> str:
-    """A name for a curve of the picture."""
+    """Name a curve of the picture."""
     parts = [] if row["clustering"] in ("Nearest", "SecondOrder") else [row["tolerance"].lower()]
     if row["codebook"] != "AdditivePow2":
         parts.append(row["codebook"].lower())
@@ -147,7 +147,7 @@ def rule(row: dict[str, str]) -> str:
 
 
 def groups(runs: Iterable[Final]) -> dict[str, list[Final]]:
-    """Runs by their setting; ValueError where a setting has a seed twice."""
+    """Group runs by their setting; ValueError where a setting has a seed twice."""
     found: dict[str, list[Final]] = defaultdict(list)
     for run in runs:
         if any(run.seed == other.seed for other in found[run.setting]):

@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def live(folder: Path) -> tuple[float, float]:
-    """The share of live weights, and the entropy in bits of their values in the clustered network."""
+    """Measure the share of live weights, and the entropy in bits of their values in the clustered network."""
     with initialize_config_dir(str(PROJECT / "conf"), version_base=None):
         subject = subject_of(load(EvaluateSettings, compose("evaluate", [f"run='{folder}'"])))
     subject.data.prepare_data()

@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def trained() -> dict[str, list[Final]]:
-    """The runs of each file of results that are compared with each other."""
+    """Return the runs of each file of results that are compared with each other."""
     paths = {path.stem.removesuffix("_rounds"): path for path in sorted(RESULTS.glob("*_rounds.csv"))}
     return {name: [run for run in finals(path) if run.section == TRAINED] for name, path in paths.items()}
 
@@ -199,7 +199,7 @@ def spread(values: Sequence[float], sign: str = "", digits: int = 2) -> str:
 
 
 def interval(differences: Sequence[float]) -> str:
-    """The mean of paired differences with its 95 % interval (Student's t); of one pair the difference alone."""
+    """Return the mean of paired differences with its 95 % interval (Student's t); of one pair the difference."""
     if len(differences) == 1:
         return f"{differences[0]:+.2f}"
     mean, half = mean_and_half(differences)

@@ -19,7 +19,7 @@ from pwfn.artifact.container import MAGIC
 from pwfn.bayesian.gaussian_weight import FREE
 from pwfn.bayesian.posterior import quantized_tensors, sampled, to_bayesian
 from pwfn.clustering.sigma_join import SigmaJoin, divide_by_2, std_mu
-from tests.support import artifact_reader
+from tests.support.artifact import artifact_reader
 from tests.support.clustered import assert_same_model, clustered, same_bits
 from tests.support.full_disk import files_of_at_most
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pwfn.artifact.coding import NEVER, Decoder, Encoder, Table, costs, frequencies, levels_of
 from pwfn.artifact.container import ArtifactError
-from pwfn.artifact.contexts import Classes, choose
 from pwfn.artifact.header import Codebook, view_shape
-from pwfn.artifact.tables import pool
-from tests.support import artifact_reader
+from pwfn.artifact.sections.coding import NEVER, Decoder, Encoder, Table, costs, frequencies, levels_of
+from pwfn.artifact.sections.contexts import Classes, choose
+from pwfn.artifact.sections.tables import pool
+from tests.support.artifact import artifact_reader
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 import pwfn
 from pwfn.bayesian.posterior import to_deterministic
-from tests.support.forge import Forge, refused, whole
-from tests.support.forgeries import FORMS, HEADERS, SECTIONS, TEXTS, Change, random_forgeries
+from tests.support.artifact.forge import Forge, refused, whole
+from tests.support.artifact.forgeries import FORMS, HEADERS, SECTIONS, TEXTS, Change, random_forgeries
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.slow
 
 DATA = {"mean": [0.449], "std": [0.226], "interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "center"}
-CLOSE = {"rtol": 1e-3, "atol": 1e-4}  # another engine's float32 arithmetic; pwfn.artifact.exported has the same
+CLOSE = {"rtol": 1e-3, "atol": 1e-4}  # another engine's float32 arithmetic; pwfn.artifact.exports.exported has the same
 
 
 @pytest.fixture(scope="module")

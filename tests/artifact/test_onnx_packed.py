@@ -12,7 +12,7 @@ from torch import nn
 
 import pwfn
 from pwfn import export
-from pwfn.artifact.onnx_packed import CODEBOOK, pack
+from pwfn.artifact.exports.onnx_packed import CODEBOOK, pack
 from pwfn.bayesian.posterior import to_deterministic
 from tests.support.clustered import clustered
 

@@ -16,8 +16,8 @@ from pwfn.artifact.container import PREAMBLE
 from pwfn.artifact.parts import plain_tensors, take_apart
 from pwfn.artifact.plain_form import FORMS, TOLERANCE, PlainForm, stored_plain
 from pwfn.bayesian.posterior import to_deterministic
+from tests.support.artifact.forge import Forge
 from tests.support.clustered import clustered, same_bits
-from tests.support.forge import Forge
 
 LOSSY: list[PlainForm] = ["float16", "folded", "folded_float16"]
 EPS = 1e-5  # of timm's BatchNorm

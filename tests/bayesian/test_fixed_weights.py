@@ -17,9 +17,9 @@ from pwfn.bayesian.posterior import quantized_tensors, set_sigma, to_bayesian
 from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.bayesian.regularizer import ExponentialRegularizer, LinearOnGradRegularizer, LinearRegularizer, Regularizer
 from pwfn.clustering import sigma_join
-from pwfn.clustering.codebook import AdditivePow2
+from pwfn.clustering.codebooks.codebook import AdditivePow2
 from pwfn.clustering.rules import Greedy
-from pwfn.run.cluster_network import cluster_network
+from pwfn.run.rounds.cluster_network import cluster_network
 from pwfn.training.module import BayesianClassifier
 from pwfn.training.optimizer import SGD, Adam, AdamW, OptimizerSpec
 from pwfn.training.phase import Phase

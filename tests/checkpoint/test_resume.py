@@ -20,16 +20,16 @@ from pwfn.config import build
 from pwfn.errors import Stopped
 from pwfn.monitoring.progress import RunProgress
 from pwfn.records.files import CHECKPOINTS
-from pwfn.run.round_loop import RoundLoop
+from pwfn.run.rounds.round_loop import RoundLoop
 from pwfn.run.settings import TrainSettings
 from pwfn.run.start import Finished, run
 from pwfn.training.module import BayesianClassifier
 from pwfn.training.phase import TrainingDiverged
-from tests.support import killed_runs
-from tests.support.broken_off import Killed, killed
-from tests.support.killed_runs import differences
+from tests.support.artifact.broken_off import Killed, killed
+from tests.support.loggers.wandb_offline import find_runs, read_run
 from tests.support.project import SMALL, Compose
-from tests.support.wandb_offline import find_runs, read_run
+from tests.support.runs import killed_runs
+from tests.support.runs.killed_runs import differences
 
 # augmented and mixed images, a schedule of the learning rate with momentum, two fits a round, validation in each epoch
 OVERRIDES = [

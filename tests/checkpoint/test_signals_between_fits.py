@@ -15,18 +15,18 @@ from torch import nn
 
 from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.posterior import quantized_tensors
-from pwfn.clustering.codebook import AdditivePow2
+from pwfn.clustering.codebooks.codebook import AdditivePow2
 from pwfn.config import build
 from pwfn.errors import Stopped
 from pwfn.run import lightning_runner
+from pwfn.run.rounds.unclustered import Unclustered
 from pwfn.run.settings import TrainSettings
 from pwfn.run.start import Finished, run
-from pwfn.run.unclustered import Unclustered
 from pwfn.training.module import BayesianClassifier
 from pwfn.training.signals import StopNow, StopRequest
-from tests.support.broken_off import killed
-from tests.support.killed_runs import differences
+from tests.support.artifact.broken_off import killed
 from tests.support.project import SMALL, Compose
+from tests.support.runs.killed_runs import differences
 
 # three batches a test, validation in each epoch and at the end, statistics that are gathered anew
 OVERRIDES = [

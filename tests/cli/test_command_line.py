@@ -24,8 +24,8 @@ from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.monitoring.run_reporter import FIGURES
 from pwfn.run.settings import TrainSettings
 from tests.support.documents import commands_of
+from tests.support.loggers.wandb_offline import find_runs, read_run
 from tests.support.project import PROJECT, RECORDED, SMALL, Program, clean_environment
-from tests.support.wandb_offline import find_runs, read_run
 
 MISTAKES = [
     ("optimizer.lrr=1", "optimizer.lrr", "optimizer.lr"),

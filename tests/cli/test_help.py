@@ -16,7 +16,7 @@ from pwfn.config import resolvers
 from pwfn.config.preflight import preflight
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.run.settings import TrainSettings
-from tests.support.image_data import write_folder
+from tests.support.images.data import write_folder
 from tests.support.project import CONF, PROJECT, clean_environment
 
 

@@ -14,7 +14,7 @@ from pwfn.config import build, program, resolvers
 from pwfn.config.preflight import preflight
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.run.settings import TrainSettings
-from tests.support.image_data import write_folder
+from tests.support.images.data import write_folder
 from tests.support.project import CONF, PROJECT, SMALL, Compose
 
 

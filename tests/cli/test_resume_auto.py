@@ -21,8 +21,8 @@ from pwfn.records import failure
 from pwfn.records.files import CHECKPOINTS
 from pwfn.run.settings import TrainSettings
 from pwfn.run.start import Finished
-from tests.support import killed_runs
 from tests.support.project import PROJECT, SMALL, Compose, clean_environment
+from tests.support.runs import killed_runs
 
 LONG = ["checkpoint.every_steps=1", "schedule.rest_epochs=30"]  # enough to be killed within
 ON_A_TERMINAL = """

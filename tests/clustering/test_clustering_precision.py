@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from pwfn.bayesian.prior import Pow2DistancePrior
-from pwfn.clustering.candidates import GridCandidates
 from pwfn.clustering.cluster_result import ClusterResult
-from pwfn.clustering.greedy_round import cluster_round
+from pwfn.clustering.codebooks.candidates import GridCandidates
+from pwfn.clustering.rounds.greedy_round import cluster_round
 from tests.support import oracles
 
 EPSILON = 2.0**-24  # the relative rounding error of a float32

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pwfn.clustering.codebook import AdditivePow2, Pow2
-from pwfn.clustering.greedy_round import cluster_round
+from pwfn.clustering.codebooks.codebook import AdditivePow2, Pow2
+from pwfn.clustering.rounds.greedy_round import cluster_round
 from pwfn.errors import InvalidValueError
 
 GOOD = torch.tensor([0.1, -0.2, 0.3])

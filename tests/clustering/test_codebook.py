@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pwfn.clustering.codebook import AdditivePow2, SignedPow2
-from pwfn.clustering.orders import order_of
+from pwfn.clustering.codebooks.codebook import AdditivePow2, SignedPow2
+from pwfn.clustering.codebooks.orders import order_of
 from pwfn.clustering.rules import Greedy, GreedyBits, Nearest, RuleOfWeights
 from pwfn.clustering.sigma_join import std_mu
 from pwfn.errors import InvalidValueError

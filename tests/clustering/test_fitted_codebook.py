@@ -12,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pwfn.clustering import chunking, intervals, weight_bins
-from pwfn.clustering.codebook import AdditivePow2, Codebook, Pow2
-from pwfn.clustering.fitted_codebook import RANGES, FittedValues, KMeans, Uniform
-from pwfn.clustering.greedy_cover import most_bits, most_weights
-from pwfn.clustering.greedy_round import cluster_round
-from pwfn.clustering.weight_bins import WeightBins
+from pwfn.clustering import chunking
+from pwfn.clustering.codebooks import weight_bins
+from pwfn.clustering.codebooks.codebook import AdditivePow2, Codebook, Pow2
+from pwfn.clustering.codebooks.fitted_codebook import RANGES, FittedValues, KMeans, Uniform
+from pwfn.clustering.codebooks.weight_bins import WeightBins
+from pwfn.clustering.rounds import intervals
+from pwfn.clustering.rounds.greedy_cover import most_bits, most_weights
+from pwfn.clustering.rounds.greedy_round import cluster_round
 from pwfn.errors import InvalidValueError
 from tests.support import oracles
 from tests.support.heavy_tails import MADE, sizes_of, weights
@@ -128,7 +130,7 @@ def test_settings_out_of_range(make: Any, words: str) -> None:
 
 
 def test_kmeans_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pwfn.clustering.fitted_codebook.find_spec", lambda _name: None)
+    monkeypatch.setattr("pwfn.clustering.codebooks.fitted_codebook.find_spec", lambda _name: None)
     with pytest.raises(ValueError, match=r"needs the package ckwrap: pip install 'pwfn\[kmeans\]'"):
         KMeans()
 

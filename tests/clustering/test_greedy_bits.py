@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pwfn.clustering.codebook import AdditivePow2, Pow2
-from pwfn.clustering.greedy_cover import most_bits
-from pwfn.clustering.greedy_round import cluster_round
+from pwfn.clustering.codebooks.codebook import AdditivePow2, Pow2
+from pwfn.clustering.rounds.greedy_cover import most_bits
+from pwfn.clustering.rounds.greedy_round import cluster_round
 from pwfn.clustering.rules import GreedyBits
 from pwfn.errors import InvalidValueError
 from tests.support import oracles

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pwfn.bayesian.prior import Pow2DistancePrior
-from pwfn.clustering import chunking, intervals, sigma_join
-from pwfn.clustering.candidates import GridCandidates
+from pwfn.clustering import chunking, sigma_join
 from pwfn.clustering.cluster_result import ClusterResult
-from pwfn.clustering.codebook import MAX_LIMIT_BITS, AdditivePow2
-from pwfn.clustering.greedy_round import cluster_round
-from pwfn.clustering.unassigned import UnassignedWeights
+from pwfn.clustering.codebooks.candidates import GridCandidates
+from pwfn.clustering.codebooks.codebook import MAX_LIMIT_BITS, AdditivePow2
+from pwfn.clustering.rounds import intervals
+from pwfn.clustering.rounds.greedy_round import cluster_round
+from pwfn.clustering.rounds.unassigned import UnassignedWeights
 from tests.support import oracles
 
 EXACT = settings(deadline=None, derandomize=True, max_examples=500)

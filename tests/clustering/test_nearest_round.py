@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from pwfn.clustering import sigma_join
-from pwfn.clustering.codebook import AdditivePow2, Codebook, Pow2
-from pwfn.clustering.fitted_codebook import KMeans, Uniform
-from pwfn.clustering.nearest_round import nearest_round
+from pwfn.clustering.codebooks.codebook import AdditivePow2, Codebook, Pow2
+from pwfn.clustering.codebooks.fitted_codebook import KMeans, Uniform
+from pwfn.clustering.rounds.nearest_round import nearest_round
 from pwfn.errors import InvalidValueError
 from tests.support import oracles
 from tests.support.heavy_tails import MADE, sizes_of, weights

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pwfn.clustering import sigma_join
-from pwfn.clustering.codebook import AdditivePow2, Codebook, Pow2
-from pwfn.clustering.fitted_codebook import Uniform
-from pwfn.clustering.greedy_cover import most_bits, most_weights
-from pwfn.clustering.greedy_round import cluster_round
-from pwfn.clustering.nearest_round import nearest_round
+from pwfn.clustering.codebooks.codebook import AdditivePow2, Codebook, Pow2
+from pwfn.clustering.codebooks.fitted_codebook import Uniform
+from pwfn.clustering.rounds.greedy_cover import most_bits, most_weights
+from pwfn.clustering.rounds.greedy_round import cluster_round
+from pwfn.clustering.rounds.nearest_round import nearest_round
 from tests.support import oracles
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=150)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pwfn.clustering import sigma_join
-from pwfn.clustering.codebook import AdditivePow2
-from pwfn.clustering.greedy_round import cluster_round
+from pwfn.clustering.codebooks.codebook import AdditivePow2
+from pwfn.clustering.rounds.greedy_round import cluster_round
 from tests.support import oracles
 
 RULES = sorted(oracles.SIGMA_JOINS)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from pwfn.clustering import statistics
 from pwfn.clustering.cluster_result import ClusterResult
-from pwfn.clustering.greedy_round import cluster_round
-from pwfn.clustering.orders import order_of
+from pwfn.clustering.codebooks.orders import order_of
+from pwfn.clustering.rounds.greedy_round import cluster_round
 from tests.support import oracles
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=150)

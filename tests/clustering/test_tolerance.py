@@ -16,8 +16,8 @@ from torch import Tensor
 
 from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.clustering.cluster_result import ClusterResult
-from pwfn.clustering.codebook import AdditivePow2
-from pwfn.clustering.greedy_round import cluster_round
+from pwfn.clustering.codebooks.codebook import AdditivePow2
+from pwfn.clustering.rounds.greedy_round import cluster_round
 from pwfn.clustering.rules import Greedy
 from pwfn.clustering.sigma_join import divide_by_10
 from pwfn.clustering.tolerance import (
@@ -36,8 +36,8 @@ from pwfn.run.settings import TrainSettings
 from pwfn.training.phase import TrainingDiverged
 from tests.support import oracles
 from tests.support.evaluation import measured
-from tests.support.fake_loop import loop
 from tests.support.project import RECORDED, Compose
+from tests.support.runs.fake_loop import loop
 
 RULES: list[Tolerance] = [
     SigmaTolerance(),

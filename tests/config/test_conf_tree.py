@@ -20,7 +20,7 @@ from pwfn.config import build
 from pwfn.data import Mix
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.models.timm_model import ModelSpec, Quantize
-from pwfn.run.finishing import Finishing
+from pwfn.run.ending.finishing import Finishing
 from pwfn.run.pretraining import Pretraining
 from pwfn.run.settings import TrainSettings
 from pwfn.training.distillation import Distillation

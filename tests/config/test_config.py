@@ -11,9 +11,9 @@ from omegaconf import OmegaConf
 from pwfn.clustering.rules import Greedy, Rule
 from pwfn.config.build import ConfigError, build, load
 from pwfn.config.classes import find_class, import_own_modules
-from pwfn.config.unknown_key import UnknownKey, owners
+from pwfn.config.wording.unknown_key import UnknownKey, owners
 from pwfn.data import Augment, NoAugment, TimmAugment
-from tests.support.toy_settings import HERE, Constant, Extended, Optimizer, Scaled, Settings
+from tests.support.runs.toy_settings import HERE, Constant, Extended, Optimizer, Scaled, Settings
 
 
 def good() -> dict[str, Any]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pwfn.config import build, pages, program
+from pwfn.config import build, program
+from pwfn.config.wording import pages
 from tests.support.project import PROJECT
 
 

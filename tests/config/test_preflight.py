@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pwfn.config.preflight import preflight
-from tests.support.toy_settings import HERE, Settings
+from tests.support.runs.toy_settings import HERE, Settings
 
 Check = Callable[..., list[str] | None]
 

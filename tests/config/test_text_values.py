@@ -16,8 +16,8 @@ from omegaconf import OmegaConf
 from pwfn.config import build, resolvers
 from pwfn.config.key_hints import KeyHints
 from pwfn.config.preflight import preflight
-from pwfn.config.quoting import as_typed, quoted
-from pwfn.config.text_values import with_homes, words_together
+from pwfn.config.wording.quoting import as_typed, quoted
+from pwfn.config.wording.text_values import with_homes, words_together
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.run.settings import TrainSettings
 from pwfn.value_kinds import FilePath, FreeText, NameOrPath, placed

@@ -16,7 +16,7 @@ from pwfn.data import ImageFolder, TimmAugment
 from pwfn.data.augment import posterize
 from pwfn.data.transforms import transform_config
 from pwfn.errors import InvalidValueError
-from tests.support.image_data import CONFIG, steps_of
+from tests.support.images.data import CONFIG, steps_of
 
 PHOTOGRAPH = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8))
 DEIT = TimmAugment(

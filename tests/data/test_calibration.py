@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pwfn.data import CropFlip, Digits
 from pwfn.data.module import ImageDataModule
-from tests.support.image_data import CONFIG
+from tests.support.images.data import CONFIG
 
 DIGITS = Digits(augment=CropFlip(), train_images=200, image_size=32)
 

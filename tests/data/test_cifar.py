@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pwfn.data import CIFAR10, CIFAR100, DataError
-from tests.support.image_data import message
+from tests.support.images.data import message
 
 
 class Bomb:

@@ -23,10 +23,10 @@ from pwfn.data import (
     Synthetic,
     TimmAugment,
 )
-from pwfn.data.feed import CACHE_BYTES, Cached, Transformed, feed
+from pwfn.data.loading.feed import CACHE_BYTES, Cached, Transformed, feed
 from pwfn.data.module import ImageDataModule
 from pwfn.errors import InvalidValueError
-from tests.support.image_data import CONFIG, TINY, steps_of
+from tests.support.images.data import CONFIG, TINY, steps_of
 
 
 def module(spec: ImageData, seed: int = 0) -> ImageDataModule:

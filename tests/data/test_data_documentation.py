@@ -14,7 +14,7 @@ from pwfn.data import DataError, Digits, ImageData, ImageFolder, ImageNet, TimmD
 from pwfn.data.datasets.timm_dataset import KINDS, TORCH_SETS
 from pwfn.errors import InvalidValueError
 from tests.support.documents import commands_of
-from tests.support.image_data import write_folder
+from tests.support.images.data import write_folder
 from tests.support.project import CONF, PROJECT, Compose
 
 DOCUMENT = PROJECT / "docs" / "data.md"

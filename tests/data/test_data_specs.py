@@ -18,7 +18,7 @@ from pwfn.data import (
 )
 from pwfn.data.images import ArrayImages, stratified_split
 from pwfn.errors import InvalidValueError
-from tests.support.image_data import TINY, message
+from tests.support.images.data import TINY, message
 
 # -------- stratified_split
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from pwfn.data import DataError, TimmData
-from pwfn.data.stream_loader import Streamed, StreamLoader
+from pwfn.data.loading.stream_loader import Streamed, StreamLoader
 from pwfn.data.streams import ImageStream
-from tests.support.image_data import message
-from tests.support.streamed import STEPS, epoch_loader, png, value_of, values
+from tests.support.images.data import message
+from tests.support.images.streamed import STEPS, epoch_loader, png, value_of, values
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from torch import Tensor
 from pwfn.data import Mix
 from pwfn.data.module import ImageDataModule
 from pwfn.errors import InvalidValueError
-from tests.support.image_data import CONFIG, TINY
+from tests.support.images.data import CONFIG, TINY
 
 MIXES = [
     Mix(mixup=0.8),

@@ -17,7 +17,7 @@ from pwfn.data import (
 )
 from pwfn.data.module import ImageDataModule
 from pwfn.errors import InvalidValueError
-from tests.support.image_data import CONFIG, message
+from tests.support.images.data import CONFIG, message
 
 
 def write_idx(folder: Path, zipped: bool = False) -> dict[str, bytes]:

@@ -12,7 +12,7 @@ import torch
 from pwfn.data import Digits, ImageFolder, Synthetic, TimmData
 from pwfn.data.module import ImageDataModule
 from pwfn.errors import InvalidValueError
-from tests.support.image_data import CONFIG, write_folder
+from tests.support.images.data import CONFIG, write_folder
 
 
 def test_given_values_take_the_place_of_the_model_s_own(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ import pytest
 
 from pwfn.data import DataError, TimmData
 from pwfn.data.streams import ImageStream, Part, TarStream
-from tests.support.image_data import message
+from tests.support.images.data import message
+from tests.support.images.streamed import png, value_of
 from tests.support.project import Compose
-from tests.support.streamed import png, value_of
 
 
 def write_shards(folder: Path, sizes: tuple[int, ...] = (5, 5, 4), label: str = "cls") -> list[str]:

@@ -11,12 +11,12 @@ import pytorch_lightning as pl
 import torch
 
 from pwfn.data import DataError
+from pwfn.data.loading.stream_loader import Streamed, StreamLoader, stream_images_per_rank
 from pwfn.data.module import ImageDataModule
 from pwfn.data.spec import Partition
-from pwfn.data.stream_loader import Streamed, StreamLoader, stream_images_per_rank
 from pwfn.data.streams import Part
-from tests.support.image_data import CONFIG, TINY, message
-from tests.support.streamed import STEPS, batches, counting, epoch_loader, values
+from tests.support.images.data import CONFIG, TINY, message
+from tests.support.images.streamed import STEPS, batches, counting, epoch_loader, values
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -17,7 +17,7 @@ from pwfn.data import DataError, TimmData
 from pwfn.data.images import ImageSet
 from pwfn.data.module import ImageDataModule
 from pwfn.errors import InvalidValueError
-from tests.support.image_data import CONFIG, message, write_folder
+from tests.support.images.data import CONFIG, message, write_folder
 
 
 def spec(folder: Path, /, **changed: Any) -> TimmData:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from pwfn.data import Augment, Crop, CropFlip, ImageFolder, NoAugment, TimmAugment
-from tests.support.image_data import CONFIG, TINY, steps_of
+from tests.support.images.data import CONFIG, TINY, steps_of
 
 AUGMENTS = [NoAugment(), Crop(), CropFlip(), TimmAugment()]
 

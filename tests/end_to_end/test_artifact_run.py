@@ -21,8 +21,8 @@ from pwfn.data import DataError, Digits, ImageData, Synthetic
 from pwfn.evaluation.find_subject import subject_of
 from pwfn.evaluation.run_subject import rebuilt_settings
 from pwfn.evaluation.settings import EvaluateSettings
+from pwfn.run.ending.write_artifact import write_run_artifact
 from pwfn.run.start import Finished
-from pwfn.run.write_artifact import write_run_artifact
 from tests.support.documents import commands_of
 from tests.support.evaluation import measured, settings
 from tests.support.project import PROJECT, Compose, Program

@@ -19,8 +19,8 @@ from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.checkpoint import saved_networks
 from pwfn.checkpoint.run_state import Place, RunState
 from pwfn.clustering.cluster_result import ClusterResult
-from pwfn.clustering.fitted_codebook import FittedValues, KMeans
-from pwfn.clustering.nearest_round import nearest_round
+from pwfn.clustering.codebooks.fitted_codebook import FittedValues, KMeans
+from pwfn.clustering.rounds.nearest_round import nearest_round
 from pwfn.errors import RunError
 from pwfn.evaluation.analyses import stop_after_round
 from pwfn.evaluation.analyses.stop_after_round import cluster_to_the_end
@@ -28,7 +28,7 @@ from pwfn.records import files
 from pwfn.records.rounds import read_records
 from pwfn.run.start import Finished
 from tests.support.evaluation import measured
-from tests.support.run_files import read_clusters
+from tests.support.runs.run_files import read_clusters
 
 SmallRun = Callable[..., Finished]
 PER_TENSOR = (

@@ -22,10 +22,10 @@ from pwfn.config import build
 from pwfn.records.rounds import read_records
 from pwfn.run.settings import TrainSettings
 from pwfn.run.start import run
-from tests.support import killed_runs
 from tests.support.evaluation import measured
+from tests.support.loggers.wandb_offline import find_runs, read_run
 from tests.support.project import PROGRAMS, SMALL, Compose, Program, clean_environment
-from tests.support.wandb_offline import find_runs, read_run
+from tests.support.runs import killed_runs
 
 pytestmark = pytest.mark.multiprocess
 

@@ -20,7 +20,7 @@ from scipy.stats import entropy
 from pwfn.records.rounds import COLUMNS
 from pwfn.run.start import Finished
 from tests.support import oracles
-from tests.support.wandb_offline import find_runs, read_run
+from tests.support.loggers.wandb_offline import find_runs, read_run
 
 SmallRun = Callable[..., Finished]
 FILES = [

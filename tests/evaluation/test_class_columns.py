@@ -18,7 +18,7 @@ from pwfn.evaluation.class_columns import answer_in, columns_of
 from pwfn.evaluation.find_subject import subject_of
 from pwfn.evaluation.subject import CLUSTERED
 from tests.support.evaluation import settings
-from tests.support.image_data import CONFIG, message
+from tests.support.images.data import CONFIG, message
 
 
 def test_classes_are_matched_by_name() -> None:

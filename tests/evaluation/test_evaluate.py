@@ -27,11 +27,11 @@ from pwfn.data import DataError
 from pwfn.evaluation.find_subject import subject_of
 from pwfn.evaluation.predict import LabeledImages, drawn, predict, predict_draws
 from pwfn.models.precision import Computing
-from pwfn.monitoring.loggers import Csv
-from pwfn.monitoring.wandb_spec import Wandb
+from pwfn.monitoring.loggers.spec import Csv
+from pwfn.monitoring.wandb.spec import Wandb
 from pwfn.run.start import Finished
 from tests.support.evaluation import measured, settings
-from tests.support.wandb_offline import find_runs, read_run
+from tests.support.loggers.wandb_offline import find_runs, read_run
 
 SmallRun = Callable[..., Finished]
 ON = Computing(torch.device("cpu"), "32-true")

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import update_bn
 import pwfn
 from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.posterior import quantized_tensors
-from pwfn.clustering.greedy_round import cluster_round
+from pwfn.clustering.rounds.greedy_round import cluster_round
 from pwfn.errors import RunError
 from pwfn.evaluation.analyses.stop_after_round import saved_rounds
 from pwfn.evaluation.find_subject import subject_of

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from pwfn.monitoring.live_view import LiveView, sparkline
 from pwfn.records.rounds import Scores
-from tests.support.round_records import BASELINE, record
+from tests.support.runs.round_records import BASELINE, record
 from tests.support.terminal import screen
 
 

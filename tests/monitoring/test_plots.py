@@ -16,7 +16,7 @@ from matplotlib.image import imread
 from pwfn.monitoring.plots import _apart, draw_rounds, draw_weights, rounds_figure, weights_figure
 from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.records.weight_histogram import WeightHistogram
-from tests.support.round_records import BASELINE, record
+from tests.support.runs.round_records import BASELINE, record
 
 FRACTIONS = (0.2, 0.6, 0.9, 1.0)
 

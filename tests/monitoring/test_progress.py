@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from pwfn.monitoring.live_view import LiveView
 from pwfn.monitoring.progress import RunProgress
-from tests.support.round_records import BASELINE, record
+from tests.support.runs.round_records import BASELINE, record
 from tests.support.terminal import screen
 
 

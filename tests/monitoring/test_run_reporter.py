@@ -19,8 +19,8 @@ from pwfn.monitoring.round_tables import round_line, rounds_table, sentence
 from pwfn.monitoring.run_reporter import RunReporter
 from pwfn.records.files import NotWritten, write_text
 from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS, RoundRecord, Scores, read_records
-from tests.support.round_records import BASELINE, cluster, record
-from tests.support.run_files import read_clusters
+from tests.support.runs.round_records import BASELINE, cluster, record
+from tests.support.runs.run_files import read_clusters
 
 
 def reporter(folder: Path, width: int = 100) -> tuple[RunReporter, io.StringIO]:

@@ -27,8 +27,8 @@ from pwfn.preview.dry_run_report import DISPLACED, LAYER_COLUMNS, dry_run
 from pwfn.preview.verdict import verdict
 from pwfn.records.rounds import Scores
 from pwfn.report import REPORT
-from pwfn.run.cluster_network import cluster_network
-from pwfn.run.round_loop import RoundLoop
+from pwfn.run.rounds.cluster_network import cluster_network
+from pwfn.run.rounds.round_loop import RoundLoop
 from pwfn.run.settings import TrainSettings
 from pwfn.training.phase import Phase
 from tests.support import oracles

@@ -14,12 +14,12 @@ from torch import nn
 import pwfn
 from pwfn.artifact.plain_form import FORMS, PlainForm
 from pwfn.bayesian.posterior import quantized_tensors
-from tests.support import artifact_reader
-from tests.support.c_reader import SANITIZED, compiled, run, verdicts
+from tests.support.artifact import artifact_reader
+from tests.support.artifact.c_reader import SANITIZED, compiled, run, verdicts
+from tests.support.artifact.forge import Forge, whole
+from tests.support.artifact.forgeries import FORMS as FORGED_FORMS
+from tests.support.artifact.forgeries import HEADERS, SECTIONS, TEXTS, cuts, flips, random_forgeries
 from tests.support.clustered import clustered
-from tests.support.forge import Forge, whole
-from tests.support.forgeries import FORMS as FORGED_FORMS
-from tests.support.forgeries import HEADERS, SECTIONS, TEXTS, cuts, flips, random_forgeries
 
 
 @pytest.fixture(scope="module")

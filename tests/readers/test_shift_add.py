@@ -19,7 +19,7 @@ from pwfn.artifact.plain_form import PlainForm
 from pwfn.bayesian.posterior import to_bayesian
 from pwfn.data.datasets.digits import Digits
 from pwfn.evaluation.analyses.shift_add.cost import count_operations
-from tests.support.c_reader import SANITIZED, compiled, run
+from tests.support.artifact.c_reader import SANITIZED, compiled, run
 
 MEAN, STD = 0.449, 0.226
 RECIPE: dict[str, Any] = {"layers": (1, 1, 1, 1), "channels": (16, 24, 32, 48)}

@@ -10,8 +10,8 @@ import pytest
 
 from pwfn.records.metric_names import ROUND_VIEW, STEP, SUMMARY, VALIDATION, X_AXES
 from pwfn.records.rounds import COLUMNS
+from tests.support.loggers.wandb_offline import find_runs, read_run
 from tests.support.project import PROJECT
-from tests.support.wandb_offline import find_runs, read_run
 
 TABLES = [COLUMNS, ROUND_VIEW, STEP, VALIDATION, SUMMARY, X_AXES]
 NOT_HERE = {"train/gpu_memory_gb", "train/distillation"}

@@ -24,7 +24,7 @@ from pwfn.report.details import as_json, details, repeat
 from pwfn.report.figures import COLORS, SHAPES
 from pwfn.report.page import SCRIPTS, ReportError, read_runs, short_paths, write_report
 from pwfn.run.start import Finished
-from tests.support.report_runs import EVIL, Page, copy_run, make_sweep
+from tests.support.runs.report_runs import EVIL, Page, copy_run, make_sweep
 
 
 @pytest.fixture(scope="module")

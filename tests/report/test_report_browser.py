@@ -19,7 +19,7 @@ from pwfn.report import REPORT
 from pwfn.report.page import write_report
 from pwfn.run.start import Finished
 from tests.support.browser import CHROMIUM, DRIVER, FLAGS, PHONE, Reader
-from tests.support.report_runs import EVIL, make_sweep
+from tests.support.runs.report_runs import EVIL, make_sweep
 
 pytestmark = [
     pytest.mark.browser,

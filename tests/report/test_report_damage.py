@@ -12,7 +12,7 @@ from pwfn.report.compare import figures
 from pwfn.report.details import as_json, details
 from pwfn.report.page import write_report
 from pwfn.run.start import Finished
-from tests.support.report_runs import Page, copy_run
+from tests.support.runs.report_runs import Page, copy_run
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", "\0\xff", '{"run": 3, "pretrained": []}', "a: [1", "x\ny"])

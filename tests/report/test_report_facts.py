@@ -15,7 +15,7 @@ from pwfn.report.compare import difference_cells, figure_cells
 from pwfn.report.facts import FILES, facts, files, subject_of, way_of
 from pwfn.report.page import Row, _best, write_report
 from pwfn.run.start import Finished
-from tests.support.report_runs import Page, copy_run
+from tests.support.runs.report_runs import Page, copy_run
 
 
 @pytest.fixture

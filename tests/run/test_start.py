@@ -18,7 +18,7 @@ from torch.utils.data import get_worker_info
 from pwfn.checkpoint import files
 from pwfn.checkpoint.saved_run import FolderInUse, is_finished
 from pwfn.config import build
-from pwfn.data.feed import Cached
+from pwfn.data.loading.feed import Cached
 from pwfn.data.module import ImageDataModule
 from pwfn.errors import RunError, Stopped
 from pwfn.models.timm_model import ModelSpec
@@ -28,8 +28,8 @@ from pwfn.run.settings import TrainSettings
 from pwfn.run.start import Finished, run
 from pwfn.training.module import BayesianClassifier
 from tests.support.full_disk import files_of_at_most, full_for
-from tests.support.killed_runs import differences
 from tests.support.project import SMALL, Compose
+from tests.support.runs.killed_runs import differences
 
 Start = Callable[..., Finished]
 

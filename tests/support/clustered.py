@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.posterior import quantized_tensors, set_sigma, to_bayesian, to_deterministic
 from pwfn.bayesian.prior import Pow2DistancePrior
-from pwfn.clustering.codebook import AdditivePow2
+from pwfn.clustering.codebooks.codebook import AdditivePow2
 from pwfn.clustering.rules import Greedy
 from pwfn.clustering.sigma_join import SigmaJoin, std_mu
-from pwfn.run.cluster_network import cluster_network
+from pwfn.run.rounds.cluster_network import cluster_network
 
 
 def clustered(

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pwfn.clustering.codebook import Codebook
-from pwfn.clustering.fitted_codebook import KMeans, Uniform
+from pwfn.clustering.codebooks.codebook import Codebook
+from pwfn.clustering.codebooks.fitted_codebook import KMeans, Uniform
 
 MADE: list[Codebook] = [
     Uniform(bits=2),

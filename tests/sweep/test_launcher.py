@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import toy_sweep
-from tests.support.toy_sweep import jobs, seen, sweep
+from tests.support.runs import toy_sweep
+from tests.support.runs.toy_sweep import jobs, seen, sweep
 
 pytestmark = pytest.mark.slow
 

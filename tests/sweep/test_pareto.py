@@ -12,9 +12,9 @@ from hydra.errors import HydraException
 from pwfn.config import resolvers
 from pwfn.config.preflight import preflight
 from pwfn.run.settings import TrainSettings
-from tests.support import toy_sweep
 from tests.support.project import PROJECT
-from tests.support.toy_sweep import jobs, started, sweep
+from tests.support.runs import toy_sweep
+from tests.support.runs.toy_sweep import jobs, started, sweep
 
 optuna = pytest.importorskip("optuna", reason="the extra optuna is not installed")
 from hydra_plugins.pwfn_pareto.pareto_sweeper import ParetoSweeper  # noqa: E402

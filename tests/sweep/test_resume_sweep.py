@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from pwfn.sweep.resume import is_asked, resumed_arguments
-from tests.support import toy_sweep
 from tests.support.project import PROJECT, SMALL, clean_environment
-from tests.support.toy_sweep import jobs, started, sweep
+from tests.support.runs import toy_sweep
+from tests.support.runs.toy_sweep import jobs, started, sweep
 
 pytestmark = pytest.mark.slow
 

@@ -20,7 +20,7 @@ from pwfn.run.start import Finished
 from pwfn.training.module import BayesianClassifier
 from pwfn.training.optimizer import SGD
 from pwfn.training.phase import Phase
-from tests.support.toy_fits import trainer
+from tests.support.runs.toy_fits import trainer
 
 
 def network() -> nn.Module:

@@ -17,17 +17,17 @@ from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.posterior import quantized_tensors, set_sigma, to_bayesian
 from pwfn.bayesian.prior import Pow2DistancePrior
 from pwfn.clustering import rules, statistics
-from pwfn.clustering.codebook import AdditivePow2, Codebook
-from pwfn.clustering.fitted_codebook import KMeans
+from pwfn.clustering.codebooks.codebook import AdditivePow2, Codebook
+from pwfn.clustering.codebooks.fitted_codebook import KMeans
 from pwfn.clustering.rules import Greedy
 from pwfn.clustering.sigma_join import std_mu
 from pwfn.records.rounds import Scores
-from pwfn.run.round_loop import RoundLoop
-from pwfn.run.schedule import Schedule
+from pwfn.run.rounds.round_loop import RoundLoop
+from pwfn.run.rounds.schedule import Schedule
 from pwfn.training import distributed
 from pwfn.training.optimizer import SGD
 from pwfn.training.phase import Phase, TrainingDiverged
-from tests.support.fake_loop import FakeRunner
+from tests.support.runs.fake_loop import FakeRunner
 
 BACKENDS = ("gloo", "cuda:gloo")  # the second cannot send CPU tensors, as NCCL cannot: GPUs train, the CPU clusters
 CODEBOOKS: tuple[Codebook, ...] = (AdditivePow2(), KMeans(6, scope="tensor"))  # one with each

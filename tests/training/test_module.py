@@ -17,7 +17,7 @@ from pwfn.bayesian.regularizer import LinearRegularizer
 from pwfn.training.module import BayesianClassifier
 from pwfn.training.optimizer import SGD, AdamW
 from pwfn.training.phase import Phase
-from tests.support.toy_fits import classifier, trainer
+from tests.support.runs.toy_fits import classifier, trainer
 
 
 class LearningRates(Callback):

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from pwfn.bayesian.posterior import quantized_tensors
-from pwfn.monitoring.loggers import Csv
+from pwfn.monitoring.loggers.spec import Csv
 from pwfn.training.module import BayesianClassifier
 from pwfn.training.optimizer import SGD
 from pwfn.training.phase import Phase
 from pwfn.training.step_statistics import StepStatistics, sigma_statistics
-from tests.support.toy_fits import classifier, trainer
+from tests.support.runs.toy_fits import classifier, trainer
 
 
 class Naive(Callback):

@@ -90,7 +90,7 @@ def restore_buffers(model: nn.Module, build: Callable[[], nn.Module]) -> None:
 
 
 def _places(model: nn.Module, names: tuple[str, ...]) -> Iterator[tuple[nn.Module, str]]:
-    """The modules that hold a tensor, each once: a module that is shared goes by several names."""
+    """Return the modules that hold a tensor, each once: a module that is shared goes by several names."""
     seen = set()
     for name in names:
         path, _, own = name.rpartition(".")

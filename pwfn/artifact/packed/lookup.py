@@ -78,7 +78,7 @@ class Lookup(nn.Module):
         return found.reshape(-1)[: math.prod(self.shape)].reshape(self.shape)
 
     def _groups(self) -> Tensor:
-        """What each byte stands for: [values of a byte, weights in a byte]."""
+        """Return what each byte stands for: [values of a byte, weights in a byte]."""
         values = self.table.values.index_select(0, self.own)
         if self.bits >= 8:
             return values[:, None]

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pwfn.artifact.coding import Decoder
 from pwfn.artifact.container import ArtifactError, inflate
-from pwfn.artifact.contexts import Classes
 from pwfn.artifact.header import Coded, Header, Shape3, view_shape
-from pwfn.artifact.tables import Ids
-from pwfn.artifact.weights import _read_context, _Tables
+from pwfn.artifact.sections.coding import Decoder
+from pwfn.artifact.sections.contexts import Classes
+from pwfn.artifact.sections.tables import Ids
+from pwfn.artifact.sections.weights import _read_context, _Tables
 
 CHUNK = 1 << 16  # weights that are decoded, or looked up for the checksum, at once
 
@@ -79,7 +79,7 @@ def _decode(
 def _values(
     symbols: Small, free: NDArray[np.float32], lookup: NDArray[np.float32], coded: Coded
 ) -> Iterator[NDArray[np.float32]]:
-    """The float weights of a tensor, some at a time."""
+    """Yield the float weights of a tensor, some at a time."""
     entries, used = len(lookup) - 1, 0
     for start in range(0, len(symbols), CHUNK):
         some = symbols[start : start + CHUNK]

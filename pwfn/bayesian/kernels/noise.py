@@ -49,7 +49,7 @@ def standard_normal(shapes: Sequence[Tensor], numbers: Sequence[int], key: int) 
 
 
 def _sent(values: Sequence[int], device: torch.device) -> Tensor:
-    """The values on a device; from pinned memory, because the host would wait for a GPU otherwise."""
+    """Put the values on a device; from pinned memory, because the host would wait for a GPU otherwise."""
     kept = torch.tensor(values, dtype=torch.int32, pin_memory=device.type == "cuda")
     return kept.to(device, non_blocking=True)
 
@@ -82,7 +82,7 @@ def threefry(first: Tensor, second: Tensor, key: int) -> tuple[Tensor, Tensor]:
 
 
 def _signed(word: int) -> int:
-    """The int32 with the bits of a uint32."""
+    """Return the int32 with the bits of a uint32."""
     return word - 2**32 if word >= 2**31 else word
 
 

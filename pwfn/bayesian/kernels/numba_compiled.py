@@ -108,7 +108,7 @@ def circle(x):  # type: ignore[no-untyped-def]
 
 @_inner
 def normal(eps, bits, span, key, number):  # type: ignore[no-untyped-def]
-    """The `SPAN` normal numbers of span `span` of tensor `number`; `bits` (uint32 [2, HALF]) is room to work in."""
+    """Make the `SPAN` normal numbers of span `span` of tensor `number`; `bits` (uint32 [2, HALF]) is scratch."""
     k0, k1 = uint32(key), uint32(key >> uint64(32))
     first = uint32(span * HALF)
     words, more = bits[0], bits[1]

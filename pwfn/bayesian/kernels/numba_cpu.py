@@ -80,10 +80,10 @@ def _empty_like(tensor: Tensor) -> Tensor:
 
 
 def _flat(tensor: Tensor) -> Any:
-    """The numbers in a row, float32; of a contiguous tensor its own memory."""
+    """Return the numbers in a row, float32; of a contiguous tensor its own memory."""
     return tensor.detach().contiguous().view(-1).numpy()
 
 
 def _mask(free: Tensor | None) -> Any:
-    """A byte for each weight, or none."""
+    """Return a byte for each weight, or none."""
     return np.empty(0, np.uint8) if free is None else _flat(free).view(np.uint8)

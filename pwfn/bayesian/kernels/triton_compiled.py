@@ -64,7 +64,7 @@ def _threefry(a, b, k0, k1):
 
 @_compiled
 def _normal(block, number, k0, k1, pairs: tl.constexpr):
-    """The cosines and the sines of a block of noise; the words of the key are int32 that stand for uint32."""
+    """Compute the cosines and sines of a block of noise; the words of the key are int32 that stand for uint32."""
     first = (block * pairs + tl.arange(0, pairs)).to(tl.uint32, bitcast=True)
     zeros = tl.full((pairs,), 0, tl.int32)
     second = zeros + number
@@ -87,7 +87,7 @@ def _normal(block, number, k0, k1, pairs: tl.constexpr):
 
 @_compiled
 def _row(table, owners, blocks, columns: tl.constexpr):
-    """The row of this program's tensor, and the block of it that is this program's."""
+    """Return the row of this program's tensor, and the block of it that is this program's."""
     program = tl.program_id(0)
     return table + tl.load(owners + program) * columns, tl.load(blocks + program)
 
@@ -137,7 +137,7 @@ def _free(place, inside, row):
 
 @_compiled
 def _number(row, column: tl.constexpr):
-    """The float32 whose bits are in a column."""
+    """Return the float32 whose bits are in a column."""
     return tl.load(row + column).to(tl.int32).to(tl.float32, bitcast=True)
 
 

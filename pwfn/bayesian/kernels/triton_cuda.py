@@ -151,14 +151,14 @@ def _left_to_reference(gaussians: Sequence[Gaussian]) -> bool:
 
 
 def _words(key: int) -> tuple[int, int]:
-    """The halves of a key as int32, so that all keys have one type and nothing is compiled anew."""
+    """Return the halves of a key as int32, so that all keys have one type and nothing is compiled anew."""
     low, high = np.array([key % 2**32, key >> 32], dtype=np.uint32).view(np.int32).tolist()
     return low, high
 
 
 @lru_cache(maxsize=64)
 def _places(sizes: tuple[int, ...], block: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The tensor and the block of each program (int32); the same in every step, therefore kept on the device."""
+    """List the tensor and the block of each program (int32); the same in every step, so kept on the device."""
     counts = [-(-size // block) for size in sizes]
     owners = np.repeat(np.arange(len(sizes), dtype=np.int32), counts)
     blocks = np.concatenate([np.arange(count, dtype=np.int32) for count in counts])
@@ -197,7 +197,7 @@ def _layout(tensor: Tensor) -> int | None:
 
 
 def _simple(tensor: Tensor) -> Tensor:
-    """The tensor itself where its layout is one of the two, else a copy."""
+    """Return the tensor itself where its layout is one of the two, else a copy."""
     return tensor if _layout(tensor) is not None else tensor.contiguous()
 
 

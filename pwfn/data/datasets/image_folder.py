@@ -11,10 +11,10 @@ from typing import ClassVar, Literal
 import numpy as np
 from typing_extensions import override
 
-from pwfn.data import file_check, folder_split, folders
-from pwfn.data.file_images import FileImages
-from pwfn.data.folder_notes import FolderNotes, order_remark
-from pwfn.data.folders import LAYOUT, NATURAL, SORTED
+from pwfn.data.files import file_check, folder_split, folders
+from pwfn.data.files.file_images import FileImages
+from pwfn.data.files.folder_notes import FolderNotes, order_remark
+from pwfn.data.files.folders import LAYOUT, NATURAL, SORTED
 from pwfn.data.images import DataError, ImageSet
 from pwfn.data.spec import ImageData, Partition, Splits
 from pwfn.errors import require

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from pwfn.data import file_check
-from pwfn.data.decoding import decoded, eight_bit, readable, turned
+from pwfn.data.files import file_check
+from pwfn.data.files.decoding import decoded, eight_bit, readable, turned
 from pwfn.data.images import DataError, ImageSet, Indices
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 from typing_extensions import override
 
-from pwfn.data import file_check
 from pwfn.data.datasets.map_style import MapStyle
 from pwfn.data.datasets.opened import Opened, check_keys, in_order
 from pwfn.data.datasets.timm_kinds import KINDS, SHARDS, STREAMED, TORCH_SETS, errors_of, file_rules
 from pwfn.data.datasets.timm_streams import opened_stream
-from pwfn.data.folder_notes import FolderNotes
+from pwfn.data.files import file_check
+from pwfn.data.files.folder_notes import FolderNotes
 from pwfn.data.images import DataError, ImageSet
 from pwfn.data.spec import ImageData, Splits, is_integer
 from pwfn.data.streams import ImageStream

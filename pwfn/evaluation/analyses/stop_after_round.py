@@ -32,10 +32,10 @@ from pwfn.evaluation.tables import Section, csv_of, new_table
 from pwfn.monitoring.plots import GREEN, INK, ORANGE, save, tidy
 from pwfn.records.files import write_text
 from pwfn.records.rounds import RoundRecord, read_records
-from pwfn.run.cluster_network import cluster_network
-from pwfn.run.second_order_round import SecondOrderRound
+from pwfn.run.rounds.cluster_network import cluster_network
+from pwfn.run.rounds.second_order_round import SecondOrderRound
+from pwfn.run.rounds.tolerance_gradients import gradients_for
 from pwfn.run.settings import TrainSettings
-from pwfn.run.tolerance_gradients import gradients_for
 
 
 class StopAfterRound(Analysis):

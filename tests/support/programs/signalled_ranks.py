@@ -12,7 +12,7 @@ import hydra
 from omegaconf import DictConfig
 
 from pwfn.cli import train
-from pwfn.clustering.codebook import AdditivePow2
+from pwfn.clustering.codebooks.codebook import AdditivePow2
 from pwfn.config import resolvers
 from pwfn.training.module import BayesianClassifier
 from tests.support.project import CONF

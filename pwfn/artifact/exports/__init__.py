@@ -1,0 +1,1 @@
+"""Give a compressed network other forms: ONNX and safetensors."""

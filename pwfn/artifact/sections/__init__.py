@@ -1,0 +1,1 @@
+"""Code the weights and sigmas of a network as sections of bytes, and decode them."""

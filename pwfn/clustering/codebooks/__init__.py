@@ -1,0 +1,1 @@
+"""Specify and make the values that weights may share."""

@@ -1,0 +1,1 @@
+"""Run a round: which weights are fixed in it, and to which values they go."""

@@ -1,0 +1,1 @@
+"""Find, check and decode images that lie in files of their own."""

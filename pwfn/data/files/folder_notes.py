@@ -1,0 +1,78 @@
+"""Remember what reading a folder of images passed over, and say how else it might have been read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pwfn.data.files import folders
+from pwfn.data.files.decoding import image_endings
+from pwfn.data.files.folders import NATURAL, SORTED
+from pwfn.data.images import DataError
+
+if TYPE_CHECKING:
+    from pwfn.data.files.file_check import Found
+
+
+@dataclass
+class FolderNotes:
+    """Count, by folder, the files of other endings and the images left out; and images of two special kinds."""
+
+    others: dict[str, Counter[str]] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    alpha: int = 0
+    turned: int = 0
+
+    def listed(self, folder: Path, names: tuple[str, ...]) -> tuple[list[str], list[int]]:
+        """List the images of every class and their labels; raise `DataError` for a class without images."""
+        endings = image_endings()
+        paths: list[str] = []
+        labels: list[int] = []
+        others: Counter[str] = Counter()
+        for label, name in enumerate(names):
+            listing = folders.list_images(folder / name, endings)
+            if not listing.images:
+                raise DataError(f"{folder / name}: has no images (.jpg, .png and {len(endings) - 2} other endings)")
+            paths += listing.images
+            labels += [label] * len(listing.images)
+            others += listing.others
+        self.others[str(folder)] = others
+        return paths, labels
+
+    def see(self, found: Iterable[Found]) -> None:
+        """Count the images with transparency, and those that are stored turned."""
+        looked_at = list(found)
+        self.alpha, self.turned = sum(one.alpha for one in looked_at), sum(one.turned for one in looked_at)
+
+    def lines(self, *, exif: bool) -> list[str]:
+        """Return a line for everything that was passed over or may be meant otherwise."""
+        lines = []
+        for folder, others in self.others.items():
+            counted = ", ".join(f"{count:,} {ending}" for ending, count in sorted(others.items()))
+            lines += [f"{folder}: {counted} passed over: not the endings of images"] if others else []
+        for folder, count in self.left_out.items():
+            lines += [f"{folder}: {count} images cannot be read and are left out (data.check=skip)"] if count else []
+        if self.alpha:
+            lines.append(f"{self.alpha:,} images have transparency: it is dropped as by timm, the stored colors stay")
+        if self.turned and not exif:
+            lines.append(
+                f"{self.turned:,} images are stored turned and stay so, as with timm; data.exif=true turns them"
+            )
+        return lines
+
+
+def order_remark(folder: Path, order: str) -> list[str]:
+    """Say how the classes are numbered, if timm and torchvision would not agree about it."""
+    if order not in (NATURAL, SORTED):
+        return []
+    names = {each: folders.class_names(folder, each) for each in (NATURAL, SORTED)}
+    if names[NATURAL] == names[SORTED]:
+        return []
+    other, whose = (SORTED, "torchvision") if order == NATURAL else (NATURAL, "timm")
+    return [
+        f"the classes are numbered {folders.few(list(names[order]))} (data.class_order={order}); a head trained "
+        f"in {whose}'s order, {folders.few(list(names[other]))}, needs data.class_order={other}"
+    ]

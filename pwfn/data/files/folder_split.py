@@ -1,0 +1,94 @@
+"""Split one folder of images into training, validation and test images, and keep which image is where."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from pwfn.data.files.file_images import FileImages
+from pwfn.data.images import DataError, Indices, stratified_split
+from pwfn.errors import one_line
+
+if TYPE_CHECKING:
+    from pwfn.data.spec import ImageData
+
+    Spec = TypeVar("Spec", bound=ImageData)
+
+PARTS = ("train", "val", "test")
+Three = tuple[Indices, Indices, Indices]
+
+
+def by_fractions(labels: Indices, fractions: tuple[float, ...], seed: int) -> Three:
+    """Choose training, validation and test images, each class in proportion.
+
+    Args:
+        labels: of all images, int64 [n].
+        fractions: shares of the three, whose sum is 1.
+        seed: of the choice.
+
+    Returns:
+        Indices of the three, each ascending; no image is in two of them.
+
+    Raises:
+        DataError: a class has fewer images than there are parts.
+    """
+    tested, rest = stratified_split(labels, round(fractions[2] * len(labels)), seed)
+    held_out, trained = stratified_split(labels[rest], round(fractions[1] * len(labels)), seed)
+    for part, chosen in (("training", rest[trained]), ("test", tested)):
+        without = np.setdiff1d(labels, labels[chosen])
+        if len(chosen) and len(without):  # a part without any image is refused as such
+            raise DataError(
+                f"data.split leaves class {without[0]} (counted from 0) without {part} images: it has "
+                f"{np.count_nonzero(labels == without[0])} images"
+            )
+    return rest[trained], rest[held_out], tested
+
+
+def by_file(images: FileImages, root: Path, file: Path) -> Three:
+    """Take the split that a file lists; images that it does not list are in no split.
+
+    Raises:
+        DataError: the file cannot be read, or lists an image that is not below `root`.
+    """
+    numbers = {_below(path, root): index for index, path in enumerate(images.paths)}
+    chosen: dict[str, list[int]] = {part: [] for part in PARTS}
+    try:
+        with file.open(encoding="utf-8", newline="", errors="surrogateescape") as lines:
+            for row in csv.DictReader(lines):
+                chosen[row["split"]].append(numbers[row["file"]])
+    except KeyError as error:
+        raise DataError(f"{file}: lists {error.args[0]!r}, which is no split or no image below {root}") from error
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{file}: cannot be read ({one_line(error)})") from error
+    train, val, test = (np.array(sorted(chosen[part]), dtype=np.int64) for part in PARTS)
+    return train, val, test
+
+
+def table(parts: tuple[FileImages | None, ...], root: Path) -> str:
+    """Return the split of every image as CSV with the columns `split` and `file` (below `root`)."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("split", "file"))
+    for part, images in zip(PARTS, parts, strict=True):
+        rows.writerows((part, _below(path, root)) for path in (() if images is None else images.paths))
+    return text.getvalue()
+
+
+def with_kept_choices(data: Spec, split: Path, class_order: Path) -> Spec:
+    """Let images be split, and classes be numbered, as files in a run's folder say, where it has them.
+
+    So it is also where images have been added since, or where the file that the user gave is gone.
+    """
+    given = {"split": split, "class_order": class_order}
+    kept = {key: str(file) for key, file in given.items() if getattr(data, key, None) and file.is_file()}
+    return replace(data, **kept) if kept else data  # type: ignore[arg-type]
+
+
+def _below(path: bytes, root: Path) -> str:
+    return os.path.relpath(os.fsdecode(path), root)

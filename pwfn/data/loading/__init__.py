@@ -1,0 +1,1 @@
+"""Feed images to a network: order, batches, processes."""

@@ -1,0 +1,1 @@
+"""Go through the rounds of a run: train, test, cluster, record."""

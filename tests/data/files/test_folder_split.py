@@ -1,0 +1,199 @@
+"""One folder of images is split by shares or by the file of an earlier run; unreadable files are found beforehand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pwfn.data import DataError, ImageFolder
+from pwfn.data.files.file_check import look_at
+from pwfn.data.files.folder_split import by_fractions, with_kept_choices
+from pwfn.data.spec import Partition
+from pwfn.errors import InvalidValueError
+from tests.support.images.data import message, write_folder
+
+SHARES = (0.6, 0.2, 0.2)
+
+
+def one_folder(root: Path, sizes: dict[str, int]) -> Path:
+    for name, size in sizes.items():
+        (root / name).mkdir(parents=True)
+        for index in range(size):
+            Image.new("RGB", (4, 4), (index, 0, 0)).save(root / name / f"{index}.png")
+    return root
+
+
+def files(partition: Partition) -> list[list[str]]:
+    return [[os.fsdecode(path) for path in images.paths] for images in partition]  # type: ignore[union-attr]
+
+
+def test_a_folder_is_split_in_proportion_and_by_its_seed(tmp_path: Path) -> None:
+    root = one_folder(tmp_path, {"ant": 20, "bee": 10})
+    partition = ImageFolder(root=str(root), split=SHARES).partition()
+    assert [Counter(images.labels.tolist()) for images in partition] == [  # type: ignore[union-attr]
+        {0: 12, 1: 6}, {0: 4, 1: 2}, {0: 4, 1: 2}]  # fmt: skip
+    found = files(partition)
+    assert sorted(path for part in found for path in part) == sorted(str(path) for path in root.glob("*/*.png"))
+    assert files(ImageFolder(root=str(root), split=SHARES).partition()) == found
+    assert files(ImageFolder(root=str(root), split=SHARES, split_seed=1).partition()) != found
+    spec = ImageFolder(root=str(root), split=SHARES)
+    assert [os.fsdecode(path) for path in spec.load_test().paths] == found[2]  # type: ignore[attr-defined]
+    assert len(ImageFolder(root=str(root), split=(0.8, 0.0, 0.2)).partition().train) == 24  # type: ignore[arg-type]
+    assert ImageFolder(root=str(root), split=(0.8, 0.0, 0.2)).partition().val is None
+
+
+def test_the_split_of_a_run_is_kept_where_images_are_added(tmp_path: Path) -> None:
+    root = one_folder(tmp_path / "set", {"ant": 20, "bee": 10})
+    spec = ImageFolder(root=str(root), split=SHARES)
+    before = spec.partition()
+    table = spec.split_table(before)
+    assert table is not None
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert Counter(row["split"] for row in rows) == {"train": 18, "val": 6, "test": 6}
+    assert {row["file"] for row in rows if row["split"] == "test"} == {
+        os.path.relpath(path, root) for path in files(before)[2]
+    }
+    assert with_kept_choices(spec, tmp_path / "split.csv", tmp_path / "class_order.txt") is spec
+    (tmp_path / "split.csv").write_text(table)
+    for index in range(10, 20):
+        Image.new("RGB", (4, 4)).save(root / "bee" / f"{index}.png")
+    kept = with_kept_choices(spec, tmp_path / "split.csv", tmp_path / "class_order.txt")
+    assert [sorted(part) for part in files(kept.partition())] == [sorted(part) for part in files(before)]
+    assert files(spec.partition()) != files(before)
+    (root / "bee" / "0.png").unlink()
+    with pytest.raises(DataError, match=r"split\.csv: lists 'bee/0\.png', which is no split or no image below"):
+        kept.partition()
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"split": (0.8, 0.1, 0.2)}, "split = (0.8, 0.1, 0.2): must be three shares whose sum is 1"),
+        ({"split": (1.0, 0.0, 0.0)}, "the first and the last above 0, or a file split.csv"),
+        ({"split": "no/split.csv"}, "split = 'no/split.csv': must be three shares"),
+        ({"split": SHARES, "val_fraction": 0.1}, "val_fraction = 0.1: must be 0 or null where data.split is given"),
+        ({"split": SHARES, "test_folder": "val"}, "test_folder = 'val': must be null where data.split is given"),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused(changed: dict[str, Any], line: str) -> None:
+    with pytest.raises(InvalidValueError) as error:
+        ImageFolder(**changed)
+    assert line in str(error.value)
+
+
+def test_too_few_images_for_a_split_are_said(tmp_path: Path) -> None:
+    root = one_folder(tmp_path, {"ant": 1, "bee": 1})
+    with pytest.raises(DataError) as error:
+        ImageFolder(root=str(root), split=(0.8, 0.1, 0.1)).partition()
+    assert message(error) == "data.split = (0.8, 0.1, 0.1): leaves no test images of 2"
+
+
+def break_some(root: Path) -> list[Path]:
+    broken = [root / "train" / "cat" / "0.png", root / "val" / "dog" / "1.png", root / "val" / "dog" / "2.png"]
+    broken[0].write_bytes(broken[0].read_bytes()[:45])
+    broken[1].write_bytes(b"")
+    broken[2].write_bytes(b"no image")
+    return broken
+
+
+def test_all_broken_files_are_named_at_once(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    ImageFolder(root=str(tmp_path), check=True).check_files(tmp_path / "cache.json")
+    broken = break_some(tmp_path)
+    with pytest.raises(DataError) as error:
+        ImageFolder(root=str(tmp_path), check=True).check_files(tmp_path / "cache.json")
+    line = message(error)
+    assert line.startswith(f"{tmp_path}: 3 of 9 images cannot be read (data.check=skip leaves them out): ")
+    assert all(f"{path}: not a readable image (" in line for path in broken)
+    ImageFolder(root=str(tmp_path), check=False).check_files(tmp_path / "cache.json")
+
+
+def test_skip_leaves_broken_files_out_and_says_how_many(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    broken = break_some(tmp_path)
+    spec = ImageFolder(root=str(tmp_path), check="skip")
+    spec.check_files(tmp_path / "cache.json")
+    train, test = spec.load()
+    assert (train.labels.tolist(), test.labels.tolist()) == ([0, 1, 1], [0, 0, 1])  # type: ignore[union-attr]
+    assert spec.remarks() == [
+        f"{tmp_path}/train: 1 images cannot be read and are left out (data.check=skip)",
+        f"{tmp_path}/val: 2 images cannot be read and are left out (data.check=skip)",
+    ]
+    (tmp_path / "train" / "cat" / "1.png").write_bytes(b"")
+    with pytest.raises(DataError) as error:
+        ImageFolder(root=str(tmp_path), check="skip").load()
+    assert message(error) == f"{tmp_path}/train: no image of cat can be read"
+    assert broken
+
+
+def test_only_new_and_changed_files_are_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path)
+    paths = sorted(map(str, tmp_path.glob("train/*/*.png")))
+    cache = tmp_path / "cache" / "images.json"
+    look_at(paths, cache=cache)
+    monkeypatch.setattr("pwfn.data.files.file_check._known", {})  # another process
+    decoded: list[str] = []
+    monkeypatch.setattr("pwfn.data.files.file_check.decoded", lambda path, _: decoded.append(path))
+    assert all(one.fault is None for one in look_at(paths, cache=cache).values())
+    assert decoded == []
+    Image.new("RGB", (30, 30)).save(paths[1])
+    done: list[tuple[int, int]] = []
+    look_at(paths, cache=cache, progress=lambda *counts: done.append(counts))
+    assert decoded == [paths[1]]
+    assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    cache.write_text("{")  # a cache that cannot be read is made anew
+    look_at(paths, cache=cache)
+    assert cache.read_text().startswith('{"')
+
+
+def test_headers_alone_miss_a_file_that_ends_too_early_but_not_an_empty_one(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    found = look_at([str(path) for path in break_some(tmp_path)], headers_only=True)
+    assert [one.fault is None for one in found.values()] == [True, False, False]
+
+
+def test_transparent_and_turned_images_are_counted(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.new("RGBA", (4, 4)).save(tmp_path / "train" / "cat" / "a.png")
+    Image.new("RGB", (4, 4)).save(tmp_path / "train" / "cat" / "b.jpg", exif=exif)
+    spec = ImageFolder(root=str(tmp_path), check=True)
+    spec.check_files(tmp_path / "cache.json")
+    assert spec.remarks() == [
+        "1 images have transparency: it is dropped as by timm, the stored colors stay",
+        "1 images are stored turned and stay so, as with timm; data.exif=true turns them",
+    ]
+
+
+def test_a_class_too_small_for_a_split_is_named() -> None:
+    labels = np.array([0] * 30 + [1] * 30 + [2])
+    with pytest.raises(DataError, match=r"data\.split leaves class 2 \(counted from 0\) without test images: it has 1"):
+        by_fractions(labels, (0.8, 0.1, 0.1), seed=0)
+
+
+def test_headers_alone_do_not_count_as_a_full_look(tmp_path: Path) -> None:
+    path = tmp_path / "cut.jpg"
+    Image.effect_noise((64, 64), 50).save(path)
+    path.write_bytes(path.read_bytes()[:-800])
+    cache = tmp_path / "checked.json"
+    assert look_at([str(path)], headers_only=True, cache=cache)[str(path)].fault is None
+    assert look_at([str(path)], cache=cache)[str(path)].fault is not None
+    assert (
+        look_at([str(path)], headers_only=True, cache=cache)[str(path)].fault is not None
+    )  # what is known stays known
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
+    Image.new("L", (4, 4)).save(tmp_path / "one.png")
+    (tmp_path / "file").touch()
+    with pytest.warns(RuntimeWarning, match="cannot be written .*: the next run looks at all images again"):
+        look_at([str(tmp_path / "one.png")], cache=tmp_path / "file" / "checked.json")

@@ -1,0 +1,1 @@
+"""Damage, read and measure artifacts in tests."""

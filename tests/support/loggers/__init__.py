@@ -1,0 +1,1 @@
+"""Servers, offline folders and calls for tests of loggers."""

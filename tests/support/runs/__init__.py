@@ -1,0 +1,1 @@
+"""Runs of a toy network for tests, and the files they leave."""
