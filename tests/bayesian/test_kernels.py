@@ -120,6 +120,21 @@ def test_masked_addition(name: str, layout: str) -> None:
         assert torch.equal(total[~free], was[~free])
 
 
+@pytest.mark.parametrize("layout", ["contiguous", "channels last"])
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+def test_only_what_is_free_keeps_its_gradient(name: str, layout: str) -> None:
+    form = torch.channels_last if layout == "channels last" else torch.contiguous_format
+    tensors = []
+    for shape in ((2, 3, 5, 7), (1, 511, 1, 1), (1, 3, 1, 100_000)):
+        given = {key: value.view(shape) for key, value in values(math.prod(shape)).items()}
+        tensors.append((given["grad"].to(memory_format=form, copy=True), given["free"]))
+    tensors[0][0][0, 0, 0, 5] = math.nan  # stays so, free or not
+    before = [total.clone() for total, _ in tensors]
+    implementation(name).keep_free(tensors)
+    for was, (total, free) in zip(before, tensors, strict=True):
+        torch.testing.assert_close(total, was * free, rtol=0, atol=0, equal_nan=True)
+
+
 def test_numba_is_chosen_for_float32_on_a_cpu_and_the_reference_for_the_rest() -> None:
     fast, slow = implementation("numba_cpu"), implementation("reference")
     single, double = torch.empty(2), torch.empty(2, dtype=torch.float64)

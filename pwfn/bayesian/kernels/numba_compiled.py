@@ -170,6 +170,13 @@ def sigma_gradients(made, grad, sigma, free, retrained, ceiling, pull, key, numb
 
 
 @_kernel
+def keep_free(total, free):  # type: ignore[no-untyped-def]
+    """Multiply `total` by 0 where a weight is fixed."""
+    for j in range(total.size):
+        total[j] *= float32(free[j])
+
+
+@_kernel
 def add_masked(total, values, free, factor):  # type: ignore[no-untyped-def]
     """Add `factor * values` to `total` in the mask `free`."""
     for j in range(total.size):

@@ -66,6 +66,14 @@ class NumbaCPU(Reference):
         return made
 
     @override
+    def keep_free(self, tensors: Sequence[tuple[Tensor, Tensor]]) -> None:
+        for total, free in tensors:
+            if total.is_contiguous():
+                numba_compiled.keep_free(_flat(total), _mask(free))
+            else:
+                super().keep_free([(total, free)])
+
+    @override
     def add_masked(self, tensors: Sequence[tuple[Tensor, Tensor, Tensor]], factor: float | Tensor) -> None:
         factor = float(factor)
         for total, values, free in tensors:
