@@ -6,8 +6,6 @@ import time
 from collections.abc import Iterator
 
 import timm
-import torch
-from torch import nn
 
 from benchmarks.gpu_checks.plan import Plan, Row, finish
 from pwfn.bayesian.flat_weights import FlatWeights
@@ -17,6 +15,7 @@ from pwfn.clustering.codebooks.codebook import AdditivePow2
 from pwfn.clustering.rules import Greedy
 from pwfn.clustering.sigma_join import StdMu
 from pwfn.run.rounds.cluster_network import cluster_network
+from pwfn.training.waiting import move_to_cpu
 
 
 def clustering(plan: Plan) -> Iterator[Row]:
@@ -26,9 +25,8 @@ def clustering(plan: Plan) -> Iterator[Row]:
     set_sigma(model, Pow2DistancePrior())
     model.to(plan.device)
     finish(plan)
-    pinned = 0.0 if plan.smoke else _pinned_copy(model)
     started = time.perf_counter()
-    model.to("cpu")
+    move_to_cpu(model)
     copied = time.perf_counter() - started
     tensors = quantized_tensors(model)
     before = FlatWeights.of(tensors)
@@ -39,16 +37,4 @@ def clustering(plan: Plan) -> Iterator[Row]:
     taken = time.perf_counter() - started
     weights = len(before.mu)
     note = f"{weights} weights, of it {copied:.3f} s for the copy to the CPU"
-    note += "" if plan.smoke else f" ({pinned:.3f} s into pinned memory, asynchronously)"
     yield Row("clustering round, seconds", "90% fixed", taken, 1.5, counts=not plan.smoke, note=note)
-
-
-def _pinned_copy(model: nn.Module) -> float:
-    """Seconds for the same copy, all of it queued, into pinned memory that a round before has left."""
-    tensors = [tensor.detach() for tensor in (*model.parameters(), *model.buffers())]
-    places = [torch.empty_like(tensor, device="cpu", pin_memory=True) for tensor in tensors]
-    started = time.perf_counter()
-    for place, tensor in zip(places, tensors, strict=True):
-        place.copy_(tensor, non_blocking=True)
-    torch.cuda.synchronize()
-    return time.perf_counter() - started

@@ -55,7 +55,7 @@ def kronecker_diagonal(watched: Watched, batches: Sequence[Tensor], *, seed: int
 
 
 class _Factors:
-    """The sums that the diagonals of one layer's factors are made of."""
+    """The sums that the diagonals of one layer's factors are made of, on its device until they are asked for."""
 
     def __init__(self, layer: Layer) -> None:
         self._outputs = OutputTotals(layer)
@@ -65,15 +65,16 @@ class _Factors:
 
     def add(self, call: LinearCall, gradient: Tensor, images: int, generator: torch.Generator) -> None:
         self._outputs.add(call, gradient)
+        self._apart, self._pooled = self._apart.to(gradient.device), self._pooled.to(gradient.device)
         for inputs, share in sampled_inputs(call, images, generator):
-            self._apart[:, :-1] += inputs.double().square().sum(2).cpu() / share
-        self._pooled[:, :-1] += pooled_inputs(call).square().sum(2).cpu()
+            self._apart[:, :-1] += inputs.double().square().sum(2) / share
+        self._pooled[:, :-1] += pooled_inputs(call).square().sum(2)
         self._apart[:, -1] += len(call.given) * call.positions
         self._pooled[:, -1] += len(call.given) * call.positions**2
 
     def squared_gradients(self, images: int) -> tuple[Tensor, Tensor]:
         """Return those of the weight and of the bias, flat."""
         factor = self._outputs.factor(lambda total: total, torch.device("cpu"))
-        inputs = (factor.mixture.apart * self._apart + factor.mixture.pooled * self._pooled) / images
+        inputs = (factor.mixture.apart * self._apart.cpu() + factor.mixture.pooled * self._pooled.cpu()) / images
         felt = factor.squares[:, :, None] * inputs[:, None, :]
         return felt[:, :, :-1].flatten(), felt[:, :, -1].flatten()

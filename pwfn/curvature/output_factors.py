@@ -72,24 +72,26 @@ def output_factors(
 
 
 class OutputTotals:
-    """The sums that the output factor of one layer is made of."""
+    """The sums that the output factor of one layer is made of; they stay on its device until they are asked for."""
 
     def __init__(self, layer: Layer) -> None:
         self._layer = layer
         self._squares = torch.zeros(layer.groups * layer.rows, dtype=torch.float64)
-        self._others = torch.zeros(3, dtype=torch.float64)  # images and positions; images; squares of the means
+        self._means = torch.zeros((), dtype=torch.float64)  # squares of the means over positions
+        self._counts = torch.zeros(2, dtype=torch.float64)  # images and positions; images
 
     def add(self, call: LinearCall, gradient: Tensor) -> None:
         """Add the gradients of one call."""
         of_image = call.by_image(gradient).double()
         images, _, positions = of_image.shape
-        self._squares += of_image.square().sum((0, 2)).cpu()
-        means = float(of_image.mean(2).square().sum()) * positions
-        self._others += torch.tensor([images * positions, images, means], dtype=torch.float64)
+        self._squares = self._squares.to(gradient.device) + of_image.square().sum((0, 2))
+        self._means = self._means.to(gradient.device) + of_image.mean(2).square().sum() * positions
+        self._counts += torch.tensor([images * positions, images], dtype=torch.float64)
 
     def factor(self, reduce: Reduce, device: torch.device) -> OutputFactor:
         """Return the factor of the images of all ranks."""
-        squares, (count, images, means) = reduce(self._squares), reduce(self._others).tolist()
+        squares, others = self._squares.cpu(), torch.cat([self._counts, self._means.cpu().view(1)])
+        squares, (count, images, means) = reduce(squares), reduce(others).tolist()
         whole = float(squares.sum())
         return OutputFactor(
             (squares / max(count, 1.0)).view(self._layer.groups, self._layer.rows).to(device),

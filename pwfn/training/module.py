@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ from pwfn.training.distributed import broadcast_statistics
 from pwfn.training.loss_watch import LossWatch, diverged
 from pwfn.training.optimizer import before_step, build_optimizer
 from pwfn.training.phase import Phase
+from pwfn.training.waiting import move_to_cpu
 
 
 class BayesianClassifier(LightningModule):
@@ -93,6 +94,12 @@ class BayesianClassifier(LightningModule):
         if self.phase is None:
             raise RuntimeError("call begin(phase) before fitting")
         return self.phase
+
+    @override
+    def cpu(self) -> Self:
+        """Move to the CPU, where a round is clustered; Lightning asks for it after each fit."""
+        move_to_cpu(self)
+        return self
 
     @override
     def forward(self, images: Tensor) -> Tensor:

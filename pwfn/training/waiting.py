@@ -1,10 +1,19 @@
-"""Tell what makes the host wait for a GPU."""
+"""Keep the host from waiting for a GPU where it need not."""
 
 from __future__ import annotations
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 
 def is_free_to_read(tensor: Tensor) -> bool:
     """Return whether the host can read a tensor without waiting until a GPU has done all work given to it."""
     return tensor.device.type == "cpu"
+
+
+def move_to_cpu(module: nn.Module) -> None:
+    """Move a module to the CPU, from a GPU into pinned memory: all copies are queued, and waited for once."""
+    on_gpu = any(parameter.is_cuda for parameter in module.parameters())
+    module.to("cpu", non_blocking=True)
+    if on_gpu:
+        torch.cuda.synchronize()
