@@ -212,7 +212,7 @@ def test_compiled(artifact: Path) -> None:
 def test_a_forward_pass_needs_the_weights_of_one_layer_at_a_time() -> None:
     """In a process of its own, whose allocator gives back what is freed."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.support.packed_peak"],
+        [sys.executable, "-m", "tests.support.artifact.packed_peak"],
         cwd=PROJECT,
         env=clean_environment(MALLOC_MMAP_THRESHOLD_="65536"),
         capture_output=True,

@@ -140,7 +140,7 @@ def test_only_classes_of_the_interface_are_called(target: Any, monkeypatch: pyte
 OWN_CLASS = """
 from dataclasses import dataclass
 from pathlib import Path
-from tests.support.toy_settings import Extension
+from tests.support.runs.toy_settings import Extension
 Path(__file__).with_name("imported").touch()
 @dataclass(frozen=True)
 class Mine(Extension):

@@ -79,7 +79,7 @@ import sys
 from pathlib import Path
 import trackio
 from pwfn.monitoring import Trackio
-from tests.support.told_loggers import told
+from tests.support.loggers.told_loggers import told
 if len(sys.argv) == 2:
     told(Trackio(save_dir=sys.argv[1]), Path(sys.argv[1]))
 else:

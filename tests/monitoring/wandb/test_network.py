@@ -33,9 +33,9 @@ sys.addaudithook(watch)
 OFFLINE_RUN = """
 from pathlib import Path
 import numpy as np
-from pwfn.monitoring.loggers import run_logger
-from pwfn.monitoring.wandb_spec import Wandb
-from pwfn.monitoring.round_media import Histogram, RoundView
+from pwfn.monitoring.loggers.spec import run_logger
+from pwfn.monitoring.wandb.spec import Wandb
+from pwfn.monitoring.loggers.round_media import Histogram, RoundView
 folder = Path(sys.argv[1])
 spec = Wandb(save_dir=str(folder))
 logger = spec.build(config={"seed": 0}, name="n", folder=folder, group="g")

@@ -1,6 +1,6 @@
 """Print the bytes at the peak of a packed model's forward pass, and those of the float weights of one of its layers.
 
-Measured as the kernel counts (Linux), in a process of its own: `python -m tests.support.packed_peak`.
+Measured as the kernel counts (Linux), in a process of its own: `python -m tests.support.artifact.packed_peak`.
 """
 
 from __future__ import annotations
