@@ -1,4 +1,4 @@
-/* Read `model.pwfn`, format version 1 (docs/artifact.md), in C99 with zlib as the only dependency.
+/* Read `model.pwfn`, format versions 1 and 2 (docs/artifact.md), in C99 with zlib as the only dependency.
  *
  *     char error[PWFN_ERROR];
  *     pwfn_file *file = pwfn_open("model.pwfn", PWFN_MOST_WEIGHTS, error);
