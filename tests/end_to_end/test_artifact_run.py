@@ -168,7 +168,9 @@ def test_a_model_that_an_artifact_cannot_name_is_said_at_once(
 def test_what_the_readme_says_of_taking_it_home(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copy(finished.folder / "model.pwfn", tmp_path)
+    folder = tmp_path / "runs/mine"  # where the command above it in the README has put the file
+    folder.mkdir(parents=True)
+    shutil.copy(finished.folder / "model.pwfn", folder)
     monkeypatch.chdir(tmp_path)
     ((snippet,),) = [re.findall(r"```python\n(import pwfn\n.*?)```", (PROJECT / "README.md").read_text(), re.S)]
     exec(snippet, (names := {}))
@@ -180,7 +182,7 @@ def test_what_the_readme_says_of_taking_it_home(
     for command in exports:
         assert export.main(command[3:]) == 0
     assert capsys.readouterr().err == ""
-    assert {path.name for path in tmp_path.iterdir()} == {"model.pwfn", "model.safetensors", "model.onnx"}
+    assert {path.name for path in folder.iterdir()} == {"model.pwfn", "model.safetensors", "model.onnx"}
 
 
 def test_evaluate_measures_an_artifact(program: Program, smoke: Path, tmp_path: Path) -> None:
