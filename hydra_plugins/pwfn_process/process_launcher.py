@@ -25,7 +25,6 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from pwfn.config import program
 from pwfn.errors import one_line
 from pwfn.records import failure, files
 from pwfn.records.files import RESULT, NotWritten
@@ -33,6 +32,7 @@ from pwfn.sweep import folder as sweep_folder
 from pwfn.sweep.folder import SweepError
 from pwfn.sweep.job import CONSOLE, Job, environment_of_jobs, new_job, reason
 from pwfn.sweep.kept_files import size_lines
+from pwfn.sweep.next_steps import next_of_sweep
 from pwfn.sweep.outlook import Outlook, expected, print_plan
 from pwfn.sweep.parent_watch import PARENT, parent_pipe, signals_as_exit
 from pwfn.sweep.table import Row, print_table, read_result, write_table
@@ -71,6 +71,7 @@ class ProcessLauncher(Launcher):
         self.config = config
         self.resume |= config.get("resume") == "auto"
         self.sweep = Path(str(config.hydra.sweep.dir)).absolute()
+        atexit.register(self._say_next)  # before a sweeper registers its table, so that these lines come last
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run one batch. A failed job's return value raises `SweepError`; what then happens is the sweeper's choice."""
@@ -221,9 +222,10 @@ class ProcessLauncher(Launcher):
             from pwfn.report import report_at_end
 
             report_at_end(self.sweep, print)
-        if any(row.code != 0 for row in rows):
-            again = " ".join(program.typed("train"))
-            print(f"pwfn: go on with the others: {again} -m resume_sweep={self.sweep}", flush=True)
+
+    def _say_next(self) -> None:
+        for line in next_of_sweep(self.sweep, self._rows()) if self.launched else ():
+            print(line, flush=True)
 
     def _stop(self) -> None:
         with self.lock:

@@ -25,6 +25,7 @@ def prepare() -> None:
     A relative `--config-path` is seen from the folder of train.py, as Hydra does it, of `pwfn` from the working folder.
     """
     terminal.print_any_character()
+    program.remember_folder()
     if faults := import_own_modules():
         refuse(faults)
     resolvers.register()
@@ -44,6 +45,12 @@ def say_at_once(text: str) -> None:
     """Tell a terminal what the next seconds go into; once where several processes are started."""
     if failure.is_first_process():
         terminal.say_at_once(text, sys.argv[1:])
+
+
+def begin_log(outline: Callable[[Sequence[str]], str | None]) -> None:
+    """Tell a log in its first line what is going to be done; once where several processes are started."""
+    if failure.is_first_process() and terminal.begins_a_log(sys.argv[1:]) and (line := outline(sys.argv[1:])):
+        print(f"pwfn: {line}; loading PyTorch, then checking the settings ...", flush=True)
 
 
 def start(task: Callable[[DictConfig], Any], config_name: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from pwfn.cli import hydra_program
+from pwfn.cli.outline import outline
 from pwfn.config import preflight, program
 from pwfn.config.key_hints import KeyHints
 from pwfn.config.wording.text_values import with_homes
@@ -30,6 +31,7 @@ def main() -> None:
         return
     if not of_a_sweep:  # which has checked its jobs
         hydra_program.say_at_once(CHECKING)
+        hydra_program.begin_log(outline)
     from pwfn.cli import again, given_folder, resume
     from pwfn.run.settings import TrainSettings
     from pwfn.sweep import resume as resume_sweep

@@ -10,6 +10,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
 _subcommand: str | None = None  # of `pwfn train ...`; None where a script such as train.py was started
+_started_in: str | None = None  # None where no program was started: then it is wherever Python is
 
 
 def checkout() -> Path | None:
@@ -34,6 +35,19 @@ def take_subcommand() -> str:
 def has_subcommand() -> bool:
     """Say whether this is `pwfn <subcommand>` rather than a script such as train.py."""
     return _subcommand is not None
+
+
+def remember_folder() -> None:
+    """Remember the folder that the user stands in: Hydra, or a sweep that is resumed, may go to another one."""
+    global _started_in
+    _started_in = os.getcwd()
+
+
+def as_short_as_typed(path: Path) -> str:
+    """Return a path below the user's folder relative to it, where the program is still there; else absolute."""
+    absolute, here = Path(os.path.abspath(path)), os.getcwd()
+    near = absolute.is_relative_to(here) and _started_in in (None, here)
+    return os.path.relpath(absolute, here) if near else str(absolute)
 
 
 @contextmanager

@@ -23,8 +23,17 @@ def say_at_once(text: str, words: Sequence[str]) -> None:
         text: one line.
         words: the command line, without the program.
     """
-    if sys.stderr is not None and sys.stderr.isatty() and not any(word.lower() == "quiet=true" for word in words):
+    if sys.stderr is not None and sys.stderr.isatty() and not _is_quiet(words):
         print(f"pwfn: {text}", file=sys.stderr, flush=True)
+
+
+def begins_a_log(words: Sequence[str]) -> bool:
+    """Tell whether standard output is a file or a pipe that somebody may follow, and the command line not quiet."""
+    return sys.stdout is not None and not sys.stdout.isatty() and not _is_quiet(words)
+
+
+def _is_quiet(words: Sequence[str]) -> bool:
+    return any(word.lower() == "quiet=true" for word in words)
 
 
 def leave_terminal() -> None:

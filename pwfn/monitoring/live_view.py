@@ -116,7 +116,7 @@ class LiveView:
             last = records[-1]
             lines = [
                 f"round {last.round + 1}: top1 {last.clustered.top1:.2f} % "
-                f"({last.clustered.top1 - baseline.top1:+.2f} points), {last.entropy_bits:.2f} bits, "
+                f"({last.clustered.top1 - baseline.top1:+.2f} points), entropy {last.entropy_bits:.2f} bits, "
                 f"{last.codebook_size:,} values, {100 * last.fraction:.1f} % fixed"
             ]
         if records and not self._ascii:
@@ -130,7 +130,7 @@ def _curves(top1: list[float], records: Sequence[RoundRecord]) -> str:
     low = min(*top1, high - 1)  # one point at least, or the noise of the test split would look like a result
     return (
         f"top1 {sparkline(top1, low, high)} {min(top1):.2f} to {high:.2f} %   "
-        f"bits {sparkline(bits, 0, max(bits))} {bits[0]:.2f} to {bits[-1]:.2f}"
+        f"entropy {sparkline(bits, 0, max(bits))} {bits[0]:.2f} to {bits[-1]:.2f}"
     )
 
 

@@ -27,7 +27,7 @@ def round_line(record: RoundRecord, baseline: Scores) -> str:
     change = record.clustered.top1 - baseline.top1
     return (
         f"round {record.round + 1}: {100 * record.fraction:.1f} % fixed to {record.codebook_size:,} values, "
-        f"{record.entropy_bits:.2f} bits, top1 {record.trained.top1:.2f} % trained, "
+        f"entropy {record.entropy_bits:.2f} bits, top1 {record.trained.top1:.2f} % trained, "
         f"{record.clustered.top1:.2f} % clustered ({change:+.2f} points)"
     )
 
@@ -50,7 +50,7 @@ def rounds_table(records: Sequence[RoundRecord], baseline: Scores, tolerance_nam
         tolerance_name: what one tolerance is called, "sigmas".
     """
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, header_style="bold")
-    headings = ("round", "fixed\n%", "code\nbook", "unique", "bits", "trained\ntop1 %", "clustered\ntop1 %")
+    headings = ("round", "fixed\n%", "code\nbook", "unique", "entropy\nbits", "trained\ntop1 %", "clustered\ntop1 %")
     for heading in (*headings, "change\npoints", f"limit\n{tolerance_name}", "moved", "sec"):
         table.add_column(heading, justify="left" if heading == "round" else "right", no_wrap=True)
     table.add_row("pretrained", *[""] * 4, f"{baseline.top1:.2f}")
@@ -76,9 +76,9 @@ def sentence(record: RoundRecord, baseline: Scores, weights: int | None) -> str:
     count = f"{weights:,} weights" if weights is not None else "quantized weights"
     if record.fraction < 1:
         who = f"{100 * record.fraction:.1f} % of the {count} now share {record.codebook_size:,} values"
-        size = f"all of them together need {record.entropy_bits:.2f} bits each"
+        size = f"entropy of all of them together {record.entropy_bits:.2f} bits each"
     else:
         who = f"{count if weights is not None else 'All ' + count} now share {record.codebook_size:,} values"
-        size = f"{record.entropy_bits:.2f} bits each"
+        size = f"entropy {record.entropy_bits:.2f} bits each"
     change = record.clustered.top1 - baseline.top1
     return f"{who}, {size}; top1 {record.clustered.top1:.2f} % (pretrained {baseline.top1:.2f} %, {change:+.2f} points)"

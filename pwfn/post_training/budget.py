@@ -86,7 +86,7 @@ class Trial:
     def line(self) -> str:
         """Describe the trial in a line."""
         drop = "" if self.drop is None else f", {-self.drop:+.2f} points on validation images"
-        return f"rate {self.rate:.2e}: {self.bits:.3f} bits, {self.megabytes:.3f} MB{drop}"
+        return f"rate {self.rate:.2e}: {self.bits:.3f} bits per weight in the file, {self.megabytes:.3f} MB{drop}"
 
 
 def _ends(trials: list[Trial], by_size: bool) -> bool:

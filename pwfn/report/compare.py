@@ -44,7 +44,7 @@ FIGURES = (
     Heading("top1", "top-1 %", COLUMNS["clustered/top1"].meaning, True),
     Heading("val_top1", "val %", "top-1 on validation images, by which runs are chosen", True, shown=False),
     Heading("change", "change", "top-1 less that of the pretrained network, in points", True),
-    Heading("entropy_bits", "bits", COLUMNS["entropy_bits"].meaning, True),
+    Heading("entropy_bits", "entropy bits", COLUMNS["entropy_bits"].meaning, True),
     Heading("codebook_size", "values", COLUMNS["codebook_size"].meaning, True),
     Heading("unique_weights", "unique", COLUMNS["unique_weights"].meaning, True, shown=False),
     Heading("file_mb", "file MB", "model.pwfn, the whole network, in 10^6 bytes", True),

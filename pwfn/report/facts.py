@@ -67,7 +67,7 @@ def way_of(run: Run) -> str:
 
 def budget_of(run: Run) -> str:
     """Return the budget that a run was given; nothing where it was given none."""
-    units = {"bits": "bits", "megabytes": "MB", "drop": "points lost"}
+    units = {"bits": "file bits", "megabytes": "MB", "drop": "points lost"}
     given = {unit: number(run.config.get(f"budget.{key}")) for key, unit in units.items()}
     return ", ".join(f"at most {value:g} {unit}" for unit, value in given.items() if value is not None)
 

@@ -84,6 +84,7 @@ def announce(assembly: Assembly, stages: Stages) -> None:
         assembly.provenance.write(folder)
         saved_config.write_config(folder, assembly.config)
         keep_choices(assembly.data, folder)
+        progress.say(assembly.data.sentence())
         for warning in (
             *settings.remarks,
             *settings.logger.remarks_on(assembly.identity.name, assembly.identity.run_id),
@@ -93,7 +94,6 @@ def announce(assembly: Assembly, stages: Stages) -> None:
             *settings.data.remarks(),
         ):  # quiet or not
             console.print(f"warning: {warning}", soft_wrap=True, markup=False, highlight=False)
-        progress.say(assembly.data.sentence())
     for remark in assembly.remarks:
         progress.say(remark)
     progress.say(f"{settings.model.name}: {assembly.coverage.sentence()}")

@@ -60,8 +60,7 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 def in_order(rows: Sequence[Row]) -> list[Row]:
     """Sort by accuracy, then entropy; jobs without accuracy by number; those that did not end last."""
-    measured = [found for row in rows if (found := figures(row))]
-    by = next((name for name in ACCURACY if measured and all(name in found for found in measured)), ACCURACY[-1])
+    by = ordered_by(rows)
 
     def place(row: Row) -> tuple[float, ...]:
         found = figures(row)
@@ -72,6 +71,12 @@ def in_order(rows: Sequence[Row]) -> list[Row]:
         return (row.code != 0, row.code is None, not known, -accuracy if known else 0, worst, row.number)
 
     return sorted(rows, key=place)
+
+
+def ordered_by(rows: Sequence[Row]) -> str:
+    """Return the accuracy by which jobs are sorted: of validation images where all that were measured have some."""
+    measured = [found for row in rows if (found := figures(row))]
+    return next((name for name in ACCURACY if measured and all(name in found for found in measured)), ACCURACY[-1])
 
 
 def sweep_table(rows: Sequence[Row]) -> Table:

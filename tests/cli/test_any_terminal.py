@@ -58,4 +58,4 @@ def test_the_programs_in_terminals_with_few_characters(finished_run: Finished, t
     assert "l?uft" in printed(tmp_path, "train", *SMALL, *words, **ascii_only)
     assert "läuft_??" in printed(tmp_path, "evaluate", f"run='{run}'", "resamples=0", **cp1252)
     assert "l?uft" in printed(tmp_path, "evaluate", f"report='{run}'", **ascii_only)
-    assert '"format_version"' in printed(tmp_path, "describe", os.fspath(finished_run.folder / "model.pwfn"), **of_c)
+    assert "format version 1\n" in printed(tmp_path, "describe", os.fspath(finished_run.folder / "model.pwfn"), **of_c)

@@ -123,7 +123,14 @@ def test_a_sweep_of_two_jobs_leaves_two_whole_runs(program: Program, tmp_path: P
     assert [summary["run"]["seed"] for summary in summaries] == [0, 1]
     plan = json.loads((tmp_path / "sweep/sweep.json").read_text())["jobs"]
     assert [job["expected"]["steps"] for job in plan] == [summary["final"]["steps"] for summary in summaries]
-    lines = {line.split()[0]: line for line in done.stdout.splitlines()[-2:]}  # of the table that ends the sweep
+    table, _, following = done.stdout.rpartition("Next (of the runs, job ")
+    best = max((0, 1), key=lambda job: summaries[job]["final"]["clustered/val_top1"])
+    assert following.splitlines()[0] == f"{best} is the best by validation images):"
+    place = f"sweep/{best}_seed-{best}"
+    assert f"  measure it  python evaluate.py run={place}\n" in following
+    measured = program(tmp_path, "evaluate.py", f"run={place}", "samples=0")
+    assert measured.returncode == 0, measured.stderr
+    lines = {line.split()[0]: line for line in table.splitlines()[-2:]}  # of the table that ends the sweep
     for job, folder in zip("01", folders, strict=True):
         line, figures = lines[job], json.loads((folder / "result.json").read_text())["summary"]
         assert list(figures) == list(FIGURES)
@@ -324,7 +331,7 @@ def test_a_home_is_known_wherever_a_path_is_expected(tmp_path: Path) -> None:
     for script, words, says in (
         ("train.py", ["resume=~/finished"], "is finished, there is nothing to resume"),
         ("evaluate.py", ["report=~/finished", "output=."], "1 run in report.html"),
-        ("-m", ["pwfn", "describe", "~/finished/model.pwfn"], '"format_version"'),
+        ("-m", ["pwfn", "describe", "~/finished/model.pwfn"], "format version 1\n"),
         ("-m", ["pwfn", "export", "~/finished/model.pwfn", "--to", "safetensors", "--out", "out.safetensors"], " MB;"),
     ):
         start = [script] if script == "-m" else [str(PROJECT / script)]

@@ -82,7 +82,7 @@ def test_a_mistyped_subcommand_is_one_line(monkeypatch: pytest.MonkeyPatch, caps
 def test_describe_shows_the_header(installed: Path, tmp_path: Path) -> None:
     import pwfn
 
-    code, out, err = run(installed, tmp_path, "describe", str(ARTIFACT))
+    code, out, err = run(installed, tmp_path, "describe", str(ARTIFACT), "--json")
     assert (code, err) == (0, "")
     assert json.loads(out) == json.loads(json.dumps(pwfn.describe(ARTIFACT)))
     code, out, err = run(installed, tmp_path, "describe", "nothing.pwfn", way="module")
@@ -122,7 +122,7 @@ def test_a_sweep_starts_its_jobs_as_it_was_started(way: str, installed: Path, tm
     code, out, err = run(installed, tmp_path, *sweep, way=way)
     assert code == 1, err
     typed = "pwfn" if way == "script" else "python -m pwfn"
-    assert f"pwfn: go on with the others: {typed} train -m resume_sweep={tmp_path / 'sweep'}\n" in out
+    assert out.endswith(f"\nNext:\n  resume it   {typed} train -m resume_sweep=sweep\n")
     (tmp_path / "sweep/1_seed-1").unlink()
     code, out, err = run(installed, tmp_path, "train", "-m", "resume_sweep=sweep", way=way)
     assert code == 0, err

@@ -36,8 +36,8 @@ def test_results_tell_the_last_round_and_draw_all() -> None:
     rounds = [record(n, entropy_bits=8.0 - 4 * n, clustered=Scores(98.89 - n, 100, 0)) for n in range(2)]
     view.results(BASELINE, rounds)
     last, curves = screen(view)[2:]
-    assert last == "  round 2: top1 97.89 % (-1.00 points), 4.00 bits, 94 values, 40.0 % fixed"
-    assert curves == "  top1 ██▁ 97.89 to 98.89 %   bits █▅ 8.00 to 4.00"
+    assert last == "  round 2: top1 97.89 % (-1.00 points), entropy 4.00 bits, 94 values, 40.0 % fixed"
+    assert curves == "  top1 ██▁ 97.89 to 98.89 %   entropy █▅ 8.00 to 4.00"
 
 
 def test_small_changes_of_accuracy_are_drawn_small() -> None:

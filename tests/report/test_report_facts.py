@@ -48,7 +48,7 @@ def test_what_a_reader_asks_of_a_run(run: Run, finished_run: Finished) -> None:
 def test_runs_without_training_and_their_budgets_are_called_so(run: Run) -> None:
     at_once = {"schedule__fractions": [1.0], "schedule__first_epochs": 0, "schedule__rest_epochs": 0}
     assert way_of(changed(run, **at_once)) == "no training"
-    assert way_of(changed(run, **at_once, budget__bits=1.5)) == "no training, at most 1.5 bits"
+    assert way_of(changed(run, **at_once, budget__bits=1.5)) == "no training, at most 1.5 file bits"
     assert way_of(changed(run, schedule__fractions=[1.0])) == "1 round"
     assert way_of(replace(run, config={})) == ""
     second = changed(run)

@@ -7,13 +7,13 @@ const limit = (value) => (Number.isInteger(value) ? exact(value) : significant(v
 const percent = (value) => `${(100 * value).toFixed(1)} %`;
 
 const LAYER_HEADINGS = [
-  ["name", "tensor"], ["what", "kind"], ["weights", "weights", exact], ["unique", "values", exact], ["entropy_bits", "bits", digits(3)],
+  ["name", "tensor"], ["what", "kind"], ["weights", "weights", exact], ["unique", "values", exact], ["entropy_bits", "entropy bits", digits(3)],
   ["zero_share", "zero", percent], ["l2", "moved", percent], ["sigma_mean", "mean sigma", significant],
 ];
 const CODEBOOK_HEADINGS = [["value", "value", String], ["order", "powers of two", exact], ["count", "weights", exact]];
 const ROUND_HEADINGS = [
   ["label", "round"], ["fraction", "fixed", percent], ["trained/top1", "trained top-1 %", (v) => v.toFixed(2)],
-  ["clustered/top1", "clustered top-1 %", (v) => v.toFixed(2)], ["entropy_bits", "bits", digits(3)], ["codebook_size", "values", exact],
+  ["clustered/top1", "clustered top-1 %", (v) => v.toFixed(2)], ["entropy_bits", "entropy bits", digits(3)], ["codebook_size", "values", exact],
   ["unique_weights", "unique", exact], ["threshold", "limit, tolerances", limit], ["moved", "moved", exact],
 ];
 

@@ -23,6 +23,7 @@ async function copyText(text) {
   const all = rows.map((_, run) => run);
   const state = { visible: all, selected: shared.best, group: shared.groups.length ? shared.groups[0][0] : null, metric: "clustered/top1" };
   const columnNames = [["run", "name"], ...shared.keys.map((key) => [key.toLowerCase()]), ["status"]];
+  columnNames.find((names) => names.includes("entropy_bits"))?.push("bits");  // as people type it
   const values = all.map((run) => [shared.names[run], ...shared.values[run], rows[run].cells[rows[run].cells.length - 1].textContent]);
   [...table.tHead.rows[0].cells].forEach((cell, i) => columnNames[i].push(cell.textContent.trim().toLowerCase()));
   const texts = rows.map((row) => [...row.cells].map((cell) => cell.textContent.trim()).join(" ").toLowerCase());

@@ -18,11 +18,11 @@ from pwfn.monitoring.run_reporter import RunReporter
 from pwfn.records.columns import csv_text
 from pwfn.records.files import ARTIFACT, HISTOGRAM, LAYERS, write_text
 from pwfn.records.layer_table import LAYER_COLUMNS, layer_rows
+from pwfn.records.next_steps import next_steps
 from pwfn.records.weight_histogram import WeightHistogram
 from pwfn.report import REPORT, report_at_end
 from pwfn.run.assemble import Assembly
 from pwfn.run.ending.kept_files import left_out, settle_files
-from pwfn.run.ending.next_steps import next_steps
 from pwfn.run.ending.write_artifact import ARTIFACT_FACTS, write_run_artifact
 from pwfn.run.stages import Stages
 

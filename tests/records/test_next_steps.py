@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pwfn.config import program
-from pwfn.run.ending.next_steps import next_steps
+from pwfn.records.next_steps import next_steps
 
 
 def commands(lines: list[str]) -> list[list[str]]:
@@ -19,6 +19,7 @@ def commands(lines: list[str]) -> list[list[str]]:
 def test_the_lines_can_be_typed_where_the_run_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(program, "_subcommand", None)
+    monkeypatch.setattr(program, "_started_in", None)
     first, *lines = next_steps(tmp_path / "outputs/a b", tmp_path / "outputs/a b/report.html")
     assert first == "Next:"
     load, measure, look = commands(lines)
@@ -37,6 +38,7 @@ def test_a_folder_elsewhere_is_absolute_and_no_report_is_named_where_none_is(
     monkeypatch.setattr(program, "_subcommand", "train")
     monkeypatch.setattr(sys, "argv", ["/usr/bin/pwfn"])
     monkeypatch.setattr(program, "_main_spec", lambda: None)
+    monkeypatch.setattr(program, "_started_in", None)
     _, load, measure = next_steps(tmp_path / "run", None)
     assert f"'{tmp_path}/run/model.pwfn'" in commands([load])[0][2]
     assert commands([measure]) == [["pwfn", "evaluate", f"run={tmp_path}/run"]]
