@@ -81,10 +81,8 @@ class ParetoSweeper(Sweeper):
         self.fixed, self.space = search_space(parser.parse_overrides([*lines, *arguments]))
         if not self.space:
             raise SweepError("pwfn: nothing is left to search: give a range, an interval or a choice")
-        if VALIDATION in self.objectives and not self._has_validation_images():
-            raise SweepError(
-                f"pwfn: {VALIDATION} is an objective, and data.val_fraction is 0: set it, as data.val_fraction=0.1"
-            )
+        if VALIDATION in self.objectives and (why := self._why_no_validation()):
+            raise SweepError(f"pwfn: {VALIDATION} is an objective, but there are no validation images: {why}")
         self.study = self._study()
         OmegaConf.save(self.config, self.folder / "multirun.yaml")
         searched = "; ".join(f"{key}: {dimension}" for key, dimension in self.space.items())
@@ -155,12 +153,17 @@ class ParetoSweeper(Sweeper):
         said = f"{len(self.rows)} of {self.n_trials} trials done" + (f", {failed} of them failed" if failed else "")
         print(f"pwfn: {said}; {len(self.study.best_trials)} on the front", flush=True)
 
-    def _has_validation_images(self) -> bool:
-        data = self.config.get("data")
-        return data is None or data.get("val_fraction") != 0 or data.get("split") is not None or self._chooses_data()
+    def _why_no_validation(self) -> str | None:
+        """Say which setting of the data leaves no validation images; None where some are left, or trials choose it."""
+        if self.config.get("data") is None or any(key.partition(".")[0] == "data" for key in self.space):
+            return None
+        from pwfn.config.build import build
+        from pwfn.config.classes import targets
+        from pwfn.data import ImageData  # imports torch
 
-    def _chooses_data(self) -> bool:
-        return any(key.partition(".")[0] == "data" for key in self.space)
+        node = OmegaConf.to_container(self.config.data, resolve=True)
+        assert isinstance(node, dict)
+        return build(ImageData, node, "data", importable=targets(node)).why_no_validation
 
     def _missing(self, row: Row) -> list[str]:
         found = figures(row)

@@ -104,6 +104,11 @@ class ImageData(ABC):
         """Say where the test images come from, as "val/"; empty where that has no name."""
         return ""
 
+    @property
+    def why_no_validation(self) -> str | None:
+        """Say which setting leaves no validation images, and what to set; None where some will or may be left."""
+        return None if self.val_fraction != 0 else "data.val_fraction = 0: set it, as data.val_fraction=0.1"
+
     def check_layout(self) -> None:  # noqa: B027  (most sets are small)
         """Raise `DataError` before anything is built or fetched, for what can be seen without reading much."""
 

@@ -196,12 +196,14 @@ def test_evaluate_from_the_command_line(program: Program, smoke: Path) -> None:
     ("document", "least"),
     [
         ("README.md", 2),
+        ("docs/budget.md", 3),
         ("docs/choices.md", 7),
         ("docs/dry_run.md", 5),
         ("docs/post_training.md", 2),
         ("docs/sweeps.md", 4),
         ("docs/tutorial.md", 2),
         ("docs/wandb.md", 5),
+        ("docs/weights.md", 5),
     ],
 )
 def test_the_train_commands_of_the_docs_pass_every_check(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -12,12 +13,13 @@ from hydra.errors import HydraException
 from pwfn.config import resolvers
 from pwfn.config.preflight import preflight
 from pwfn.run.settings import TrainSettings
-from tests.support.project import PROJECT
+from tests.support.project import PROJECT, Compose
 from tests.support.runs import toy_sweep
 from tests.support.runs.toy_sweep import jobs, started, sweep
 
 optuna = pytest.importorskip("optuna", reason="the extra optuna is not installed")
 from hydra_plugins.pwfn_pareto.pareto_sweeper import ParetoSweeper  # noqa: E402
+from pwfn.sweep.folder import SweepError  # noqa: E402
 from pwfn.sweep.search_space import search_space, suggested  # noqa: E402
 
 SEARCH = (
@@ -158,3 +160,35 @@ def test_the_search_of_the_docs_passes_every_check(capsys: pytest.CaptureFixture
     resolvers.register()
     preflight(TrainSettings, PROJECT / "conf", "train", ["-m", "sweep=pareto", "seed=3", "codebook.b=6,7"])
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "why"),
+    [
+        (["data=digits", "data.val_fraction=0"], "data.val_fraction = 0: set it, as"),
+        (["data=image_folder", "data.split=[0.8,0,0.2]"], "data.split = [0.8, 0.0, 0.2]: give the second share some"),
+        (["data=timm", "data.name=hfids/cifar10", "data.num_classes=10"], "data.name = 'hfids/cifar10': is streamed"),
+    ],
+)
+def test_a_search_without_validation_images_ends_before_its_first_trial(
+    overrides: list[str], why: str, composed: Compose, tmp_path: Path
+) -> None:
+    sweeper = ParetoSweeper(1, 1, 0, 1, {"clustered/val_top1": "maximize", "entropy_bits": "minimize"}, {})
+    sweeper.context = SimpleNamespace(config_loader=None)  # type: ignore[assignment]
+    sweeper.config, sweeper.folder = composed(*overrides), tmp_path / "sweep"
+    with pytest.raises(SweepError) as error:
+        sweeper.sweep(["seed=0,1"])
+    assert why in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not sweeper.folder.exists()
+
+
+def test_validation_images_that_trials_choose_are_no_fault(composed: Compose) -> None:
+    sweeper = ParetoSweeper(1, 1, 0, 1, {"clustered/val_top1": "maximize", "entropy_bits": "minimize"}, {})
+    for overrides, given in (
+        (["data.val_fraction=0"], "data.val_fraction=0.1,0.2"),
+        (["data=image_folder", "data.split=[0.7,0.1,0.2]"], "seed=0,1"),
+        (["data=image_folder", "data.val_fraction=null"], "seed=0,1"),
+    ):
+        sweeper.config, (_, sweeper.space) = composed(*overrides), space(given)
+        assert sweeper._why_no_validation() is None

@@ -59,17 +59,10 @@ class ImageFolder(ImageData):
             "channels": (self.channels in (1, 3), "1 or 3"),
             "root": (isinstance(self.root, str), "a folder"),
             "class_order": (order, "natural, sorted, or a file with a class name in each line"),
-            "split": (self._can_split(), "three shares whose sum is 1, as [0.8, 0.1, 0.1], the first and the last "
+            "split": (self.split is None or folder_split.is_split(self.split), "three shares whose sum is 1, as [0.8, 0.1, 0.1], the first and the last "
                       "above 0, or a file split.csv"),
             "test_folder": (self.split is None or self.test_folder is None, whole),
         }  # fmt: skip
-
-    def _can_split(self) -> bool:
-        if self.split is None:
-            return True
-        if isinstance(self.split, str):
-            return Path(self.split).is_file()
-        return min(self.split) >= 0 < min(self.split[0], self.split[2]) and abs(sum(self.split) - 1) < 1e-6
 
     @property
     def num_classes(self) -> int:
@@ -90,6 +83,11 @@ class ImageFolder(ImageData):
     @override
     def test_place(self) -> str:
         return "chosen by data.split" if self.split is not None else f"{self._test_folder().name}/"
+
+    @property
+    @override
+    def why_no_validation(self) -> str | None:
+        return super().why_no_validation if self.split is None else folder_split.why_no_validation(self.split)
 
     @override
     def check_layout(self) -> None:

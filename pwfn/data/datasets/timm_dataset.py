@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from pwfn.data.datasets.map_style import MapStyle
 from pwfn.data.datasets.opened import Opened, check_keys, in_order
+from pwfn.data.datasets import timm_kinds
 from pwfn.data.datasets.timm_kinds import KINDS, SHARDS, STREAMED, TORCH_SETS, errors_of, file_rules
 from pwfn.data.datasets.timm_streams import opened_stream
 from pwfn.data.files import file_check
@@ -85,13 +86,7 @@ class TimmData(ImageData):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.kind in STREAMED:
-            why = f"because {self.kind}/ is streamed: no single image of it can be chosen"
-            require(
-                self,
-                val_fraction=(not self.val_fraction, f"0, {why}"),
-                train_images=(self.train_images is None, f"null, {why}"),
-                test_images=(self.test_images is None, f"null, {why}"),
-            )
+            require(self, **timm_kinds.choice_rules(self.kind, self.val_fraction, self.train_images, self.test_images))
 
     @override
     def rules(self) -> dict[str, tuple[bool, str]]:
@@ -121,6 +116,11 @@ class TimmData(ImageData):
             ),
             **file_rules(self.name, kind, self.rest.lower(), exif=self.exif, check=self.check),
         }
+
+    @property
+    @override
+    def why_no_validation(self) -> str | None:
+        return timm_kinds.no_choice(self.name) if self.kind in STREAMED else super().why_no_validation
 
     @override
     def check_layout(self) -> None:

@@ -50,3 +50,20 @@ def errors_of(kind: str) -> tuple[type[Exception], ...]:
     from datasets.exceptions import DatasetsError
 
     return (*common, DatasetsError)
+
+
+def choice_rules(
+    kind: str, val_fraction: float | None, train_images: int | None, test_images: int | None
+) -> dict[str, tuple[bool, str]]:
+    """Return what is allowed of the settings that choose among images, which a streamed set cannot do."""
+    why = f"because {kind}/ is streamed: no single image of it can be chosen"
+    return {
+        "val_fraction": (not val_fraction, f"0, {why}"),
+        "train_images": (train_images is None, f"null, {why}"),
+        "test_images": (test_images is None, f"null, {why}"),
+    }
+
+
+def no_choice(name: str) -> str:
+    """Say why a streamed set has no validation images."""
+    return f"data.name = {name!r}: is streamed, so no images can be held out; use a set that is not"

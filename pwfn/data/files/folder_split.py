@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PARTS = ("train", "val", "test")
 Three = tuple[Indices, Indices, Indices]
+Split = tuple[float, float, float] | str
 
 
 def by_fractions(labels: Indices, fractions: tuple[float, ...], seed: int) -> Three:
@@ -68,6 +69,28 @@ def by_file(images: FileImages, root: Path, file: Path) -> Three:
         raise DataError(f"{file}: cannot be read ({one_line(error)})") from error
     train, val, test = (np.array(sorted(chosen[part]), dtype=np.int64) for part in PARTS)
     return train, val, test
+
+
+def is_split(split: Split) -> bool:
+    """Tell whether `data.split` is a file, or three shares of which the first and the last are above 0."""
+    if isinstance(split, str):
+        return Path(split).is_file()
+    return min(split) >= 0 < min(split[0], split[2]) and abs(sum(split) - 1) < 1e-6
+
+
+def why_no_validation(split: Split) -> str | None:
+    """Say why a split has no validation images, and what to write; None where it has some.
+
+    A file that cannot be read is no answer: `by_file` refuses it.
+    """
+    if not isinstance(split, str):
+        return None if split[1] else f"data.split = {list(split)}: give the second share some, as [0.7,0.1,0.2]"
+    try:
+        with open(split, encoding="utf-8", newline="", errors="surrogateescape") as lines:
+            has = any(row.get("split") == "val" for row in csv.DictReader(lines))
+    except (OSError, csv.Error):
+        return None
+    return None if has else f"data.split = {split!r}: list some images as val in it"
 
 
 def table(parts: tuple[FileImages | None, ...], root: Path) -> str:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from pwfn.data import DataError, ImageFolder
 from pwfn.data.files.file_check import look_at
-from pwfn.data.files.folder_split import by_fractions, with_kept_choices
+from pwfn.data.files.folder_split import by_fractions, why_no_validation, with_kept_choices
 from pwfn.data.spec import Partition
 from pwfn.errors import InvalidValueError
 from tests.support.images.data import message, write_folder
@@ -197,3 +197,13 @@ def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.warns(RuntimeWarning, match="cannot be written .*: the next run looks at all images again"):
         look_at([str(tmp_path / "one.png")], cache=tmp_path / "file" / "checked.json")
+
+
+@pytest.mark.parametrize(("rows", "missing"), [("train,a\nval,b\ntest,c\n", False), ("train,a\ntest,c\n", True)])
+def test_a_split_without_validation_images_says_so(rows: str, missing: bool, tmp_path: Path) -> None:
+    file = tmp_path / "split.csv"
+    file.write_text(f"split,file\n{rows}")
+    assert (why_no_validation(str(file)) is not None) == missing
+    assert why_no_validation(str(tmp_path / "nothing.csv")) is None
+    assert why_no_validation((0.7, 0.1, 0.2)) is None
+    assert "data.split = [0.8, 0.0, 0.2]" in (why_no_validation((0.8, 0.0, 0.2)) or "")
