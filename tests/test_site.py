@@ -6,12 +6,37 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.support.browser import CHROMIUM, DRIVER, FLAGS
 from tests.support.project import PROJECT
+
+PHONE = 390
+WRAPPED = """
+const tables = [...document.querySelectorAll('.md-content table:not([class])')];
+return tables.length > 0 && tables.every((one) => one.closest('.md-typeset__scrollwrap'));
+"""
+# of the box of each table of three columns and more: how much it shows and holds, how far it scrolls, and where the first cell is before and after
+BOXES = """
+const boxes = [...document.querySelectorAll('.md-typeset__scrollwrap')].filter((box) => box.querySelector('th:nth-child(3)'));
+return boxes.map((box) => {
+  const cell = box.querySelector('td');
+  const before = cell.getBoundingClientRect().left;
+  box.scrollLeft = 100000;
+  const scrolled = box.scrollLeft;
+  const first = cell.getBoundingClientRect().left;
+  const { left, right } = box.getBoundingClientRect();
+  return { left, right, shows: box.clientWidth, holds: box.scrollWidth, scrolled, before, first };
+});
+"""
 
 FETCHED = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=\"?(?:https?:)?//", re.I)
 
@@ -34,23 +59,59 @@ def test_every_document_has_its_place() -> None:
     assert [page for page in written - {"index.md"} if f"]({page})" not in index] == []
 
 
-@pytest.mark.slow
-def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built without a warning."""
     pytest.importorskip("mkdocs", reason="the extra docs is not installed")
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path / "site")]
+    built = tmp_path_factory.mktemp("built") / "site"
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(built)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(
         command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    pages = {path: path.read_text() for path in (tmp_path / "site").rglob("*.html")}
+    return built
+
+
+@pytest.mark.slow
+def test_the_site_fetches_nothing_and_has_its_reference(site: Path) -> None:
+    pages = {path: path.read_text() for path in site.rglob("*.html")}
     assert len(pages) > 30
     assert [path.name for path, text in pages.items() if FETCHED.search(text)] == []
-    configuration = (tmp_path / "site/reference/configuration.html").read_text()
+    configuration = (site / "reference/configuration.html").read_text()
     assert "<code>clustering.start</code>" in configuration
-    python = (tmp_path / "site/reference/python.html").read_text()
+    python = (site / "reference/python.html").read_text()
     assert "pwfn.compress" in python
     assert "calibration_loader" in python
+
+
+@pytest.fixture
+def phone(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    """A Chromium as wide as a phone."""
+    options = Options()
+    options.binary_location = str(CHROMIUM)
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'chromium'}"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    size = {"width": PHONE, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    yield driver
+    driver.quit()
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium: apt-get install chromium chromium-driver")
+def test_on_a_phone_a_wide_table_scrolls_in_its_box_and_the_page_does_not(site: Path, phone: webdriver.Chrome) -> None:
+    for name in ("study", "glossary", "runtimes", "budget", "reference/configuration"):
+        phone.get((site / f"{name}.html").as_uri())
+        WebDriverWait(phone, 60).until(lambda driver: driver.execute_script(WRAPPED))
+        assert phone.execute_script("return document.documentElement.scrollWidth") == PHONE, name
+        boxes = phone.execute_script(BOXES)
+        assert all(box["left"] >= 0 and box["right"] <= PHONE for box in boxes), name
+        wide = [box for box in boxes if box["holds"] > box["shows"]]
+        assert all(box["scrolled"] > 0 and 0 <= box["first"] <= box["before"] for box in wide), name  # stays in sight
+        assert wide, name
 
 
 def test_what_is_fetched_is_seen() -> None:

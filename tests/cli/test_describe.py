@@ -56,7 +56,7 @@ def test_the_whole_header_is_json_when_asked_for(flag: str, capsys: pytest.Captu
 
 def test_a_file_of_pwfn_save_is_described_by_what_it_holds(tmp_path: Path) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(3, 2))
-    with pytest.warns(UserWarning):  # timm does not build it
+    with pytest.warns(UserWarning, match="will not say how to build the model"):
         pwfn.save(tmp_path / "model.pwfn", model, class_names=["cat", "dog\x1b[2J"])
     text = "\n".join(summary_lines(pwfn.describe(tmp_path / "model.pwfn")))
     assert "not one of timm's" in text

@@ -223,7 +223,9 @@ def test_the_result_in_words() -> None:
         "11,167,818 weights now share 93 values, entropy 3.16 bits each; top1 99.17 % (pretrained 98.89 %, +0.28 points)"
     )
     part = sentence(replace(last, fraction=0.5), BASELINE, 100)
-    assert part.startswith("50.0 % of the 100 weights now share 93 values, entropy of all of them together 3.16 bits each")
+    assert part.startswith(
+        "50.0 % of the 100 weights now share 93 values, entropy of all of them together 3.16 bits each"
+    )
 
 
 def test_add_prints_nothing_and_returns_the_line(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import pwfn
 from pwfn.clustering import AdditivePow2, SecondOrder
 from pwfn.post_training import BudgetNotMet
+from tests.support.project import PROJECT
 
 Data = tuple[Tensor, Tensor]
 RULE = SecondOrder(images=200, passes=2)
@@ -64,6 +65,21 @@ def test_five_lines_of_a_script(trained: tuple[nn.Module, Data, Data], tmp_path:
     loaded = pwfn.load(tmp_path / "model.pwfn", model=copy.deepcopy(network))
     assert torch.equal(loaded(tested[0]), model(tested[0]))
     assert f"{receipt.sizes.codebook} values shared by 581 weights" in str(receipt)
+
+
+def test_the_lines_of_the_document_run(
+    trained: tuple[nn.Module, Data, Data],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    network, known, tested = trained
+    (code,) = re.findall(r"```python\n(.*?)```", (PROJECT / "docs/budget.md").read_text(), re.S)
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(UserWarning, match="will not say how to build"):  # the network is none of timm's
+        exec(code, {"model": network, "calibration_loader": loader(known), "test_loader": loader(tested)})
+    assert pwfn.describe("model.pwfn")["file"] <= 3e6
+    assert " bits per weight in the file, " in capsys.readouterr().out
 
 
 def test_accuracy_is_judged_on_validation_images(trained: tuple[nn.Module, Data, Data]) -> None:

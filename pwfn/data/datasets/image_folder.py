@@ -59,7 +59,8 @@ class ImageFolder(ImageData):
             "channels": (self.channels in (1, 3), "1 or 3"),
             "root": (isinstance(self.root, str), "a folder"),
             "class_order": (order, "natural, sorted, or a file with a class name in each line"),
-            "split": (self.split is None or folder_split.is_split(self.split), "three shares whose sum is 1, as [0.8, 0.1, 0.1], the first and the last "
+            "split": (self.split is None or folder_split.is_split(self.split),
+                      "three shares whose sum is 1, as [0.8, 0.1, 0.1], the first and the last "
                       "above 0, or a file split.csv"),
             "test_folder": (self.split is None or self.test_folder is None, whole),
         }  # fmt: skip

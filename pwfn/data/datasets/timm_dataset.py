@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from typing_extensions import override
 
+from pwfn.data.datasets import timm_kinds
 from pwfn.data.datasets.map_style import MapStyle
 from pwfn.data.datasets.opened import Opened, check_keys, in_order
-from pwfn.data.datasets import timm_kinds
 from pwfn.data.datasets.timm_kinds import KINDS, SHARDS, STREAMED, TORCH_SETS, errors_of, file_rules
 from pwfn.data.datasets.timm_streams import opened_stream
 from pwfn.data.files import file_check
