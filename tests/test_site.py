@@ -24,10 +24,11 @@ WRAPPED = """
 const tables = [...document.querySelectorAll('.md-content table:not([class])')];
 return tables.length > 0 && tables.every((one) => one.closest('.md-typeset__scrollwrap'));
 """
-# of the box of each table of three columns and more: how much it shows and holds, how far it scrolls, and where the first cell is before and after
+# of the box of each table of three columns and more: how much it shows and holds, how far it scrolls, and where the
+# first cell is before and after
 BOXES = """
-const boxes = [...document.querySelectorAll('.md-typeset__scrollwrap')].filter((box) => box.querySelector('th:nth-child(3)'));
-return boxes.map((box) => {
+const boxes = [...document.querySelectorAll('.md-typeset__scrollwrap')];
+return boxes.filter((box) => box.querySelector('th:nth-child(3)')).map((box) => {
   const cell = box.querySelector('td');
   const before = cell.getBoundingClientRect().left;
   box.scrollLeft = 100000;

@@ -220,12 +220,11 @@ def test_table_is_exact_for_small_counts() -> None:
 def test_the_result_in_words() -> None:
     last = record(9, fraction=1.0, codebook_size=93, entropy_bits=3.158, clustered=Scores(99.17, 100.0, 0.02))
     assert sentence(last, BASELINE, 11_167_818) == (
-        "11,167,818 weights now share 93 values, entropy 3.16 bits each; top1 99.17 % (pretrained 98.89 %, +0.28 points)"
+        "11,167,818 weights now share 93 values, entropy 3.16 bits each; "
+        "top1 99.17 % (pretrained 98.89 %, +0.28 points)"
     )
     part = sentence(replace(last, fraction=0.5), BASELINE, 100)
-    assert part.startswith(
-        "50.0 % of the 100 weights now share 93 values, entropy of all of them together 3.16 bits each"
-    )
+    assert part.startswith("50.0 % of the 100 weights now share 93 values, entropy of all of them together 3.16 bits")
 
 
 def test_add_prints_nothing_and_returns_the_line(tmp_path: Path) -> None:
