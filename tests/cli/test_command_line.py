@@ -213,9 +213,11 @@ def test_the_train_commands_of_the_docs_pass_every_check(
     commands = commands_of(PROJECT / document)
     assert len(commands) >= least
     (tmp_path / "weights.safetensors").touch()
+    (tmp_path / "config.json").write_text('{"architecture": "test_resnet"}')
     own = {"data.root": tmp_path, "model.checkpoint": tmp_path / "weights.safetensors"}
     for command in commands:
-        # a folder and a file that are there stand for the reader's own
+        # folders and a file that are there stand for the reader's own
+        command = [argument.replace("local-dir:/models/mine", f"local-dir:{tmp_path}") for argument in command]
         pairs = [(argument, argument.partition("=")[0]) for argument in command[2:]]
         arguments = [f"{key}={own[key]}" if key in own else argument for argument, key in pairs]
         preflight(TrainSettings, PROJECT / "conf", "train", arguments)
