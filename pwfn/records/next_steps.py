@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pwfn.config import program
-from pwfn.config.quoting import path_as_typed, shell_word
+from pwfn.config.wording.quoting import path_as_typed, shell_word
 from pwfn.records.files import ARTIFACT
 
 

@@ -41,7 +41,8 @@ def folder(tmp_path: Path) -> Path:
 
 def table(done: subprocess.CompletedProcess[str]) -> list[list[str]]:
     """The cells of the table that ends a sweep, from the last line of its heading on."""
-    lines = [line.split() for line in done.stdout.splitlines() if "─" not in line and line[:5] != "pwfn:"]
+    printed = done.stdout.partition("\nNext:\n")[0]
+    lines = [line.split() for line in printed.splitlines() if "─" not in line and line[:5] != "pwfn:"]
     return lines[next(number for number, line in enumerate(lines) if line[:1] == ["job"] and "top" in line) :]
 
 
