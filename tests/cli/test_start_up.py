@@ -32,7 +32,7 @@ def imported(module: str, *words: str) -> tuple[int, list[str]]:
         timeout=300,
         check=False,
     )
-    exit_code, *names = done.stdout.split()
+    exit_code, *names = done.stdout.splitlines()[-1].split()  # what goes before begins a log
     return int(exit_code), names
 
 
