@@ -224,8 +224,9 @@ class ProcessLauncher(Launcher):
             report_at_end(self.sweep, print)
 
     def _say_next(self) -> None:
-        for line in next_of_sweep(self.sweep, self._rows()) if self.launched else ():
-            print(line, flush=True)
+        if self.launched and (self.sweep / files.PLAN).is_file():  # without a plan there is nothing to resume
+            for line in next_of_sweep(self.sweep, self._rows()):
+                print(line, flush=True)
 
     def _stop(self) -> None:
         with self.lock:

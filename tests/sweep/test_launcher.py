@@ -126,6 +126,7 @@ def test_a_plan_that_cannot_be_written_is_one_line(folder: Path) -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert f"pwfn: {folder / 'sweep/sweep.json'} cannot be written" in done.stderr
+    assert "Next:" not in done.stdout  # there is nothing to go on with
     assert not (folder / "sweep/job0").exists()
 
 
