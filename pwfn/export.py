@@ -61,7 +61,7 @@ def to_pwfn(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
     wrong = [key for key in state if not _same_bits(state[key], again[key])]
     if wrong:
         raise ExportError(f"{len(wrong)} of {len(state)} tensors came back changed")
-    shared = f"{receipt.codebook} values, {receipt.entropy_bits:.3f} bits per weight"
+    shared = f"{receipt.codebook} values, entropy {receipt.entropy_bits:.3f} bits per weight"
     return f"{shared}, read again without a bit of difference"
 
 

@@ -37,7 +37,8 @@ def layer_lines(header: Mapping[str, Any]) -> Iterator[str]:
     rows += [_row(one, one["dtype"]) for one in header["plain"]]
     rows += [_row(one, "one number") for one in header["filled"]]
     wide, long, count = (max(len(row[column]) for row in rows) for column in range(3))
-    yield from (f"{name:<{wide}}  {shape:<{long}}  {size:>{count}}  {form}" for name, shape, size, form in rows)
+    lines = (f"{name:<{wide}}  {shape:<{long}}  {size:>{count}}  {form}" for name, shape, size, form in rows)
+    yield from map(_printable, lines)
 
 
 def _printable(text: str) -> str:
@@ -89,8 +90,8 @@ def _file(header: Mapping[str, Any]) -> str:
     receipt, form = header["receipt"], header["plain_form"]
     whole, plain = _number(receipt, "float32"), _number(receipt, "plain")
     facts = [f"{header['file'] / 1e6:.3f} MB"]
-    facts += [f"{whole / 1e6:.3f} MB as float32"] if whole else []
     facts += [f"{plain / 1e6:.3f} MB of it norms and biases{f' as {form}' if form else ''}"] if plain else []
+    facts += [f"{whole / 1e6:.3f} MB as float32"] if whole else []
     return ", ".join([*facts, f"format version {header['format_version']}"])
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pwfn.bayesian.prior import MIN_SIGMA
-from pwfn.bayesian.sampling import tensor_version
+from pwfn.tensor_version import tensor_version
 
 FREE = -1  # assignment of a weight that is not fixed to a codebook entry
 

@@ -13,6 +13,7 @@ from torch.autograd.graph import Node
 
 from pwfn.bayesian.kernels import Gaussian, Kernels, backend
 from pwfn.bayesian.kernels.interface import Drawn
+from pwfn.tensor_version import tensor_version
 
 EARLY = 1 << 62  # nodes with larger numbers come first; torch counts them up from 0
 
@@ -105,11 +106,3 @@ class Draw(torch.autograd.Function):
         in_turn = chain.from_iterable(zip(given, sigma_grads, strict=True))
         needed = ctx.needs_input_grad[4:]
         return None, None, None, None, *(grad if wanted else None for grad, wanted in zip(in_turn, needed, strict=True))
-
-
-def tensor_version(tensor: Tensor) -> int:
-    """Count the changes in place that `tensor` and its views have seen.
-
-    torch 2.14 has no public name for the counter that autograd itself goes by.
-    """
-    return tensor._version

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from pwfn.cli.resume_key import KEY, is_folder
 from pwfn.config import program
 from pwfn.config.hydra_internal import config_loader, flags_of, only_informs
 from pwfn.config.preflight import COMPOSE_ERRORS
-
-RESUME = "resume="
 
 
 def outline(words: Sequence[str]) -> str | None:
     """Return what `words`, the arguments of training, ask for.
 
     Returns:
-        One line; None where nothing will be run, where nothing is to be printed, or where the words are wrong, which
-        the check of the settings tells in full.
+        One line; None where nothing will be run, where nothing is to be printed, or where the words cannot be composed,
+        which the check of the settings tells in full. Wrong values are not looked for.
     """
     flags = flags_of(words)
     if only_informs(flags):
         return None
     if flags.multirun:
         return "sweep: " + " ".join(word for word in words if word not in ("-m", "--multirun"))
-    folder = next((word.removeprefix(RESUME) for word in words if word.startswith(RESUME)), "auto")
-    if folder not in ("auto", "null"):
+    folder = next((word.removeprefix(KEY) for word in words if is_folder(word)), None)
+    if folder is not None:
         return f"resuming the run in {folder}"
     setup_globals()
     loader = config_loader(program.conf_folder(), flags)
@@ -42,9 +42,11 @@ def outline(words: Sequence[str]) -> str | None:
 def _of_run(config: DictConfig) -> str:
     """Describe a single run by its options."""
     chosen = config.hydra.runtime.choices
-    what = "dry run" if config.get("dry_run") else "inspection" if config.get("inspect") else "run"
+    what = "inspection" if config.get("inspect") else "dry run" if config.get("dry_run") else "run"
     root = OmegaConf.select(config, "data.root")
-    limits = [f"budget.{name}={value}" for name, value in (config.get("budget") or {}).items() if value is not None]
+    budget = config.get("budget")
+    named: Iterable[tuple[Any, Any]] = budget.items() if isinstance(budget, DictConfig) else ()
+    limits = [f"budget.{name}={value}" for name, value in named if value is not None]
     facts = [
         f"network {OmegaConf.select(config, 'model.name') or chosen.get('model')}",
         f"data {chosen.get('data')}" + (f" in {root}" if root else ""),

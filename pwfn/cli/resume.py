@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pwfn.checkpoint import files, saved_config, saved_run
 from pwfn.checkpoint.saved_config import MAY_CHANGE
+from pwfn.cli.resume_key import KEY, is_folder
 from pwfn.config.build import ConfigError, load, refuse
 from pwfn.config.classes import targets
 from pwfn.config.hydra_internal import config_loader, parsed_flags
@@ -30,14 +31,12 @@ from pwfn.records import failure, instead
 from pwfn.run.settings import TrainSettings
 from pwfn.value_kinds import path_of
 
-KEY = "resume="
-SETTINGS = ("resume=auto", "resume=null")  # no folders: pwfn.cli.again
 _ABSENT = object()
 
 
 def is_asked(argv: Sequence[str]) -> bool:
     """Return whether a command line (without the program) resumes a run."""
-    return any(line.startswith(KEY) and line not in SETTINGS for line in argv)
+    return any(map(is_folder, argv))
 
 
 def resume(config_dir: Path, config_name: str, argv: Sequence[str]) -> None:
@@ -64,7 +63,7 @@ def say_finished(folder: Path) -> None:
 def resumed_config(config_dir: Path, config_name: str, argv: Sequence[str]) -> tuple[Path, DictConfig]:
     """Return the run's folder and its configuration with the allowed changes; exits on faults."""
     args = parsed_flags(argv)
-    given = [line for line in args.overrides if line.startswith(KEY) and line not in SETTINGS]
+    given = [line for line in args.overrides if is_folder(line)]
     folder = path_of(given[-1].removeprefix(KEY))
     try:
         saved = saved_config.read_config(folder)

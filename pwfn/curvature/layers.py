@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor, nn
 
 from pwfn.curvature.linear_calls import LinearCall, LinearCalls, NormCall, evaluating
+from pwfn.tensor_version import tensor_version
 
 
 @dataclass(frozen=True)
@@ -104,14 +105,14 @@ class _Calls:
 
     def add(self, call: LinearCall) -> None:
         self.of_weight.setdefault(call.weight, []).append(call)
-        self._by_output[id(call.returned)] = (call, call.returned._version)
+        self._by_output[id(call.returned)] = (call, tensor_version(call.returned))
         self.last[call.weight] = self._count
         self._count += 1
 
     def add_norm(self, norm: NormCall) -> None:
         self._with_mean[id(norm.mean)] = self._with_mean.get(id(norm.mean), 0) + 1
         call, version = self._by_output.get(id(norm.given), (None, 0))
-        if call is not None and norm.given._version == version:
+        if call is not None and tensor_version(norm.given) == version:
             self.norms.setdefault(call.weight, []).append(norm)
 
     def norm_of(self, weight: int) -> NormCall | None:

@@ -224,7 +224,7 @@ def conclusion(last: DryRunRecord, weights: int, zeros: int, unit: str, per_tens
     if per_tensor:
         values, bits = f"{values}, at most {last.tensor_values:,} in one tensor", last.tensor_entropy_bits
     lines = [
-        f"{weights:,} weights on {last.codebook_size:,} {values}: {bits:.2f} bits each, "
+        f"{weights:,} weights on {last.codebook_size:,} {values}: entropy {bits:.2f} bits each, "
         f"{size.entropy_mb:.2f} MB at the entropy, {size.fixed_mb:.2f} MB at {size.index_bits} bits, instead of "
         f"{size.fp32_mb:.2f} MB ({size.fp32_mb / size.entropy_mb:.1f} and {size.fp32_mb / size.fixed_mb:.1f} times "
         "smaller).",

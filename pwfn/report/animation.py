@@ -76,7 +76,7 @@ def frames_of(run: Run, spread: WeightHistogram) -> Iterator[Frame]:
     for number, row in rounds:
         fixed, bits = float(row["fraction"] or 0), float(row["entropy_bits"] or 0)
         title = (
-            f"round {number + 1}: {100 * fixed:.1f} % share {len(clusters[number]):,} values, {bits:.2f} bits a weight"
+            f"round {number + 1}: {100 * fixed:.1f} % share {len(clusters[number]):,} values, entropy {bits:.2f} bits"
         )
         last = number == rounds[-1][0]
         after = Frame(title, 1 - fixed, clusters[number], LAST if last else STILL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -30,5 +31,6 @@ def next_of_sweep(sweep: Path, rows: Sequence[Row]) -> Iterator[str]:
 def best_of(rows: Sequence[Row]) -> Row | None:
     """Return the most accurate run that has left an artifact, as the table orders them; None without one."""
     by = ordered_by(rows)
-    runs = (row for row in in_order(rows) if by in figures(row) and (row.folder / ARTIFACT).is_file())
+    judged = (row for row in in_order(rows) if math.isfinite(figures(row).get(by, math.nan)))
+    runs = (row for row in judged if (row.folder / ARTIFACT).is_file())
     return next(runs, None)

@@ -12,8 +12,8 @@ def is_free_to_read(tensor: Tensor) -> bool:
 
 
 def move_to_cpu(module: nn.Module) -> None:
-    """Move a module to the CPU, from a GPU into pinned memory: all copies are queued, and waited for once."""
-    on_gpu = any(parameter.is_cuda for parameter in module.parameters())
-    module.to("cpu", non_blocking=True)
-    if on_gpu:
-        torch.cuda.synchronize()
+    """Move a module to the CPU, from CUDA devices into pinned memory: all copies are queued, and waited for once."""
+    devices = {parameter.device for parameter in module.parameters() if parameter.is_cuda}
+    module.to("cpu", non_blocking=bool(devices))
+    for device in devices:
+        torch.cuda.synchronize(device)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from pwfn.bayesian.kernels import Gaussian, choose_kernels
 from pwfn.bayesian.posterior import quantized_tensors, sampled, to_bayesian
 from pwfn.bayesian.regularizer import LinearRegularizer, NoRegularizer
-from pwfn.bayesian.sampling import draw, fresh_key, tensor_version
+from pwfn.bayesian.sampling import draw, fresh_key
+from pwfn.tensor_version import tensor_version
 from tests.support.kernels import IMPLEMENTATIONS, implementation
 
 SHAPE = (40, 50)

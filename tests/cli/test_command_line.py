@@ -248,7 +248,9 @@ def test_the_evaluate_commands_of_the_docs_pass_every_check(
 ) -> None:
     resolvers.register()
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "model.pwfn").touch()
+    (tmp_path / "runs/mine").mkdir(parents=True)
+    for artifact in ("model.pwfn", "runs/mine/model.pwfn"):
+        (tmp_path / artifact).touch()
     commands = commands_of(PROJECT / document, "python evaluate.py")
     assert len(commands) >= least
     for command in commands:

@@ -55,6 +55,13 @@ def test_nothing_is_announced_that_is_not_going_to_be_run(words: list[str]) -> N
     assert outline(words) is None
 
 
+@pytest.mark.parametrize("budget", ["5", "off", "null"])
+def test_a_budget_that_is_no_section_is_left_to_the_check_of_the_settings(budget: str) -> None:
+    line = outline([f"budget={budget}"])
+    assert line is not None
+    assert line.endswith("schedule short")
+
+
 def test_only_what_somebody_may_follow_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

@@ -68,7 +68,7 @@ function describe(shared, run) {
   const given = shared.texts[run].flatMap((text, i) => (text ? [`${shared.keys[i]} = ${text}`] : [])).slice(0, 12);
   const figures = [
     ...figure("top1", 2, "% top-1"),
-    ...figure("entropy_bits", 3, "bits per weight"),
+    ...figure("entropy_bits", 3, "bits per weight (entropy)"),
     ...figure("codebook_size", 0, "values"),
     ...figure("file_mb", 3, "MB"),
   ];

@@ -41,7 +41,7 @@ def keep_better(
     if earlier is None or later is None or before is None:
         figures = _figures("test", last.clustered, finished.clustered)
         why = "without validation images (data.val_fraction)"
-        if later is not None:
+        if later is not None and earlier is None:
             why = "the rounds before were not judged by validation images (an earlier version), so"
         return finished, f"finishing: {why} the network after it is kept; {figures}"
     figures = _figures("validation", earlier, later)
