@@ -71,7 +71,7 @@ def rounds_figure(records: Sequence[RoundRecord], baseline: Scores) -> Figure:
         heights = (trained[-1], clustered[-1], baseline.top1, *finished)
         labels = [f"{name} {height:.2f}" for name, height in zip(names, heights, strict=False)]  # few are finished
         _label_ends(top, heights, labels, (BLUE, ORANGE, "#666666", INK))
-        final = f"entropy {bits[-1]:.2f} bits,\n{records[-1].unique_weights:,} values"
+        final = f"{bits[-1]:.2f} bits,\n{records[-1].unique_weights:,} values"
         _label_ends(bottom, (bits[-1],), (final,), (GREEN,))
     return figure
 

@@ -236,7 +236,7 @@ def test_the_console_shows_rounds_tables_and_the_farthest_layers(finished: tuple
     assert listed == [row["name"] for row in layers[:DISPLACED]]
     assert "share the codebook" in said
     assert "round 2: 90.0 % fixed to" in said
-    assert f"on {last.codebook_size:,} values: {last.entropy_bits:.2f} bits each, {last.size.entropy_mb:.2f} MB" in said
+    assert f"on {last.codebook_size:,} values: entropy {last.entropy_bits:.2f} bits each, {last.size.entropy_mb:.2f} MB" in said
     assert "5 weights start at exactly 0" in said
     assert "RANDOM" not in said
     rules = [len(line) for line in said.splitlines() if line.startswith("─")]
@@ -322,8 +322,9 @@ def test_a_sweep_of_dry_runs_ends_with_its_table(program: Program, tmp_path: Pat
     done = program(tmp_path, "train.py", *sweep)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["sweep"]  # no W&B run
-    *_, first, second, report = done.stdout.splitlines()
+    *_, first, second, report, following, look = done.stdout.splitlines()
     assert report == f"Report: {tmp_path / 'sweep' / REPORT}"
+    assert (following, look) == ("Next:", f"  look at it  sweep/{REPORT} in a browser")
     assert (tmp_path / "sweep" / REPORT).stat().st_size > 1e6
     for job, line in enumerate((first, second)):
         folder = tmp_path / "sweep" / f"{job}_codebook.b-{'57'[job]}"

@@ -42,7 +42,7 @@ def test_the_frames_are_those_of_the_records(folder: Path) -> None:
     assert between.milliseconds == MOVING
     assert between.free == pytest.approx(0.5 * (1 - 1 / BETWEEN))
     assert between.counts == pytest.approx({0.0: 4 + 1 / BETWEEN, 0.5: 3 / BETWEEN})
-    assert last.title == "round 2: 100.0 % share 2 values, 1.50 bits a weight"
+    assert last.title == "round 2: 100.0 % share 2 values, entropy 1.50 bits"
 
 
 def test_the_command_writes_a_film(
