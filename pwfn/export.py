@@ -29,6 +29,7 @@ from pwfn.artifact.header import Recipe
 from pwfn.artifact.parts import take_apart
 from pwfn.artifact.per_tensor_limit import limit_model, most_values
 from pwfn.artifact.write import write
+from pwfn.config.wording.pages import see
 from pwfn.errors import one_line
 from pwfn.records.files import replacing
 from pwfn.value_kinds import path_of
@@ -111,9 +112,8 @@ def palettized_weights(path: Path) -> dict[str, Tensor]:
 
     package = ct.models.MLModel(str(path), skip_model_load=True)
     spec = package.get_spec()
-    program = milproto.load(spec, spec.specificationVersion, package.weights_dir)
     found = {}
-    for function in program.functions.values():
+    for function in milproto.load(spec, spec.specificationVersion, package.weights_dir).functions.values():
         for op in function.operations:
             if op.op_type == "constexpr_lut_to_dense":
                 dense = constexpr_lut_to_dense.decompress(op.lut.val, op.indices.val, op.shape.val)
@@ -239,7 +239,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m pwfn.
     try:
         print(export(given.artifact, given.to, given.out, packed=given.packed, per_tensor_max=given.per_tensor_max))
     except (ArtifactError, ExportError, OSError) as error:
-        print(f"pwfn: {one_line(error, 400)}", file=sys.stderr)
+        print(f"pwfn: {one_line(error, 400)}{see('docs/runtimes.md')}", file=sys.stderr)
         return 2
     finally:
         logging.disable(before)

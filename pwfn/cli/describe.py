@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pwfn.artifact import ArtifactError, describe
 from pwfn.artifact.summary import layer_lines, summary_lines
 from pwfn.config import program
+from pwfn.config.wording.pages import see
 from pwfn.errors import one_line
 from pwfn.value_kinds import path_of
 
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         header = describe(given.artifact)
     except (ArtifactError, OSError) as error:
-        print(f"pwfn: {one_line(error, 400)}", file=sys.stderr)
+        print(f"pwfn: {one_line(error, 400)}{see('docs/artifact.md')}", file=sys.stderr)
         return 2
     if given.json:
         text = json.dumps(header, indent=1)

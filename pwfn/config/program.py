@@ -74,6 +74,11 @@ def command() -> list[str]:
     return [sys.executable, *start, *_subcommands()]
 
 
+def name() -> str:
+    """Return the program that runs: the subcommand of `pwfn`, or a script's name without its ending."""
+    return _subcommand or Path(sys.argv[0]).stem
+
+
 def typed(name: str) -> list[str]:
     """Return what the user of this program types to start `name`: `python train.py`, or `pwfn train`."""
     return ["python", f"{name}.py"] if _subcommand is None else [*_dispatcher(), name]

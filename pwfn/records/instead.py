@@ -56,6 +56,25 @@ def of_resume_sweep(path: Path) -> str:
     return f"; it is a single run: {train} {path_as_typed('resume', str(path))}" if is_run else ""
 
 
+def of_animate(path: Path) -> str:
+    """Return what follows the refusal of `pwfn animate run=<path>`."""
+    if not path.exists():
+        return "; there is no such folder"
+    if _is_artifact(path):
+        where = (
+            f"{path.parent} may be its run" if (path.parent / CONFIG).is_file() else "the folder of its run is needed"
+        )
+        return f"; it is an artifact, which holds no rounds: {where}"
+    if (path / PLAN).is_file():
+        one = " ".join(program.typed("animate"))
+        return f"; it is a sweep: {one} run=<one of the folders in it>"
+    if _stopped(path):
+        return f"; it was stopped, go on with it first: {' '.join(program.typed('train'))} " + path_as_typed(
+            "resume", str(path)
+        )
+    return ""
+
+
 def _is_artifact(path: Path) -> bool:
     return path.is_file() and path.suffix == Path(ARTIFACT).suffix
 

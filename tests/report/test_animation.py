@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from pwfn.cli import animate
+from pwfn.config import program
 from pwfn.records.weight_histogram import BINS, WeightHistogram
 from pwfn.report import animation
 from pwfn.report.animation import BETWEEN, LAST, MOVING, frames_of, write_animation
@@ -59,6 +60,37 @@ def test_the_command_writes_a_film(
             film.seek(number)
             seen.add(film.convert("RGB").tobytes())
         assert len(seen) == 5
+
+
+def test_other_folders_and_files_are_refused_with_what_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(program, "typed", lambda name: ["pwfn", name])
+    for name, file in (("sweep", "sweep.json"), ("stopped", "config.yaml"), ("run", "config.yaml")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).touch()
+    (tmp_path / "stopped/checkpoints").mkdir()
+    for artifact in ("run/model.pwfn", "model.pwfn"):
+        (tmp_path / artifact).touch()
+    refusals = {
+        "nowhere": "there is no such folder",
+        "sweep": "it is a sweep: pwfn animate run=<one of the folders in it>",
+        "stopped": f"it was stopped, go on with it first: pwfn train resume={tmp_path}/stopped",
+        "run/model.pwfn": f"it is an artifact, which holds no rounds: {tmp_path}/run may be its run",
+        "model.pwfn": "it is an artifact, which holds no rounds: the folder of its run is needed",
+    }
+    for name, why in refusals.items():
+        assert animate.main([f"run={tmp_path / name}"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        refused = f"pwfn: run = '{tmp_path / name}': must be the folder of a finished run; {why}"
+        assert line == f"{refused} (docs/report.md)"
+
+
+def test_a_film_of_another_kind_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = folder / "film.html"
+    assert animate.main([str(folder), "--out", str(target)]) == 2
+    assert capsys.readouterr().err.startswith(f"pwfn: --out = '{target}': must end with .gif")
+    assert not target.exists()
 
 
 @pytest.mark.parametrize("gone", ["weights.json", "rounds.json"])

@@ -3,30 +3,71 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pwfn.config import program
+from pwfn.config.wording.messages import nearest
 
-_PAGES = {
-    "docs/data.md": "data data_root",
-    "docs/weights.md": "model pretrain",
-    "docs/choices.md": "codebook clustering sigma_join tolerance regularizer prior distillation finish costly_round",
+_BOTH = {  # page: keys and groups of train and of evaluate
+    "docs/data.md": "data",
     "docs/wandb.md": "logger",
+    "docs/report.md": "report",
+    "docs/sweeps.md": "hydra/launcher hydra/sweeper hydra.launcher hydra.sweeper hydra.sweep",
+    "docs/files.md": "hydra.run",
+}
+_TRAIN = {
+    "docs/weights.md": "model pretrain",
+    "docs/choices.md": (
+        "experiment codebook clustering sigma_join tolerance noise prior regularizer schedule optimizer distillation "
+        "finish costly_round"
+    ),
     "docs/resume.md": "resume checkpoint",
     "docs/scaling.md": "trainer",
-    "docs/sweeps.md": "sweep resume_sweep hydra/launcher hydra/sweeper",
+    "docs/sweeps.md": "sweep resume_sweep",
     "docs/dry_run.md": "dry_run inspect",
-    "docs/evaluation.md": "run artifact compare corruptions frontier bill prune_codebook",
-    "docs/report.md": "report",
+    "docs/artifact.md": "artifact",
+    "docs/post_training.md": "budget",
+    "docs/files.md": "keep",
+    "docs/training_step.md": "kernels detect compile",
+    "docs/cli.md": "seed name quiet label_smoothing",
 }
-_PAGE_OF = {key: page for page, keys in _PAGES.items() for key in keys.split()}
-_KEY = re.compile(r"'?([a-z_]+(?:/[a-z_]+)?)(?=[ .=:])")
+_EVALUATE = {
+    "docs/evaluation.md": (
+        "run artifact data_root output device seed quiet samples bins resamples noise compare corruptions "
+        "batchnorm_images frontier bill codebook prune_codebook"
+    ),
+}
+
+
+def _by_key(*pages: Mapping[str, str]) -> dict[str, str]:
+    return {key: page for of in pages for page, keys in of.items() for key in keys.split()}
+
+
+PAGE_OF = {"train": _by_key(_BOTH, _TRAIN), "evaluate": _by_key(_BOTH, _EVALUATE)}  # program: key: page
+_KEY = re.compile(r"'?([a-z_]+(?:/[a-z_]+)?(?:\.[a-z_]+)?)(?=[ .=:])")
+_UNKNOWN = re.compile(r"[a-z_]+ = .*: unknown key")  # of no section
 
 
 def pages_of(faults: Iterable[str]) -> list[str]:
     """Return the pages that explain the keys of the faults, in their order; none where there is no checkout."""
     if program.checkout() is None:
         return []
-    keys = [found[1] for fault in faults if (found := _KEY.match(fault)) is not None]
-    known = [_PAGE_OF.get(key) or _PAGE_OF.get(key.partition("/")[0]) for key in keys]
-    return list(dict.fromkeys(page for page in known if page is not None))
+    known = PAGE_OF["evaluate" if program.name() == "evaluate" else "train"]
+    found = [_page(fault, known) for fault in faults]
+    return list(dict.fromkeys(page for page in found if page is not None))
+
+
+def see(page: str) -> str:
+    """Return what ends a fault that `page` explains: its name in brackets, nothing where there is no checkout."""
+    return "" if program.checkout() is None else f" ({page})"
+
+
+def _page(fault: str, known: Mapping[str, str]) -> str | None:
+    if (match := _KEY.match(fault)) is None:
+        return None
+    dotted = match[1]
+    first = dotted.partition(".")[0]
+    page = known.get(dotted) or known.get(first) or known.get(first.partition("/")[0])
+    if page is None and _UNKNOWN.match(fault):
+        page = known.get(nearest(first, known, cutoff=0.75) or "")
+    return page
