@@ -20,7 +20,9 @@ from scipy.stats import entropy
 from pwfn.records.rounds import COLUMNS
 from pwfn.run.start import Finished
 from tests.support import oracles
+from tests.support.documents import named_files
 from tests.support.loggers.wandb_offline import find_runs, read_run
+from tests.support.project import PROJECT
 
 SmallRun = Callable[..., Finished]
 FILES = [
@@ -78,6 +80,7 @@ def test_smoke_leaves_what_is_promised(smoke: Path) -> None:
     assert config["model"]["name"] == "test_resnet.r160_in1k"
     assert "${" not in (folder / "config.yaml").read_text()
     assert {path.name for path in smoke.iterdir()} == {"run", "logs", "console.txt"}
+    assert {path.name for path in folder.iterdir()} - named_files(PROJECT / "docs/files.md") == set()
 
 
 @pytest.mark.slow

@@ -14,7 +14,12 @@ import pytest
 
 from pwfn.errors import RunError
 from pwfn.records import files
+from pwfn.records.failure import FILE as FAILURE
 from pwfn.records.files import NotWritten, replacing, sync_folder, write_text
+from pwfn.report import facts
+from pwfn.report.animation import ANIMATION
+from tests.support.documents import named_files
+from tests.support.project import PROJECT
 
 
 @contextmanager
@@ -24,6 +29,15 @@ def umask(mask: int) -> Iterator[None]:
         yield
     finally:
         os.umask(before)
+
+
+def test_the_documents_name_every_file() -> None:
+    names = {value for name, value in vars(files).items() if name.isupper() and isinstance(value, str)}
+    assert len(names) > 15
+    of_a_sweep = {files.PLAN, files.JOBS}
+    listed = named_files(PROJECT / "docs/files.md")
+    assert {*names, *facts.FILES, FAILURE, ANIMATION} - of_a_sweep - listed == set()
+    assert of_a_sweep - named_files(PROJECT / "docs/sweeps.md") == set()
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o007, 0o660)])

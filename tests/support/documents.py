@@ -13,3 +13,9 @@ def commands_of(document: Path, start: str = "python train.py") -> list[list[str
     return [
         shlex.split(line, comments=True) for block in blocks for line in block.splitlines() if line.startswith(start)
     ]
+
+
+def named_files(document: Path) -> set[str]:
+    """The files and folders that the first column of a document's tables names; a folder without its slash."""
+    rows = re.findall(r"^\| (`[^|]*) \|", document.read_text(), re.MULTILINE)
+    return {name.rstrip("/") for row in rows for name in re.findall(r"`([^`]+)`", row)}
