@@ -12,6 +12,7 @@ from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS
 from pwfn.training.signals import NAMES
 from scripts.reference import records, settings
 from scripts.reference.markdown import cell, code
+from scripts.reference.units import UNITS
 from scripts.reference.yaml_comments import Key, heading, keys_of
 from tests.support.project import CONF, PROJECT
 
@@ -26,7 +27,7 @@ def page() -> str:
 
 
 def row(page: str, key: str) -> list[str]:
-    """The cells of the key's first row: default, meaning, type, allowed."""
+    """The cells of the key's first row: default, unit, meaning, type, allowed."""
     line = next(line for line in page.splitlines() if line.startswith(f"| `{key}` |"))
     return [cell.strip() for cell in line.strip("|").split(" | ")][1:]
 
@@ -73,13 +74,30 @@ def test_options_are_listed_with_the_default_of_train_yaml(page: str) -> None:
 
 @pytest.mark.slow
 def test_rows_say_type_and_range_as_the_classes_do(page: str) -> None:
-    default, _, kind, allowed = row(page, "clustering.inc")
-    assert (kind, allowed) == ("a number", "a number above 1")
+    default, unit, _, kind, allowed = row(page, "clustering.inc")
+    assert (unit, kind, allowed) == ("", "a number", "a number above 1")
     assert default == "`2.0` (greedy, greedy_bits)"
-    assert row(page, "seed")[2:] == ["a whole number", "an integer from 0 to 4294967295"]
-    assert row(page, "trainer.precision")[2].startswith("one of 32-true")
-    assert row(page, "artifact.sigma")[::2] == ["`false`", "true or false"]
-    assert row(page, "bins")[3] != ""  # of an evaluation
+    assert row(page, "seed")[3:] == ["a whole number", "an integer from 0 to 4294967295"]
+    assert row(page, "trainer.precision")[3].startswith("one of 32-true")
+    assert row(page, "artifact.sigma")[::3] == ["`false`", "true or false"]
+    assert row(page, "bins")[4] != ""  # of an evaluation
+    assert row(page, "kernels")[4].startswith("one of auto, triton&#95;cuda, numba&#95;cpu, reference")
+    assert row(page, "pretrain.optimizer.lr")[4] == "a number above 0"  # whichever optimizer it is
+
+
+@pytest.mark.slow
+def test_every_number_has_its_unit_or_none(page: str) -> None:
+    numbers = {
+        cells[0].strip(" |`")
+        for line in page.splitlines()
+        if (cells := line.split(" | "))[0].startswith("| `") and len(cells) == 6
+        if re.search(r"\bnumbers?\b(?! is)", cells[4])
+    }
+    assert len(numbers) > 100
+    assert numbers - UNITS.keys() == set()
+    assert {key for key in UNITS if f"| `{key}` |" not in page} == set()
+    assert row(page, "checkpoint.every_minutes")[1] == "minutes"
+    assert row(page, "prior.sigma")[1] == "units of the weights"
 
 
 def test_columns_are_those_of_the_records() -> None:

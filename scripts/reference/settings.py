@@ -23,13 +23,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pwfn import errors
+from pwfn.bayesian.kernels.choice import AUTO, KERNELS
 from pwfn.config import build, resolvers
+from pwfn.config.classes import concrete
 from pwfn.config.hints import expected, sections_of
 from pwfn.config.key_hints import hints_of
 from pwfn.config.wording.messages import WORDS
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.run.settings import TrainSettings
 from scripts.reference.markdown import cell, code, table
+from scripts.reference.units import unit_of
 from scripts.reference.yaml_comments import Key, heading, keys_of
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -37,7 +40,7 @@ CONF = Path(__file__).parents[2] / "conf"
 _STAND_INS = {"data/timm": {"name": "folder", "num_classes": 10}, "model/timm": {"name": "resnet18"}}
 _OF_THE_MACHINE = ("kernels", "compile")  # what is allowed depends on what is installed
 _OF_OTHER_VALUES = ("false: ", "without ,")  # how texts begin that speak of the other values of the option at hand
-_HEAD = ["key", "default", "meaning", "type", "allowed"]
+_HEAD = ["key", "default", "unit", "meaning", "type", "allowed"]
 Allowed = dict[tuple[type, str], str]
 
 
@@ -71,6 +74,7 @@ Every key of `python train.py` and `python evaluate.py`. This page is made from 
 - A **group** is chosen by name: `clustering=nearest`. A **key** is set by its path: `clustering.start=2`.
 - Where options of a group have other defaults, each is named.
 - `null` means that nothing is set. A key without an entry under *allowed* takes any value of its type.
+- A number without an entry under *unit* has none.
 """
 
 
@@ -95,6 +99,7 @@ def allowed_values(groups: Mapping[str, str]) -> Allowed:
                 key, _, _, text = check()
                 if "." not in key and key not in _OF_THE_MACHINE and not text.startswith("false"):
                     heard[(schema, key)] = text
+    heard[(TrainSettings, "kernels")] = f"one of {', '.join([AUTO, *KERNELS])}, where they are installed"
     return {place: text for place, text in heard.items() if not text.startswith(_OF_OTHER_VALUES)}
 
 
@@ -145,8 +150,9 @@ def _group(group: str, default: str | None, allowed: Allowed) -> Iterator[str]:
         prefix = group.replace("/", ".")
         of_all = len(_files(group))
         rows = [
-            [code(f"{prefix}.{row.key}"), _default_of(given, of_all), row.meaning, row.kind, row.allowed]
+            [code(dotted), _default_of(given, of_all), unit_of(dotted), row.meaning, row.kind, row.allowed]
             for row, given in sorted(values.items(), key=lambda item: -len(item[1]))
+            for dotted in [f"{prefix}.{row.key}"]
         ]
         yield table(_HEAD, rows)
 
@@ -174,7 +180,7 @@ def _class(group: str, path: Path) -> type:
 def _keys_table(schema: type, keys: Mapping[str, Key], allowed: Allowed) -> str:
     rows = [_row(schema, key, allowed) for key in keys.values()]
     cells = [
-        [code(row.key), code(key.value), row.meaning, row.kind, row.allowed]
+        [code(row.key), code(key.value), unit_of(row.key), row.meaning, row.kind, row.allowed]
         for row, key in zip(rows, keys.values(), strict=True)
     ]
     return table(_HEAD, cells)
@@ -187,5 +193,13 @@ def _row(cls: type, key: Key, allowed: Allowed) -> Row:
         cls = inner[0] if inner else cls
     hint = hints_of(cls).get(leaf)
     kind = "" if hint is None else expected(hint).replace(WORDS[str][0], "text")
-    rule = next((allowed[(base, leaf)] for base in cls.__mro__ if (base, leaf) in allowed), "")
-    return Row(key.path, cell(kind), cell(rule), cell(key.meaning))
+    return Row(key.path, cell(kind), cell(_rule(cls, leaf, allowed)), cell(key.meaning))
+
+
+def _rule(cls: type, leaf: str, allowed: Allowed) -> str:
+    """Return what `cls` allows for a key, or what all classes allow that may stand for it."""
+    for base in cls.__mro__:
+        if (base, leaf) in allowed:
+            return allowed[(base, leaf)]
+    of_others = {allowed[(one, leaf)] for one in concrete(cls) if (one, leaf) in allowed}
+    return of_others.pop() if len(of_others) == 1 else ""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pwfn import export
-from pwfn.cli import again, animate, describe, main
+from pwfn.cli import again, animate, describe
 from pwfn.cli.evaluate import refuse_lone_keys_of_data
 from pwfn.config import resolvers
 from pwfn.config.preflight import preflight
@@ -49,16 +49,12 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(FINISHED / "model.pwfn", tmp_path)
     (tmp_path / "config.json").write_text('{"architecture": "test_resnet"}')
     (own := tmp_path / "own/experiment").mkdir(parents=True)
-    (example,) = re.findall(
-        r"^```yaml\n# own/experiment/mine.yaml\n(.*?)^```", text_of("cli"), re.DOTALL | re.MULTILINE
-    )
-    (own / "mine.yaml").write_text(example)
+    page = (PROJECT / "docs/cli.md").read_text()
+    example = re.search(r"^```yaml\n# own/experiment/mine.yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert example is not None
+    (own / "mine.yaml").write_text(example[1])
     resolvers.register()
     return tmp_path
-
-
-def text_of(page: str) -> str:
-    return (PROJECT / f"docs/{page}.md").read_text()
 
 
 def with_own_files(words: Sequence[str], folder: Path) -> list[str]:
@@ -77,8 +73,9 @@ def with_own_files(words: Sequence[str], folder: Path) -> list[str]:
 
     def mine(word: str) -> str:
         key, _, value = word.partition("=")
-        is_no_file = key == "data.split" and value.startswith("[") or key == "model.name" and "local-dir:" not in value
-        return f"{key}={own[key]}" if key in own and not is_no_file else word.replace("$seed", "0")
+        if (key == "data.split" and value.startswith("[")) or (key == "model.name" and "local-dir:" not in value):
+            return word
+        return f"{key}={own[key]}" if key in own else word.replace("$seed", "0")
 
     return [mine(word) for word in words]
 
