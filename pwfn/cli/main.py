@@ -12,20 +12,16 @@ SUBCOMMANDS = {  # name: what it does
     "export": "convert a model.pwfn to ONNX, Core ML or safetensors",
     "describe": "show what a model.pwfn holds",
 }
-EXAMPLES = {  # what one can do: what to type
-    "Try it: a whole run in seconds": "pwfn train experiment=smoke",
-    "Look before training: what would be quantized, how small": "pwfn train dry_run=true model=resnet18",
-    "Compress a trained model of yours without training: file of weights, folder of images": (
-        "pwfn train experiment=post_training model=timm model.name=<name in timm> model.checkpoint=<file> "
-        "data=image_folder data.root=<folder> budget.bits=2"
+_OWN = "model=timm model.name=<name in timm> model.checkpoint=<file> data=image_folder data.root=<folder>"
+EXAMPLES = {  # what one can do: what to type after the name of the command
+    "Try it: a whole run in seconds": "train experiment=smoke",
+    "Look first: how small a trained model of yours would become": f"train dry_run=true {_OWN}",
+    "Compress it without training (experiment=recommended: with training)": (
+        f"train experiment=post_training {_OWN} budget.bits=2"
     ),
-    "Compress it further, with training": (
-        "pwfn train experiment=recommended model=timm model.name=<name in timm> model.checkpoint=<file> "
-        "data=image_folder data.root=<folder>"
-    ),
-    "Compare settings in a sweep": "pwfn train -m seed=0,1 codebook.b=6,7",
-    "Measure a finished run": "pwfn evaluate run=outputs/<date>/<time>",
-    "Take the model elsewhere": "pwfn export model.pwfn --to onnx",
+    "Go on with a run that was ended": "train resume=outputs/<date>/<time>",
+    "Measure a finished run": "evaluate run=outputs/<date>/<time>",
+    "Compare runs on one page": "evaluate report=outputs",
 }
 HELP = ("-h", "--help", "help")
 COMPLETION = ("-sc", "--shell-completion", "--shell_completion")
@@ -56,9 +52,12 @@ def main() -> int:
 
 def overview() -> str:
     """Return what one can do, with an example each, and the list of subcommands."""
+    from pwfn.config import program
+
+    start = " ".join(program.dispatcher())
     lines = ["Compress timm models so that all weights share a tiny codebook.", ""]
     for what, example in EXAMPLES.items():
-        lines += [what, f"  {example}"]
+        lines += [what, f"  {start} {example}"]
     lines += ["", "Subcommands, each with --help", *(f"  {name:<9} {does}" for name, does in SUBCOMMANDS.items())]
     return "\n".join(lines)
 

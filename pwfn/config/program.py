@@ -81,7 +81,7 @@ def name() -> str:
 
 def typed(name: str) -> list[str]:
     """Return what the user of this program types to start `name`: `python train.py`, or `pwfn train`."""
-    return ["python", f"{name}.py"] if _subcommand is None else [*_dispatcher(), name]
+    return ["python", f"{name}.py"] if _subcommand is None else [*dispatcher(), name]
 
 
 def recorded() -> list[str]:
@@ -89,7 +89,8 @@ def recorded() -> list[str]:
     return [Path(sys.argv[0]).name] if _subcommand is None else typed(_subcommand)
 
 
-def _dispatcher() -> list[str]:
+def dispatcher() -> list[str]:
+    """Return what the user types before a subcommand: `pwfn`, or `python -m pwfn`."""
     return ["python", "-m", "pwfn"] if _main_spec() else [Path(sys.argv[0]).name]
 
 

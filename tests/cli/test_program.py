@@ -59,16 +59,24 @@ def run(site: Path, folder: Path, *words: str, way: str = "script", **variables:
 
 @pytest.mark.parametrize("words", [[], ["--help"]])
 def test_the_list_of_subcommands_is_there_at_once(words: list[str]) -> None:
-    code = f"import sys; sys.argv[1:] = {words}; from pwfn.cli.main import main; code = main()\n"
+    code = f"import sys; sys.argv[:] = ['bin/pwfn', *{words}]; from pwfn.cli.main import main; code = main()\n"
     code += "sys.exit(code or 'torch' in sys.modules or 'hydra' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert [f"{name:<9} {does}" for name, does in dispatcher.SUBCOMMANDS.items()] == [
         line.strip() for line in done.stdout.splitlines()[-len(dispatcher.SUBCOMMANDS) :]
     ]
-    assert len(dispatcher.EXAMPLES) == 7
+    assert len(dispatcher.EXAMPLES) == 6
     for what, example in dispatcher.EXAMPLES.items():
-        assert f"{what}\n  {example}\n" in done.stdout
+        assert f"{what}\n  pwfn {example}\n" in done.stdout
+
+
+def test_the_examples_begin_with_the_words_that_started_the_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pwfn"], cwd=PROJECT, capture_output=True, text=True, check=False, timeout=300
+    )
+    examples = [line for line in done.stdout.splitlines() if line.strip().startswith(("pwfn", "python"))]
+    assert examples == [f"  python -m pwfn {example}" for example in dispatcher.EXAMPLES.values()]
 
 
 def test_a_mistyped_subcommand_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
