@@ -99,6 +99,12 @@ class PruneCodebook:
         require(self, max_size=(self.max_size is None or self.max_size >= 1, "an integer from 1, or null"))
 
 
+NO_SUBJECT = (
+    "given, or artifact or report instead: run=outputs/<date>/<time> measures a finished run, artifact=model.pwfn "
+    "data=digits a file on images, report=multirun compares runs on one page"
+)
+
+
 @dataclass(frozen=True)
 class EvaluateSettings:
     """Hold the settings of one run of `evaluate.py`, each checked.
@@ -149,12 +155,7 @@ class EvaluateSettings:
 
     def _subject_checks(self) -> list[Check]:
         return [
-            lambda: (
-                "run",
-                self.run,
-                [self.run, self.artifact, self.report].count(None) == 2,
-                "the folder of a finished run, or null where artifact or report is given: one of the three",
-            ),
+            self._only_subject,
             lambda: ("report", [], self.report != (), "a folder of runs, or a list of such folders"),
             lambda: (
                 "artifact",
@@ -181,6 +182,12 @@ class EvaluateSettings:
                 "null with data: write data.root",
             ),
         ]
+
+    def _only_subject(self) -> tuple[str, Any, bool, str]:
+        given = {key: one for key in ("run", "artifact", "report") if (one := getattr(self, key)) is not None}
+        key, value = next(iter(given.items()), ("run", None))
+        wanted = f"null: only one of {' and '.join(given)} at a time" if given else NO_SUBJECT
+        return key, value, len(given) == 1, wanted
 
     def _data(self, holds: bool, allowed: str) -> tuple[str, Any, bool, str]:
         return "data", self.data and type(self.data).__name__, holds, allowed

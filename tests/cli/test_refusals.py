@@ -39,6 +39,19 @@ def test_settings_of_a_run_are_not_those_of_its_evaluation(capsys: pytest.Captur
     refuse_lone_keys_of_data(["artifact=model.pwfn", "data=digits", "data.batch_size=3", "data_root=x"])
 
 
+def test_an_evaluation_of_nothing_or_of_two_things_says_what_can_be_measured(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (line,) = refused(capsys)
+    assert line.startswith(
+        "run = None: must be given, or artifact or report instead: run=outputs/<date>/<time> measures"
+    )
+    for way in ("run=", "artifact=model.pwfn data=digits", "report="):
+        assert way in line
+    (line,) = refused(capsys, "run=somewhere", f"report={tmp_path}")
+    assert line == "run = 'somewhere': must be null: only one of run and report at a time"
+
+
 def test_a_folder_of_images_is_looked_at_with_the_settings(composed: Compose, tmp_path: Path) -> None:
     def faults(*more: str) -> list[str]:
         cfg = composed(*SMALL[:4], "data=image_folder", f"data.root={tmp_path}/images", *more)
