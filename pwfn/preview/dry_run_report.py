@@ -25,7 +25,7 @@ from pwfn.monitoring.console import show
 from pwfn.preview.displacement import TensorMove
 from pwfn.preview.dry_run import DryRun, DryRunRecord, Images
 from pwfn.preview.inspection import headline, show_coverage, write_coverage
-from pwfn.preview.verdict import verdict
+from pwfn.preview.verdict import Alarm, verdict, with_weights
 from pwfn.randomness import seed_run
 from pwfn.records.columns import Column, by_key, csv_text
 from pwfn.records.files import write_text
@@ -63,34 +63,36 @@ def dry_run(
     write_coverage(cover, folder)
     if not settings.quiet:
         for alarm in alarms:
-            show(console, alarm, ALARM)
+            show(console, alarm.text, ALARM)
         for remark in remarks:
             show(console, remark)
         show_coverage(cover, headline(settings, network), console)
     set_sigma(network, settings.prior)
     run = DryRun(network, settings, *_looked_at(settings, network))
-    records = _rounds(run, folder, None if settings.quiet else console)
+    sizes = not settings.model.random_weights  # of random numbers they mean nothing
+    records = _rounds(run, folder, None if settings.quiet else console, sizes)
     layers = run.layers()
     write_text(folder / "layers.csv", csv_text(LAYER_COLUMNS, map(asdict, layers)))
     last = records[-1].flat()
     write_result(folder, records[-1].size.entropy_mb, {key: last[key] for key in FIGURES})
-    _show_result(console, run, records, layers, settings.tolerance.label)
+    if sizes:
+        _show_result(console, run, records, layers, settings.tolerance.label)
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     show(console, f"Files in {folder}: {', '.join(names)}")
     for alarm in alarms:
-        show(console, alarm, ALARM)
+        show(console, alarm.text, ALARM)
     show(console, verdict(records[-1].size, alarms))
     return records
 
 
-def _rounds(run: DryRun, folder: Path, console: Console | None) -> list[DryRunRecord]:
+def _rounds(run: DryRun, folder: Path, console: Console | None, sizes: bool) -> list[DryRunRecord]:
     """Go through the rounds and write each when it ends, with a line on the console if there is one."""
     records: list[DryRunRecord] = []
     for record in run.rounds():
         records.append(record)
         write_rounds(records, folder)
         if console is not None:
-            show(console, round_line(record))
+            show(console, round_line(record, sizes))
     return records
 
 
@@ -116,22 +118,27 @@ def _looked_at(settings: TrainSettings, network: nn.Module) -> tuple[Gradients |
     return gradients_for(settings.tolerance, network, data), data.calibration_images
 
 
-def _alarms(settings: TrainSettings, network: nn.Module) -> list[str]:
+def _alarms(settings: TrainSettings, network: nn.Module) -> list[Alarm]:
     """Warn that no such run can be made, or that the figures are of another network than the one meant."""
     name, pretraining = settings.model.name, settings.pretrain.epochs
     fault = size_fault(settings.model, settings.data)
-    alarms = [f"A RUN WILL BE REFUSED: {fault}"] if fault else []
+    alarms = [Alarm(f"A RUN WILL BE REFUSED: {fault}", f"none: a run will be refused. {fault}")] if fault else []
     if settings.model.random_weights:
         later = f", which the {pretraining} epochs of pretraining in a real run would change" if pretraining else ""
         alarms.append(
-            f"RANDOM WEIGHTS: no file of weights was given for {name}, so all figures are those of freshly initialized "
-            f"weights{later}. Give it real ones with model.checkpoint=<file> or model.pretrained=true."
+            Alarm(
+                f"RANDOM WEIGHTS: no file of weights was given for {name}, so all figures are those of freshly "
+                f"initialized weights{later}. Give it real ones with model.checkpoint=<file> or model.pretrained=true.",
+                "none: sizes of random weights mean nothing, so they are not shown. With weights of yours: "
+                + with_weights(),
+            )
         )
     elif classes := new_head_classes(settings.model, network):
-        alarms.append(
+        text = (
             f"RANDOM HEAD: the weights are for {classes[0]} classes, {type(settings.data).__name__} has {classes[1]}, "
             f"so the classifier was initialized anew. With data=image_folder and no folder it keeps its own."
         )
+        alarms.append(Alarm(text))
     return alarms
 
 
@@ -142,12 +149,11 @@ def write_rounds(records: Sequence[DryRunRecord], folder: Path) -> None:
     write_text(folder / "dry_run.json", json.dumps(rows, indent=1) + "\n")
 
 
-def round_line(record: DryRunRecord) -> str:
-    """Describe a round in one line when it ends."""
-    return (
-        f"round {record.round + 1}: {100 * record.fraction:.1f} % fixed to {record.codebook_size:,} values, "
-        f"{record.size.entropy_mb:.2f} of {record.size.fp32_mb:.2f} MB, {record.cluster_seconds:.1f} s"
-    )
+def round_line(record: DryRunRecord, sizes: bool = True) -> str:
+    """Describe a round in one line when it ends; `sizes`: also what it costs on disk."""
+    fixed = f"round {record.round + 1}: {100 * record.fraction:.1f} % fixed"
+    cost = f" to {record.codebook_size:,} values, {record.size.entropy_mb:.2f} of {record.size.fp32_mb:.2f} MB"
+    return f"{fixed}{cost if sizes else ''}, {record.cluster_seconds:.1f} s"
 
 
 def _table(*headings: str) -> Table:

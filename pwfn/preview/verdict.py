@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from pwfn.config import program
+from pwfn.config.wording.quoting import shell_word
 from pwfn.preview.expected_size import ExpectedSize
 
 
-def verdict(size: ExpectedSize, alarms: Sequence[str]) -> str:
+@dataclass(frozen=True)
+class Alarm:
+    """Hold why the figures are not those of a run (`text`), and what the verdict is then; None: the size to expect."""
+
+    text: str
+    verdict: str | None = None
+
+
+def verdict(size: ExpectedSize, alarms: Sequence[Alarm]) -> str:
     """Name the size to expect and what to do next.
 
     Args:
         size: after the last round.
-        alarms: why the figures are not those of a run; each begins with a few words and a colon.
+        alarms: why the figures are not those of a run.
     """
-    if alarms:
-        return f"Verdict: none ({alarms[0].partition(':')[0].lower()}): the line above says what to do."
+    if instead := [alarm.verdict for alarm in alarms if alarm.verdict is not None]:
+        return f"Verdict: {instead[0]}"
     return (
         f"Verdict: {size.fp32_mb:.2f} MB would become about {size.entropy_mb:.2f} MB. How much accuracy that costs, a "
         "run tells: the same command without dry_run=true; with schedule=one_shot it is over soonest, without training."
     )
+
+
+def with_weights() -> str:
+    """Return the command line of this program with a file of weights added."""
+    given = program.arguments() if program.name() == "train" else ["dry_run=true"]
+    return " ".join([*program.typed("train"), *map(shell_word, given), "model.checkpoint=<file>"])

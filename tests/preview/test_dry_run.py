@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 import math
 from collections import Counter
 from pathlib import Path
@@ -24,7 +25,7 @@ from pwfn.errors import RunError
 from pwfn.models.timm_model import ModelError, build_bayesian
 from pwfn.preview.dry_run import DryRun, DryRunRecord, Untrained
 from pwfn.preview.dry_run_report import DISPLACED, LAYER_COLUMNS, dry_run
-from pwfn.preview.verdict import verdict
+from pwfn.preview.verdict import Alarm, verdict
 from pwfn.records.rounds import Scores
 from pwfn.report import REPORT
 from pwfn.run.rounds.cluster_network import cluster_network
@@ -190,9 +191,8 @@ def test_the_verdict_names_sizes_or_what_has_to_be_mended(finished: tuple) -> No
     size = records[-1].size
     assert said.splitlines()[-1] == verdict(size, [])
     assert f"{size.fp32_mb:.2f} MB would become about {size.entropy_mb:.2f} MB" in verdict(size, [])
-    assert (
-        verdict(size, ["RANDOM WEIGHTS: no file"]) == "Verdict: none (random weights): the line above says what to do."
-    )
+    assert verdict(size, [Alarm("RANDOM HEAD: x")]) == verdict(size, [])
+    assert verdict(size, [Alarm("RANDOM HEAD: x"), Alarm("A RUN: x", "none: x")]) == "Verdict: none: x"
 
 
 def test_the_folder_holds_the_rounds_the_layers_and_no_training(finished: tuple) -> None:
@@ -253,7 +253,19 @@ def test_random_weights_are_said_aloud_first_and_last(composed: Compose, tmp_pat
     quiet = run(settings(composed, "quiet=true"), tmp_path)[1]
     assert quiet.count("RANDOM WEIGHTS") == 1
     assert "round 1:" not in quiet
-    assert "most displaced layers" in quiet
+
+
+def test_of_random_weights_no_size_is_shown_and_the_verdict_is_a_command(
+    composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "dry_run=true", "experiment=recommended"])
+    _, said = run(settings(composed), tmp_path)
+    shown = [line for line in said.splitlines() if not line.startswith(("RANDOM", "Files"))]
+    assert [line for line in shown if " MB" in line or " bits" in line or "displaced" in line] == []
+    assert "\nround 2: 90.0 % fixed, " in said
+    command = "python train.py dry_run=true experiment=recommended model.checkpoint=<file>"
+    assert shown[-1].startswith("Verdict: none: sizes of random weights mean nothing")
+    assert shown[-1].endswith(f": {command}")
 
 
 def test_a_head_that_is_made_anew_is_said_aloud(composed: Compose, weights: Path, tmp_path: Path) -> None:
