@@ -192,32 +192,14 @@ def test_evaluate_from_the_command_line(program: Program, smoke: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("document", "least"),
-    [
-        ("README.md", 2),
-        ("docs/budget.md", 3),
-        ("docs/choices.md", 7),
-        ("docs/dry_run.md", 5),
-        ("docs/post_training.md", 2),
-        ("docs/sweeps.md", 4),
-        ("docs/tutorial.md", 2),
-        ("docs/wandb.md", 5),
-        ("docs/weights.md", 5),
-    ],
-)
-def test_the_train_commands_of_the_docs_pass_every_check(
-    document: str, least: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_train_commands_of_the_readme_pass_every_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     resolvers.register()
-    commands = commands_of(PROJECT / document)
-    assert len(commands) >= least
+    commands = commands_of(PROJECT / "README.md")
+    assert len(commands) >= 2
     (tmp_path / "weights.safetensors").touch()
-    (tmp_path / "config.json").write_text('{"architecture": "test_resnet"}')
     own = {"data.root": tmp_path, "model.checkpoint": tmp_path / "weights.safetensors"}
     for command in commands:
-        # folders and a file that are there stand for the reader's own
-        command = [argument.replace("local-dir:/models/mine", f"local-dir:{tmp_path}") for argument in command]
+        # a folder and a file that are there stand for the reader's own
         pairs = [(argument, argument.partition("=")[0]) for argument in command[2:]]
         arguments = [f"{key}={own[key]}" if key in own else argument for argument, key in pairs]
         preflight(TrainSettings, PROJECT / "conf", "train", arguments)
@@ -242,17 +224,16 @@ def test_the_commands_within_tables_and_sentences_pass_every_check(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("document", "least"), [("README.md", 1), ("docs/evaluation.md", 9)])
-def test_the_evaluate_commands_of_the_docs_pass_every_check(
-    document: str, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_evaluate_commands_of_the_readme_pass_every_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     resolvers.register()
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs/mine").mkdir(parents=True)
     for artifact in ("model.pwfn", "runs/mine/model.pwfn"):
         (tmp_path / artifact).touch()
-    commands = commands_of(PROJECT / document, "python evaluate.py")
-    assert len(commands) >= least
+    commands = commands_of(PROJECT / "README.md", "python evaluate.py")
+    assert commands
     for command in commands:
         preflight(EvaluateSettings, PROJECT / "conf", "evaluate", command[2:])
     assert capsys.readouterr().err == ""

@@ -26,7 +26,7 @@ _TRAIN = {
     "docs/sweeps.md": "sweep resume_sweep",
     "docs/dry_run.md": "dry_run inspect",
     "docs/artifact.md": "artifact",
-    "docs/post_training.md": "budget",
+    "docs/budget.md": "budget",
     "docs/files.md": "keep",
     "docs/training_step.md": "kernels detect compile",
     "docs/cli.md": "seed name quiet label_smoothing",

@@ -205,6 +205,8 @@ class ImageFolder(ImageData):
             meant = f"; did you mean data.root={root.parent}?"
         elif folders.subfolders(root):
             meant = "; if these are the classes, data.split=[0.8,0.1,0.1] splits their images"
+        else:
+            meant = "; images without a folder for each class: pwfn.compress, in Python, takes them"
         raise DataError(f"{root / 'train'}: {MISSING}{meant}")
 
     @property

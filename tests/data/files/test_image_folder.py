@@ -46,6 +46,12 @@ def test_image_folder_asks_which_folder_is_tested_on(tmp_path: Path) -> None:
         ImageFolder(root=str(tmp_path)).load()
 
 
+def test_a_folder_of_loose_images_is_refused_with_what_takes_it(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    with pytest.raises(DataError, match="images without a folder for each class: pwfn.compress, in Python, takes them"):
+        ImageFolder(root=str(tmp_path)).check_layout()
+
+
 def test_image_folder_faults_are_named(tmp_path: Path) -> None:
     spec = ImageFolder(root=str(tmp_path))
     with pytest.raises(DataError) as error:
