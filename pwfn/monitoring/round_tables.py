@@ -23,12 +23,13 @@ def _short(count: int) -> str:
 
 
 def round_line(record: RoundRecord, baseline: Scores) -> str:
-    """Describe a round that has ended in one line."""
+    """Describe a round that has ended in one line; where nothing was trained, with one accuracy."""
     change = record.clustered.top1 - baseline.top1
+    trained = f"{record.trained.top1:.2f} % trained, " if record.epochs else ""
+    clustered = f"{record.clustered.top1:.2f} %{' clustered' if trained else ''}"
     return (
         f"round {record.round + 1}: {100 * record.fraction:.1f} % fixed to {record.codebook_size:,} values, "
-        f"entropy {record.entropy_bits:.2f} bits, top1 {record.trained.top1:.2f} % trained, "
-        f"{record.clustered.top1:.2f} % clustered ({change:+.2f} points)"
+        f"entropy {record.entropy_bits:.2f} bits, top1 {trained}{clustered} ({change:+.2f} points)"
     )
 
 
@@ -41,34 +42,43 @@ def finishing_line(record: RoundRecord, baseline: Scores) -> str:
     )
 
 
-def rounds_table(records: Sequence[RoundRecord], baseline: Scores, tolerance_name: str = "sigmas") -> Table:
-    """Make the table of a whole run, 80 columns wide.
+def rounds_table(records: Sequence[RoundRecord], baseline: Scores, tolerance_name: str | None = "sigmas") -> Table:
+    """Make the table of a whole run, 80 columns wide, without the columns that mean nothing in it.
 
     Args:
         records: of all rounds, which get a row each, counted from 1.
         baseline: scores of the pretrained network, which get the first row.
-        tolerance_name: what one tolerance is called, "sigmas".
+        tolerance_name: what one tolerance is called, "sigmas"; None: moves had no limit.
     """
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, header_style="bold")
-    headings = ("round", "fixed\n%", "code\nbook", "unique", "entropy\nbits", "trained\ntop1 %", "clustered\ntop1 %")
-    for heading in (*headings, "change\npoints", f"limit\n{tolerance_name}", "moved", "sec"):
-        table.add_column(heading, justify="left" if heading == "round" else "right", no_wrap=True)
+    trains = any(one.epochs for one in records)
+    columns = ["round", "fixed\n%", "code\nbook", "unique", "entropy\nbits", "trained\ntop1 %", "clustered\ntop1 %"]
+    columns += ["change\npoints", f"limit\n{tolerance_name}", "moved", "sec"]
+    left_out = {*(() if trains else columns[5:6]), *(() if tolerance_name is not None else columns[8:9])}
+    for heading in columns:
+        if heading not in left_out:
+            table.add_column(heading, justify="left" if heading == "round" else "right", no_wrap=True)
     table.add_row("pretrained", *[""] * 4, f"{baseline.top1:.2f}")
     for index, one in enumerate(records):
-        table.add_row(
-            "finish" if is_finishing(records[: index + 1]) else str(one.round + 1),
-            f"{100 * one.fraction:.1f}",
-            _short(one.codebook_size),
-            _short(one.unique_weights),
-            f"{one.entropy_bits:.2f}",
-            f"{one.trained.top1:.2f}",
-            f"{one.clustered.top1:.2f}",
-            f"{one.clustered.top1 - baseline.top1:+.2f}",
-            f"{one.threshold:.3g}" if one.threshold < 1000 else _short(round(one.threshold)),
-            _short(one.moved),
-            f"{one.train_seconds + one.cluster_seconds:.0f}",
-        )
+        name = "finish" if is_finishing(records[: index + 1]) else str(one.round + 1)
+        cells = zip(columns, [name, *_cells(one, baseline)], strict=True)
+        table.add_row(*(cell for heading, cell in cells if heading not in left_out))
     return table
+
+
+def _cells(one: RoundRecord, baseline: Scores) -> list[str]:
+    return [
+        f"{100 * one.fraction:.1f}",
+        _short(one.codebook_size),
+        _short(one.unique_weights),
+        f"{one.entropy_bits:.2f}",
+        f"{one.trained.top1:.2f}",
+        f"{one.clustered.top1:.2f}",
+        f"{one.clustered.top1 - baseline.top1:+.2f}",
+        f"{one.threshold:.3g}" if one.threshold < 1000 else _short(round(one.threshold)),
+        _short(one.moved),
+        f"{one.train_seconds + one.cluster_seconds:.0f}",
+    ]
 
 
 def sentence(record: RoundRecord, baseline: Scores, weights: int | None) -> str:

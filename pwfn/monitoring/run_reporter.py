@@ -37,10 +37,12 @@ class RunReporter:
         folder: of the run.
         logger: of the trainer, None where it has none.
         console: for the table and the result at the end.
-        tolerance_name: what one tolerance is called, "sigmas".
+        tolerance_name: what one tolerance is called, "sigmas"; None where moves have no limit.
     """
 
-    def __init__(self, folder: Path, logger: Logger | None, console: Console, tolerance_name: str = "sigmas") -> None:
+    def __init__(
+        self, folder: Path, logger: Logger | None, console: Console, tolerance_name: str | None = "sigmas"
+    ) -> None:
         self.folder = Path(folder)
         self._tolerance_name = tolerance_name
         self.records: list[RoundRecord] = []

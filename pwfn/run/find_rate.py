@@ -76,7 +76,7 @@ class RateSearch:
         finally:
             if is_rank_zero():
                 write_text(self.saver.folder / BUDGET, json.dumps([asdict(trial) for trial in trials], indent=1) + "\n")
-        self.progress.say(f"budget: {found.line()}")
+        self.progress.say(f"budget: try {trials.index(found) + 1} is used")
         return found.rate
 
     def _layer_done(self, done: int, count: int) -> None:

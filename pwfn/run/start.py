@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from pwfn.checkpoint import files, saved_config
+from pwfn.clustering.second_order import SecondOrder
 from pwfn.config import program
 from pwfn.data.loading.loader_faults import loader_fault, release
 from pwfn.errors import RunError, Stopped
@@ -110,7 +111,8 @@ def execute(assembly: Assembly, stages: Stages) -> RunReporter | None:
         with assembly.progress:
             stages.pretrain()
             if trainer.is_global_zero:
-                unit = assembly.settings.tolerance.label
+                of = assembly.settings
+                unit = None if isinstance(of.clustering, SecondOrder) else of.tolerance.label
                 reporter = RunReporter(assembly.folder, trainer.logger, assembly.console, unit)
                 reporter.start(stages.baseline, state.records, state.clusters)
             stages.rounds(reporter)

@@ -211,6 +211,29 @@ def test_table_shows_every_number_of_the_largest_rounds_in_one_line_each(width: 
     assert lines[5].split() == expected
 
 
+def test_a_run_without_training_and_limits_has_no_columns_for_them(tmp_path: Path) -> None:
+    made, _ = reporter(tmp_path)
+    once = record(0, fraction=1.0, epochs=0.0)
+    line = made.add(once, [])
+    assert line.endswith(", top1 98.17 % (-0.72 points)")
+    table = rounds_table([once], BASELINE, None)
+    headings = [" ".join(str(column.header).split()) for column in table.columns]
+    assert headings == [
+        *(
+            "round",
+            "fixed %",
+            "code book",
+            "unique",
+            "entropy bits",
+            "clustered top1 %",
+            "change points",
+            "moved",
+            "sec",
+        )
+    ]
+    assert [list(column.cells) for column in table.columns][5:7] == [["98.89", "98.17"], ["", "-0.72"]]
+
+
 def test_table_is_exact_for_small_counts() -> None:
     assert rendered([record(0, unique_weights=9999)], 100)[4].split()[3] == "9999"
     assert rendered([record(0, unique_weights=999_600)], 100)[4].split()[3] == "1.00M"
