@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -56,8 +57,18 @@ def test_every_document_has_its_place() -> None:
     assert len(pages) == len(set(pages))
     written = {path.name for path in (PROJECT / "docs").glob("*.md")}
     assert {page for page in pages if "/" not in page} == written
-    index = (PROJECT / "docs/index.md").read_text()
-    assert [page for page in written - {"index.md"} if f"]({page})" not in index] == []
+
+
+def test_the_index_has_the_sections_and_titles_of_the_navigation() -> None:
+    sections = yaml.safe_load((PROJECT / "mkdocs.yml").read_text())["nav"]
+    of_site = {
+        heading: [next(iter(entry.items())) for entry in entries if isinstance(entry, dict)]
+        for section in sections
+        for heading, entries in section.items()
+    }
+    _, *parts = (PROJECT / "docs/index.md").read_text().split("\n## ")
+    of_index = {part.partition("\n")[0]: re.findall(r"^- \[(.+?)\]\((\w+\.md)\)", part, re.MULTILINE) for part in parts}
+    assert of_index == of_site
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +95,9 @@ def test_the_site_fetches_nothing_and_has_its_reference(site: Path) -> None:
     python = (site / "reference/python.html").read_text()
     assert "pwfn.compress" in python
     assert "calibration_loader" in python
+    for wing in ("bayesian", "clustering", "curvature"):
+        names = importlib.import_module(f"pwfn.{wing}").__all__
+        assert [name for name in names if f"pwfn.{wing}.{name}" not in python] == []
 
 
 @pytest.fixture

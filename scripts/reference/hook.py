@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from importlib import import_module
+from types import ModuleType
+
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-import pwfn
 from scripts.reference import records, settings
 
 
 def python_api() -> str:
     """Return the page of the public names, which mkdocstrings fills from the files that define them."""
-    lines = ["# Python\n", "`import pwfn` needs no Hydra, Lightning or W&B.\n"]
-    for name in sorted(pwfn.__all__, key=str.lower):
-        what = getattr(pwfn, name)
-        lines.append(f"::: {what.__module__}.{what.__qualname__}\n    options:\n      heading: pwfn.{name}\n")
+    lines = [
+        "# Python\n",
+        "`import pwfn` needs no Hydra, Lightning or W&B; neither do its three wings below.\n",
+    ]
+    for wing in ("pwfn", "pwfn.bayesian", "pwfn.clustering", "pwfn.curvature"):
+        module = import_module(wing)
+        lines += _entry(wing, module.__all__, module)
     return "\n".join(lines)
+
+
+def _entry(wing: str, names: list[str], module: ModuleType) -> Iterator[str]:
+    for name in sorted(names, key=str.lower):
+        what = getattr(module, name)
+        if hasattr(what, "__qualname__"):
+            yield f"::: {what.__module__}.{what.__qualname__}\n    options:\n      heading: {wing}.{name}\n"
+        else:
+            yield f"## {wing}.{name}\n\n`{what!r}`\n"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
