@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from pwfn.checkpoint.callback import Saver
+from pwfn.clustering.cluster_result import ClusterResult
 from pwfn.clustering.second_order import SecondOrder
 from pwfn.errors import RunError
 from pwfn.monitoring.progress import RunProgress
@@ -19,6 +21,28 @@ from pwfn.run.lightning_runner import LightningRunner
 from pwfn.run.rounds.second_order_round import SecondOrderRound
 from pwfn.run.settings import TrainSettings
 from pwfn.training.distributed import broadcast_object, is_rank_zero
+
+
+@dataclass(frozen=True)
+class FoundRate:
+    """Hold the rate that was found and what its clustering gave, which a first round at this rate would repeat.
+
+    Attributes:
+        rate: nats per bit.
+        network: is the run's.
+        state: of the network after the clustering.
+        result: of the clustering.
+    """
+
+    rate: float
+    network: nn.Module
+    state: dict[str, Tensor]
+    result: ClusterResult
+
+    def clustered_again(self) -> ClusterResult:
+        """Put the network where the clustering left it."""
+        self.network.load_state_dict(self.state)
+        return self.result
 
 
 @dataclass(frozen=True)
@@ -47,7 +71,7 @@ class RateSearch:
                 f"budget.drop = {self.settings.budget.drop}: is judged on validation images: set data.val_fraction"
             )
 
-    def rate(self) -> float:
+    def find(self) -> FoundRate:
         """Return the best rate within the budget; the network is left as it is, and all trials are in the folder.
 
         Raises:
@@ -56,13 +80,18 @@ class RateSearch:
         """
         rule, network = self.settings.clustering, self.saver.network
         assert isinstance(rule, SecondOrder)
-        state = {name: value.clone() for name, value in network.state_dict().items()}
+        state = _copy(network.state_dict())
         scores = self.runner.validate() if self.settings.budget.drop is not None else None
         trials: list[Trial] = []
+        within: dict[float, FoundRate] = {}  # the best so far, as `find_rate` chooses
 
         def attempt(rate: float) -> Trial:
             try:
-                trial = self._trial(network, replace(rule, rate=rate), None if scores is None else scores.top1)
+                trial, result = self._trial(network, replace(rule, rate=rate), None if scores is None else scores.top1)
+                better = min if self.settings.budget.drop is None else max
+                if self.settings.budget.is_met(trial) and better(rate, *within) == rate:
+                    within.clear()
+                    within[rate] = FoundRate(rate, network, _copy(network.state_dict()), result)
             finally:
                 network.load_state_dict(state)
             trials.append(trial)
@@ -77,13 +106,13 @@ class RateSearch:
             if is_rank_zero():
                 write_text(self.saver.folder / BUDGET, json.dumps([asdict(trial) for trial in trials], indent=1) + "\n")
         self.progress.say(f"budget: try {trials.index(found) + 1} is used")
-        return found.rate
+        return within[found.rate]
 
     def _layer_done(self, done: int, count: int) -> None:
         self.saver.heed()
         self.progress.status(f"trying a rate, layer {done} of {count}")
 
-    def _trial(self, network: nn.Module, rule: SecondOrder, top1: float | None) -> Trial:
+    def _trial(self, network: nn.Module, rule: SecondOrder, top1: float | None) -> tuple[Trial, ClusterResult]:
         settings, runner = self.settings, self.runner
         clustering = SecondOrderRound(
             network,
@@ -94,7 +123,7 @@ class RateSearch:
             on_layer=self._layer_done,
         )
         with runner.placed():
-            outcome = clustering.clustered_once()
+            result, outcome = clustering.clustered_once()
         scores = None if top1 is None else runner.validate()
         measured = None
         if is_rank_zero():
@@ -103,4 +132,8 @@ class RateSearch:
             measured = sizes.file / 1e6, sizes.file_bits
         megabytes, bits = broadcast_object(measured)
         drop = None if top1 is None or scores is None else top1 - scores.top1
-        return Trial(rule.rate, megabytes, bits, outcome.divergence, drop)
+        return Trial(rule.rate, megabytes, bits, outcome.divergence, drop), result
+
+
+def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in state.items()}

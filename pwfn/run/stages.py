@@ -24,7 +24,7 @@ from pwfn.records import files
 from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.run.ending.better_network import keep_better, unquantized_state
 from pwfn.run.ending.write_artifact import write_run_artifact
-from pwfn.run.find_rate import RateSearch
+from pwfn.run.find_rate import FoundRate, RateSearch
 from pwfn.run.lightning_runner import LightningRunner
 from pwfn.run.rounds.accuracy_guard import Judged
 from pwfn.run.rounds.round_loop import RoundLoop
@@ -35,8 +35,7 @@ from pwfn.training.distillation import Teacher
 from pwfn.training.phase import Phase
 from pwfn.training.signals import StopNow
 
-# for weights that were trained elsewhere
-IF_ANOTHER = (
+IF_ANOTHER = (  # for weights that were trained elsewhere
     "(if these weights are known to be better: data.image_size, data.crop_pct, data.mean and data.std prepare the "
     "images, data.class_order orders the classes of a folder)"
 )
@@ -121,8 +120,7 @@ class Stages:
         0 alone.
         """
         state = self.saver.state
-        self._meet_the_budget()
-        loop = self._loop(reporter)
+        loop = self._loop(reporter, self._meet_the_budget())
         self.progress.results(self.baseline, state.records)
         for outcome in loop.rounds():
             record = outcome.record
@@ -138,12 +136,15 @@ class Stages:
             distributed.check_same(self.saver.network, "at the end of the run")
             self._keep(record, [], reporter)
 
-    def _meet_the_budget(self) -> None:
+    def _meet_the_budget(self) -> FoundRate | None:
         """Find the rate of the clustering before the first round, if there is a budget."""
         state = self.saver.state
+        found = None
         if self.settings.budget.wanted and state.rate is None:
-            state.rate = RateSearch(self.settings, self.config, self.runner, self.saver, self.progress).rate()
+            found = RateSearch(self.settings, self.config, self.runner, self.saver, self.progress).find()
+            state.rate = found.rate
             self.saver.between_fits(always=True)
+        return found
 
     def _finish(self, loop: RoundLoop) -> RoundRecord:
         """Finish what is not quantized, and keep the better network."""
@@ -165,7 +166,7 @@ class Stages:
         self.progress.say(line)
         return record
 
-    def _loop(self, reporter: RunReporter | None) -> RoundLoop:
+    def _loop(self, reporter: RunReporter | None, found: FoundRate | None = None) -> RoundLoop:
         settings, saver = self.settings, self.saver
         clustering, rate = settings.clustering, saver.state.rate
         if isinstance(clustering, SecondOrder) and rate is not None:
@@ -193,6 +194,7 @@ class Stages:
             on_clustered=self.stored_form.after_round,
             at_once=saver.stop.at_once,
             heed=saver.heed,
+            clustered_before=None if found is None or settings.schedule.trains else found.clustered_again,
         )
 
     def _keep(

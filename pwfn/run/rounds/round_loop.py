@@ -57,6 +57,7 @@ class RoundLoop:
         on_clustered: may change what is not quantized after a round's clustering; given the scores, returns the new.
         at_once: makes a context that rank 0 clusters in, and that may raise StopNow.
         heed: may raise StopNow, on every rank.
+        clustered_before: puts the network where a clustering of its weights has left it: the first round's.
     """
 
     runner: Runner
@@ -75,6 +76,7 @@ class RoundLoop:
     on_clustered: Callable[[int, Measured], Measured] = lambda _, scores: scores
     at_once: Callable[[], AbstractContextManager[None]] = nullcontext
     heed: Callable[[], None] = lambda: None
+    clustered_before: Callable[[], ClusterResult] | None = None
 
     def rounds(self) -> Iterator[RoundOutcome]:
         """Run the rounds one by one, from `place` on.
@@ -97,9 +99,8 @@ class RoundLoop:
     def measure_finish(self, spec: Finishing, last: RoundRecord) -> RoundRecord:
         """Gather the statistics that follow the last clustering, whose record is `last`, and measure.
 
-        In the record of it `trained` is measured after the training and `clustered` at the very end, with the new
-        statistics; what it says of the weights is what the last round said, for they are the same. `place` moves on
-        when it is done.
+        Of its record `trained` is measured after the training, `clustered` at the very end, with the new statistics;
+        what it says of the weights is what the last round said. `place` moves on when it is done.
         """
         place = self.place
         trained = ended = (last.clustered, last.clustered_val)
@@ -137,8 +138,7 @@ class RoundLoop:
             place.phase += 1
             place.epochs += phase.epochs * phase.share
             place.train_seconds += time.perf_counter() - started
-        trained = any(phase.epochs for phase in phases)
-        if place.codebook is not None and trained:  # on every rank: each trains a copy of its own
+        if place.codebook is not None and any(phase.epochs for phase in phases):  # each rank trains a copy of its own
             check_fixed(quantized_tensors(self.network), place.codebook)
 
     def phases(self, index: int) -> list[Phase]:
@@ -160,9 +160,8 @@ class RoundLoop:
 
     def tolerance_of(self, weights: FlatWeights) -> Tensor:
         """Return the unit in which a clustering of `weights` would count moves now."""
-        runner = self.runner
-        gradients = runner.kronecker_diagonal if self.tolerance.factor_images else runner.squared_gradients
-        return self.tolerance(weights.mu, weights.sigma, gradients)
+        look = self.runner.kronecker_diagonal if self.tolerance.factor_images else self.runner.squared_gradients
+        return self.tolerance(weights.mu, weights.sigma, look)
 
     def _cluster(self, index: int, *, epochs: float, train_seconds: float) -> RoundOutcome:
         """Test, cluster, test, describe. Every rank tests its share of the images; rank 0 alone does the rest."""
@@ -227,6 +226,8 @@ class RoundLoop:
     def _clustered(self, index: int, tensors: list[QuantizedTensor], before: FlatWeights | None) -> ClusterResult:
         """Cluster the network for one round, in place."""
         try:
+            if self.clustered_before is not None and index == 0:
+                return self.clustered_before()
             if isinstance(self.clustering, SecondOrder):
                 return self._clustered_by_curvature(index, self.clustering)
             assert isinstance(self.clustering, RuleOfWeights)
@@ -243,8 +244,7 @@ class RoundLoop:
                 at_once=self.at_once,
             )
         except ValueError as error:
-            trained = any(phase.epochs for phase in self.phases(index))
-            advice = "; try a smaller optimizer.lr" if trained else ""
+            advice = "; try a smaller optimizer.lr" if any(phase.epochs for phase in self.phases(index)) else ""
             raise TrainingDiverged(
                 f"the weights cannot be clustered in round {index + 1}/{self.schedule.rounds}: {error}{advice}"
             ) from error

@@ -80,9 +80,9 @@ class SecondOrderRound:
         write_result(tensors, result, self.sigma_join.retrain)
         return result, outcome
 
-    def clustered_once(self) -> Outcome:
-        """Fix all weights, as `run(1.0)` does; return what became of the layers."""
-        return self._run(1.0)[1]
+    def clustered_once(self) -> tuple[ClusterResult, Outcome]:
+        """Fix all weights, as `run(1.0)` does; return its result and what became of the layers."""
+        return self._run(1.0)
 
     def _values(self, before: FlatWeights, sizes: Sequence[int]) -> tuple[Values, list[Tensor]]:
         """Return the values, as rank 0 has them, and a table for each tensor."""
