@@ -89,7 +89,7 @@ class RateSearch:
             try:
                 trial, result = self._trial(network, replace(rule, rate=rate), None if scores is None else scores.top1)
                 better = min if self.settings.budget.drop is None else max
-                if self.settings.budget.is_met(trial) and better(rate, *within) == rate:
+                if self.settings.budget.is_met(trial) and better([rate, *within]) == rate:
                     within.clear()
                     within[rate] = FoundRate(rate, network, _copy(network.state_dict()), result)
             finally:
