@@ -236,7 +236,8 @@ def test_the_console_shows_rounds_tables_and_the_farthest_layers(finished: tuple
     assert listed == [row["name"] for row in layers[:DISPLACED]]
     assert "share the codebook" in said
     assert "round 2: 90.0 % fixed to" in said
-    assert f"on {last.codebook_size:,} values: entropy {last.entropy_bits:.2f} bits each, {last.size.entropy_mb:.2f} MB" in said
+    size = f"entropy {last.entropy_bits:.2f} bits each, {last.size.entropy_mb:.2f} MB"
+    assert f"on {last.codebook_size:,} values: {size}" in said
     assert "5 weights start at exactly 0" in said
     assert "RANDOM" not in said
     rules = [len(line) for line in said.splitlines() if line.startswith("─")]
