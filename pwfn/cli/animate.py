@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=path_of, help="the file, a .gif; rounds.gif in the run's folder by default")
     given = parser.parse_args(arguments)
     if given.out is not None and given.out.suffix.lower() != ENDING:
-        return _refused(f"--out = {str(given.out)!r}: must end with {ENDING}, the only kind of film there is")
+        return _refused(f"--out = {str(given.out)!r}: must end with {ENDING}")
     if more := instead.of_animate(given.run):
         return _refused(f"run = {str(given.run)!r}: must be the folder of a finished run{more}")
     try:

@@ -101,7 +101,7 @@ class PruneCodebook:
 
 NO_SUBJECT = (
     "given, or artifact or report instead: run=outputs/<date>/<time> measures a finished run, artifact=model.pwfn "
-    "data=digits a file on images, report=multirun compares runs on one page"
+    "data=digits measures a file on these images, report=multirun compares runs on one page"
 )
 
 

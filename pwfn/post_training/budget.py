@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pwfn.errors import Fault, InvalidValueError, require
@@ -54,6 +54,12 @@ class Budget:
         return (self.megabytes is None or trial.megabytes <= self.megabytes) and (
             self.bits is None or trial.bits <= self.bits
         )
+
+    def best(self, trials: Sequence[Trial]) -> Trial | None:
+        """Return the trial within the budget of the smallest rate; of a budget of accuracy, of the largest."""
+        within = [trial for trial in trials if self.is_met(trial)]
+        choose = min if self.drop is None else max
+        return choose(within, key=lambda one: one.rate) if within else None
 
     def share(self, trial: Trial) -> float:
         """Return the share of a budget of bytes or bits that a network uses; 0 for one of accuracy."""
@@ -134,8 +140,8 @@ def find_rate(budget: Budget, start: float, attempt: Callable[[float], Trial]) -
             rate = math.sqrt(met * missed)
         else:
             rate *= STEP if by_size == (met is None) else 1 / STEP
-    within = [trial for trial in trials if budget.is_met(trial)]
-    if not within:
+    best = budget.best(trials)
+    if best is None:
         nearest = min(trials, key=lambda one: (one.drop or 0.0) if not by_size else one.megabytes)
         raise BudgetNotMet(f"no network meets the budget; the nearest is at {nearest.line()}")
-    return (min if by_size else max)(within, key=lambda one: one.rate)
+    return best

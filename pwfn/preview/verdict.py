@@ -36,4 +36,5 @@ def verdict(size: ExpectedSize, alarms: Sequence[Alarm]) -> str:
 def with_weights() -> str:
     """Return the command line of this program with a file of weights added."""
     given = program.arguments() if program.name() == "train" else ["dry_run=true"]
+    given = [word for word in given if not word.startswith("hydra.")]  # the folder and number of a sweep's job
     return " ".join([*program.typed("train"), *map(shell_word, given), "model.checkpoint=<file>"])

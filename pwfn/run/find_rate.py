@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -24,25 +25,27 @@ from pwfn.training.distributed import broadcast_object, is_rank_zero
 
 
 @dataclass(frozen=True)
-class FoundRate:
-    """Hold the rate that was found and what its clustering gave, which a first round at this rate would repeat.
+class FoundClustering:
+    """Hold the clustering that meets a budget, which a first round at its rate would repeat.
 
     Attributes:
         rate: nats per bit.
         network: is the run's.
         state: of the network after the clustering.
         result: of the clustering.
+        seconds: wall time of the clustering.
     """
 
     rate: float
     network: nn.Module
     state: dict[str, Tensor]
     result: ClusterResult
+    seconds: float
 
-    def clustered_again(self) -> ClusterResult:
-        """Put the network where the clustering left it."""
+    def restore(self) -> tuple[ClusterResult, float]:
+        """Put the network where the clustering left it; return the result and what it took in seconds."""
         self.network.load_state_dict(self.state)
-        return self.result
+        return self.result, self.seconds
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,8 @@ class RateSearch:
                 f"budget.drop = {self.settings.budget.drop}: is judged on validation images: set data.val_fraction"
             )
 
-    def find(self) -> FoundRate:
-        """Return the best rate within the budget; the network is left as it is, and all trials are in the folder.
+    def find(self) -> FoundClustering:
+        """Return the best clustering within the budget; the network is left as it is, all trials are in the folder.
 
         Raises:
             RunError: no rate meets the budget.
@@ -83,18 +86,17 @@ class RateSearch:
         state = _copy(network.state_dict())
         scores = self.runner.validate() if self.settings.budget.drop is not None else None
         trials: list[Trial] = []
-        within: dict[float, FoundRate] = {}  # the best so far, as `find_rate` chooses
+        best: FoundClustering | None = None
 
         def attempt(rate: float) -> Trial:
+            nonlocal best
             try:
-                trial, result = self._trial(network, replace(rule, rate=rate), None if scores is None else scores.top1)
-                better = min if self.settings.budget.drop is None else max
-                if self.settings.budget.is_met(trial) and better([rate, *within]) == rate:
-                    within.clear()
-                    within[rate] = FoundRate(rate, network, _copy(network.state_dict()), result)
+                trial, made = self._trial(network, replace(rule, rate=rate), None if scores is None else scores.top1)
+                trials.append(trial)
+                if self.settings.budget.best(trials) is trial:
+                    best = FoundClustering(rate, network, _copy(network.state_dict()), *made)
             finally:
                 network.load_state_dict(state)
-            trials.append(trial)
             self.progress.say(f"budget, try {len(trials)}: {trial.line()}")
             return trial
 
@@ -106,13 +108,16 @@ class RateSearch:
             if is_rank_zero():
                 write_text(self.saver.folder / BUDGET, json.dumps([asdict(trial) for trial in trials], indent=1) + "\n")
         self.progress.say(f"budget: try {trials.index(found) + 1} is used")
-        return within[found.rate]
+        assert best is not None
+        return best
 
     def _layer_done(self, done: int, count: int) -> None:
         self.saver.heed()
         self.progress.status(f"trying a rate, layer {done} of {count}")
 
-    def _trial(self, network: nn.Module, rule: SecondOrder, top1: float | None) -> tuple[Trial, ClusterResult]:
+    def _trial(
+        self, network: nn.Module, rule: SecondOrder, top1: float | None
+    ) -> tuple[Trial, tuple[ClusterResult, float]]:
         settings, runner = self.settings, self.runner
         clustering = SecondOrderRound(
             network,
@@ -122,8 +127,10 @@ class RateSearch:
             runner.calibration_images(rule.images),
             on_layer=self._layer_done,
         )
+        started = time.perf_counter()
         with runner.placed():
             result, outcome = clustering.clustered_once()
+        seconds = time.perf_counter() - started
         scores = None if top1 is None else runner.validate()
         measured = None
         if is_rank_zero():
@@ -132,7 +139,7 @@ class RateSearch:
             measured = sizes.file / 1e6, sizes.file_bits
         megabytes, bits = broadcast_object(measured)
         drop = None if top1 is None or scores is None else top1 - scores.top1
-        return Trial(rule.rate, megabytes, bits, outcome.divergence, drop), result
+        return Trial(rule.rate, megabytes, bits, outcome.divergence, drop), (result, seconds)
 
 
 def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

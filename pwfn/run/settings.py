@@ -178,7 +178,7 @@ class TrainSettings:
     def _budget_can_be_met(self) -> tuple[str, Any, bool, str]:
         (name, value), *_ = [(n, v) for n, v in vars(self.budget).items() if v is not None] or [("drop", None)]
         at_once = isinstance(self.clustering, SecondOrder) and self.schedule.rounds == 1 and not self.schedule.trains
-        allowed = "null, unless clustering=second_order schedule=one_shot: a rate is found for what it clusters at once"
+        allowed = "null, unless clustering=second_order clusters in one round without training: schedule=one_shot"
         return f"budget.{name}", value, value is None or at_once, allowed
 
     def _ceiling_is_above_the_prior(self) -> tuple[str, Any, bool, str]:

@@ -24,7 +24,7 @@ from pwfn.records import files
 from pwfn.records.rounds import RoundRecord, Scores
 from pwfn.run.ending.better_network import keep_better, unquantized_state
 from pwfn.run.ending.write_artifact import write_run_artifact
-from pwfn.run.find_rate import FoundRate, RateSearch
+from pwfn.run.find_rate import FoundClustering, RateSearch
 from pwfn.run.lightning_runner import LightningRunner
 from pwfn.run.rounds.accuracy_guard import Judged
 from pwfn.run.rounds.round_loop import RoundLoop
@@ -136,7 +136,7 @@ class Stages:
             distributed.check_same(self.saver.network, "at the end of the run")
             self._keep(record, [], reporter)
 
-    def _meet_the_budget(self) -> FoundRate | None:
+    def _meet_the_budget(self) -> FoundClustering | None:
         """Find the rate of the clustering before the first round, if there is a budget."""
         state = self.saver.state
         found = None
@@ -166,7 +166,7 @@ class Stages:
         self.progress.say(line)
         return record
 
-    def _loop(self, reporter: RunReporter | None, found: FoundRate | None = None) -> RoundLoop:
+    def _loop(self, reporter: RunReporter | None, found: FoundClustering | None = None) -> RoundLoop:
         settings, saver = self.settings, self.saver
         clustering, rate = settings.clustering, saver.state.rate
         if isinstance(clustering, SecondOrder) and rate is not None:
@@ -194,7 +194,7 @@ class Stages:
             on_clustered=self.stored_form.after_round,
             at_once=saver.stop.at_once,
             heed=saver.heed,
-            clustered_before=None if found is None or settings.schedule.trains else found.clustered_again,
+            first_clustering=None if found is None else found.restore,
         )
 
     def _keep(

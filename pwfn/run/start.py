@@ -111,8 +111,8 @@ def execute(assembly: Assembly, stages: Stages) -> RunReporter | None:
         with assembly.progress:
             stages.pretrain()
             if trainer.is_global_zero:
-                of = assembly.settings
-                unit = None if isinstance(of.clustering, SecondOrder) else of.tolerance.label
+                settings = assembly.settings
+                unit = None if isinstance(settings.clustering, SecondOrder) else settings.tolerance.label
                 reporter = RunReporter(assembly.folder, trainer.logger, assembly.console, unit)
                 reporter.start(stages.baseline, state.records, state.clusters)
             stages.rounds(reporter)

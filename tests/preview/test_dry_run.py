@@ -259,7 +259,8 @@ def test_random_weights_are_said_aloud_first_and_last(composed: Compose, tmp_pat
 def test_of_random_weights_no_size_is_shown_and_the_verdict_is_a_command(
     composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["train.py", "dry_run=true", "experiment=recommended"])
+    job = ["hydra.run.dir=sweep/0", "hydra.mode=RUN", "hydra.job.num=0"]  # what a sweep adds to a job's command
+    monkeypatch.setattr(sys, "argv", ["train.py", "dry_run=true", "experiment=recommended", *job])
     _, said = run(settings(composed), tmp_path)
     shown = [line for line in said.splitlines() if not line.startswith(("RANDOM", "Files"))]
     assert [line for line in shown if " MB" in line or " bits" in line or "displaced" in line] == []

@@ -45,7 +45,7 @@ def _by_key(*pages: Mapping[str, str]) -> dict[str, str]:
 
 PAGE_OF = {"train": _by_key(_BOTH, _TRAIN), "evaluate": _by_key(_BOTH, _EVALUATE)}  # program: key: page
 _KEY = re.compile(r"'?([a-z_]+(?:/[a-z_]+)?(?:\.[a-z_]+)?)(?=[ .=:])")
-_UNKNOWN = re.compile(r"[a-z_]+ = .*: unknown key")  # of no section
+_UNKNOWN = re.compile(r"[a-z_.]+ = .*: unknown key")
 
 
 def pages_of(faults: Iterable[str]) -> list[str]:

@@ -57,7 +57,7 @@ class RoundLoop:
         on_clustered: may change what is not quantized after a round's clustering; given the scores, returns the new.
         at_once: makes a context that rank 0 clusters in, and that may raise StopNow.
         heed: may raise StopNow, on every rank.
-        clustered_before: puts the network where a clustering of its weights has left it: the first round's.
+        first_clustering: gives the clustering of the first round and its seconds, where a search has made it already.
     """
 
     runner: Runner
@@ -76,7 +76,7 @@ class RoundLoop:
     on_clustered: Callable[[int, Measured], Measured] = lambda _, scores: scores
     at_once: Callable[[], AbstractContextManager[None]] = nullcontext
     heed: Callable[[], None] = lambda: None
-    clustered_before: Callable[[], ClusterResult] | None = None
+    first_clustering: Callable[[], tuple[ClusterResult, float]] | None = None
 
     def rounds(self) -> Iterator[RoundOutcome]:
         """Run the rounds one by one, from `place` on.
@@ -99,8 +99,7 @@ class RoundLoop:
     def measure_finish(self, spec: Finishing, last: RoundRecord) -> RoundRecord:
         """Gather the statistics that follow the last clustering, whose record is `last`, and measure.
 
-        Of its record `trained` is measured after the training, `clustered` at the very end, with the new statistics;
-        what it says of the weights is what the last round said. `place` moves on when it is done.
+        Its `trained` is measured after the training, `clustered` at the end; of the weights it says what `last` does.
         """
         place = self.place
         trained = ended = (last.clustered, last.clustered_val)
@@ -174,8 +173,11 @@ class RoundLoop:
         before = FlatWeights.of(tensors) if is_rank_zero() else None
         unclustered = Unclustered.of(tensors, before, self.network)
         try:
-            result = self._clustered(index, tensors, before)
-            cluster_seconds = time.perf_counter() - started
+            if self.first_clustering is not None and index == 0:
+                result, cluster_seconds = self.first_clustering()
+            else:
+                result = self._clustered(index, tensors, before)
+                cluster_seconds = time.perf_counter() - started
             self.on_status("testing")
             clustered, clustered_val = self.on_clustered(index, (self.runner.test(), self.runner.validate()))
         except StopNow:
@@ -226,8 +228,6 @@ class RoundLoop:
     def _clustered(self, index: int, tensors: list[QuantizedTensor], before: FlatWeights | None) -> ClusterResult:
         """Cluster the network for one round, in place."""
         try:
-            if self.clustered_before is not None and index == 0:
-                return self.clustered_before()
             if isinstance(self.clustering, SecondOrder):
                 return self._clustered_by_curvature(index, self.clustering)
             assert isinstance(self.clustering, RuleOfWeights)

@@ -24,9 +24,11 @@ from pwfn.clustering import AdditivePow2, Codebook, SecondOrder, SignedPow2, Uni
 from pwfn.clustering.sigma_join import std_mu
 from pwfn.config import build
 from pwfn.errors import RunError, Stopped
+from pwfn.post_training.budget import Budget, Trial
 from pwfn.post_training.cluster_layers import LayerClustering
 from pwfn.preview.dry_run_report import dry_run
 from pwfn.records.rounds import read_records
+from pwfn.run.find_rate import FoundClustering
 from pwfn.run.rounds.second_order_round import SecondOrderRound
 from pwfn.run.settings import TrainSettings
 from pwfn.run.start import Finished, run
@@ -134,26 +136,65 @@ def test_a_budget_is_met_by_the_file(start: Start, tmp_path: Path, monkeypatch: 
     trials = json.loads((tmp_path / "budget.json").read_text())
     receipt = pwfn.describe(tmp_path / "model.pwfn")["receipt"]
     assert 0.5 < receipt["file_bits"] <= 0.9
-    assert any(trial["bits"] == pytest.approx(receipt["file_bits"]) for trial in trials)
+    best = min((trial for trial in trials if trial["bits"] <= 0.9), key=lambda trial: trial["rate"])
+    assert best["bits"] == pytest.approx(receipt["file_bits"])
+
+
+RATES = (1e-6, 1e-4, 1e-5)
+
+
+def three_tries(budget: Budget, start: float, attempt: Callable[[float], Trial]) -> Trial:
+    """Try three rates whatever they give; return the best."""
+    del start
+    best = budget.best([attempt(rate) for rate in RATES])
+    assert best is not None
+    return best
 
 
 @pytest.mark.slow
-def test_the_round_takes_the_clustering_that_met_the_budget(
-    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("budget", "rate"), [("budget.bits=20", 1e-6), ("budget.drop=100", 1e-4)], ids=["bits", "accuracy"]
+)
+def test_the_round_takes_the_clustering_that_met_the_budget_best(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: str, rate: float
 ) -> None:
-    monkeypatch.setattr("pwfn.post_training.budget.ENOUGH", 0.0)  # the first try is enough
+    monkeypatch.setattr("pwfn.run.find_rate.find_rate", three_tries)
     clusterings: list[float] = []
-    run_once = SecondOrderRound.run
+    run_once, restore, taken = SecondOrderRound.run, FoundClustering.restore, []
     monkeypatch.setattr(SecondOrderRound, "run", lambda one, share: clusterings.append(share) or run_once(one, share))
-    start(tmp_path / "budget", *AT_ONCE, "budget.bits=20")
-    assert len(json.loads((tmp_path / "budget/budget.json").read_text())) == 1
-    assert clusterings == []
-    start(tmp_path / "rate", *AT_ONCE)
+    monkeypatch.setattr(FoundClustering, "restore", lambda one: taken.append(one) or restore(one))
+    start(tmp_path / "budget", *AT_ONCE, budget, "data.val_fraction=0.2")
+    assert len(json.loads((tmp_path / "budget/budget.json").read_text())) == 3
+    assert (clusterings, [one.rate for one in taken]) == ([], [rate])
+    (record,) = read_records(tmp_path / "budget")
+    assert record.cluster_seconds == pytest.approx(taken[0].seconds)
+    start(tmp_path / "rate", *AT_ONCE, f"clustering.rate={rate}", "data.val_fraction=0.2")
     assert clusterings == [1.0]
     networks = [load_file(tmp_path / way / "network.safetensors") for way in ("budget", "rate")]
     assert networks[0].keys() == networks[1].keys()
     assert all(torch.equal(networks[0][name], networks[1][name]) for name in networks[0])
     assert len({(tmp_path / way / "clusters.csv").read_bytes() for way in ("budget", "rate")}) == 1
+
+
+@pytest.mark.slow
+def test_a_signal_within_a_search_loses_nothing(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pwfn.run.find_rate.find_rate", three_tries)
+    start(tmp_path / "whole", *AT_ONCE, "budget.bits=20")
+    calls = []
+
+    def interrupted(self: LayerClustering, *given: Any) -> Any:
+        calls.append(original(self, *given))
+        if len(calls) == 2:
+            raise StopNow(signal.SIGTERM)
+        return calls[-1]
+
+    original = LayerClustering.run
+    with monkeypatch.context() as patch:
+        patch.setattr(LayerClustering, "run", interrupted)
+        with pytest.raises(Stopped):
+            start(tmp_path / "stopped", *AT_ONCE, "budget.bits=20")
+    start(tmp_path / "stopped", *AT_ONCE, "budget.bits=20", resume=True)
+    assert differences(tmp_path / "whole", tmp_path / "stopped") == []
 
 
 def test_what_a_budget_needs(composed: Compose, start: Start, tmp_path: Path) -> None:
