@@ -176,8 +176,7 @@ class RoundLoop:
             if self.first_clustering is not None and index == 0:
                 result, cluster_seconds = self.first_clustering()
             else:
-                result = self._clustered(index, tensors, before)
-                cluster_seconds = time.perf_counter() - started
+                result, cluster_seconds = self._clustered(index, tensors, before), time.perf_counter() - started
             self.on_status("testing")
             clustered, clustered_val = self.on_clustered(index, (self.runner.test(), self.runner.validate()))
         except StopNow:
