@@ -19,6 +19,7 @@ from pwfn.checkpoint.run_state import RunState
 from pwfn.checkpoint.spec import CheckpointSpec
 from pwfn.training.phase import TrainingDiverged
 from pwfn.training.signals import StopRequest
+from tests.support.ranks import leave_together
 
 
 def save(rank: int, folder: str) -> None:
@@ -33,8 +34,7 @@ def save(rank: int, folder: str) -> None:
     with pytest.raises(TrainingDiverged) as error:
         saver.save()
     torch.save([str(error.value), error.value.on_all_ranks], f"{folder}/{rank}.pt")
-    dist.barrier()  # who leaves first would end what the other still hears
-    dist.destroy_process_group()
+    leave_together(folder, rank)
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from pwfn.run.rounds.schedule import Schedule
 from pwfn.training import distributed
 from pwfn.training.optimizer import SGD
 from pwfn.training.phase import Phase, TrainingDiverged
+from tests.support.ranks import leave_together
 from tests.support.runs.fake_loop import FakeRunner
 
 BACKENDS = ("gloo", "cuda:gloo")  # the second cannot send CPU tensors, as NCCL cannot: GPUs train, the CPU clusters
@@ -140,6 +141,7 @@ def rank_main(rank: int, folder: str) -> None:
             group=distributed._cpu_group(dist.group.WORLD)
         )  # who leaves first would end what the other still hears
         dist.destroy_process_group()
+    leave_together(folder, rank)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from pwfn.bayesian.posterior import quantized_tensors, to_bayesian
 from pwfn.clustering import AdditivePow2, SecondOrder
 from pwfn.clustering.sigma_join import std_mu
 from pwfn.run.rounds.second_order_round import SecondOrderRound
+from tests.support.ranks import leave_together
 
 IMAGES = 40
 
@@ -41,8 +42,7 @@ def refused() -> str:
 def rank_main(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     torch.save([*clustered(slice(rank, None, 2)), refused()], f"{folder}/{rank}.pt")
-    dist.barrier()  # who leaves first would end what the other still hears
-    dist.destroy_process_group()
+    leave_together(folder, rank)
 
 
 @pytest.mark.slow
