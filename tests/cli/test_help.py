@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,21 +15,13 @@ from pwfn.config.preflight import preflight
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.run.settings import TrainSettings
 from tests.support.images.data import write_folder
-from tests.support.project import CONF, PROJECT, clean_environment
+from tests.support.project import CONF, PROJECT, run_code
 
 
 def help_of(name: str, *words: str) -> str:
     code = f"import sys; sys.argv[1:] = {[*words, '--help']}; from pwfn.cli.{name} import main; main()\n"
     code += "sys.exit('torch was imported' if 'torch' in sys.modules else 0)"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=PROJECT,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = run_code(code)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
 import sys
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from pwfn.cli.hydra_program import begin_log
 from pwfn.cli.outline import outline
 from pwfn.config import resolvers
-from tests.support.project import PROJECT, clean_environment
+from tests.support.project import run_code
 
 
 @pytest.fixture(autouse=True)
@@ -86,15 +85,7 @@ def test_a_log_begins_before_torch_is_imported() -> None:
         "hydra_program.prepare(); hydra_program.begin_log(train.outline)\n"
         "sys.exit('torch was imported' if 'torch' in sys.modules else 0)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=PROJECT,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = run_code(code)
     assert (done.returncode, done.stderr) == (0, "")
     (line,) = done.stdout.splitlines()
     assert line.startswith("pwfn: run: network test_resnet.r160_in1k, data synthetic, clustering greedy, ")

@@ -13,7 +13,7 @@ import timm
 
 from pwfn.cli.train import CHECKING
 from pwfn.models.model_names import is_in_the_source
-from tests.support.project import PROJECT, SMALL, clean_environment
+from tests.support.project import PROJECT, SMALL, clean_environment, run_code
 
 HEAVY = ("pytorch_lightning", "torchmetrics", "timm", "torchvision", "numba", "scipy", "matplotlib", "wandb")
 
@@ -23,15 +23,7 @@ def imported(module: str, *words: str) -> tuple[int, list[str]]:
     code = f"import sys; sys.argv = ['train.py', *{list(words)}]\nfrom pwfn.cli.{module} import main\n"
     code += "try:\n main()\nexcept SystemExit as stop:\n"
     code += f" print(stop.code, *[name for name in {HEAVY} if name in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=PROJECT,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = run_code(code)
     exit_code, *names = done.stdout.splitlines()[-1].split()  # what goes before begins a log
     return int(exit_code), names
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,3 +44,16 @@ def clean_environment(**more: str) -> dict[str, str]:
 
 Compose = Callable[..., DictConfig]
 Program = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def run_code(code: str) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a process of its own, which has imported nothing yet, in the project's folder."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
