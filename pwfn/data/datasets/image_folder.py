@@ -95,8 +95,11 @@ class ImageFolder(ImageData):
         self._require_train()
         names = self.class_names
         folders.refuse_single_class(self._train_folder(), names)
-        if self.split is None:
+        if self.split is not None:
+            folders.refuse_splits_as_classes(self._train_folder(), names)
+        else:
             self._same_classes(names)
+            self._other_images()
 
     @override
     def check_files(self, cache: Path, progress: Callable[[int, int], None] = lambda done, count: None) -> None:
@@ -200,14 +203,12 @@ class ImageFolder(ImageData):
             return
         if not root.is_dir():
             raise DataError(f"{root}: {MISSING}")
-        meant = ""
-        if (root.parent / "train").is_dir():
-            meant = f"; did you mean data.root={root.parent}?"
-        elif folders.subfolders(root):
-            meant = "; if these are the classes, data.split=[0.8,0.1,0.1] splits their images"
-        else:
-            meant = "; images without a folder for each class: pwfn.compress, in Python, takes them"
-        raise DataError(f"{root / 'train'}: {MISSING}{meant}")
+        raise DataError(f"{root / 'train'}: {MISSING}; {folders.meant_without_train(root)}")
+
+    def _other_images(self) -> None:
+        train, test = self._train_folder(), self._test_folder()
+        if train.samefile(test):
+            raise DataError(f"{test}: is the folder of the training images, {train}: test images are never trained on")
 
     @property
     def _test_names(self) -> tuple[str, ...]:

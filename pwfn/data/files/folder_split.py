@@ -55,20 +55,36 @@ def by_file(images: FileImages, root: Path, file: Path) -> Three:
     """Take the split that a file lists; images that it does not list are in no split.
 
     Raises:
-        DataError: the file cannot be read, or lists an image that is not below `root`.
+        DataError: the file cannot be read, lists an image that is not below `root` or one twice, or has no training
+            images of a class.
     """
     numbers = {_below(path, root): index for index, path in enumerate(images.paths)}
-    chosen: dict[str, list[int]] = {part: [] for part in PARTS}
+    chosen: dict[int, str] = {}
+    for row in _rows(file):
+        part, name = row["split"], row["file"]
+        if part not in PARTS or name not in numbers:
+            wrong = name if part in PARTS else part
+            raise DataError(f"{file}: lists {wrong!r}, which is no split or no image below {root}")
+        if numbers[name] in chosen:
+            raise DataError(f"{file}: lists {name!r} twice, as {chosen[numbers[name]]} and as {part}")
+        chosen[numbers[name]] = part
+    train, val, test = (np.array(sorted(i for i, to in chosen.items() if to == part), dtype=np.int64) for part in PARTS)
+    untrained = np.setdiff1d(images.labels, images.labels[train])
+    if len(train) and len(untrained):  # without any training image it is refused as such
+        raise DataError(f"{file}: lists no training images of class {untrained[0]} (counted from 0)")
+    return train, val, test
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
     try:
-        with file.open(encoding="utf-8", newline="", errors="surrogateescape") as lines:
-            for row in csv.DictReader(lines):
-                chosen[row["split"]].append(numbers[row["file"]])
-    except KeyError as error:
-        raise DataError(f"{file}: lists {error.args[0]!r}, which is no split or no image below {root}") from error
+        # with or without the mark that spreadsheets put in front
+        with file.open(encoding="utf-8-sig", newline="", errors="surrogateescape") as lines:
+            table = csv.DictReader(lines)
+            if not {"split", "file"} <= set(table.fieldnames or ()):
+                raise DataError(f"{file}: has no columns split and file, separated by commas, in its first line")
+            return list(table)
     except (OSError, csv.Error) as error:
         raise DataError(f"{file}: cannot be read ({one_line(error)})") from error
-    train, val, test = (np.array(sorted(chosen[part]), dtype=np.int64) for part in PARTS)
-    return train, val, test
 
 
 def is_split(split: Split) -> bool:
@@ -86,9 +102,8 @@ def why_no_validation(split: Split) -> str | None:
     if not isinstance(split, str):
         return None if split[1] else f"data.split = {list(split)}: give the second share some, as [0.7,0.1,0.2]"
     try:
-        with open(split, encoding="utf-8", newline="", errors="surrogateescape") as lines:
-            has = any(row.get("split") == "val" for row in csv.DictReader(lines))
-    except (OSError, csv.Error):
+        has = any(row["split"] == "val" for row in _rows(Path(split)))
+    except DataError:
         return None
     return None if has else f"data.split = {split!r}: list some images as val in it"
 

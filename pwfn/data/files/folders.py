@@ -15,6 +15,7 @@ NATURAL, SORTED = "natural", "sorted"
 # Folders that systems and programs put beside images; those whose names begin with a dot are passed over as well.
 SERVICE = frozenset(("@eaDir", "__MACOSX", "lost+found", "$RECYCLE.BIN", "System Volume Information"))
 ANNOTATIONS = (".txt", ".csv", ".tsv", ".json", ".xml", ".mat")
+SPLITS = frozenset(("train", "training", "test", "testing", "val", "valid", "validation"))  # in lower case
 LAYOUT = "data.root is a folder that holds train/<class>/ and val/<class>/"
 
 
@@ -105,6 +106,27 @@ def refuse_single_class(folder: Path, names: tuple[str, ...]) -> None:
     raise DataError(f"{folder}: has one class folder only, {names[0]}{inside}")
 
 
+def refuse_splits_as_classes(folder: Path, names: tuple[str, ...]) -> None:
+    """Raise `DataError` if the class folders of a folder that is to be split are splits already."""
+    if all(name.lower() in SPLITS for name in names):
+        raise DataError(
+            f"{folder}: {few(list(names))} are splits, not classes: leave out data.split, which takes {folder}/train "
+            f"and {folder}/val, or name the folder to be split, as data.root={folder / names[0]}"
+        )
+
+
+def meant_without_train(root: Path) -> str:
+    """Say what a folder without train/ may be instead, and what to do about it."""
+    if (root.parent / "train").is_dir():
+        return f"did you mean data.root={root.parent}?"
+    names = sorted(subfolders(root))
+    if not names:
+        return "images without a folder for each class: pwfn.compress, in Python, takes them"
+    if all(name.lower() in SPLITS for name in names):
+        return f"rename {few(names)}: the folders are called train and val (or test)"
+    return "if these are the classes, data.split=[0.8,0.1,0.1] splits their images"
+
+
 def few(names: list[str]) -> str:
     """List the first three names, and how many more there are."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
@@ -118,7 +140,7 @@ def annotation_file(folder: Path) -> str | None:
 
 def _listed(file: Path, folder: Path, names: list[str]) -> tuple[str, ...]:
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"data.class_order = {str(file)!r}: cannot be read ({one_line(error)})") from error
     listed = tuple(line for line in lines if line)

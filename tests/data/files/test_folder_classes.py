@@ -63,6 +63,8 @@ def test_a_file_may_list_the_classes(tmp_path: Path) -> None:
     order = tmp_path / "classes.txt"
     order.write_text("c\na\n\nb\n")
     assert folder(tmp_path, class_order=str(order)).class_names == ("c", "a", "b")
+    order.write_text("c\na\nb\n", encoding="utf-8-sig")  # as some editors save it
+    assert folder(tmp_path, class_order=str(order)).class_names == ("c", "a", "b")
     for content, line in {
         "c\na\n": f"{order}: does not list the class folder of {tmp_path}/train: b",
         "c\na\nb\nd\n": f"{order}: lists a class without a folder in {tmp_path}/train: d",

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,49 @@ def test_too_few_images_for_a_split_are_said(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         ImageFolder(root=str(root), split=(0.8, 0.1, 0.1)).partition()
     assert message(error) == "data.split = (0.8, 0.1, 0.1): leaves no test images of 2"
+
+
+def table_of(root: Path) -> str:
+    spec = ImageFolder(root=str(root), split=SHARES)
+    table = spec.split_table(spec.partition())
+    assert table is not None
+    return table
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda table: table + "test,ant/0.png\n" * 2, "lists 'ant/0.png' twice, as "),
+        (lambda table: table.replace("val,", "valid,"), "lists 'valid', which is no split or no image below "),
+        (lambda table: table.replace(",", ";"), "has no columns split and file, separated by commas"),
+        (lambda table: table.replace("train,bee", "val,bee"), "lists no training images of class 1 (counted from 0)"),
+    ],
+)
+def test_a_file_that_is_no_split_is_refused(change: Callable[[str], str], line: str, tmp_path: Path) -> None:
+    root = one_folder(tmp_path / "set", {"ant": 20, "bee": 10})
+    (tmp_path / "split.csv").write_text(change(table_of(root)))
+    with pytest.raises(DataError) as error:
+        ImageFolder(root=str(root), split=str(tmp_path / "split.csv")).partition()
+    assert f"split.csv: {line}" in message(error)
+
+
+def test_a_split_that_a_spreadsheet_has_saved_is_read(tmp_path: Path) -> None:
+    root = one_folder(tmp_path / "set", {"ant": 20, "bee": 10})
+    expected = files(ImageFolder(root=str(root), split=SHARES).partition())
+    (tmp_path / "split.csv").write_text(table_of(root).replace("\n", "\r\n"), encoding="utf-8-sig", newline="")
+    split = str(tmp_path / "split.csv")
+    assert [sorted(part) for part in files(ImageFolder(root=str(root), split=split).partition())] == [
+        sorted(part) for part in expected
+    ]
+    assert why_no_validation(split) is None
+
+
+@pytest.mark.parametrize("names", [("train", "val"), ("Training", "Test", "validation")])
+def test_splits_are_no_classes_to_be_split(names: tuple[str, ...], tmp_path: Path) -> None:
+    root = one_folder(tmp_path, dict.fromkeys(names, 10))
+    with pytest.raises(DataError, match=r"are splits, not classes: leave out data\.split"):
+        ImageFolder(root=str(root), split=SHARES).check_layout()
+    assert ImageFolder(root=str(one_folder(tmp_path / "more", {"train": 10, "bus": 10})), split=SHARES).num_classes == 2
 
 
 def break_some(root: Path) -> list[Path]:

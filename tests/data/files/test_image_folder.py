@@ -141,3 +141,22 @@ def test_a_missing_root_is_said_before_anything_is_built(tmp_path: Path) -> None
         with pytest.raises(DataError) as error:
             spec.check_layout()
         assert message(error).startswith(f"{tmp_path}/no: no such folder; data.root is a folder that holds train/")
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_the_training_images_are_no_test_images(linked: bool, tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    if linked:
+        (tmp_path / "again").symlink_to(tmp_path / "train")
+    spec = ImageFolder(root=str(tmp_path), test_folder="again" if linked else "train")
+    with pytest.raises(DataError, match="is the folder of the training images"):
+        spec.load()
+    assert len(spec.load_test()) == 4  # a finished network may be measured on them
+
+
+def test_splits_of_other_names_are_no_classes(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    (tmp_path / "train").rename(tmp_path / "Train")
+    with pytest.raises(DataError) as error:
+        ImageFolder(root=str(tmp_path)).load()
+    assert message(error).endswith("; rename Train, val: the folders are called train and val (or test)")
