@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 # `Image.convert("RGB")`, which timm calls, clips these: of 65,536 levels 256 would stay, and white
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+DEEP = (*SIXTEEN_BITS, "F")  # gray levels of more than 8 bits
+_BITS, _PHOTOMETRIC, _FORMAT = 258, 262, 339  # tags of TIFF
+_WHITE_IS_ZERO, _SIGNED = 0, 2  # values of the last two
 GRAY = ("1", "L", "LA", "La")
 # Formats that Pillow recognizes by their first bytes but cannot decode, or only with a program of its own (EPS).
 STUBS = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"))
@@ -31,7 +35,7 @@ def decoded(file: str | IO[bytes], name: str, *, exif: bool = False) -> Image:
 
     Returns:
         The image. Transparency is dropped as timm drops it: the stored colors stay. 16-bit levels are scaled from
-        0..65535 and floating-point levels from 0..1 to 0..255.
+        0..65535 (of TIFF with fewer or signed bits from 0 to the largest), floating-point levels from 0..1, to 0..255.
 
     Raises:
         DataError: the file is damaged or no image, or has levels out of that range.
@@ -44,13 +48,17 @@ def decoded(file: str | IO[bytes], name: str, *, exif: bool = False) -> Image:
 
 @contextmanager
 def readable(name: str) -> Iterator[None]:
-    """Turn what Pillow raises for damaged images into a `DataError` that begins with `name`."""
+    """Turn what Pillow raises for damaged images into a `DataError` that begins with `name`, without its warnings."""
     from PIL.Image import DecompressionBombError
 
     try:
-        yield
-    # SyntaxError and ValueError are how Pillow's PNG and TIFF readers report them
-    except (OSError, SyntaxError, ValueError, DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged EXIF data and of large images: once for each image and worker
+            yield
+    # SyntaxError and ValueError are how Pillow's PNG and TIFF readers report them, RuntimeError those of AVIF and BLP
+    except (OSError, SyntaxError, ValueError, RuntimeError, DecompressionBombError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(f"{name}: not a readable image ({one_line(error, None)})") from error
 
 
@@ -58,7 +66,9 @@ def eight_bit(image: Image, name: str) -> Image:
     """Convert an image of any mode to `L` or `RGB`; `name` begins the message where that is not possible."""
     image.load()
     if image.mode in SIXTEEN_BITS:
-        return _scaled(image, 65535, f"{name}: has gray levels from {{0}} to {{1}} (mode {image.mode}), not 0 to 65535")
+        white = _white(image)
+        levels = f"{name}: has gray levels from {{0}} to {{1}} (mode {image.mode}), not 0 to {white}"
+        return _scaled(image, white, levels)
     if image.mode == "F":
         return _scaled(image, 1.0, f"{name}: has floating-point levels from {{0:g}} to {{1:g}}, not 0 to 1")
     if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
@@ -69,6 +79,19 @@ def eight_bit(image: Image, name: str) -> Image:
         raise DataError(f"{name}: its mode {image.mode} cannot be converted ({one_line(error, None)})") from error
 
 
+def _tag(image: Image, tag: int) -> int | None:
+    """Return the first value of a tag of a TIFF file; None where there is none."""
+    value = getattr(image, "tag_v2", {}).get(tag)
+    return value[0] if isinstance(value, tuple) else value
+
+
+def _white(image: Image) -> int:
+    bits = _tag(image, _BITS)  # Pillow reads 12 bits as 16, and leaves their levels
+    if bits is None or bits > 16:
+        return 65535
+    return 2 ** (bits - (_tag(image, _FORMAT) == _SIGNED)) - 1
+
+
 def _scaled(image: Image, white: float, complaint: str) -> Image:
     from PIL import Image
 
@@ -76,7 +99,9 @@ def _scaled(image: Image, white: float, complaint: str) -> Image:
     low, high = (levels.min(), levels.max()) if levels.size else (0, 0)
     if not (0 <= low <= high <= white):  # NaN fails every comparison
         raise DataError(f"{complaint.format(low, high)}: convert it")
-    return Image.fromarray(np.rint(levels * (255 / white)).astype(np.uint8))
+    scaled = np.rint(levels * (255 / white)).astype(np.uint8)
+    # Pillow turns the levels of 8 bits round, and no others
+    return Image.fromarray(255 - scaled if _tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO else scaled)
 
 
 def turned(image: Image, stored: Image) -> Image:

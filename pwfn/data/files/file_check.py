@@ -12,7 +12,9 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from pwfn.data.files.decoding import decoded, orientation, readable
+import numpy as np
+
+from pwfn.data.files.decoding import DEEP, decoded, orientation, readable
 from pwfn.data.images import DataError
 from pwfn.errors import one_line
 
@@ -30,6 +32,7 @@ class Found:
     alpha: bool = False
     turned: bool = False
     decoded: bool = False  # or its headers alone were read
+    brightest: int | None = None  # of 255, where it has more than 8 bits and was decoded
 
 
 # What this process knows of files, by path; a file of another size or time is looked at again.
@@ -54,7 +57,9 @@ def look_at(
     if cache is not None:
         _known.update(_read(cache))
     found = {}
-    with ThreadPoolExecutor(min(32, 2 * (os.cpu_count() or 1))) as threads:
+    threads = ThreadPoolExecutor(min(32, 2 * (os.cpu_count() or 1)))
+    with warnings.catch_warnings(), threads:  # each image silences Pillow, and threads share the filters
+        warnings.simplefilter("ignore")
         looking = threads.map(lambda path: _look(path, headers_only), paths)
         for number, (path, one) in enumerate(zip(paths, looking, strict=True), start=1):
             found[path] = _known[path] = one
@@ -114,12 +119,13 @@ def _look(path: str, headers_only: bool) -> Found:
     try:
         with readable(path), Image.open(path) as image:
             alpha = image.mode in ALPHA or "transparency" in image.info
+            deep = image.mode in DEEP
             turned = "exif" in image.info and orientation(image) != 1  # without it, Pillow would decode the image
-        if not headers_only:
-            decoded(path, path)
+        seen = None if headers_only else decoded(path, path)
     except DataError as error:
         return Found(*at, str(error), decoded=True)
-    return Found(*at, None, alpha, turned, decoded=not headers_only)
+    brightest = int(np.asarray(seen).max()) if deep and seen is not None else None
+    return Found(*at, None, alpha, turned, decoded=seen is not None, brightest=brightest)
 
 
 def _read(cache: Path) -> dict[str, Found]:

@@ -16,15 +16,18 @@ from pwfn.data.images import DataError
 if TYPE_CHECKING:
     from pwfn.data.files.file_check import Found
 
+DARK = 32  # of 255: images of more than 8 bits of which none is brighter were stored for another range
+
 
 @dataclass
 class FolderNotes:
-    """Count, by folder, the files of other endings and the images left out; and images of two special kinds."""
+    """Count, by folder, the files of other endings and the images left out; and images of special kinds."""
 
     others: dict[str, Counter[str]] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     alpha: int = 0
     turned: int = 0
+    brightest: tuple[int, ...] = ()  # levels of 255, of each image of more than 8 bits
 
     def listed(self, folder: Path, names: tuple[str, ...]) -> tuple[list[str], list[int]]:
         """List the images of every class and their labels; raise `DataError` for a class without images."""
@@ -43,9 +46,10 @@ class FolderNotes:
         return paths, labels
 
     def see(self, found: Iterable[Found]) -> None:
-        """Count the images with transparency, and those that are stored turned."""
+        """Count the images with transparency and those that are stored turned; keep how bright the deep ones are."""
         looked_at = list(found)
         self.alpha, self.turned = sum(one.alpha for one in looked_at), sum(one.turned for one in looked_at)
+        self.brightest = tuple(one.brightest for one in looked_at if one.brightest is not None)
 
     def lines(self, *, exif: bool) -> list[str]:
         """Return a line for everything that was passed over or may be meant otherwise."""
@@ -55,6 +59,11 @@ class FolderNotes:
             lines += [f"{folder}: {counted} passed over: not the endings of images"] if others else []
         for folder, count in self.left_out.items():
             lines += [f"{folder}: {count} images cannot be read and are left out (data.check=skip)"] if count else []
+        if self.brightest and max(self.brightest) < DARK:
+            lines.append(
+                f"{len(self.brightest):,} images have more than 8 bits and use less than an eighth of their range (as "
+                "12 bits in 16 do): the network sees them nearly black; scale their levels to the whole range"
+            )
         if self.alpha:
             lines.append(f"{self.alpha:,} images have transparency: it is dropped as by timm, the stored colors stay")
         if self.turned and not exif:

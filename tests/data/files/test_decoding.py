@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from timm.data import ImageDataset
 
 from pwfn.data import DataError
 from pwfn.data.files.decoding import decoded, eight_bit, image_endings
+from pwfn.data.files.file_check import look_at
 from pwfn.data.transforms import ToMode
 from tests.support.images.data import message
 
@@ -120,6 +122,61 @@ def test_floating_point_is_scaled_from_zero_to_one(tmp_path: Path) -> None:
     path = tmp_path / "float.tif"
     Image.fromarray(np.linspace(0, 1, 1024, dtype=np.float32).reshape(32, 32)).save(path)
     assert np.unique(as_here(path)).tolist() == list(range(256))
+
+
+def tiff(levels: np.ndarray, bits: int, **tags: int) -> bytes:
+    """A gray TIFF of one strip, of a kind that Pillow reads and does not write; `levels` are the bytes of the strip."""
+    side = int((levels.nbytes * 8 / bits) ** 0.5)
+    entries = {256: side, 257: side, 258: bits, 259: 1, 262: tags.get("photometric", 1), 273: 8, 277: 1, 278: side,
+               279: levels.nbytes, 339: tags.get("kind", 1)}  # fmt: skip
+    rows = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
+    head = b"II*\0" + struct.pack("<I", 8 + levels.nbytes)
+    return head + levels.tobytes() + struct.pack("<H", len(entries)) + rows + bytes(4)
+
+
+def test_twelve_bits_are_scaled_by_their_range(tmp_path: Path) -> None:
+    ramp = np.arange(4096)
+    two = ramp.reshape(-1, 2)  # two levels take three bytes
+    packed = np.stack([two[:, 0] >> 4, (two[:, 0] & 15) << 4 | two[:, 1] >> 8, two[:, 1] & 255], 1).astype(np.uint8)
+    (tmp_path / "ramp.tif").write_bytes(tiff(packed, 12))
+    assert np.array_equal(as_here(tmp_path / "ramp.tif", "L").ravel(), np.rint(ramp * 255 / 4095).astype(np.uint8))
+
+
+def test_signed_levels_are_scaled_to_the_largest(tmp_path: Path) -> None:
+    ramp = np.arange(0, 32768, 8, dtype=np.int16)
+    (tmp_path / "ramp.tif").write_bytes(tiff(ramp, 16, kind=2))
+    assert np.array_equal(as_here(tmp_path / "ramp.tif", "L").ravel(), np.rint(ramp / 32767 * 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize(("dtype", "bits", "kind"), [(np.uint8, 8, 1), (np.uint16, 16, 1), (np.float32, 32, 3)])
+def test_where_white_is_zero_the_levels_are_turned_round(dtype: type, bits: int, kind: int, tmp_path: Path) -> None:
+    ramp = np.arange(256)
+    levels = (ramp / 255 if dtype is np.float32 else ramp * (257 if bits == 16 else 1)).astype(dtype)
+    (tmp_path / "ramp.tif").write_bytes(tiff(levels, bits, kind=kind, photometric=0))
+    assert as_here(tmp_path / "ramp.tif", "L").ravel().tolist() == list(range(255, -1, -1))
+
+
+@pytest.mark.parametrize("ending", ["avif", "png", "jpg", "webp", "tif", "gif", "jp2"])
+def test_a_file_that_ends_too_early_is_named(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"cut.{ending}"
+    Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DataError, match=f"cut.{ending}: not a readable image"):
+        decoded(str(path), str(path))
+
+
+def test_an_image_is_decoded_without_a_warning(tmp_path: Path) -> None:
+    Image.fromarray(COLOR).save(tmp_path / "a.jpg")
+    jpeg = (tmp_path / "a.jpg").read_bytes()
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + bytes(4)  # of more entries than it has
+    path = tmp_path / "b.jpg"
+    path.write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(
+            np.asarray(decoded(str(path), "", exif=True)), np.asarray(decoded(str(tmp_path / "a.jpg"), ""))
+        )
+        assert look_at([str(path)] * 20)[str(path)].fault is None
 
 
 @pytest.mark.parametrize(

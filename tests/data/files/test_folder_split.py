@@ -218,6 +218,21 @@ def test_transparent_and_turned_images_are_counted(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(("white", "remarks"), [(4095, 1), (65535, 0)])
+def test_images_that_use_little_of_their_range_are_said(white: int, remarks: int, tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    levels = np.linspace(0, white, 256, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(levels).save(tmp_path / "train" / "cat" / "deep.png")
+    Image.fromarray(levels // 2).save(tmp_path / "val" / "cat" / "deep.png")
+    spec = ImageFolder(root=str(tmp_path), check=True)
+    spec.check_files(tmp_path / "cache.json")
+    found = [line for line in spec.remarks() if "nearly black" in line]
+    assert len(found) == remarks
+    assert not found or found[0].startswith("2 images have more than 8 bits and use less than an eighth of their range")
+    spec.check_files(tmp_path / "cache.json")
+    assert [line for line in spec.remarks() if "nearly black" in line] == found
+
+
 def test_a_class_too_small_for_a_split_is_named() -> None:
     labels = np.array([0] * 30 + [1] * 30 + [2])
     with pytest.raises(DataError, match=r"data\.split leaves class 2 \(counted from 0\) without test images: it has 1"):
