@@ -56,11 +56,15 @@ def find_state_dict(content: Any, *, ema: bool) -> Found:
             raise ValueError(of_a_run(content))
         averaged, raw = (_wrapped(content, names) for names in (EMA, RAW))
         chosen = (averaged or raw) if ema else (raw or averaged)
+        if chosen is None:
+            break
         if averaged and raw:
             other = f"model.ema={str(not ema).lower()} takes {raw if ema else averaged}"
             remarks.append(f"the weights are those of {chosen} ({other})")
-        if chosen is None:
-            break
+        elif averaged and not ema:
+            remarks.append(f"the weights are those of {averaged}: there are no raw ones for model.ema=false")
+        if left := [n for n, v in content.items() if n not in (averaged, raw) and _has_layers(v)]:
+            remarks.append(f"{chosen} is read, the weights of {listed(left)} are not")
         content = content[chosen]
     if not isinstance(content, Mapping):
         raise ValueError(f"holds no state dict, but {type(content).__name__}")
@@ -84,6 +88,14 @@ def _has_tensors(content: Any) -> bool:
     return isinstance(content, Tensor)
 
 
+def _has_layers(content: Any) -> bool:
+    """Tell whether something holds weights by the names of layers; the state of an optimizer does not."""
+    if not isinstance(content, Mapping):
+        return False
+    named = any(isinstance(value, Tensor) and str(name).endswith(".weight") for name, value in content.items())
+    return named or any(map(_has_layers, content.values()))
+
+
 def of_a_run(content: Mapping[Any, Any]) -> str | None:
     """Recognize what a run of this program keeps for itself, and say what to start from instead."""
     instead = (
@@ -91,7 +103,7 @@ def of_a_run(content: Mapping[Any, Any]) -> str | None:
     )
     if {"format", "state", "network", "ranks"} <= content.keys():
         return f"is a checkpoint of a run, which resume=<its folder> goes on with; for a new run {instead}"
-    if any(".parametrizations." in str(name) for name in content):
+    if any(".parametrizations." in str(name) and str(name).endswith(".assignment") for name in content):
         return f"is the Bayesian network of a run (means, sigmas and assignments); {instead}"
     return None
 

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from pwfn.errors import RunError, one_line
-from pwfn.models.state_dicts import Found, find_state_dict, unusable
+from pwfn.models.state_dicts import Found, find_state_dict, listed, unusable
 
 Reader = Callable[[Path], Mapping[str, Tensor]]
 
+UNREADABLE = (SafetensorError, zipfile.BadZipFile, OSError, RuntimeError, EOFError, ValueError, LookupError)
 FORMATS: dict[str, Reader] = {}  # formats of this project that are read above this wing, by the ending of the file
 _BLOCKED = re.compile(r"GLOBAL ([\w.]+) was not an allowed global")
 _LAYERS = ("torch.nn.modules.", "torchvision.models.", "timm.models.", "timm.layers.")
@@ -59,23 +61,56 @@ def read_weights(path: Path, *, ema: bool = True) -> Found:
 
 
 def _content(path: Path) -> Any:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        if path.suffix == ".safetensors":
+        if fault := _other_kind(path):
+            raise ModelError(f"{path} {fault}")
+        if _is_safetensors(path):
             return dict(load_file(path))
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old formats; what matters of them is in the errors below
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except ModelError:
+        raise
     except pickle.UnpicklingError as error:
         raise ModelError(f"{path} {_blocked(path, error)}") from error
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, LookupError, NotImplementedError) as error:
+    except UNREADABLE as error:
         raise ModelError(f"{path} is not a readable file of weights: {_reason(error)}") from error
 
 
+def _is_safetensors(path: Path) -> bool:
+    """Tell by the first bytes, because files of both kinds are called .bin and .pth: the length of a header in JSON."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return head[8:] == b"{" or path.suffix == ".safetensors"
+
+
+def _other_kind(path: Path) -> str | None:
+    """Say what a file is that neither torch.save nor safetensors has written, where its beginning tells."""
+    with path.open("rb") as file:
+        head = file.read(64).lstrip()
+    if head.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS, not the file of weights itself: git lfs pull fetches that"
+    if head.startswith((b"<", b"{")):
+        return f"is no file of weights, but a text that begins with {one_line(head.decode(errors='replace'), 24)}"
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        if any(name.endswith("/constants.pkl") for name in names):
+            return (
+                "is a TorchScript archive, which holds code: where it was made, write "
+                "torch.save(network.state_dict(), 'weights.pth')"
+            )
+        if not any(name.endswith("/data.pkl") for name in names):
+            return f"is a zip archive that torch.save has not written; it holds {listed(names)}"
+        if path.suffix == ".safetensors":
+            return "was written by torch.save: give it the ending .pth"
+    return None
+
+
 def _reason(error: Exception) -> str:
-    return one_line(str(error).partition("\n")[0].removeprefix("Error: ") or type(error).__name__)
+    return one_line(re.split(r"\n|\. ", str(error))[0].removeprefix("Error: ") or type(error).__name__)
 
 
 def _blocked(path: Path, error: pickle.UnpicklingError) -> str:
@@ -86,7 +121,7 @@ def _blocked(path: Path, error: pickle.UnpicklingError) -> str:
         names = _BLOCKED.findall(str(error))
     names = [name for name in names if name != "argparse.Namespace"]
     if not names:
-        return f"is not a readable file of weights: {_reason(error)}"
+        return "is not a readable file of weights: neither torch.save nor safetensors has written it, or it is damaged"
     names.sort(key=lambda name: name.startswith(_INNER))
     if any(name.startswith(_LAYERS) for name in names):
         return (
@@ -96,5 +131,5 @@ def _blocked(path: Path, error: pickle.UnpicklingError) -> str:
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return (
         f"needs the class {one_line(names[0])}{more}, and classes are never unpickled: where the file was made, write "
-        "torch.save(torch.load(file, weights_only=False)['state_dict'], 'weights.pth')"
+        "torch.save(torch.load(file, weights_only=False)['state_dict'], 'weights.pth'), with the key of its weights"
     )

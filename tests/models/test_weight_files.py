@@ -7,10 +7,12 @@ import functools
 import gc
 import logging
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -279,6 +281,31 @@ def test_averaged_weights_are_taken_as_timm_does_and_said(
     assert build(path)[1] == []
 
 
+def test_averaged_weights_alone_are_said_where_raw_ones_are_asked_for(state: State, tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"state_dict_ema": state}, path)
+    assert build(path)[1] == []
+    network, said = build(path, ema=False)
+    assert_same(network, state)
+    assert said == [f"{path}: the weights are those of state_dict_ema: there are no raw ones for model.ema=false"]
+
+
+@pytest.mark.parametrize("other", ["net", "swa_state_dict", "EMA", "teacher"])
+def test_weights_that_are_not_read_are_said(state: State, tmp_path: Path, other: str) -> None:
+    trained = network_of(NAME, 7)
+    optimizer = torch.optim.SGD(trained.parameters(), 0.1, momentum=0.9)
+    trained(torch.ones(2, 3, 96, 96)).sum().backward()
+    optimizer.step()
+    path = tmp_path / "w.pth"
+    content = {"state_dict": state, "optimizer": optimizer.state_dict()}
+    torch.save(content | {other: {"decay": 0.9, "shadow": network_of(NAME, 6).state_dict()}}, path)
+    network, said = build(path)
+    assert_same(network, state)
+    assert said == [f"{path}: state_dict is read, the weights of {other} are not"]
+    torch.save(content, path)
+    assert build(path)[1] == []
+
+
 def test_another_network_is_one_short_line(state: State, tmp_path: Path) -> None:
     path = tmp_path / "w.ckpt"
     torch.save({"state_dict": network_of("test_vit", 1).state_dict()}, path)
@@ -360,3 +387,43 @@ def test_files_of_other_kinds_are_one_line(tmp_path: Path, make: Callable[[Path]
     for name in ("w.pth", "w.safetensors", "w.pwfn", "w.npz"):
         make(tmp_path / name)
         refused(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.bin", "w"])
+def test_safetensors_are_read_whatever_the_file_is_called(state: State, tmp_path: Path, name: str) -> None:
+    save_file(state, tmp_path / name)
+    assert_same(build(tmp_path / name)[0], state)
+    torch.save(state, tmp_path / "w.safetensors")
+    assert refused(tmp_path / "w.safetensors").endswith("was written by torch.save: give it the ending .pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "is a pointer of Git LFS"),
+        (b"<!DOCTYPE html>\n<html>", "is no file of weights, but a text that begins with <!DOCTYPE html>"),
+        (b'{"weight_map": {}}', "is no file of weights, but a text"),
+        (b"nothing of the kind", "neither torch.save nor safetensors has written it, or it is damaged"),
+    ],
+)
+@pytest.mark.parametrize("name", ["w.pth", "w.bin"])
+def test_what_is_no_file_of_weights_is_said(content: bytes, line: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    found = refused(tmp_path / name)
+    assert line in found
+    assert "weights_only" not in found  # torch's own advice
+
+
+def test_archives_of_other_kinds_are_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", weight=np.zeros(3))
+    assert "is a zip archive that torch.save has not written; it holds weight.npy" in refused(tmp_path / "w.npz")
+    with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:  # as torch.jit.save lays it out
+        for name in ("data.pkl", "code/net.py", "constants.pkl"):
+            archive.writestr(f"net/{name}", "")
+    assert "is a TorchScript archive, which holds code" in refused(tmp_path / "w.pt")
+
+
+def test_a_normalized_weight_is_no_network_of_a_run(tmp_path: Path) -> None:
+    state = nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)).state_dict()
+    torch.save({f"fc.{name}": value for name, value in state.items()}, tmp_path / "w.pth")
+    assert "; too many are bias, parametrizations.weight.original0, " in refused(tmp_path / "w.pth")
