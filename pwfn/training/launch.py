@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 
 _INTERACTIVE = ("bash", "interactive")  # names of SLURM jobs in which Lightning starts the ranks itself
+# by which Lightning knows LSF
+_JSRUN = {"LSB_JOBID", "LSB_DJOB_RANKFILE", "JSM_NAMESPACE_LOCAL_RANK", "JSM_NAMESPACE_SIZE"}
 
 
 def launch_fault(devices: int, num_nodes: int, environment: Mapping[str, str] = os.environ) -> str | None:
@@ -22,7 +24,7 @@ def launch_fault(devices: int, num_nodes: int, environment: Mapping[str, str] = 
         return _torchrun_fault(devices, num_nodes, environment)
     if "SLURM_NTASKS" in environment and environment.get("SLURM_JOB_NAME") not in _INTERACTIVE:
         return _slurm_fault(devices, num_nodes, environment)
-    return None
+    return _jsrun_fault(devices, num_nodes, environment) if environment.keys() >= _JSRUN else None
 
 
 def _torchrun_fault(devices: int, num_nodes: int, environment: Mapping[str, str]) -> str | None:
@@ -53,6 +55,16 @@ def _slurm_fault(devices: int, num_nodes: int, environment: Mapping[str, str]) -
     if here is not None and here != num_nodes:
         return f"SLURM started tasks on {_count(here, 'node', 'nodes')}, {_wanted(devices, num_nodes)}: {how}"
     return None
+
+
+def _jsrun_fault(devices: int, num_nodes: int, environment: Mapping[str, str]) -> str | None:
+    started = _number(environment, "JSM_NAMESPACE_SIZE")
+    if devices * num_nodes in (1, started) or started is None:  # one process trains alone, whatever was started
+        return None
+    return (
+        f"jsrun started {_count(started, 'task', 'tasks')}, {_wanted(devices, num_nodes)}: start it with jsrun "
+        f"--nrs={num_nodes} --tasks_per_rs={devices}, or unset JSM_*"
+    )
 
 
 def _wanted(devices: int, num_nodes: int) -> str:

@@ -143,6 +143,12 @@ CASES = [
         lambda done: done.refused("torchrun started 2 processes, trainer.devices is 1"),
         {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "RANK": "0"},
     ),
+    Case(
+        "two devices, and jsrun started one task",
+        given("trainer=ddp_cpu"),
+        lambda done: done.refused("jsrun started 1 task, trainer.devices is 2"),
+        {"LSB_JOBID": "1", "LSB_DJOB_RANKFILE": "f", "JSM_NAMESPACE_LOCAL_RANK": "0", "JSM_NAMESPACE_SIZE": "1"},
+    ),
     Case("two DDP jobs at a time within an allocation", of_two_each, two_processes_each, RANKS),
     Case(
         "kill -9, the same command again",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -151,6 +152,31 @@ def levels(values: object, name: str) -> Make:
     return lambda folder: Image.fromarray(np.asarray(values)).save(folder / "train" / "class1" / name)
 
 
+def other_split(table: str) -> Callable[[Path], Sequence[str]]:
+    """Split one folder by a file of the user's own."""
+
+    def arguments(folder: Path) -> Sequence[str]:
+        root = photos(folder / "all", count=4)
+        rows = [f"{part},{name}/{n}.png" for name in NAMES for n, part in enumerate(("train", "train", "val", "test"))]
+        (folder / "split.csv").write_text("\n".join(["split,file", *rows, table]), encoding="utf-8-sig")
+        return [*TINY, f"data.root={root}", f"data.split={folder / 'split.csv'}"]
+
+    return arguments
+
+
+def linked_val(folder: Path) -> None:
+    """Let the test images be the training images."""
+    shutil.rmtree(folder / "val")
+    (folder / "val").symlink_to(folder / "train")
+
+
+def cut_avif(folder: Path) -> None:
+    """Add an AVIF whose end is missing."""
+    path = folder / "train" / "class1" / "cut.avif"
+    Image.effect_noise((64, 64), 80).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
 def many_kinds(folder: Path) -> None:
     """Add images of the modes that cameras, printers and web pages leave."""
     place = folder / "train" / "class1"
@@ -178,6 +204,8 @@ CASES = [
     refused("broken and empty images", broken, "2 of 24 images cannot be read"),
     read("the same, left out", broken, "1 images cannot be read and are left out", "data.check=skip"),
     read("16-bit gray", levels(np.arange(65536, dtype=np.uint16).reshape(256, 256), "a.png"), "13 training"),
+    read("12 bits stored in 16", levels(np.arange(4096, dtype=np.uint16).reshape(64, 64), "a.png"), "nearly black"),
+    refused("an AVIF that ends too early", cut_avif, "cut.avif: not a readable image"),
     read("floating point from 0 to 1", levels(np.eye(16, dtype=np.float32), "a.tif"), "13 training"),
     refused("floating point to 255", levels(np.full((4, 4), 255, np.float32), "a.tif"), "a.tif: has floating-point levels"),
     read("CMYK, alpha, palettes, pages, animations", many_kinds, "3 images have transparency"),
@@ -187,6 +215,13 @@ CASES = [
         lambda folder: [*TINY, f"data.root={photos(folder, count=10)}", "data.split=[0.6,0.2,0.2]"],
         lambda done: done.line("18 training, 6 validation, 6 test images") if done.code == 0 else done.line("nothing"),
     ),
+    refused("a split of train/ and val/", nothing, "are splits, not classes", "data.split=[0.6,0.2,0.2]"),
+    refused("test images that are trained on", linked_val, "is the folder of the training images"),
+    Case("a split that lists an image twice", other_split("test,class1/0.png"),
+         lambda done: done.refused("lists 'class1/0.png' twice, as train and as test")),
+    Case("a split that a spreadsheet has saved", other_split(""),
+         lambda done: done.line("6 training, 3 validation, 3 test images") if done.code == 0 else done.line("nothing")),
+    read("an image beside the class folders", lambda folder: picture(folder / "train" / "0.png"), "belong to no class"),
     read("a finishing", nothing, "finishing: the network", "finish=unquantised", "data.val_fraction=0.34"),
     read("few test images", nothing, "12 test images), loss"),
 ]  # fmt: skip

@@ -54,7 +54,7 @@ def loads(name: str, content: Callable[[], Any], file: str = "mine.pth", words: 
     """Make the case of a file whose weights are those of `state_of()`."""
 
     def arguments(folder: Path) -> Sequence[str]:
-        write = save_file if file.endswith(".safetensors") else torch.save
+        write = save_file if file.endswith((".safetensors", ".bin")) else torch.save
         write(content(), folder / file)
         return [*TINY, f"model.checkpoint={folder / file}", *more]
 
@@ -148,6 +148,12 @@ def from_own_file(folder: Path) -> Sequence[str]:
     return ["inspect=true", *TINY, f"model.checkpoint={whole_run(folder, 'pretrain.epochs=0') / 'network.safetensors'}"]
 
 
+def pointer(folder: Path) -> Sequence[str]:
+    """Write what a clone without Git LFS has in place of a file."""
+    (folder / "mine.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 5\n")
+    return ["inspect=true", *TINY, f"model.checkpoint={folder / 'mine.pth'}"]
+
+
 def random_head(folder: Path) -> Sequence[str]:
     """Give weights for other classes, and train nothing."""
     torch.save(state_of(classes=3), folder / "mine.pth")
@@ -197,6 +203,9 @@ CASES = [
         "those of model_ema",
     ),
     loads("averaged and raw weights", lambda: EMA, words="those of state_dict_ema (model.ema=false takes state_dict)"),
+    loads("two kinds of raw weights", lambda: {"net": state_of(2), "model": state_of()}, words="the weights of net are not"),
+    loads("averaged weights alone", lambda: {"ema": state_of()}, "mine.pth", "no raw ones", "model.ema=false"),
+    loads("safetensors called .bin", state_of, "pytorch_model.bin"),
     loads("the raw ones of them", lambda: {**EMA, "state_dict": state_of(), "state_dict_ema": state_of(2)},
           "mine.pth", "those of state_dict (model.ema=true", "model.ema=false"),
     Case("another layout that timm knows", other_layout, lambda done: exact(done, state_of(name="test_convnext"))),
@@ -214,6 +223,7 @@ CASES = [
     refused("weights in float8", lambda: {n: v.to(torch.float8_e4m3fn) for n, v in state_of().items()},
             "holds float8_e4m3fn weights", "mine.safetensors"),
     refused("no state dict", lambda: {"epoch": 3, "generator": {}}, "its keys are epoch, generator"),
+    Case("a pointer of Git LFS", pointer, lambda done: done.refused("is a pointer of Git LFS")),
     refused("weights of another network", lambda: state_of(name="test_vit"), "they do not fit, missing are bn1.bias"),
     size("vit_tiny_patch16_224", "224"),
     size("swin_tiny_patch4_window7_224", "224"),

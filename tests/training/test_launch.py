@@ -13,6 +13,7 @@ from tests.support.project import PROJECT, SMALL
 
 SLURM = "SLURM started"
 STEP = {"SLURM_STEP_ID": "0"}
+JSRUN = {"LSB_JOBID": "1", "LSB_DJOB_RANKFILE": "f", "JSM_NAMESPACE_LOCAL_RANK": "0", "JSM_NAMESPACE_SIZE": "1"}
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "LOCAL_RANK": "0"}
 
 
@@ -48,6 +49,7 @@ TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "LOCAL_RANK": "0"}
             "torchrun started 3 processes, trainer.devices is 2: start it with torchrun --nnodes=1 --nproc-per-node=2",
         ),
         (1, 1, {**TORCHRUN, "WORLD_SIZE": "2", "SLURM_NTASKS": "1"}, "torchrun started 2 processes"),
+        (2, 1, JSRUN, "jsrun started 1 task, trainer.devices is 2: start it with jsrun --nrs=1 --tasks_per_rs=2"),
     ],
 )
 def test_a_mismatch_is_one_line(devices: int, nodes: int, environment: dict[str, str], fault: str) -> None:

@@ -89,7 +89,7 @@ def _white(image: Image) -> int:
     bits = _tag(image, _BITS)  # Pillow reads 12 bits as 16, and leaves their levels
     if bits is None or bits > 16:
         return 65535
-    return 2 ** (bits - (_tag(image, _FORMAT) == _SIGNED)) - 1
+    return (1 << bits - (_tag(image, _FORMAT) == _SIGNED)) - 1
 
 
 def _scaled(image: Image, white: float, complaint: str) -> Image:

@@ -24,6 +24,7 @@ class FolderNotes:
     """Count, by folder, the files of other endings and the images left out; and images of special kinds."""
 
     others: dict[str, Counter[str]] = field(default_factory=dict)
+    beside: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     alpha: int = 0
     turned: int = 0
@@ -43,6 +44,7 @@ class FolderNotes:
             labels += [label] * len(listing.images)
             others += listing.others
         self.others[str(folder)] = others
+        self.beside[str(folder)] = folders.images_beside(folder, endings)
         return paths, labels
 
     def see(self, found: Iterable[Found]) -> None:
@@ -57,6 +59,10 @@ class FolderNotes:
         for folder, others in self.others.items():
             counted = ", ".join(f"{count:,} {ending}" for ending, count in sorted(others.items()))
             lines += [f"{folder}: {counted} passed over: not the endings of images"] if others else []
+        for folder, count in self.beside.items():
+            lines += [f"{folder}: {count:,} images beside the class folders belong to no class: passed over"] * (
+                count > 0
+            )
         for folder, count in self.left_out.items():
             lines += [f"{folder}: {count} images cannot be read and are left out (data.check=skip)"] if count else []
         if self.brightest and max(self.brightest) < DARK:

@@ -97,6 +97,15 @@ def list_images(folder: Path, endings: frozenset[str]) -> Listing:
     return Listing(sorted(images), others)
 
 
+def images_beside(folder: Path, endings: frozenset[str]) -> int:
+    """Count the images that lie beside the class folders, in none of them."""
+    with os.scandir(folder) as entries:
+        return sum(
+            entry.is_file() and not passed_over(entry.name) and os.path.splitext(entry.name)[1].lower() in endings
+            for entry in entries
+        )
+
+
 def refuse_single_class(folder: Path, names: tuple[str, ...]) -> None:
     """Raise `DataError` if there is one class only: often the classes lie one folder deeper."""
     if len(names) > 1:

@@ -136,6 +136,18 @@ def test_what_pillow_can_read_is_read_and_the_rest_is_counted(tmp_path: Path) ->
     assert spec.remarks() == [f"{tmp_path}/train: 1 .csv, 2 .txt, 1 no ending passed over: not the endings of images"]
 
 
+def test_images_beside_the_class_folders_are_counted(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    spec = folder(tmp_path)
+    assert len(spec.load().train) == 4
+    assert spec.remarks() == []
+    for name in ("a.JPG", "b.png", ".c.png", "notes.txt"):
+        (tmp_path / "train" / name).write_bytes(b"x")
+    assert len(spec.load().train) == 4
+    line = f"{tmp_path}/train: 2 images beside the class folders belong to no class: passed over"
+    assert spec.remarks() == [line]
+
+
 def test_one_folder_too_deep_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path / "flat")
     for split in ("train", "val"):
