@@ -92,7 +92,7 @@ def _other_kind(path: Path) -> str | None:
         head = file.read(64).lstrip()
     if head.startswith(b"version https://git-lfs"):
         return "is a pointer of Git LFS, not the file of weights itself: git lfs pull fetches that"
-    if head.startswith((b"<", b"{")):
+    if head.startswith((b"<", b"{")) and b"\0" not in head:  # the length of a safetensors header may look like them
         return f"is no file of weights, but a text that begins with {one_line(head.decode(errors='replace'), 24)}"
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:

@@ -414,6 +414,15 @@ def test_what_is_no_file_of_weights_is_said(content: bytes, line: str, name: str
     assert "weights_only" not in found  # torch's own advice
 
 
+def test_a_header_whose_length_looks_like_a_text_is_read(tmp_path: Path) -> None:
+    file, state = tmp_path / "w.safetensors", {"fc.weight": torch.ones(2)}
+    save_file(state, file, {"note": ""})
+    length = int.from_bytes(b" <".ljust(8, b"\0"), "little")
+    save_file(state, file, {"note": "x" * (length - int.from_bytes(file.read_bytes()[:8], "little"))})
+    assert file.read_bytes().lstrip().startswith(b"<")
+    assert torch.equal(read_weights(file).tensors["fc.weight"], state["fc.weight"])
+
+
 def test_archives_of_other_kinds_are_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "w.npz", weight=np.zeros(3))
     assert "is a zip archive that torch.save has not written; it holds weight.npy" in refused(tmp_path / "w.npz")
