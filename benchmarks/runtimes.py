@@ -4,7 +4,8 @@ Each runtime gets a process of its own and the packed network (`pwfn.load(path, 
 and is compared with torch and float32 weights. A runtime whose package is missing says how to install it; one that
 fails says why. `--runtime` may be given several times; without it, all are tried.
 
-The memory is what the process holds more (VmRSS) once the model is loaded and has been run at batch 1.
+The memory is what the process holds more (VmRSS) than before the model was loaded. For indices of 4 bits, give it the
+artifact that `pwfn export model.pwfn --to pwfn --per-tensor-max 16 --out model16.pwfn` writes.
 """
 
 from __future__ import annotations
@@ -34,12 +35,13 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 import pwfn
-from pwfn.artifact.exports.onnx_forms import to_packed_onnx
+from pwfn.artifact.exports.onnx_forms import to_onnx, to_packed_onnx
 from pwfn.artifact.packed import packed_lookups
 
 Row = dict[str, Any]
 Run = Callable[[Tensor], Any]
 TIMES = 5
+ONNX_BATCHES = (1, 3, 8, 32)
 
 
 def packed_network(path: Path) -> nn.Module:
@@ -66,36 +68,45 @@ def resident() -> float:
 
 
 def compared(path: Path, start: Callable[[], Run], batches: tuple[int, ...] = (1,)) -> Row:
-    """Start a model and run it: distance of its logits from torch's, memory, time."""
+    """Start a model and run it: memory, distance of its logits from torch's, time at the first and the last batch."""
     dense = pwfn.load(path)
     with torch.no_grad():
         cases = [(images, dense(images)) for images in (images_of(path, batch) for batch in batches)]
     before = resident()
     run = start()
+    row: Row = {"MB, loaded": resident() - before}
     run(cases[0][0])
-    held = resident() - before
-    farthest, times = 0.0, []
-    for images, wanted in cases:
-        farthest = max(farthest, float((torch.as_tensor(np.asarray(run(images))) - wanted).abs().max()))
-    for _ in range(TIMES):
-        began = time.perf_counter()
-        run(cases[0][0])
-        times.append(1000 * (time.perf_counter() - began))
-    return {"memory MB": held, "logits within": farthest, "ms, batch 1": min(times)}
+    row["MB, after batch 1"] = resident() - before
+    row["logits within"] = max(
+        float((torch.as_tensor(np.asarray(run(images))) - wanted).abs().max()) for images, wanted in cases
+    )
+    if len(batches) > 1:
+        row[f"MB, after batch {batches[-1]}"] = resident() - before
+    for batch, (images, _) in {batches[0]: cases[0], batches[-1]: cases[-1]}.items():
+        row[f"ms an image, batch {batch}"] = min(1000 * seconds(run, images) for _ in range(TIMES)) / batch
+    return row
 
 
-def onnx_file(path: Path, folder: Path) -> Path:
-    """Write the packed ONNX model."""
+def seconds(run: Run, images: Tensor) -> float:
+    """Return how long one run takes."""
+    began = time.perf_counter()
+    run(images)
+    return time.perf_counter() - began
+
+
+def onnx_file(path: Path, folder: Path, *, dense: bool = False) -> Path:
+    """Write the packed ONNX model, or the dense one."""
     file = folder / "model.onnx"
-    to_packed_onnx(pwfn.load(path), file, pwfn.describe(path))
+    write = to_onnx if dense else to_packed_onnx
+    with torch.no_grad():
+        write(pwfn.load(path), file, pwfn.describe(path))
     return file
 
 
-def onnx_session(path: Path, folder: Path, *disabled: str) -> Row:
-    """Run the packed ONNX model on one thread."""
+def onnx_session(path: Path, file: Path, *disabled: str) -> Row:
+    """Run an ONNX model on one thread."""
     import onnxruntime as runtime
 
-    file = onnx_file(path, folder)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1
 
@@ -104,25 +115,40 @@ def onnx_session(path: Path, folder: Path, *disabled: str) -> Row:
         session = runtime.InferenceSession(file, options, **how)
         return lambda images: session.run(None, {"images": images.numpy()})[0]
 
-    return {"file MB": megabytes(file), **compared(path, start, (1, 3, 8))}
+    return {"file MB": megabytes(file), **compared(path, start, ONNX_BATCHES)}
 
 
 def onnxruntime(path: Path, folder: Path) -> Row:
     """Let the session turn the indices into float weights when it starts, as it does by default."""
-    return onnx_session(path, folder)
+    return onnx_session(path, onnx_file(path, folder))
 
 
 def onnxruntime_indices(path: Path, folder: Path) -> Row:
     """Keep the indices in memory."""
-    return onnx_session(path, folder, "ConstantFolding")
+    return onnx_session(path, onnx_file(path, folder), "ConstantFolding")
+
+
+def onnxruntime_dense(path: Path, folder: Path) -> Row:
+    """Run the ONNX model of float weights, for comparison."""
+    return onnx_session(path, onnx_file(path, folder, dense=True))
 
 
 def openvino(path: Path, folder: Path) -> Row:
     """Read the packed ONNX model, save it as IR, compile that for the CPU and run it."""
+    return openvino_model(path, folder, onnx_file(path, folder))
+
+
+def openvino_dense(path: Path, folder: Path) -> Row:
+    """Do the same with the ONNX model of float weights, for comparison."""
+    return openvino_model(path, folder, onnx_file(path, folder, dense=True))
+
+
+def openvino_model(path: Path, folder: Path, file: Path) -> Row:
+    """Run an ONNX model as IR on one thread of the CPU."""
     import openvino as vino
 
     core = vino.Core()
-    model = core.read_model(onnx_file(path, folder))
+    model = core.read_model(file)
     vino.save_model(model, folder / "model.xml", compress_to_fp16=False)
     del model
     # with its default, it computes in bfloat16 where the processor can
@@ -132,7 +158,7 @@ def openvino(path: Path, folder: Path) -> Row:
         compiled = core.compile_model(folder / "model.xml", "CPU", how)
         return lambda images: compiled([images.numpy()])[0]
 
-    return {"file MB": megabytes(folder / "model.bin"), **compared(path, start, (1, 3, 8, 32))}
+    return {"file MB": megabytes(folder / "model.bin"), **compared(path, start, ONNX_BATCHES)}
 
 
 def executorch_program(path: Path, folder: Path, partitioners: list[Any]) -> Row:
@@ -279,8 +305,10 @@ OF_ONNX = "onnxruntime==1.32.0 onnx==1.23.2 onnxscript==0.7.2"
 RUNTIMES = {
     "onnxruntime": Runtime(onnxruntime, "onnxruntime", OF_ONNX),
     "onnxruntime-indices": Runtime(onnxruntime_indices, "onnxruntime", OF_ONNX),
+    "onnxruntime-dense": Runtime(onnxruntime_dense, "onnxruntime", OF_ONNX),
     "onnxruntime-web": Runtime(onnxruntime_web, "onnxruntime", OF_ONNX),  # npm brings the rest
     "openvino": Runtime(openvino, "openvino", "openvino==2026.4.1"),
+    "openvino-dense": Runtime(openvino_dense, "openvino", "openvino==2026.4.1"),
     "executorch": Runtime(executorch, "executorch", "executorch==1.5.1"),
     "executorch-xnnpack": Runtime(executorch_xnnpack, "executorch", "executorch==1.5.1"),
     "torchao": Runtime(torchao, "torchao", "torchao==0.18.0"),
