@@ -152,7 +152,7 @@ def export(
         path: the file or folder to write, by default beside the artifact with the form's ending. What is there is
             replaced once the new one was read again and found right.
         packed: keep the weights as indices into the codebook (onnx, safetensors).
-        per_tensor_max: let each tensor keep only so many of the shared values, those of the least squared error.
+        per_tensor_max: let each tensor keep only so many of the shared values, 1 or more: those of least squared error.
 
     Returns:
         A line about the result: path, size, and how it was compared with the model.

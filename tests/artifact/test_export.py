@@ -175,6 +175,14 @@ def test_a_network_that_is_not_clustered_cannot_be_limited(tmp_path: Path, capsy
     assert "cannot be limited to 16 values" in line
 
 
+@pytest.mark.parametrize("most", [0, -4])
+def test_a_tensor_keeps_one_value_at_least(most: int, tmp_path: Path) -> None:
+    path = artifact(tmp_path, "test_resnet")
+    with pytest.raises(pwfn.ArtifactError, match=f"a whole number from 1 up, got {most}"):
+        export.export(path, "pwfn", tmp_path / "few.pwfn", per_tensor_max=most)
+    assert [one.name for one in tmp_path.iterdir()] == ["model.pwfn"]
+
+
 def test_an_artifact_is_not_written_over_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = artifact(tmp_path, "test_resnet")
     content = path.read_bytes()
