@@ -72,12 +72,12 @@ def to_coreml(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
     BatchNorm is not folded into the convolutions, which would take their weights off the codebook. A package can be run
     on macOS only; there its logits are compared too.
     """
+    name, values = most_values(model, [one["names"][0] for one in description["coded"]])
+    if values > LARGEST_TABLE:
+        raise ExportError(f"{name} has {values:,} values, a look-up table at most {LARGEST_TABLE}: add --per-tensor-max 256")
     import coremltools as ct
     import coremltools.optimize.coreml as cto
 
-    name, values = most_values(model, [one["names"][0] for one in description["coded"]])
-    if values > LARGEST_TABLE:
-        raise ExportError(f"{name} has {values:,} values, a look-up table at most {LARGEST_TABLE}: per_tensor_max=256")
     images = images_of(description)
     passes = ct.PassPipeline.DEFAULT
     passes.remove_passes({"common::fuse_conv_batchnorm"})
