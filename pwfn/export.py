@@ -74,7 +74,7 @@ def to_coreml(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
     """
     name, values = most_values(model, [one["names"][0] for one in description["coded"]])
     if values > LARGEST_TABLE:
-        raise ExportError(f"{name} has {values:,} values, a look-up table at most {LARGEST_TABLE}: add --per-tensor-max 256")
+        raise ExportError(f"{name} has {values:,} values, a table at most {LARGEST_TABLE}: add --per-tensor-max 256")
     import coremltools as ct
     import coremltools.optimize.coreml as cto
 
