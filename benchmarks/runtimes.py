@@ -19,6 +19,8 @@ import importlib.metadata
 import io
 import json
 import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -352,12 +354,17 @@ def measured(name: str, path: Path, timeout: float) -> Row:
     if find_spec(runtime.module) is None:
         return {"missing": f"pip install {runtime.packages}"}
     command = [sys.executable, __file__, str(path.resolve()), "--here", "--runtime", name]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
-    except subprocess.TimeoutExpired:
-        return {"failed": f"had not ended after {timeout:g} s"}
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
+        try:
+            out, error = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            return {"failed": f"had not ended after {timeout:g} s"}
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # with the process that makes its files
+    lines = [line for line in out.splitlines() if line.startswith("{")]
+    reason = (error.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
     row: Row = json.loads(lines[-1]) if lines else {"failed": reason}
     return row
 
