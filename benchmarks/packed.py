@@ -1,11 +1,11 @@
 """Measure `pwfn.load(path, packed=True)` beside the float32 model: resident memory, peaks, time per image.
 
-    python benchmarks/packed.py model.pwfn [--few] [--repeat 3] [--json results.json]
+    python benchmarks/packed.py model.pwfn [--repeat 3] [--json results.json]
 
-`--few` first rounds each tensor to its own 16 values, for the figures with 4 bits. Each measurement is a process of its
-own on one core; memory is what the kernel counts (VmHWM) above what the process held before, with an allocator that
-gives large blocks back when they are freed (MALLOC_MMAP_THRESHOLD_): what is live, without the holes in the heap. Times
-are taken with the allocator as it comes.
+For the figures with 4 bits, give it what `pwfn export model.pwfn --to pwfn --per-tensor-max 16 --out model16.pwfn`
+writes. Each measurement is a process of its own on one core; memory is what the kernel counts (VmHWM) above what the
+process held before, with an allocator that gives large blocks back when they are freed (MALLOC_MMAP_THRESHOLD_): what
+is live, without the holes in the heap. Times are taken with the allocator as it comes.
 """
 
 from __future__ import annotations
@@ -28,24 +28,6 @@ from benchmarks.memory import peak
 BATCHES = (1, 32)
 SMALL = "small.pwfn"
 BOUNDS = {8: 0.27, 4: 0.15}  # of float32, by the widest index
-
-
-def few_values(source: Path, path: Path) -> None:
-    """Write the network of `source` with every tensor at its own 16 values, evenly spaced among those it uses most."""
-    import torch
-
-    import pwfn
-
-    model = pwfn.load(source)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                values, counts = parameter.unique(return_counts=True)
-                kept = values[counts.argsort(descending=True)[:16]].sort().values
-                parameter.copy_(kept[(parameter[..., None] - kept).abs().argmin(-1)])
-    said = pwfn.describe(source)
-    recipe = said["model"]
-    pwfn.save(path, model, name=recipe["name"], args=recipe["args"], data=said["data"])
 
 
 def save_small(path: Path) -> None:
@@ -147,7 +129,6 @@ def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("artifact", type=Path)
-    parser.add_argument("--few", action="store_true", help="round each tensor to 16 values first")
     parser.add_argument("--repeat", type=int, default=3, help="fresh processes for each figure")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -157,10 +138,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.pwfn"
-        if given.few:
-            few_values(given.artifact, path)
-        else:
-            shutil.copy(given.artifact, path)
+        shutil.copy(given.artifact, path)
         save_small(path.with_name(SMALL))
         found = measure(path, given.repeat)
         report(found, path.stat().st_size)

@@ -4,7 +4,9 @@ Each runtime gets a process of its own and the packed network (`pwfn.load(path, 
 and is compared with torch and float32 weights. A runtime whose package is missing says how to install it; one that
 fails says why. `--runtime` may be given several times; without it, all are tried.
 
-The memory is what the process holds more (VmRSS) once the model is loaded and has been run at batch 1.
+The memory is what the process holds more (VmRSS) than before the model was loaded. Files are made in another process,
+and torch's logits computed after, so that the model finds no memory that was taken and freed before. For indices of 4
+bits, give it the artifact that `pwfn export model.pwfn --to pwfn --per-tensor-max 16 --out model16.pwfn` writes.
 """
 
 from __future__ import annotations
@@ -16,15 +18,19 @@ import gc
 import importlib.metadata
 import io
 import json
+import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this tree's pwfn
 
@@ -34,12 +40,14 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 import pwfn
-from pwfn.artifact.exports.onnx_forms import to_packed_onnx
 from pwfn.artifact.packed import packed_lookups
+from pwfn.export import export
 
+T = TypeVar("T")
 Row = dict[str, Any]
 Run = Callable[[Tensor], Any]
 TIMES = 5
+ONNX_BATCHES = (1, 3, 8, 32)
 
 
 def packed_network(path: Path) -> nn.Module:
@@ -65,37 +73,49 @@ def resident() -> float:
     return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmRSS:"))
 
 
+def elsewhere(function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function in a process of its own, which takes its memory with it."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
 def compared(path: Path, start: Callable[[], Run], batches: tuple[int, ...] = (1,)) -> Row:
-    """Start a model and run it: distance of its logits from torch's, memory, time."""
-    dense = pwfn.load(path)
-    with torch.no_grad():
-        cases = [(images, dense(images)) for images in (images_of(path, batch) for batch in batches)]
+    """Start a model and run it: memory, time at the first and the last batch, distance of its logits from torch's."""
+    cases = [images_of(path, batch) for batch in batches]
     before = resident()
     run = start()
-    run(cases[0][0])
-    held = resident() - before
-    farthest, times = 0.0, []
-    for images, wanted in cases:
-        farthest = max(farthest, float((torch.as_tensor(np.asarray(run(images))) - wanted).abs().max()))
-    for _ in range(TIMES):
-        began = time.perf_counter()
-        run(cases[0][0])
-        times.append(1000 * (time.perf_counter() - began))
-    return {"memory MB": held, "logits within": farthest, "ms, batch 1": min(times)}
+    row: Row = {"MB, loaded": resident() - before}
+    found = []
+    for batch, images in zip(batches, cases, strict=True):
+        found.append(torch.as_tensor(np.asarray(run(images))))
+        if batch in (batches[0], batches[-1]):
+            row[f"MB, after batch {batch}"] = resident() - before
+            row[f"ms an image, batch {batch}"] = min(1000 * seconds(run, images) for _ in range(TIMES)) / batch
+    dense = pwfn.load(path)
+    with torch.no_grad():
+        distances = [float((one - dense(images)).abs().max()) for one, images in zip(found, cases, strict=True)]
+    return {**row, "logits within": max(distances)}
 
 
-def onnx_file(path: Path, folder: Path) -> Path:
-    """Write the packed ONNX model."""
+def seconds(run: Run, images: Tensor) -> float:
+    """Return how long one run takes."""
+    began = time.perf_counter()
+    run(images)
+    return time.perf_counter() - began
+
+
+def onnx_file(path: Path, folder: Path, packed: bool) -> Path:
+    """Write the ONNX model, as `pwfn export` does."""
     file = folder / "model.onnx"
-    to_packed_onnx(pwfn.load(path), file, pwfn.describe(path))
+    export(path, "onnx", file, packed=packed)
     return file
 
 
-def onnx_session(path: Path, folder: Path, *disabled: str) -> Row:
-    """Run the packed ONNX model on one thread."""
+def onnx_session(path: Path, folder: Path, *disabled: str, packed: bool = True) -> Row:
+    """Run an ONNX model on one thread."""
     import onnxruntime as runtime
 
-    file = onnx_file(path, folder)
+    file = elsewhere(onnx_file, path, folder, packed)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1
 
@@ -104,7 +124,7 @@ def onnx_session(path: Path, folder: Path, *disabled: str) -> Row:
         session = runtime.InferenceSession(file, options, **how)
         return lambda images: session.run(None, {"images": images.numpy()})[0]
 
-    return {"file MB": megabytes(file), **compared(path, start, (1, 3, 8))}
+    return {"file MB": megabytes(file), **compared(path, start, ONNX_BATCHES)}
 
 
 def onnxruntime(path: Path, folder: Path) -> Row:
@@ -117,14 +137,27 @@ def onnxruntime_indices(path: Path, folder: Path) -> Row:
     return onnx_session(path, folder, "ConstantFolding")
 
 
+def onnxruntime_dense(path: Path, folder: Path) -> Row:
+    """Run the ONNX model of float weights, for comparison."""
+    return onnx_session(path, folder, packed=False)
+
+
 def openvino(path: Path, folder: Path) -> Row:
     """Read the packed ONNX model, save it as IR, compile that for the CPU and run it."""
+    return openvino_model(path, folder, packed=True)
+
+
+def openvino_dense(path: Path, folder: Path) -> Row:
+    """Do the same with the ONNX model of float weights, for comparison."""
+    return openvino_model(path, folder, packed=False)
+
+
+def openvino_model(path: Path, folder: Path, packed: bool) -> Row:
+    """Run an ONNX model as IR on one thread of the CPU."""
     import openvino as vino
 
+    elsewhere(save_ir, path, folder, packed)
     core = vino.Core()
-    model = core.read_model(onnx_file(path, folder))
-    vino.save_model(model, folder / "model.xml", compress_to_fp16=False)
-    del model
     # with its default, it computes in bfloat16 where the processor can
     how = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
 
@@ -132,38 +165,52 @@ def openvino(path: Path, folder: Path) -> Row:
         compiled = core.compile_model(folder / "model.xml", "CPU", how)
         return lambda images: compiled([images.numpy()])[0]
 
-    return {"file MB": megabytes(folder / "model.bin"), **compared(path, start, (1, 3, 8, 32))}
+    return {"file MB": megabytes(folder / "model.bin"), **compared(path, start, ONNX_BATCHES)}
 
 
-def executorch_program(path: Path, folder: Path, partitioners: list[Any]) -> Row:
+def save_ir(path: Path, folder: Path, packed: bool) -> None:
+    """Write the IR of an ONNX model, its float weights as float32."""
+    import openvino as vino
+
+    model = vino.Core().read_model(onnx_file(path, folder, packed))
+    vino.save_model(model, folder / "model.xml", compress_to_fp16=False)
+
+
+def executorch_program(path: Path, folder: Path, xnnpack: bool) -> Row:
     """Lower the exported packed network, and run the program."""
-    from executorch.exir import to_edge_transform_and_lower
     from executorch.runtime import Runtime as Executor
 
-    began = time.perf_counter()
-    exported = torch.export.export(packed_network(path), (images_of(path),))
-    program = to_edge_transform_and_lower(exported, partitioner=partitioners).to_executorch()
-    seconds = time.perf_counter() - began
     file = folder / "model.pte"
-    file.write_bytes(program.buffer)
+    taken = elsewhere(lower, path, file, xnnpack)
 
     def start() -> Run:
         method = Executor.get().load_program(file).load_method("forward")
         return lambda images: method.execute([images])[0]
 
-    return {"file MB": megabytes(file), "s to lower": seconds, **compared(path, start)}
+    return {"file MB": megabytes(file), "s to lower": taken, **compared(path, start)}
+
+
+def lower(path: Path, file: Path, xnnpack: bool) -> float:
+    """Write the program of the packed network, and return the seconds that it took."""
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    began = time.perf_counter()
+    exported = torch.export.export(packed_network(path), (images_of(path),))
+    partitioners = [XnnpackPartitioner()] if xnnpack else []
+    program = to_edge_transform_and_lower(exported, partitioner=partitioners).to_executorch()
+    file.write_bytes(program.buffer)
+    return time.perf_counter() - began
 
 
 def executorch(path: Path, folder: Path) -> Row:
     """Use the portable kernels."""
-    return executorch_program(path, folder, [])
+    return executorch_program(path, folder, xnnpack=False)
 
 
 def executorch_xnnpack(path: Path, folder: Path) -> Row:
     """Hand to XNNPACK whatever it takes."""
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-
-    return executorch_program(path, folder, [XnnpackPartitioner()])
+    return executorch_program(path, folder, xnnpack=True)
 
 
 def torchao(path: Path, folder: Path) -> Row:
@@ -279,8 +326,10 @@ OF_ONNX = "onnxruntime==1.32.0 onnx==1.23.2 onnxscript==0.7.2"
 RUNTIMES = {
     "onnxruntime": Runtime(onnxruntime, "onnxruntime", OF_ONNX),
     "onnxruntime-indices": Runtime(onnxruntime_indices, "onnxruntime", OF_ONNX),
+    "onnxruntime-dense": Runtime(onnxruntime_dense, "onnxruntime", OF_ONNX),
     "onnxruntime-web": Runtime(onnxruntime_web, "onnxruntime", OF_ONNX),  # npm brings the rest
     "openvino": Runtime(openvino, "openvino", "openvino==2026.4.1"),
+    "openvino-dense": Runtime(openvino_dense, "openvino", "openvino==2026.4.1"),
     "executorch": Runtime(executorch, "executorch", "executorch==1.5.1"),
     "executorch-xnnpack": Runtime(executorch_xnnpack, "executorch", "executorch==1.5.1"),
     "torchao": Runtime(torchao, "torchao", "torchao==0.18.0"),
@@ -305,12 +354,17 @@ def measured(name: str, path: Path, timeout: float) -> Row:
     if find_spec(runtime.module) is None:
         return {"missing": f"pip install {runtime.packages}"}
     command = [sys.executable, __file__, str(path.resolve()), "--here", "--runtime", name]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
-    except subprocess.TimeoutExpired:
-        return {"failed": f"had not ended after {timeout:g} s"}
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
+        try:
+            out, error = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            return {"failed": f"had not ended after {timeout:g} s"}
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # with the process that makes its files
+    lines = [line for line in out.splitlines() if line.startswith("{")]
+    reason = (error.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
     row: Row = json.loads(lines[-1]) if lines else {"failed": reason}
     return row
 

@@ -72,12 +72,12 @@ def to_coreml(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
     BatchNorm is not folded into the convolutions, which would take their weights off the codebook. A package can be run
     on macOS only; there its logits are compared too.
     """
+    name, values = most_values(model, [one["names"][0] for one in description["coded"]])
+    if values > LARGEST_TABLE:
+        raise ExportError(f"{name} has {values:,} values, a table at most {LARGEST_TABLE}: add --per-tensor-max 256")
     import coremltools as ct
     import coremltools.optimize.coreml as cto
 
-    name, values = most_values(model, [one["names"][0] for one in description["coded"]])
-    if values > LARGEST_TABLE:
-        raise ExportError(f"{name} has {values:,} values, a look-up table at most {LARGEST_TABLE}: per_tensor_max=256")
     images = images_of(description)
     passes = ct.PassPipeline.DEFAULT
     passes.remove_passes({"common::fuse_conv_batchnorm"})
@@ -152,7 +152,7 @@ def export(
         path: the file or folder to write, by default beside the artifact with the form's ending. What is there is
             replaced once the new one was read again and found right.
         packed: keep the weights as indices into the codebook (onnx, safetensors).
-        per_tensor_max: let each tensor keep only so many of the shared values, those of the least squared error.
+        per_tensor_max: let each tensor keep only so many of the shared values, 1 or more: those of least squared error.
 
     Returns:
         A line about the result: path, size, and how it was compared with the model.

@@ -27,7 +27,8 @@ def limit_model(model: nn.Module, names: Sequence[str], most: int) -> int:
         How many weights moved.
 
     Raises:
-        ArtifactError: a tensor has more than 4,096 values: the network is not clustered to the end.
+        ArtifactError: `most` is no such number, or a tensor has more than 4,096 values: the network is not clustered to
+            the end.
     """
     moved = 0
     state = model.state_dict(keep_vars=True)

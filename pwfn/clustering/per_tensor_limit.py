@@ -68,8 +68,10 @@ def kept_values(values: Floats, mass: Floats, most: int) -> NDArray[np.int64]:
         For each value the index of the one it goes to [K]; of two equally near ones the smaller.
 
     Raises:
-        ValueError: For more than 4,096 values.
+        ValueError: For more than 4,096 values, and where `most` is no whole number from 1 up.
     """
+    if not isinstance(most, int) or isinstance(most, bool) or most < 1:
+        raise ValueError(f"the number of values to keep must be a whole number from 1 up, got {most!r}")
     count = len(values)
     if count <= most:
         return np.arange(count)

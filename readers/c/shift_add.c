@@ -206,7 +206,7 @@ static maps padded(const maps *in, size_t padding, int32_t with) {
 }
 
 /* sums += weight * activations, by shifts and adds. Sums are integers modulo 2^64, so that a shift of a negative number is
- * defined; no sum leaves the range of int64, see convolved(). */
+ * defined; no sum leaves the range of int64, see check_sum(). */
 static void accumulate(uint64_t *restrict sums, const int32_t *restrict x, size_t length, const entry *w) {
     const int a = w->shift[0], b = w->shift[1], c = w->shift[2], d = w->shift[3];
     count.macs += length;
@@ -238,6 +238,13 @@ static void accumulate(uint64_t *restrict sums, const int32_t *restrict x, size_
     }
 }
 
+/* Refuse weights whose products could add up to what int64 cannot hold, whatever the activations are. */
+static void check_sum(const char *name, const uint16_t *index, size_t products) {
+    double bound = 0;
+    for (size_t i = 0; i < products; i++) bound += entries[index[i]].magnitude;
+    if (bound * (double)LARGEST > 9e18) quit("%s could overflow 64 bits", name);
+}
+
 /* BatchNorm of one channel: y = factor * 2^-bits * sum + offset. */
 typedef struct {
     int64_t factor, offset;
@@ -247,13 +254,16 @@ typedef struct {
 static scaling batchnorm(const char *prefix, size_t channel, size_t channels) {
     double gamma = floating(prefix, ".weight", channel, channels), beta = floating(prefix, ".bias", channel, channels);
     double mean = floating(prefix, ".running_mean", channel, channels), variance = floating(prefix, ".running_var", channel, channels);
-    double factor = gamma / sqrt(variance + EPS);
+    double factor = gamma / sqrt(variance + EPS), offset = ldexp(beta - mean * factor, FRACTION);
     scaling result;
     int exponent;
+    /* also for what is no number; a sum of 37 bits times a factor of 24, plus the offset, then fits 63 bits */
+    if (!(fabs(factor) < ldexp(1, SCALE_BITS - 1 + KEPT - FRACTION)) || !(fabs(offset) < ldexp(1, 61)))
+        quit("%s scales or shifts by more than its fixed point can hold", prefix);
     frexp(factor, &exponent);
     result.bits = SCALE_BITS - 1 - exponent;
     result.factor = llrint(ldexp(factor, result.bits));
-    result.offset = llrint(ldexp(beta - mean * factor, FRACTION));
+    result.offset = llrint(offset);
     return result;
 }
 
@@ -269,9 +279,7 @@ static maps convolved(const maps *in, const char *conv, const char *norm, size_t
     uint64_t *sums = taken(plane, sizeof *sums);
     for (size_t o = 0; o < out.channels; o++) {
         const uint16_t *index = w->indices + o * per_output;
-        double bound = 0;
-        for (size_t i = 0; i < per_output; i++) bound += entries[index[i]].magnitude;
-        if (bound * (double)LARGEST > 9e18) quit("%s could overflow 64 bits", conv);
+        check_sum(conv, index, per_output);
         memset(sums, 0, plane * sizeof *sums);
         for (size_t c = 0; c < in->channels; c++)
             for (size_t y = 0; y < side; y++)
@@ -369,8 +377,9 @@ static maps average_pooled(const maps *in) {
 static void classified(const maps *in, double *logits, size_t classes) {
     const weights *w = need("fc", ".weight", 2), *bias = find("fc", ".bias");
     uint64_t *sums = taken(in->images, sizeof *sums);
-    if (w->tensor->shape[0] != classes || w->tensor->shape[1] != in->channels) quit("fc does not fit what it is given");
+    if (w->tensor->shape[0] != classes || w->tensor->shape[1] != in->channels || (bias && bias->tensor->size != classes)) quit("fc does not fit what it is given");
     for (size_t o = 0; o < classes; o++) {
+        check_sum("fc", w->indices + o * in->channels, in->channels);
         memset(sums, 0, in->images * sizeof *sums);
         for (size_t c = 0; c < in->channels; c++) accumulate(sums, cell(in, c, 0, 0), in->images, entries + w->indices[o * in->channels + c]);
         uint64_t constant = 0;  /* the bias, known before any image is */
@@ -379,7 +388,9 @@ static void classified(const maps *in, double *logits, size_t classes) {
             for (int k = 0; k < b->digits; k++) constant += (uint64_t)(b->minus[k] ? -1 : 1) << (b->shift[k] + FRACTION);
             if (b->negative) constant = 0 - constant;
         } else {
-            constant = (uint64_t)llrint(ldexp(floating("fc", ".bias", o, classes), FRACTION - lowest));
+            double value = ldexp(floating("fc", ".bias", o, classes), FRACTION - lowest);
+            if (!(fabs(value) < 1e17)) quit("fc.bias is more than its fixed point can hold");
+            constant = (uint64_t)llrint(value);
         }
         for (size_t n = 0; n < in->images; n++) sums[n] += constant;
         count.bias_adds += in->images;
@@ -395,7 +406,11 @@ static maps normalized(const pwfn_data *data, const unsigned char *pixels, size_
     size_t plane = (size_t)data->height * data->width;
     for (size_t c = 0; c < out.channels; c++) {
         int32_t value[256];
-        for (int p = 0; p < 256; p++) value[p] = bounded(llrint(ldexp((p / 255.0 - data->mean[c]) / data->std[c], FRACTION)));
+        for (int p = 0; p < 256; p++) {
+            double activation = ldexp((p / 255.0 - data->mean[c]) / data->std[c], FRACTION);
+            if (!(fabs(activation) <= (double)LARGEST)) quit("the mean and std of the images make more of a pixel than the fixed point can hold");
+            value[p] = (int32_t)llrint(activation);
+        }
         for (size_t n = 0; n < images; n++)
             for (size_t i = 0; i < plane; i++) cell(&out, c, 0, 0)[i * images + n] = value[pixels[(n * out.channels + c) * plane + i]];
     }

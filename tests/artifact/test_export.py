@@ -15,6 +15,7 @@ from torch import nn
 
 import pwfn
 from pwfn import export
+from pwfn.bayesian.posterior import to_deterministic
 from tests.support.clustered import clustered
 from tests.support.full_disk import files_of_at_most
 
@@ -173,6 +174,28 @@ def test_a_network_that_is_not_clustered_cannot_be_limited(tmp_path: Path, capsy
     pwfn.save(path, model, data={**DATA, "input_size": [3, 32, 32]})
     line = failed(capsys, str(path), "--to", "safetensors", "--per-tensor-max", "16")
     assert "cannot be limited to 16 values" in line
+
+
+def test_a_form_of_small_tables_says_what_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = to_deterministic(clustered("test_resnet"))
+    with torch.no_grad():
+        weight = network.get_parameter("layer4.0.conv2.weight")
+        weight.copy_((torch.arange(weight.numel()) % 257 / 128 - 1).view_as(weight))
+    pwfn.save(tmp_path / "model.pwfn", network, data={**DATA, "input_size": [3, 32, 32]})
+    monkeypatch.setattr(export, "find_spec", lambda _: True)  # coremltools: nothing of it is asked for
+    line = failed(capsys, f"{tmp_path}/model.pwfn", "--to", "coreml")
+    assert "layer4.0.conv2.weight has 257 values" in line
+    assert "--per-tensor-max 256" in line
+
+
+@pytest.mark.parametrize("most", [0, -4])
+def test_a_tensor_keeps_one_value_at_least(most: int, tmp_path: Path) -> None:
+    path = artifact(tmp_path, "test_resnet")
+    with pytest.raises(pwfn.ArtifactError, match=f"a whole number from 1 up, got {most}"):
+        export.export(path, "pwfn", tmp_path / "few.pwfn", per_tensor_max=most)
+    assert [one.name for one in tmp_path.iterdir()] == ["model.pwfn"]
 
 
 def test_an_artifact_is_not_written_over_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

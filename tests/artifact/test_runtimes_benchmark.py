@@ -19,7 +19,9 @@ DATA = {"mean": [0.5], "std": [0.5], "interpolation": "bilinear", "crop_pct": 1.
 PACKAGES = {
     "onnxruntime": "onnxruntime",
     "onnxruntime-indices": "onnxruntime",
+    "onnxruntime-dense": "onnxruntime",
     "openvino": "openvino",
+    "openvino-dense": "openvino",
     "torchao": "torchao",
     "executorch": "executorch",
     "coreai": "coreai_torch",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,6 +45,12 @@ def test_the_cheapest_values_are_kept(numbers: list[int], most: int, seed: int) 
 def test_too_many_values_are_refused() -> None:
     with pytest.raises(ValueError, match="5,000 values"):
         kept_values(np.arange(5000.0), np.ones(5000), 16)
+
+
+@pytest.mark.parametrize("most", [0, -1, 2.5, True, "16"])
+def test_what_is_no_number_of_values_is_refused(most: Any) -> None:
+    with pytest.raises(ValueError, match=f"a whole number from 1 up, got {most!r}"):
+        kept_values(np.arange(5.0), np.ones(5), most)
 
 
 SIZES = [4000, 1000, 3000]

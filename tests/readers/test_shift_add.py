@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,43 @@ def changed(values: list[float]) -> nn.Module:
             if parameter.ndim > 1 or name == "fc.bias":
                 parameter.copy_(torch.tensor(values)[torch.arange(parameter.numel()) % len(values)].view_as(parameter))
     return model
+
+
+def _with_bias_of_three(model: nn.Module) -> None:
+    model.fc.bias = nn.Parameter(torch.tensor([0.25, -0.375, 0.25]))
+
+
+UNFIT: dict[str, tuple[Callable[[nn.Module], Any], str]] = {
+    "bias of another size": (_with_bias_of_three, "fc does not fit"),
+    "negative variance": (lambda model: model.bn1.running_var.fill_(-1), "bn1 scales or shifts by more"),
+    "mean that is no number": (
+        lambda model: model.bn1.running_mean.fill_(float("nan")),
+        "bn1 scales or shifts by more",
+    ),
+    "huge factor": (lambda model: model.bn1.weight.data.fill_(1e37), "bn1 scales or shifts by more"),
+    "huge offset": (lambda model: model.bn1.bias.data.fill_(1e37), "bn1 scales or shifts by more"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:the artifact will not say")
+@pytest.mark.parametrize(("change", "wanted"), UNFIT.values(), ids=UNFIT.keys())
+def test_what_no_fixed_point_can_hold_is_refused(
+    demo: Path, change: Callable[[nn.Module], Any], wanted: str, tmp_path: Path
+) -> None:
+    model = changed([0.25, -0.375])
+    change(model)
+    images = tmp_path / "images.raw"
+    images.write_bytes(bytes(32 * 32))
+    assert wanted in refusal(demo, saved(model, tmp_path / "model.pwfn", 32), images)
+
+
+@pytest.mark.parametrize("std", [0.0, 1e-300])
+def test_images_that_no_fixed_point_can_hold_are_refused(demo: Path, std: float, tmp_path: Path) -> None:
+    path, images = tmp_path / "model.pwfn", tmp_path / "images.raw"
+    data = {"interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "center", "mean": (MEAN,), "std": (std,)}
+    pwfn.save(path, changed([0.25, -0.375]), args=RECIPE, data={**data, "input_size": (1, 32, 32)})
+    images.write_bytes(bytes(32 * 32))
+    assert "make more of a pixel" in refusal(demo, path, images)
 
 
 def test_what_it_cannot_run_is_refused_in_one_line(demo: Path, tmp_path: Path) -> None:
