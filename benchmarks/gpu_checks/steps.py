@@ -101,22 +101,25 @@ def ratios(case: Case, plan: Plan, precision: str, *, compiled: bool = False) ->
         yield Row("step over ordinary step", name, middle / ordinary, 1.05, counts=not plan.smoke, note=note)
 
 
-def steps(plan: Plan) -> Iterator[Row]:
+def steps(plan: Plan) -> Iterator[Row | None]:
     """Compare steps that are not compiled."""
     for precision in ("bf16-mixed", "32-true"):
         for case in plan.cases:
+            yield None  # the time may be up
             yield from ratios(case, plan, precision)
 
 
-def compiled_steps(plan: Plan) -> Iterator[Row]:
+def compiled_steps(plan: Plan) -> Iterator[Row | None]:
     """Compare steps that are compiled."""
     for case in plan.compiled:
+        yield None
         yield from ratios(case, plan, "bf16-mixed", compiled=True)
 
 
-def memory(plan: Plan) -> Iterator[Row]:
+def memory(plan: Plan) -> Iterator[Row | None]:
     """Compare the peaks of memory, in bytes of the quantized weights."""
     for case in () if plan.smoke else plan.cases:
+        yield None
         peaks = {share: _peak(case, plan, share) for share in (None, 0.0, FIXED)}
         model = timm.create_model(case.model, num_classes=1000)
         weights = 4 * sum(tensor.mu.numel() for tensor in to_bayesian(model))

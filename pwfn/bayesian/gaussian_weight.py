@@ -20,6 +20,13 @@ class Masks(NamedTuple):
     mu: Tensor | None
     sigma: Tensor | None  # None also where the sigmas of fixed weights go on training
 
+    @classmethod
+    def read(cls, assignment: Tensor, retrain_sigma: Tensor) -> Masks:
+        """Read them off the buffers of a `GaussianWeight`; the host waits for a GPU."""
+        free = assignment == FREE
+        of_mu = None if bool(free.all()) else free
+        return cls(of_mu, None if bool(retrain_sigma) else of_mu)
+
 
 class GaussianWeight(nn.Module):
     """Hold sigma, the assignment and the current draw of one tensor of weights.
@@ -66,9 +73,7 @@ class GaussianWeight(nn.Module):
         versions = tensor_version(assignment), tensor_version(retrain)
         cached = self._cached
         if cached is None or cached[0] is not assignment or cached[1] is not retrain or cached[2] != versions:
-            free = assignment == FREE
-            of_mu = None if bool(free.all()) else free
-            cached = self._cached = assignment, retrain, versions, Masks(of_mu, None if bool(retrain) else of_mu)
+            cached = self._cached = assignment, retrain, versions, Masks.read(assignment, retrain)
         return cached[3]
 
     @property

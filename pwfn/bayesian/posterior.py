@@ -7,11 +7,13 @@ their subclass. The parameter becomes the mean mu and the network computes with 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import cast
+from functools import cache
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,7 @@ from torch.nn.utils import parametrize
 
 from pwfn.bayesian.gaussian_weight import GaussianWeight
 from pwfn.bayesian.kernels import Gaussian
+from pwfn.bayesian.operators import draw_in_graph
 from pwfn.bayesian.prior import Prior
 from pwfn.bayesian.regularizer import NoRegularizer, Regularizer
 from pwfn.bayesian.sampling import draw, fresh_key
@@ -165,14 +168,37 @@ def sampled(model: nn.Module, regularizer: Regularizer | None = None) -> Iterato
         The regularizer's penalty (a scalar to add to the loss, in the graph).
     """
     tensors = quantized_tensors(model)
-    rule, none = regularizer or NoRegularizer(), NoRegularizer()
+    rule = regularizer or NoRegularizer()
+    in_graph = torch.compiler.is_compiling() and rule.linear is not None
+    weights, penalty = (_drawn_in_graph if in_graph else _drawn)(tensors, rule)
+    with _in_use(tensors, weights):
+        yield penalty
+
+
+def _drawn(tensors: list[QuantizedTensor], rule: Regularizer) -> tuple[list[Tensor], Tensor]:
+    # where a graph breaks, torch.compile would trace Numba's compiler, and fail; to load it takes seconds
+    draws: Callable[..., tuple[list[Tensor], Tensor]] = _untraced() if "torch._dynamo" in sys.modules else _draw
+    return draws(tensors, rule)
+
+
+@cache
+def _untraced() -> Any:
+    return torch.compiler.disable(_draw)
+
+
+def _draw(tensors: list[QuantizedTensor], rule: Regularizer) -> tuple[list[Tensor], Tensor]:
+    none = NoRegularizer()
     gaussians = [
         Gaussian(number, t.mu, t.gaussian.sigma, *t.gaussian.masks, none if t.gaussian.is_bias else rule)
         for number, t in enumerate(tensors)
     ]
-    weights, penalty = draw(gaussians, fresh_key())
-    with _in_use(tensors, weights):
-        yield penalty
+    return draw(gaussians, fresh_key())
+
+
+def _drawn_in_graph(tensors: list[QuantizedTensor], rule: Regularizer) -> tuple[list[Tensor], Tensor]:
+    given = rule.linear or (0.0, 0.0)
+    linear = [(0.0, 0.0) if t.gaussian.is_bias else given for t in tensors]
+    return draw_in_graph([t.mu for t in tensors], [t.gaussian for t in tensors], linear)
 
 
 @contextmanager

@@ -20,7 +20,17 @@ EARLY = 1 << 62  # nodes with larger numbers come first; torch counts them up fr
 
 def fresh_key() -> int:
     """Draw a key for the noise, from 0 to 2^64 - 1, from torch's global generator of the CPU."""
-    return int(torch.randint(-(1 << 63), (1 << 63) - 1, ())) % (1 << 64)
+    return as_key(random_word())
+
+
+def random_word() -> Tensor:
+    """Draw 64 bits (int64, a scalar on the CPU) from torch's global generator of the CPU."""
+    return torch.randint(-(1 << 63), (1 << 63) - 1, ())
+
+
+def as_key(word: Tensor) -> int:
+    """Return 64 bits as a key, from 0 to 2^64 - 1."""
+    return int(word) % (1 << 64)
 
 
 def draw(gaussians: Sequence[Gaussian], key: int) -> tuple[list[Tensor], Tensor]:

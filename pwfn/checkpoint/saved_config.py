@@ -29,6 +29,7 @@ EARLIER: dict[str, Any] = {  # what versions without these keys did, so that the
     "artifact.plain": "exact",
     "kernels": "auto",
     "detect": "auto",
+    "compile_mode": "default",
     "model.ema": True,
     "pretrain.head_epochs": 0,
     "codebook.per_tensor_max": None,

@@ -140,6 +140,7 @@ def rebuilt_settings(folder: Path, data_root: str | None = None) -> tuple[TrainS
         OmegaConf.update(cfg, "model.pretrained", False)
         OmegaConf.update(cfg, "model.checkpoint", None)
         OmegaConf.update(cfg, "compile", False)
+        OmegaConf.update(cfg, "compile_mode", "default")
         OmegaConf.update(cfg, "kernels", "auto")  # the run's may not be installed here
         OmegaConf.update(cfg, "distillation.weight", 0.0)
         OmegaConf.update(cfg, "logger", {"_target_": "pwfn.monitoring.NoLogger"}, merge=False)

@@ -176,7 +176,7 @@ def connect_trainer(assembly: Assembly, stop: StopRequest) -> Stages:
         network,
         settings.regularizer,
         label_smoothing=settings.label_smoothing,
-        compiled=settings.compile,
+        compile_mode=settings.compile_mode if settings.compile else None,
         distillation=settings.distillation,
         loss_watch=watch,
         channels_last=settings.trainer.channels_last,

@@ -62,6 +62,7 @@ class TrainSettings:
     kernels: str
     detect: Literal["auto", "immediate"]
     compile: bool
+    compile_mode: Literal["default", "reduce-overhead", "max-autotune-no-cudagraphs", "max-autotune"]
     model: ModelSpec
     data: ImageData
     pretrain: Pretraining
@@ -158,6 +159,12 @@ class TrainSettings:
             lambda: ("inspect", self.inspect, not (self.inspect and self.dry_run), one_at_a_time),
             lambda: ("kernels", self.kernels, self.kernels in kernels, f"one of {', '.join(kernels)}"),
             lambda: ("compile", self.compile, not self.compile or _can_compile(), compiler),
+            lambda: (
+                "compile_mode",
+                m := self.compile_mode,
+                self.compile or m == "default",
+                "default where compile is false",
+            ),
             lambda: ("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "from 0 to below 1"),
             self._fits_into_a_batch,
             self._budget_can_be_met,

@@ -34,7 +34,7 @@ class BayesianClassifier(LightningModule):
         network: one that `pwfn.bayesian.posterior.to_bayesian` has converted; images to logits [images, classes].
         regularizer: what the draw of the weights adds to the loss.
         label_smoothing: share of each label that is spread over all classes; from 0 to 1.
-        compiled: whether training runs the network through torch.compile.
+        compile_mode: torch.compile's mode in training; None for no compilation.
         distillation: how the teacher, where there is one, takes part in the loss.
         loss_watch: when a loss that is no number ends the run.
         channels_last: whether network and images are in torch.channels_last; the numbers are the same to rounding.
@@ -49,7 +49,7 @@ class BayesianClassifier(LightningModule):
         regularizer: Regularizer,
         *,
         label_smoothing: float = 0.0,
-        compiled: bool = False,
+        compile_mode: str | None = None,
         distillation: Distillation | None = None,
         loss_watch: LossWatch | None = None,
         channels_last: bool = False,
@@ -65,7 +65,7 @@ class BayesianClassifier(LightningModule):
         self.network = network
         # Only training runs compiled code, so that what a test computes does not depend on it. In a tuple, because as a
         # module of this one it would give every weight a second name in the state dict.
-        self._trained = (torch.compile(network) if compiled else network,)
+        self._trained = (network if compile_mode is None else torch.compile(network, mode=compile_mode),)
         self.regularizer = regularizer
         self.label_smoothing = label_smoothing
         self.distillation = distillation

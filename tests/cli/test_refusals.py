@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,33 @@ def test_an_evaluation_of_nothing_or_of_two_things_says_what_can_be_measured(
         assert way in line
     (line,) = refused(capsys, "run=somewhere", f"report={tmp_path}")
     assert line == "run = 'somewhere': must be null: only one of run and report at a time"
+
+
+@pytest.mark.parametrize(
+    ("words", "allowed"),
+    [
+        (
+            ("compile=true", "compile_mode=fast"),
+            "one of default, reduce-overhead, max-autotune-no-cudagraphs, max-autotune",
+        ),
+        (("compile_mode=reduce-overhead",), "default where compile is false"),
+    ],
+)
+def test_a_mode_of_the_compiler_is_one_of_torchs_and_wants_it(
+    words: tuple[str, ...], allowed: str, composed: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pwfn.run.settings._can_compile", lambda: True)
+    with pytest.raises(build.ConfigError) as caught:
+        build.load(TrainSettings, composed(*words))
+    assert caught.value.faults == [f"compile_mode = {words[-1].split('=')[1]!r}: must be {allowed}"]
+
+
+@pytest.mark.slow
+def test_torchs_modes_are_all_there(composed: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pwfn.run.settings._can_compile", lambda: True)
+    modes = importlib.import_module("torch._inductor").list_mode_options()  # as torch.compile's page says
+    for mode in modes.keys() - {"lite"}:  # of torch 2.14, which compiles hardly anything
+        assert build.load(TrainSettings, composed("compile=true", f"compile_mode={mode}")).compile_mode == mode
 
 
 def test_a_folder_of_images_is_looked_at_with_the_settings(composed: Compose, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ _TRAIN = {
     "docs/artifact.md": "artifact",
     "docs/budget.md": "budget",
     "docs/files.md": "keep",
-    "docs/training_step.md": "kernels detect compile",
+    "docs/training_step.md": "kernels detect compile compile_mode",
     "docs/cli.md": "seed name quiet label_smoothing",
 }
 _EVALUATE = {
