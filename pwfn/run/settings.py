@@ -161,8 +161,8 @@ class TrainSettings:
             lambda: ("compile", self.compile, not self.compile or _can_compile(), compiler),
             lambda: (
                 "compile_mode",
-                m := self.compile_mode,
-                self.compile or m == "default",
+                self.compile_mode,
+                self.compile or self.compile_mode == "default",
                 "default where compile is false",
             ),
             lambda: ("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "from 0 to below 1"),
