@@ -1,7 +1,7 @@
 """Say how far each weight may move: its tolerance, in which a clustering counts thresholds.
 
 A rule is called with all quantized weights of the network, flat, before they are clustered. Whatever it gives, a
-clustering takes no tolerance for smaller than 2^-20 (`pwfn.clustering.codebooks.candidates`).
+clustering takes no tolerance for smaller than `MIN_TOLERANCE`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from pwfn.errors import require
 
+MIN_TOLERANCE = 2.0**-20  # in units of the weights: no weight is held tighter than this when it looks for a value
 Gradients = Callable[[int], Tensor]  # over so many batches, or images: the squared gradient of each weight [N]
 
 

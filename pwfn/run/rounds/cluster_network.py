@@ -13,11 +13,11 @@ from torch import Tensor
 from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.posterior import QuantizedTensor
 from pwfn.clustering.cluster_result import ClusterResult
-from pwfn.clustering.codebooks.candidates import MIN_TOLERANCE
 from pwfn.clustering.codebooks.codebook import Codebook
 from pwfn.clustering.per_tensor_limit import limit_result
 from pwfn.clustering.rules import RuleOfWeights
 from pwfn.clustering.sigma_join import SigmaJoin
+from pwfn.clustering.tolerance import MIN_TOLERANCE
 from pwfn.training.distributed import broadcast_object, broadcast_tensors
 from pwfn.training.signals import StopNow
 
