@@ -154,7 +154,7 @@ class ParetoSweeper(Sweeper):
         print(f"pwfn: {said}; {len(self.study.best_trials)} on the front", flush=True)
 
     def _why_no_validation(self) -> str | None:
-        """Say which setting of the data leaves no validation images; None where some are left, or trials choose it."""
+        """Say which setting of the data leaves no validation images; None if some are left or trials choose."""
         if self.config.get("data") is None or any(key.partition(".")[0] == "data" for key in self.space):
             return None
         from pwfn.config.build import build

@@ -1,4 +1,4 @@
-"""End a test, or a validation, of which every rank has some batches left, when the run is asked to stop."""
+"""End a test or a validation, of which every rank has batches left, when the run is asked to stop."""
 
 from __future__ import annotations
 

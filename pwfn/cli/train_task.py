@@ -107,7 +107,7 @@ def ended_in_one_line(folder: Path) -> Iterator[None]:
 
 
 def _left_in(folder: Path) -> str:
-    """Return a second line that names the checkpoints of a stopped run, and how to remove them; empty without any."""
+    """Return a line with a stopped run's checkpoints and how to remove them; empty without any."""
     from pwfn.checkpoint import files
 
     if not (made := files.files(folder)):

@@ -40,7 +40,7 @@ class Tolerance(ABC):
 
     @property
     def factor_images(self) -> int:
-        """From how many training images Kronecker factors are estimated, of which gradients are made; 0 = none are."""
+        """Count the training images that Kronecker factors are estimated from; 0 = no factors are wanted."""
         return 0
 
     @property
@@ -146,7 +146,7 @@ class FisherTolerance(Tolerance):
 
 @dataclass(frozen=True)
 class KroneckerTolerance(Tolerance):
-    """As `FisherTolerance`, with F from the diagonals of Kronecker factors: g_o A_jj of the weight's output and input.
+    """As `FisherTolerance`, with F from Kronecker factors: g_o A_jj of the weight's output and input.
 
     From one draw of images to the next these are far steadier than squared gradients of as many images
     (`pwfn.curvature.kronecker_diagonal`).
@@ -180,7 +180,9 @@ class KroneckerTolerance(Tolerance):
 
 
 def tolerance_of_gradients(squared: Tensor, value: float, floor: float) -> Tensor:
-    """Return `value * sqrt(m / max(F, floor * m))` of squared gradients F [N], with m the median of those above 0.
+    """Return `value * sqrt(m / max(F, floor * m))` of squared gradients F [N].
+
+    m is the median of those above 0.
 
     Raises:
         ValueError: they are not finite, or all 0.

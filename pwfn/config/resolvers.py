@@ -1,4 +1,4 @@
-"""Define the functions that conf/ calls, such as `${small_patch:...}`, `${moment:}` and `${job_folder:...}`."""
+"""Define the functions that conf/ calls, as `${small_patch:...}`, `${moment:}`, `${job_folder:...}`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def small_patch(image_size: int | None) -> int | None:
 
 
 def epochs_unless_weights(epochs: int, model: DictConfig) -> int:
-    """Return 0 for a model that is given weights, which stay as they are; `epochs` of training for a random one."""
+    """Return 0 for a model that is given weights, which stay as they are; `epochs` for a random one."""
     name = "" if OmegaConf.is_missing(model, "name") else str(model.get("name", ""))
     given = model.get("pretrained") or model.get("checkpoint") is not None or name.startswith(BRINGS_WEIGHTS)
     return 0 if given else epochs

@@ -1,4 +1,4 @@
-"""Cluster a network layer by layer, each with the inputs that the layers before it give after their clustering."""
+"""Cluster a network layer by layer, each with inputs that clustered layers before it give."""
 
 from __future__ import annotations
 

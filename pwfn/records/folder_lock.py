@@ -90,7 +90,7 @@ def _busy(folder: Path, owner: list[str]) -> FolderBusy:
 
 
 def _release(path: Path, descriptor: int, made: list[Path]) -> None:
-    """Remove the lock, and the folders that were made for it, from the innermost on, as far as they are empty."""
+    """Remove the lock, and the folders made for it, from the innermost on, as far as they are empty."""
     try:
         path.unlink(missing_ok=True)
         for folder in made:

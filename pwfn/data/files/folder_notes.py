@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class FolderNotes:
-    """Count, by folder, the files of other endings and the images left out; and images of two special kinds."""
+    """Count by folder files of other endings and images left out, and images of two special kinds."""
 
     others: dict[str, Counter[str]] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
