@@ -98,14 +98,14 @@ class PlainTensors:
 
     def line(self) -> str:
         """Say in one line what is stored and what it changes."""
-        said = [f"norms and biases take {self.bytes / 1e3:.1f} of {self.before / 1e3:.1f} kB"]
+        phrases = [f"norms and biases take {self.bytes / 1e3:.1f} of {self.before / 1e3:.1f} kB"]
         if self.folded:
-            said.append(f"{self.folded} BatchNorms folded, scale and shift right to {self.fold_error:.1e}")
+            phrases.append(f"{self.folded} BatchNorms folded, scale and shift right to {self.fold_error:.1e}")
         if self.changed:
-            said.append(
+            phrases.append(
                 f"{self.changed:,} values rounded to float16, by at most {self.change:.1e} of it ({self.where})"
             )
-        return f"{self.form}: {'; '.join(said)}"
+        return f"{self.form}: {'; '.join(phrases)}"
 
 
 def foldable_norms(network: nn.Module, tensors: Sequence[Named]) -> list[FoldableNorm]:

@@ -110,10 +110,10 @@ def _asked(
     groups = [o for o in overrides if reader.is_group(o)]
     faults = []
     try:
-        plain, chosen = _composed(reader, []), _composed(reader, [str(o.input_line) for o in groups])
+        without, chosen = _composed(reader, []), _composed(reader, [str(o.input_line) for o in groups])
     except COMPOSE_ERRORS as error:
         return asked, [reason_of(error)], set()
-    for path, value in _changes(plain, chosen):  # what a preset says
+    for path, value in _changes(without, chosen):  # what a preset says
         OmegaConf.update(asked, path, value, merge=False, force_add=True)
     for path in [o.key_or_group.replace("/", ".") for o in groups]:
         section = OmegaConf.select(OmegaConf.create(chosen), path)

@@ -17,7 +17,7 @@ def print_any_character() -> None:
 
 
 def say_at_once(text: str, words: Sequence[str]) -> None:
-    """Tell whoever sits at a terminal what the next seconds go into; nothing with quiet=true or to a file.
+    """Tell a terminal what the next seconds go into; nothing with quiet=true or to a file.
 
     Args:
         text: one line.

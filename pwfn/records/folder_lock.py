@@ -67,7 +67,7 @@ def _taken(path: Path) -> int:
                     raise _busy(path.parent, owner) from None
             if _is(path, descriptor):
                 break
-            os.close(descriptor)  # whoever had it has removed it meanwhile
+            os.close(descriptor)  # the process that had it has removed it meanwhile
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{socket.gethostname()} {os.getpid()}".encode(), 0)
         return descriptor

@@ -101,7 +101,7 @@ class StopRequest:
 
 
 def _say(line: str) -> None:
-    with suppress(OSError):  # whoever read it may be gone, which must not cost the run its checkpoint
+    with suppress(OSError):  # its reader may be gone, which must not cost the run its checkpoint
         print(line, file=sys.stderr, flush=True)
 
 

@@ -40,5 +40,5 @@ class Background:
         while (action := self._actions.get()) is not None:
             try:
                 action()
-            except Exception as error:  # whoever waits for the end is told
+            except Exception as error:  # kept until the end is waited for
                 self.error = self.error or error
