@@ -1,4 +1,4 @@
-"""Exceptions of every wing, and `require`, which collects all bad values of an object with what is allowed."""
+"""Define exceptions of every wing, and `require`, which collects an object's bad values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convert an artifact to the forms that other tools read: `python -m pwfn.export model.pwfn --to onnx`.
+"""Convert an artifact to forms that other tools read: `python -m pwfn.export model.pwfn --to onnx`.
 
 `safetensors` is a state dict for timm and torch, `onnx` runs in ONNX Runtime, `coreml` is a Core ML package whose
 weights stay palettized: a look-up table and indices for each tensor. Every file is read again and compared.
@@ -67,7 +67,7 @@ def to_pwfn(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
 
 
 def to_coreml(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
-    """Write a Core ML package (iOS 17, float32) with palettized weights and hold every look-up table against the model.
+    """Write a Core ML package (iOS 17, float32) with palettized weights, and check each look-up table.
 
     BatchNorm is not folded into the convolutions, which would take their weights off the codebook. A package can be run
     on macOS only; there its logits are compared too.
@@ -105,7 +105,7 @@ def to_coreml(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
 
 
 def palettized_weights(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a Core ML package that have a look-up table and indices, by name with `_` for `.`."""
+    """Read a Core ML package's tensors of look-up table and indices, by name with `_` for `.`."""
     import coremltools as ct
     from coremltools.converters.mil.frontend.milproto import load as milproto
     from coremltools.converters.mil.mil.ops.defs.iOS16 import constexpr_lut_to_dense
@@ -124,7 +124,7 @@ def palettized_weights(path: Path) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Form:
-    """A form: its writer, which returns a line about the result, the ending of its name, the packages it needs."""
+    """A form: its writer, which returns a line on the result, its ending, and the packages it needs."""
 
     write: Callable[[nn.Module, Path, dict[str, Any]], str]
     suffix: str
@@ -209,7 +209,7 @@ def _checked(artifact: Path, form: str, path: Path | None) -> tuple[dict[str, An
 
 @contextmanager
 def _replacing_folder(path: Path) -> Iterator[Path]:
-    """Do for a folder what `replacing` does for a file, except that an older one is removed just before the rename."""
+    """Do for a folder what `replacing` does for a file; an older one is removed just before the rename."""
     unfinished = path.with_name(f".unfinished.{path.name}")  # coremltools goes by the ending
     try:
         yield unfinished

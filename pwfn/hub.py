@@ -31,7 +31,7 @@ def endpoint_fault(address: str | None = None) -> str | None:
 
 
 def unreachable() -> str | None:
-    """Say why the hub cannot be asked, or return None if it answers. Asked once, without the hub library's retries.
+    """Say why the hub cannot be asked, or return None; asked once, without its library's retries.
 
     Any HTTP answer will do. Proxies and HF_ENDPOINT are followed, HF_HUB_ETAG_TIMEOUT says how long to wait, and
     HF_HUB_OFFLINE=1 is taken at its word.
@@ -56,7 +56,7 @@ def unreachable() -> str | None:
 
 @contextmanager
 def answering_at_once(asked: bool = True) -> Iterator[str | None]:
-    """Let the hub library use its cache alone inside the block if the hub is unreachable; yield why it is, or None.
+    """Let the hub library use its cache alone inside the block if the hub is unreachable; yield why.
 
     With `asked` False nothing is looked up and nothing changed.
     """

@@ -1,4 +1,4 @@
-"""Names that classes had in earlier versions, under which saved configurations and artifacts still call them."""
+"""Keep the names of earlier versions by which saved configurations and artifacts call classes."""
 
 from __future__ import annotations
 

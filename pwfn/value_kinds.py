@@ -12,7 +12,7 @@ _LOCAL = "local-dir:"  # what timm puts before a folder where the name of a mode
 
 
 class Kind(Enum):
-    """Tell what a text may be. A text without a kind is a name, in which neither spaces nor commas are expected."""
+    """Tell what a text may be; one without a kind is a name, without spaces and commas."""
 
     PATH = "a path"
     NAME_OR_PATH = "a name or a path"
@@ -35,7 +35,7 @@ def kinds(hint: Any) -> set[Kind]:
 
 
 def placed(value: Any, hint: Any, folder: str | None = None) -> Any:
-    """Return a value with every path in it as the system finds it: `~` is a home, and relative ones lie in `folder`.
+    """Return a value with every path as the system finds it: `~` is a home, relative ones in `folder`.
 
     Args:
         value: of a setting; only the texts in it are paths.

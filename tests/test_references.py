@@ -62,6 +62,13 @@ def test_every_link_within_the_project_leads_somewhere(path: Path) -> None:
     assert [link for link in links if not (path.parent / link).exists()] == []
 
 
+def test_every_picture_of_the_documents_is_shown() -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
+    pictures = {path.name for path in (PROJECT / "docs").iterdir() if path.suffix in (".png", ".gif")}
+    assert pictures
+    assert {name for name in pictures if not re.search(rf"!\[[^]]*\]\((?:docs/)?{re.escape(name)}\)", text)} == set()
+
+
 def test_a_missing_file_and_a_missing_name_are_seen() -> None:
     text = "see `docs/nowhere.md`, `pwfn/run/nothing.py`, pwfn.clustering.NoSuchRule; pwfn.load, conf/*/greedy.yaml"
     assert list(missing_paths(text)) == ["docs/nowhere.md", "pwfn/run/nothing.py"]

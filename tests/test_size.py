@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.support.project import PROJECT
 
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION, MODULES_OF_A_FOLDER = 250, 40, 15
+FIRST_LINE = 100  # characters of the first line of a docstring
 FILES = sorted((PROJECT / "pwfn").rglob("*.py"))
 
 
@@ -29,6 +30,17 @@ def test_no_file_is_too_long() -> None:
 def test_no_function_is_too_long() -> None:
     lengths = {name: lines for path in FILES for name, lines in lengths_of_functions(path).items()}
     assert {name: lines for name, lines in lengths.items() if lines > LINES_OF_A_FUNCTION} == {}
+
+
+def test_docstrings_begin_with_a_short_line() -> None:
+    long = {}
+    for path in (*FILES, *sorted((PROJECT / "hydra_plugins").rglob("*.py"))):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                first = (ast.get_docstring(node) or "").partition("\n")[0]
+                if len(first) > FIRST_LINE:
+                    long[f"{path.relative_to(PROJECT)}: {first}"] = len(first)
+    assert long == {}
 
 
 def test_no_folder_is_too_full() -> None:

@@ -150,11 +150,11 @@ class ParetoSweeper(Sweeper):
             if good and not self.study.trials[trial.number].state.is_finished():
                 self.study.tell(trial, values)  # of one that failed nothing is told: it stays open, to be run again
         failed = sum(row.code != 0 for row in self.rows.values())
-        said = f"{len(self.rows)} of {self.n_trials} trials done" + (f", {failed} of them failed" if failed else "")
-        print(f"pwfn: {said}; {len(self.study.best_trials)} on the front", flush=True)
+        done = f"{len(self.rows)} of {self.n_trials} trials done" + (f", {failed} of them failed" if failed else "")
+        print(f"pwfn: {done}; {len(self.study.best_trials)} on the front", flush=True)
 
     def _why_no_validation(self) -> str | None:
-        """Say which setting of the data leaves no validation images; None where some are left, or trials choose it."""
+        """Say which setting of the data leaves no validation images; None if some are left or trials choose."""
         if self.config.get("data") is None or any(key.partition(".")[0] == "data" for key in self.space):
             return None
         from pwfn.config.build import build

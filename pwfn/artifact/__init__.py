@@ -1,4 +1,4 @@
-"""The artifact `model.pwfn`: a network in about as many bytes as its weights have entropy, and safe to open.
+"""Keep a network in a file `model.pwfn` of about the entropy of its weights, which is safe to open.
 
 `save` writes, `load` reads, `describe` looks at the header alone. docs/artifact.md describes the format. Nothing here
 imports Hydra or Lightning, and `describe` not even torch. (timm imports W&B, for its own training script, where it is

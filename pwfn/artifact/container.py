@@ -1,4 +1,4 @@
-"""Write and read the container of an artifact: magic, version, compressed JSON header, sections, checksums.
+"""Write and read an artifact's container: magic, version, compressed JSON header, sections, checksums.
 
 Reads with the standard library alone and believes nothing: every claimed size is held against the size of the file
 before a byte is allocated for it. docs/artifact.md has the layout for readers in other languages.
@@ -34,7 +34,7 @@ class ArtifactError(RunError):
 
 
 def write(path: Path, version: int, header: dict[str, Any], sections: Sequence[Buffer]) -> int:
-    """Replace a file by header and sections, so that a crash or a full disk leaves the old one or the new one.
+    """Replace a file by header and sections; a crash or a full disk leaves the old one or the new one.
 
     Args:
         path: the file.
@@ -65,7 +65,7 @@ def write(path: Path, version: int, header: dict[str, Any], sections: Sequence[B
 
 
 def read_header(path: Path) -> tuple[int, bytes, int, int]:
-    """Return version, JSON text of the header, and the sizes in bytes of all sections together and of the file."""
+    """Return version, header as JSON text, and the bytes of all sections together and of the file."""
     with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         preamble = file.read(PREAMBLE.size)
@@ -75,7 +75,7 @@ def read_header(path: Path) -> tuple[int, bytes, int, int]:
 
 
 def read(path: Path) -> tuple[int, bytes, memoryview]:
-    """Return version, JSON text of the header and bytes of all sections, after the checksums were found right."""
+    """Return version, header as JSON text and the bytes of all sections, once the checksums are right."""
     with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         preamble = file.read(PREAMBLE.size)
@@ -141,7 +141,7 @@ def inflate(content: Buffer, length: int, what: str) -> bytes:
 
 
 def parse_json(text: bytes, what: str) -> Any:
-    """Parse JSON as the standard has it: no duplicate keys, no NaN, no nesting without end; raises ArtifactError."""
+    """Parse strict JSON: no duplicate keys, no NaN, no nesting without end; raise ArtifactError."""
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(items)

@@ -36,7 +36,10 @@ class _Strict(BaseModel):
 
 
 class Recipe(_Strict):
-    """Arguments of `timm.create_model(name, num_classes=, in_chans=, **args)`; `bytes` that the model then takes."""
+    """Arguments of `timm.create_model(name, num_classes=, in_chans=, **args)`.
+
+    `bytes` is the memory that the model then takes.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)?$", max_length=100)]
     num_classes: Annotated[int, Field(ge=0, le=10_000_000)]
@@ -46,7 +49,10 @@ class Recipe(_Strict):
 
 
 class Preprocessing(_Strict):
-    """timm's data config: how an image becomes what the network is given. `input_size` is [channels, height, width]."""
+    """Make an image what the network is given, by timm's data config.
+
+    `input_size` is [channels, height, width].
+    """
 
     input_size: tuple[Side, Side, Side]
     interpolation: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", "random"]
@@ -57,7 +63,10 @@ class Preprocessing(_Strict):
 
 
 class Codebook(_Strict):
-    """The shared values, ascending: `numerators * 2^exponent`, or their float32 `bits` where there is no such grid."""
+    """The shared values, ascending.
+
+    They are `numerators * 2^exponent`, or their float32 `bits` where there is no such grid.
+    """
 
     exponent: Annotated[int, Field(ge=-149, le=127)] | None = None
     numerators: tuple[int, ...] | None = None
@@ -107,7 +116,7 @@ class _Tensor(_Strict):
 
 
 class Coded(_Tensor):
-    """A tensor of weights: classes of its three axes, and how many weights are `free` (in no codebook entry)."""
+    """A tensor of weights: classes of its three axes, and how many weights are `free` (have no entry)."""
 
     classes: Classes3
     free: Count
@@ -150,7 +159,9 @@ class Section(_Strict):
 
 
 class Header(_Strict):
-    """The header of an artifact. `weights_sha256` is over the decoded weights: float32, little endian, in order.
+    """The header of an artifact.
+
+    `weights_sha256` is over the decoded weights: float32, little endian, in order.
 
     `plain_form` and `filled` are keys of format version 2 only.
     """
@@ -205,7 +216,7 @@ class Header(_Strict):
 
 
 def view_shape(shape: tuple[int, ...]) -> Shape3:
-    """Return [a, b, c] as which a tensor is coded: without sizes of 1, the first, the second, all others together."""
+    """Return [a, b, c] as which a tensor is coded: without sizes of 1, the first, the second, the rest."""
     long = [size for size in shape if size != 1]
     a, b = [*long, 1, 1][:2]
     return a, b, math.prod(long[2:])

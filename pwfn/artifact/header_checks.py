@@ -1,4 +1,4 @@
-"""Read a header and hold it against itself and against the size of the file, before anything is allocated for it."""
+"""Check a header against itself and the size of the file, before anything is allocated for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WORDS = ("symbols", "sigma_symbols", "sigma_free")  # of four bytes each
 
 
 def parse_header(text: bytes, payload: int, version: int) -> Header:
-    """Read the JSON text of a header of a format version; `payload` is how many bytes the file has for all sections.
+    """Read a header's JSON text for a format version; `payload` is the file's bytes for all sections.
 
     Raises:
         ArtifactError: the text is not JSON, not a header, or contradicts itself or the size of the file.
@@ -61,7 +61,7 @@ def _faults(header: Header, payload: int, version: int) -> Iterator[str]:
 
 
 def _form_faults(header: Header, version: int) -> Iterator[str]:
-    """Hold the form of the tensors that are not coded against the version, and what one number fills against others."""
+    """Check the form of tensors that are not coded against the version, and filled ones against others."""
     if header.version != version:
         yield f"plain_form must be null in format version 1 and a form in 2, it is {header.plain_form} in {version}"
     if header.filled and "folded" not in (header.plain_form or ""):

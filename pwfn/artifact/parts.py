@@ -28,7 +28,7 @@ DTYPES = {
 
 
 class Book:
-    """Values in ascending order, float32, and the symbol of each; the symbol after the last stands for none of them."""
+    """Values in ascending order, float32, and the symbol of each; the symbol after the last is none's."""
 
     def __init__(self, values: NDArray[np.float32]) -> None:
         self.values = values[np.lexsort((values.view(np.int32) >= 0, values))]  # -0.0 before 0.0
@@ -51,7 +51,7 @@ class Book:
 
     @classmethod
     def common(cls, arrays: Iterable[Bits], most: int = MOST_ENTRIES) -> Book:
-        """Take the values that many numbers share: all where there are few, else those that occur at least 8 times.
+        """Take the values that many numbers share: all where they are few, else those that occur 8 times.
 
         Args:
             arrays: the numbers, in any shapes.
@@ -73,7 +73,7 @@ class Book:
 
 @dataclass(frozen=True)
 class Weights:
-    """One tensor of weights: `names` in the plain model's state dict, float32 on the CPU; None where not Bayesian."""
+    """One tensor of weights: `names` in the plain model's state dict, float32; None where not Bayesian."""
 
     names: tuple[str, ...]
     values: NDArray[np.float32]
@@ -138,7 +138,7 @@ def take_apart(network: nn.Module, include: tuple[str, ...] = (), exclude: tuple
 
 
 def plain_tensors(network: nn.Module) -> tuple[list[tuple[tuple[str, ...], Tensor]], list[FoldableNorm]]:
-    """Return the tensors of a Bayesian network that are not coded, and which BatchNorms among them could be folded."""
+    """Return a Bayesian network's tensors that are not coded, and the BatchNorms that could be folded."""
     state, gaussians = storable_state(network), gaussians_by_mean(network)
     names: dict[int, list[str]] = {}
     for name, tensor in state.items():

@@ -22,7 +22,7 @@ Named = tuple[tuple[str, ...], Tensor]  # a tensor and its names in the state di
 
 @dataclass(frozen=True)
 class FoldableNorm:
-    """A BatchNorm whose statistics its scale and bias can take: first names of its vectors in the state dict.
+    """A BatchNorm whose statistics its scale and bias can take: its vectors' names in the state dict.
 
     A loaded network has the mean 0 and the variance `neutral` instead, with which the layer multiplies by `weight` and
     adds `bias`.
@@ -98,18 +98,18 @@ class PlainTensors:
 
     def line(self) -> str:
         """Say in one line what is stored and what it changes."""
-        said = [f"norms and biases take {self.bytes / 1e3:.1f} of {self.before / 1e3:.1f} kB"]
+        phrases = [f"norms and biases take {self.bytes / 1e3:.1f} of {self.before / 1e3:.1f} kB"]
         if self.folded:
-            said.append(f"{self.folded} BatchNorms folded, scale and shift right to {self.fold_error:.1e}")
+            phrases.append(f"{self.folded} BatchNorms folded, scale and shift right to {self.fold_error:.1e}")
         if self.changed:
-            said.append(
+            phrases.append(
                 f"{self.changed:,} values rounded to float16, by at most {self.change:.1e} of it ({self.where})"
             )
-        return f"{self.form}: {'; '.join(said)}"
+        return f"{self.form}: {'; '.join(phrases)}"
 
 
 def foldable_norms(network: nn.Module, tensors: Sequence[Named]) -> list[FoldableNorm]:
-    """Return the BatchNorms whose four vectors are all among `tensors`, in float32 and shared with no other module."""
+    """Return the BatchNorms whose four vectors are all in `tensors`, float32 and of no other module."""
     names = {name: names for names, tensor in tensors if tensor.dtype == torch.float32 for name in names}
     found = []
     for path, module in network.named_modules():

@@ -1,4 +1,4 @@
-"""Read an artifact into a model; nothing that it says is believed before it was checked against something else."""
+"""Read an artifact into a model; nothing in it is believed before it was checked."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Sections = dict[str, memoryview]
 def load(
     path: str | Path, *, model: nn.Module | None = None, posterior: bool = False, packed: bool = False
 ) -> nn.Module:
-    """Load the network of an artifact: a timm model in evaluation mode, its weights bit for bit those of the run.
+    """Load an artifact's network: a timm model in evaluation mode, its weights bit for bit the run's.
 
     Args:
         path: the file.

@@ -18,7 +18,9 @@ PIECE = 1 << 20  # bytes that are handed to zlib at once
 
 @dataclass(frozen=True)
 class Receipt:
-    """Sizes of one whole network, weights and everything else, in bytes. Free weights cost 32 bits more in each form.
+    """Sizes of one whole network in bytes.
+
+    Free weights cost 32 bits more in each form.
 
     Attributes:
         weights: how many are coded.

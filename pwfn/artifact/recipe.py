@@ -1,4 +1,4 @@
-"""Build the model of an artifact by timm: a name of its registry and arguments from a closed list, nothing else."""
+"""Build an artifact's model by timm: a name of its registry and arguments from a closed list."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def recipe_of(name: str, num_classes: int, in_chans: int, args: dict[str, Any], 
 
 
 def _checked(recipe: Recipe) -> Recipe:
-    """Return the recipe if timm knows the model and every argument is one of `ARGUMENTS`; else raise ArtifactError."""
+    """Return the recipe if timm knows the model and all arguments are in `ARGUMENTS`, else refuse it."""
     import timm
 
     name = str(recipe.name)
@@ -110,7 +110,7 @@ def _checked(recipe: Recipe) -> Recipe:
 
 
 def build(recipe: Recipe, device: str) -> nn.Module:
-    """Build the model with random weights; on the device `meta` it takes no memory. The global random state stays."""
+    """Build the model with random weights, without memory on the device `meta`; the random state stays."""
     import timm
 
     _checked(recipe)

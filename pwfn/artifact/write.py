@@ -145,7 +145,7 @@ def _header_of(
     receipt: Receipt,
     held: tuple[Codebook, int | None, PlainTensors],
 ) -> Header:
-    """Describe the file; `held` are its shared values, how many values sigmas share, and the tensors not coded."""
+    """Describe the file; `held`: its shared values, how many values sigmas share, the tensors not coded."""
     (recipe, about), (codebook, sigma, others) = given, held
     names = about.get("class_names")
     return _checked(
@@ -207,7 +207,7 @@ def _data_config(network: nn.Module, channels: int) -> dict[str, Any]:
 
 
 def plain_json(value: Any) -> Any:
-    """Convert to JSON values: tuples become lists; what is no number, text, list or mapping becomes its text."""
+    """Convert to JSON values: tuples become lists, what is no number, text, list or mapping its text."""
     if isinstance(value, Mapping):
         return {str(key): plain_json(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -150,7 +150,7 @@ def _reason(module: nn.Module, name: str) -> str:
 
 
 def _tied(model: nn.Module) -> list[str]:
-    """Further names of parameters that are counted under their first name, also those of a module with two names."""
+    """List further names of parameters counted under their first name, also of a module with two names."""
     first: dict[int, str] = {}
     tied = []
     for module_name, module in model.named_modules(remove_duplicate=False):

@@ -26,7 +26,10 @@ def weights_not_finite(network: nn.Module) -> str | None:
 
 
 def layer_not_finite(network: nn.Module, images: Tensor) -> str | None:
-    """Return the first layer whose output is not finite for `images` [batch, channels, height, width], or None."""
+    """Return the first layer whose output is not finite for `images` [batch, channels, height, width].
+
+    None where all outputs are finite.
+    """
     found: list[str] = []
 
     def watch(name: str) -> Any:

@@ -117,7 +117,7 @@ def to_deterministic(model: nn.Module) -> nn.Module:
 
 
 def quantized_tensors(model: nn.Module) -> list[QuantizedTensor]:
-    """Return the quantized tensors in the order of the model's modules, tied ones once, under their first name."""
+    """Return the quantized tensors in the order of the modules, tied ones once, under their first name."""
     seen: dict[int, QuantizedTensor] = {}
     for _, _, name, mu, gaussian in _parametrized(model):
         seen.setdefault(id(gaussian), QuantizedTensor(name, mu, gaussian))
@@ -155,7 +155,7 @@ def set_sigma(model: nn.Module, prior: Prior) -> None:
 
 @contextmanager
 def sampled(model: nn.Module, regularizer: Regularizer | None = None) -> Iterator[Tensor]:
-    """Make every quantized weight one draw inside the block, however often and by however many modules it is read.
+    """Make every quantized weight one draw inside the block, however many modules read it.
 
     Backward reaches every mu, fixed or not (`pwfn.training.before_step` masks what an optimizer sees), the sigma of
     free weights, and that of fixed ones where it is to retrain.
@@ -203,7 +203,7 @@ def _drawn_in_graph(tensors: list[QuantizedTensor], rule: Regularizer) -> tuple[
 
 @contextmanager
 def replaced(model: nn.Module, weights: Callable[[QuantizedTensor], Tensor]) -> Iterator[None]:
-    """Make every quantized tensor inside the block what `weights` returns for it; it is called once for each."""
+    """Make every quantized tensor inside the block what `weights` returns for it, called once for each."""
     tensors = quantized_tensors(model)
     with _in_use(tensors, map(weights, tensors)):
         yield
@@ -211,7 +211,7 @@ def replaced(model: nn.Module, weights: Callable[[QuantizedTensor], Tensor]) -> 
 
 @contextmanager
 def at_mean(model: nn.Module) -> Iterator[Tensor]:
-    """Compute at the mean inside the block, as outside; takes the place of `sampled` and yields a penalty of 0."""
+    """Compute at the mean inside the block, as outside; stands in for `sampled`, with a penalty of 0."""
     yield quantized_tensors(model)[0].mu.new_zeros(())
 
 

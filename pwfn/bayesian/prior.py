@@ -68,7 +68,7 @@ class ConstantPrior(Prior):
 
 
 def relative_pow2_distance(mu: Tensor) -> Tensor:
-    """Multiply the relative distances to the powers of two above and below `|mu|`; 0 at zero and at powers of two."""
+    """Multiply the relative distances of `|mu|` to the powers of two around it; 0 at these and at zero."""
     mantissa, _ = torch.frexp(mu.abs())  # in [0.5, 1), so up = 1 and down = 0.5 on the mantissa's scale
     distance = (1 - mantissa) * (mantissa - 0.5) / mantissa.square()
     return torch.where(mantissa == 0, torch.zeros_like(distance), distance)

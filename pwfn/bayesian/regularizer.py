@@ -22,7 +22,7 @@ class Regularizer(ABC):
 
     @property
     def linear(self) -> tuple[float, float] | None:
-        """Return `(strength, ceiling)` of an equal `LinearRegularizer`, the only one that is compiled; else None."""
+        """Return `(strength, ceiling)` of an equal `LinearRegularizer`, which is compiled; else None."""
         return None
 
     @abstractmethod
@@ -107,7 +107,9 @@ class LinearRegularizer(_Pull):
 
 
 class ExponentialRegularizer(_Pull):
-    """Pull exponentially in the distance to S: `lambda * (exp(gap) - gap - 1) * |eps|`, `gap = relu(S - sigma)`.
+    """Pull exponentially in the distance to S: `lambda * (exp(gap) - gap - 1) * |eps|`.
+
+    `gap = relu(S - sigma)`.
 
     Its gradient is `-lambda * (exp(gap) - 1) * |eps|`.
     """

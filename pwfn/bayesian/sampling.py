@@ -34,7 +34,7 @@ def as_key(word: Tensor) -> int:
 
 
 def draw(gaussians: Sequence[Gaussian], key: int) -> tuple[list[Tensor], Tensor]:
-    """Draw `mu + max(sigma, 2^-30) * eps` for each tensor, eps from N(0, 1), differentiable in mu and sigma.
+    """Draw `mu + max(sigma, 2^-30) * eps` for each tensor, eps ~ N(0, 1), differentiable in mu and sigma.
 
     Args:
         gaussians: what to draw from; backward reaches all means, and the sigmas that are free.
@@ -103,7 +103,7 @@ class Draw(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        """Compute the gradients; the last of `grads` is the factor that precision or accumulation puts on the loss."""
+        """Compute the gradients; the last of `grads` is what precision or accumulation multiply the loss with."""
         *of_weights, scale = grads
         gaussians: Sequence[Gaussian] = ctx.gaussians
         if [tensor_version(one.sigma) for one in gaussians] != ctx.versions:

@@ -151,7 +151,7 @@ class Saver(InterruptibleTests):
 
     @staticmethod
     def _refuse_not_finite(names: list[str | None], step: int) -> None:
-        """End the run on every rank where a tensor of any is not finite: a good checkpoint must not make way for it."""
+        """End the run on all ranks if a tensor of any is not finite, so that a good checkpoint stays."""
         for rank, name in enumerate(names):
             if name:
                 where = f" on rank {rank}" if len(names) > 1 else ""

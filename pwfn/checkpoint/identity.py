@@ -30,7 +30,7 @@ class Identity:
 
     @classmethod
     def of(cls, run: Path) -> Identity:
-        """Read that of the run in folder `run`; make a new one, named after the folder, where the file is lost.
+        """Read the identity of the run in folder `run`; where it is lost make one named after the folder.
 
         A damaged file is as good as a lost one, with a warning: the run itself needs none of it.
         """

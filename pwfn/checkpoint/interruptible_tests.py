@@ -1,4 +1,4 @@
-"""End a test, or a validation, of which every rank has some batches left, when the run is asked to stop."""
+"""End a test or a validation, of which every rank has batches left, when the run is asked to stop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pwfn.training.signals import StopNow, StopRequest, stopped_by
 class InterruptibleTests(Callback):
     """Heed signals between the batches of tests and validations.
 
-    A test, and a validation outside of a fit, ends with StopNow: whoever called it knows what to save. A validation
+    A test, and a validation outside of a fit, ends with StopNow: its caller knows what to save. A validation
     within a fit follows the last step of an epoch and decides nothing, so the epoch is saved as done.
 
     Args:

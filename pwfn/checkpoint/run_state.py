@@ -80,7 +80,7 @@ class RunState:
         self.clusters += [{**row, "round": record.round} for row in clusters]
 
     def as_dict(self) -> dict[str, Any]:
-        """Convert to numbers, tensors and containers: a checkpoint is read by an unpickler that knows no class."""
+        """Convert to numbers, tensors and containers: the unpickler of a checkpoint knows no class."""
         rows = [{key: column.convert(row[key]) for key, column in CLUSTER_COLUMNS.items()} for row in self.clusters]
         return {
             "place": self.place.as_dict(),

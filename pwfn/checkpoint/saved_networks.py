@@ -103,7 +103,7 @@ def load(folder: Path, network: nn.Module, round_index: int, file: str = NETWORK
 
 
 def load_pretrained(folder: Path, network: nn.Module) -> None:
-    """Read what `save_pretrained` has saved into the means of a Bayesian network; may raise NotAFinishedRun."""
+    """Read what `save_pretrained` saved into the means of a network; may raise NotAFinishedRun."""
     path = folder / PRETRAINED
     try:
         saved, state = load_file(path), plain_state(network)

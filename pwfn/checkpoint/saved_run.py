@@ -29,7 +29,7 @@ def refuse_used(folder: Path) -> None:
 
 
 def is_finished(folder: Path) -> bool:
-    """Tell whether the run in `folder` has its result, which is written when only the report is left to do."""
+    """Tell whether the run in `folder` has its result, after which only the report is left to do."""
     return (folder / RESULT).is_file()
 
 

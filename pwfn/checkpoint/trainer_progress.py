@@ -1,4 +1,4 @@
-"""Count what Lightning's trainer has done over all fits of a run, and have a new trainer go on from there.
+"""Count what Lightning's trainer has done over all fits, and have a new trainer go on from there.
 
 The counts are ours, not the whole of what Lightning saves, so that a checkpoint can be read by another version of
 Lightning and by another number of ranks.
@@ -12,7 +12,7 @@ from pytorch_lightning import Trainer
 
 
 def counters(trainer: Trainer, *, one_more: bool = False) -> dict[str, int]:
-    """Count finished epochs, with the present one or without, optimizer steps and batches since the run's beginning."""
+    """Count finished epochs, with the present one or without, optimizer steps and batches of the run."""
     state = trainer.fit_loop.state_dict()
     return {
         "epochs": state["epoch_progress"]["current"]["processed"] + one_more,

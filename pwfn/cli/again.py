@@ -1,4 +1,4 @@
-"""Go on with the run in a folder where the same command finds one: `train.py resume=auto hydra.run.dir=<folder> ...`.
+"""Go on with the run in a folder where the same command finds one (`train.py resume=auto ...`).
 
 It is what a scheduler does that starts a job again after its machine has failed. Unlike `resume=<folder>`, it is a
 setting like any other, so that it works under every launcher: the folder is the one that Hydra gives to the run.
@@ -39,7 +39,9 @@ def is_wanted(settings: TrainSettings, folder: Path) -> bool:
 
 
 def go_on(cfg: DictConfig, folder: Path) -> float:
-    """Go on with the run in `folder`, which `cfg` has to agree with, and return the top1 that choices go by (percent).
+    """Go on with the run in `folder`, whose configuration `cfg` must equal; return the accuracy (%).
+
+    It is the top1 that choices go by.
 
     A finished run is left as it is. Ends with exit code 2 where the configuration is another.
     """

@@ -17,7 +17,7 @@ ENDING = ".gif"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the film; returns 0, or 2 where there is nothing to draw or nowhere to write, with one line on why."""
+    """Write the film; return 0, or 2 with one line on why there is nothing to draw or nowhere to write."""
     what = "Draw how the weights of a finished run come to share a few values, round by round, as a GIF."
     parser = argparse.ArgumentParser(prog=" ".join(program.typed("animate")), description=what)
     parser.add_argument("run", type=_run, help="the folder of the run, also written run=<folder>")

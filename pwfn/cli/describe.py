@@ -1,4 +1,4 @@
-"""Run `pwfn describe model.pwfn`: what an artifact holds, in a few lines, by tensor, or the whole header as JSON."""
+"""Run `pwfn describe model.pwfn`: an artifact in a few lines, by tensor, or its header as JSON."""
 
 from __future__ import annotations
 

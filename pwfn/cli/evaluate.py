@@ -48,7 +48,7 @@ def refuse_lone_keys_of_data(words: Sequence[str]) -> None:
 
 
 def faults_of_a_run(settings: EvaluateSettings) -> list[str]:
-    """Return why the run that is to be measured cannot be; now, while nothing that takes seconds is imported."""
+    """Return why the run cannot be measured, while nothing that takes seconds is imported."""
     from pwfn.checkpoint import saved_run
 
     if settings.run is None:

@@ -1,4 +1,4 @@
-"""Be the only writer of the folder that a command line names, from before Hydra writes its own files there."""
+"""Be the only writer of a command line's folder, before Hydra writes its own files there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEY = "hydra.run.dir"
 
 @contextmanager
 def owned(argv: Sequence[str]) -> Iterator[None]:
-    """Hold the lock of the folder of a single run; exit with code 1 and one line where another process has it.
+    """Hold the lock of a single run's folder; exit with code 1 and one line where another process has it.
 
     A run without `hydra.run.dir` gets a folder that no other one has.
     """

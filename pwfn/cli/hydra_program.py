@@ -59,6 +59,6 @@ def start(task: Callable[[DictConfig], Any], config_name: str) -> None:
 
 
 def started_in() -> str | None:
-    """Return the folder that the program was started in, where Hydra has left it (`hydra.job.chdir`); else None."""
+    """Return the folder the program was started in if Hydra has left it (`hydra.job.chdir`), else None."""
     folder = HydraConfig.get().runtime.cwd if HydraConfig.initialized() else None
     return folder if folder is not None and folder != os.getcwd() else None

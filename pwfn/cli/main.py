@@ -1,4 +1,4 @@
-"""Dispatch the command `pwfn train|evaluate|animate|export|describe ...`, which comes with the package."""
+"""Dispatch the command `pwfn train|evaluate|animate|export|describe ...` of the package."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def overview() -> str:
 
 
 def complete(words: list[str]) -> int:
-    """Complete a subcommand, or leave it to Hydra, which completes the settings that follow train and evaluate."""
+    """Complete a subcommand, or leave it to Hydra, which completes the settings of train and evaluate."""
     line = os.environ.get("COMP_LINE", "").split(" ")
     if any(word.startswith("query=") for word in words):
         if len(line) < 3:

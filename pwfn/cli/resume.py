@@ -54,7 +54,7 @@ def resume(config_dir: Path, config_name: str, argv: Sequence[str]) -> None:
 
 
 def say_finished(folder: Path) -> None:
-    """Say that there is nothing to resume, and remove what a run leaves that is killed just before its end."""
+    """Say that there is nothing to resume, and remove what a run leaves that is killed near its end."""
     if failure.is_first_process():
         print(f"pwfn: the run in {folder} is finished, there is nothing to resume")
         files.remove(folder)
@@ -91,7 +91,7 @@ def resumed_config(config_dir: Path, config_name: str, argv: Sequence[str]) -> t
 
 
 def without_lost_weights(folder: Path, cfg: DictConfig) -> DictConfig:
-    """Return a configuration that does not ask for a file of weights that is gone, if the checkpoints hold them."""
+    """Return a configuration without a lost file of weights, if the checkpoints hold the weights."""
     file = OmegaConf.select(cfg, "model.checkpoint")
     if not isinstance(file, str) or path_of(file).is_file() or not files.files(folder):
         return cfg
@@ -110,10 +110,10 @@ def _asked(
     groups = [o for o in overrides if reader.is_group(o)]
     faults = []
     try:
-        plain, chosen = _composed(reader, []), _composed(reader, [str(o.input_line) for o in groups])
+        without, chosen = _composed(reader, []), _composed(reader, [str(o.input_line) for o in groups])
     except COMPOSE_ERRORS as error:
         return asked, [reason_of(error)], set()
-    for path, value in _changes(plain, chosen):  # what a preset says
+    for path, value in _changes(without, chosen):  # what a preset says
         OmegaConf.update(asked, path, value, merge=False, force_add=True)
     for path in [o.key_or_group.replace("/", ".") for o in groups]:
         section = OmegaConf.select(OmegaConf.create(chosen), path)

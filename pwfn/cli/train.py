@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def faults_of_a_run(settings: TrainSettings) -> list[str]:
-    """Return what keeps a single run from starting here: other processes than it is to have, missing images."""
+    """Return what keeps a single run from starting here: too many or few processes, missing images."""
     from pwfn.data import DataError
 
     faults = settings.launch_faults()

@@ -50,12 +50,12 @@ def train(cfg: DictConfig) -> float:
         return _do(settings, OmegaConf.to_container(cfg, resolve=True), folder, hydra)
 
 
-def go_on(settings: TrainSettings, plain: Any, folder: Path) -> None:
+def go_on(settings: TrainSettings, config: Any, folder: Path) -> None:
     """Resume the run in `folder`, whose settings these are."""
     from pwfn.run.start import run
 
     with own_folder(folder, settings):
-        run(settings, plain, folder, name=folder.name, resume=True)
+        run(settings, config, folder, name=folder.name, resume=True)
 
 
 @contextmanager
@@ -107,7 +107,7 @@ def ended_in_one_line(folder: Path) -> Iterator[None]:
 
 
 def _left_in(folder: Path) -> str:
-    """Return a second line that names the checkpoints of a stopped run, and how to remove them; empty without any."""
+    """Return a line with a stopped run's checkpoints and how to remove them; empty without any."""
     from pwfn.checkpoint import files
 
     if not (made := files.files(folder)):
@@ -127,17 +127,16 @@ def _is_another_rank() -> bool:
     return int(getattr(rank_zero_only, "rank", 0)) > 0
 
 
-def _do(settings: TrainSettings, plain: Any, folder: Path, hydra: Any) -> float:
+def _do(settings: TrainSettings, config: Any, folder: Path, hydra: Any) -> float:
+    # each task imports only what it needs: Lightning alone takes seconds
     if settings.inspect:
-        from pwfn.preview.inspection import (
-            inspect,  # each task imports only what it needs: Lightning alone takes seconds
-        )
+        from pwfn.preview.inspection import inspect
 
-        return 100 * inspect(settings, plain, folder).share
+        return 100 * inspect(settings, config, folder).share
     if settings.dry_run:
         from pwfn.preview.dry_run_report import dry_run
 
-        return dry_run(settings, plain, folder)[-1].size.entropy_mb
+        return dry_run(settings, config, folder)[-1].size.entropy_mb
     from pwfn.run.start import run
 
     _refuse_shared_process(hydra, settings.trainer.devices * settings.trainer.num_nodes)
@@ -147,7 +146,7 @@ def _do(settings: TrainSettings, plain: Any, folder: Path, hydra: Any) -> float:
     # the folder of a sweep's job is called by what tells it from the others
     own = folder.name if sweep is not None and not folder.name.isdigit() else overrides
     name = settings.logger.name_of(settings.name, own)
-    return run(settings, plain, folder, name=name, group=sweep).records[-1].judged.top1
+    return run(settings, config, folder, name=name, group=sweep).records[-1].judged.top1
 
 
 def _sweep(hydra: Any) -> str | None:

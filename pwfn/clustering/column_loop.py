@@ -46,7 +46,7 @@ class Choices:
     prices: Tensor
 
     def cheapest(self, weights: Tensor, stiffness: Tensor) -> Tensor:
-        """Return the place of the value with the least `stiffness * (w - c)^2 + price`, of equal ones the first.
+        """Return the place of the value with the least `stiffness * (w - c)^2 + price`, the first of equals.
 
         Of the dearest values, which are most where few are in use, only the nearest to a weight can be its cheapest.
 

@@ -1,4 +1,4 @@
-"""Let each tensor use only a few of the network's shared values, as tables of 4, 16 or 256 entries in hardware ask for.
+"""Let each tensor use only a few of the shared values, for hardware with tables of 4, 16 or 256.
 
 The values that a tensor keeps are those with the least total cost: a weight that moves from `v` to `c` costs
 `s (v - c)^2`; s is the second derivative of the loss (the tolerance to the power of -2) where that is known, else 1.

@@ -22,7 +22,7 @@ UNSEEN = 0.1  # weights that are counted at each value beside those it has, so t
 
 @dataclass(frozen=True)
 class SecondOrder(Rule):
-    """Choose values that cost least: the predicted change of the loss, plus `rate` for each bit of their codes.
+    """Choose the cheapest values: the predicted change of the loss, plus `rate` for each bit of a code.
 
     What one weight's move costs is made good by those that are still to be chosen (`pwfn.clustering.column_loop`). A
     value costs the bits of an ideal code for the values of its tensor, as `model.pwfn` has them.
@@ -87,7 +87,7 @@ def coded_bits(places: Tensor, count: int) -> float:
 
 @dataclass(frozen=True)
 class LayerCodes:
-    """The values on offer to a layer, and how its weights are coded: those of its weight apart from those of its bias.
+    """The values on offer to a layer, and the codes of its weight's and of its bias's numbers.
 
     Attributes:
         tables: for the weights and for the bias: float64, ascending.
@@ -173,7 +173,7 @@ def damped(inputs: Tensor, damping: float, compensation: float = 1.0) -> Tensor:
 
 
 def compensated(weights: Tensor, own: Tensor, cross: Tensor, damping: float, compensation: float = 1.0) -> Tensor:
-    """Return the weights that give, with the inputs x of now, what `weights` gave with the inputs r of before.
+    """Return the weights that give, with the inputs x of now, what `weights` gave with r of before.
 
     They minimize E|W' x - W r|^2, weakened and damped: W' = W C A^-1, with A what `damped` makes of E[x x^T], and C the
     same but for what E[r x^T] differs by, as far as there is compensation; without it they are the weights themselves.

@@ -1,7 +1,7 @@
 """Say how far each weight may move: its tolerance, in which a clustering counts thresholds.
 
 A rule is called with all quantized weights of the network, flat, before they are clustered. Whatever it gives, a
-clustering takes no tolerance for smaller than 2^-20 (`pwfn.clustering.codebooks.candidates`).
+clustering takes no tolerance for smaller than `MIN_TOLERANCE`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from pwfn.errors import require
 
+MIN_TOLERANCE = 2.0**-20  # in units of the weights: no weight is held tighter than this when it looks for a value
 Gradients = Callable[[int], Tensor]  # over so many batches, or images: the squared gradient of each weight [N]
 
 
@@ -39,7 +40,7 @@ class Tolerance(ABC):
 
     @property
     def factor_images(self) -> int:
-        """From how many training images Kronecker factors are estimated, of which gradients are made; 0 = none are."""
+        """Count the training images that Kronecker factors are estimated from; 0 = no factors are wanted."""
         return 0
 
     @property
@@ -145,7 +146,7 @@ class FisherTolerance(Tolerance):
 
 @dataclass(frozen=True)
 class KroneckerTolerance(Tolerance):
-    """As `FisherTolerance`, with F from the diagonals of Kronecker factors: g_o A_jj of the weight's output and input.
+    """As `FisherTolerance`, with F from Kronecker factors: g_o A_jj of the weight's output and input.
 
     From one draw of images to the next these are far steadier than squared gradients of as many images
     (`pwfn.curvature.kronecker_diagonal`).
@@ -179,7 +180,9 @@ class KroneckerTolerance(Tolerance):
 
 
 def tolerance_of_gradients(squared: Tensor, value: float, floor: float) -> Tensor:
-    """Return `value * sqrt(m / max(F, floor * m))` of squared gradients F [N], with m the median of those above 0.
+    """Return `value * sqrt(m / max(F, floor * m))` of squared gradients F [N].
+
+    m is the median of those above 0.
 
     Raises:
         ValueError: they are not finite, or all 0.

@@ -41,7 +41,7 @@ class ConfigError(ValueError):
 
 
 def refuse(faults: list[str]) -> NoReturn:
-    """Print the faults and the pages that explain them; end with exit code 2, as for a wrong command-line flag."""
+    """Print the faults and the pages that explain them; end with exit code 2, as for a wrong flag."""
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     explained = f" ({', '.join(pages)})" if (pages := pages_of(faults)) else ""
     print(f"pwfn: {count} in the configuration{explained}:", *faults, sep="\n  ", file=sys.stderr)

@@ -38,13 +38,13 @@ def has_subcommand() -> bool:
 
 
 def remember_folder() -> None:
-    """Remember the folder that the user stands in: Hydra, or a sweep that is resumed, may go to another one."""
+    """Remember the folder the user stands in: Hydra, or a resumed sweep, may go to another one."""
     global _started_in
     _started_in = os.getcwd()
 
 
 def as_short_as_typed(path: Path) -> str:
-    """Return a path below the user's folder relative to it, where the program is still there; else absolute."""
+    """Return a path relative to the user's folder if it is below and the program still there, or absolute."""
     absolute, here = Path(os.path.abspath(path)), os.getcwd()
     near = absolute.is_relative_to(here) and _started_in in (None, here)
     return os.path.relpath(absolute, here) if near else str(absolute)

@@ -1,4 +1,4 @@
-"""Keep what is printed from ending a program: characters that a terminal does not have, a terminal that is gone."""
+"""Keep printing from ending a program: a terminal lacks a character, or is gone."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from collections.abc import Sequence
 
 
 def print_any_character() -> None:
-    """Print a question mark for each character that the encoding of standard output or error does not have."""
+    """Print a question mark for each character that the encoding of an output stream does not have."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="replace")
 
 
 def say_at_once(text: str, words: Sequence[str]) -> None:
-    """Tell whoever sits at a terminal what the next seconds go into; nothing with quiet=true or to a file.
+    """Tell a terminal what the next seconds go into; nothing with quiet=true or to a file.
 
     Args:
         text: one line.
@@ -28,7 +28,7 @@ def say_at_once(text: str, words: Sequence[str]) -> None:
 
 
 def begins_a_log(words: Sequence[str]) -> bool:
-    """Tell whether standard output is a file or a pipe that somebody may follow, and the command line not quiet."""
+    """Tell whether output goes to a file or pipe that somebody may follow, and quiet is not asked for."""
     return sys.stdout is not None and not sys.stdout.isatty() and not _is_quiet(words)
 
 
@@ -37,7 +37,7 @@ def _is_quiet(words: Sequence[str]) -> bool:
 
 
 def leave_terminal() -> None:
-    """Print to nowhere from now on, if it was to a terminal: one that has hung up answers every write with an error."""
+    """Print to nowhere from now on instead of to a terminal: one that has hung up answers with an error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         for descriptor in (1, 2):

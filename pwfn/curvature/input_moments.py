@@ -1,4 +1,4 @@
-"""Estimate the input factors of the Kronecker-factored curvature: second moments of what each layer is given."""
+"""Estimate input factors of Kronecker-factored curvature: second moments of each layer's inputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Reduce = Callable[[Tensor], Tensor]  # sums a tensor over the ranks of a run
 
 
 class Mixture(NamedTuple):
-    """How second moments of a layer's inputs count: `apart` those of each position, `pooled` those of their sum.
+    """Weigh second moments of inputs: `apart` those of each position, `pooled` those of their sum.
 
     The gradient of a weight is the sum over positions p of d_p x_p, with the gradient d_p of its output. If these d_p
     are independent, its square is d^2 times the sum of x_p x_p^T; if they are equal, as before an average over all
@@ -138,7 +138,7 @@ def _sums(
     batches: Sequence[Tensor],
     seed: int,
 ) -> list[list[Tensor]]:
-    """Sum up, for each layer, own and cross moments of each position, and those of their sum if they count."""
+    """Sum for each layer own and cross moments of each position, and those of their sum if they count."""
     device, images = watched.weights[0].device, sum(map(len, batches))
     pairs = zip(layers, mixtures, strict=True)
     sums = {at.weight: [_zeros(at, device) for _ in range(4 if mixture.pooled else 2)] for at, mixture in pairs}

@@ -15,7 +15,7 @@ from pwfn.curvature.patches import pooled_inputs, sampled_inputs
 
 
 def kronecker_diagonal(watched: Watched, batches: Sequence[Tensor], *, seed: int = 0) -> Tensor:
-    """Estimate the squared gradient of each weight, per image, as g_o A_jj of its output o and its input j.
+    """Estimate each weight's squared gradient, per image, as g_o A_jj of its output o and input j.
 
     Each factor is a mean over images, and over positions as `OutputFactor.mixture` says, so that it differs far less
     from one draw of images to the next than the squared gradients themselves. No labels are needed.
@@ -55,7 +55,7 @@ def kronecker_diagonal(watched: Watched, batches: Sequence[Tensor], *, seed: int
 
 
 class _Factors:
-    """The sums that the diagonals of one layer's factors are made of, on its device until they are asked for."""
+    """The sums that one layer's diagonals are made of, on its device until they are asked for."""
 
     def __init__(self, layer: Layer) -> None:
         self._outputs = OutputTotals(layer)

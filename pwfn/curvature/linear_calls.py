@@ -1,4 +1,4 @@
-"""Watch the linear maps of a network while it runs: what each weight is multiplied with, and what comes out."""
+"""Watch a network's linear maps while it runs: what weights are multiplied with, what comes out."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class NormCall:
 
 
 class LinearCalls(TorchFunctionMode):
-    """Inside this context `on_call` is told each linear map or convolution with one of the watched weights.
+    """Tell `on_call`, inside this context, each linear map or convolution with a watched weight.
 
     A weight that is computed with before it is used, as standardized ones are, is not found. `on_norm` is told each
     batch normalization.
@@ -130,7 +130,7 @@ def _norm_call(
 
 @contextmanager
 def evaluating(network: nn.Module, weights: Sequence[Tensor], *, gradients: bool) -> Iterator[None]:
-    """Put the network into evaluation mode, with gradients of the weights or of nothing; then put all back."""
+    """Put the network into evaluation mode, with gradients of the weights or of nothing, and back."""
     modes = [(module, module.training) for module in network.modules()]
     required = [weight.requires_grad for weight in weights]
     network.eval()

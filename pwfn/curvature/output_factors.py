@@ -1,4 +1,4 @@
-"""Estimate the output factors of the Kronecker-factored curvature: how much the loss feels each output of a layer."""
+"""Estimate output factors of Kronecker-factored curvature: how the loss feels each layer's outputs."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def output_factors(
 
 
 class OutputTotals:
-    """The sums that the output factor of one layer is made of; they stay on its device until they are asked for."""
+    """The sums that one layer's output factor is made of, on its device until they are asked for."""
 
     def __init__(self, layer: Layer) -> None:
         self._layer = layer

@@ -1,4 +1,4 @@
-"""Images of a run: sources, splits, transforms and loaders; image libraries are loaded only when images are.
+"""Give a run its images: sources, splits, transforms, loaders; image libraries load only with images.
 
 `pwfn.data.module.ImageDataModule` turns one of these into loaders.
 """

@@ -1,4 +1,4 @@
-"""Augment single images in training: one class for each option of `conf/data/augment/`. `pwfn.data.mix` mixes."""
+"""Augment single images in training, a class for each option of `conf/data/augment/`."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ _POLICIES = (
 
 @dataclass(frozen=True, kw_only=True)
 class TimmAugment(Augment):
-    """timm's training transform: the fields are the arguments of `timm.data.create_transform` of the same names.
+    """timm's training transform; the fields are arguments of `timm.data.create_transform`.
 
     `interpolation` None is the model's own, `color_jitter` None is none. As in timm, color jitter is left out where
     `auto_augment` is given.
@@ -144,7 +144,7 @@ def _rising(values: tuple[float, float]) -> bool:
 
 
 def posterize(image: Image, bits_to_keep: int, **_: Any) -> Image:
-    """Posterize as timm does, also with 0 bits (black), which it draws and Pillow refuses from version 13 on."""
+    """Posterize as timm does, also with 0 bits (black), which Pillow refuses from version 13 on."""
     from timm.data import auto_augment
 
     return auto_augment.posterize(image, bits_to_keep) if bits_to_keep else image.point(lambda _: 0)

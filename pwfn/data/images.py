@@ -19,7 +19,10 @@ Indices = NDArray[np.int64]
 
 
 class DataError(RunError):
-    """Images that are missing, damaged or too few. The message is one line and names the file or the value."""
+    """Images that are missing, damaged or too few.
+
+    The message is one line and names the file or the value.
+    """
 
     def __init__(self, message: str) -> None:
         # An error in a loader's worker process is made anew by torch from the text of its traceback, which ends with

@@ -1,4 +1,4 @@
-"""LightningDataModule of a run: images loaded once, split once, transformed as the model's data config says."""
+"""Load a run's images once, split them once, transform them as the model's data config says."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ from pwfn.errors import require
 
 
 class ImageDataModule(LightningDataModule):
-    """Loaders of one run. The Trainer needs `use_distributed_sampler=False`: the samplers here know their rank.
+    """Loaders of one run.
+
+    The Trainer needs `use_distributed_sampler=False`: the samplers here know their rank.
 
     Which image comes when, and how it is augmented and mixed, are functions of the seed, the epoch and the rank alone.
 
@@ -126,7 +128,7 @@ class ImageDataModule(LightningDataModule):
 
     @override
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Normalize bytes on the device; mix a training batch if `spec.mix` says so: labels become shares [n, C]."""
+        """Normalize bytes on the device; mix a training batch, if `spec.mix` says so, to labels [n, C]."""
         images, labels = self.normalization(batch[0]), batch[1]
         if not self.spec.mix.active or self.trainer is None or not self.trainer.training:
             return images, labels

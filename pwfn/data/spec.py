@@ -1,4 +1,4 @@
-"""The contract that every data set fulfills: which images there are, how they are split and how they are fed."""
+"""Define what every data set fulfills: which images there are, how they are split and fed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ VALIDATION_SHARE, FEW_IMAGES = 0.1, 20  # with val_fraction = null: of the train
 
 
 class Splits(NamedTuple):
-    """Images of a data set, untransformed; `test` is never trained on, `train` may still give validation images."""
+    """Images of a data set, untransformed; `test` is never trained on.
+
+    `train` may still give validation images.
+    """
 
     train: ImageSet | ImageStream
     test: ImageSet | ImageStream
@@ -74,7 +77,7 @@ class ImageData(ABC):
 
     @property
     def known_images(self) -> int | None:
-        """Count the training images before any are chosen, where that is known without reading them, else None."""
+        """Count the training images before any are chosen, if known without reading them, else None."""
         return None
 
     @property
@@ -126,7 +129,7 @@ class ImageData(ABC):
         """
 
     def remarks(self) -> list[str]:
-        """Return a line for each thing that was passed over, or may not be as it was meant, at the last `load`."""
+        """Return a line for each thing passed over, or perhaps not as it was meant, at the last `load`."""
         return []
 
     def split_table(self, partition: Partition) -> str | None:

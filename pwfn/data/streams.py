@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """Which part of a pass a process reads: that of worker `worker` of `workers`, of rank `rank` of `world_size`."""
+    """What a process reads of a pass: worker `worker` of `workers` of rank `rank` of `world_size`."""
 
     rank: int = 0
     world_size: int = 1
@@ -57,7 +57,7 @@ class Raw(NamedTuple):
 
 @dataclass
 class ImageStream(ABC):
-    """One split. `length` is the number of its images, or None where neither the set nor the config says it."""
+    """One split; `length` is the number of its images, None where neither the set nor the config says it."""
 
     title: str
     num_classes: int
@@ -106,7 +106,7 @@ class ImageStream(ABC):
 
 @dataclass
 class TarStream(ImageStream):
-    """WebDataset shards: tar files in which the files of one sample, such as 17.jpg and 17.cls, follow each other."""
+    """WebDataset shards: tar files in which one sample's files, as 17.jpg and 17.cls, follow each other."""
 
     shards: list[str]
     image_key: str
@@ -155,7 +155,7 @@ class TarStream(ImageStream):
 
 @dataclass
 class HubStream(ImageStream):
-    """A Hugging Face set that is read from the hub while it is used. `builder` is a `datasets.DatasetBuilder`."""
+    """A Hugging Face set, read from the hub while it is used; `builder` is a `datasets.DatasetBuilder`."""
 
     builder: Any
     split: str

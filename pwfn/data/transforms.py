@@ -1,4 +1,4 @@
-"""Transform a PIL image into the tensor a network is given, as the network's own timm data config says."""
+"""Make a PIL image the tensor that a network is given, by the network's own timm data config."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Config = dict[str, Any]
 
 @dataclass(frozen=True)
 class Steps:
-    """Fixed steps, whose tensor may be kept in memory, then random ones: from a PIL image to float32 [C, H, W].
+    """Fixed steps, whose tensor may be kept, then random ones: from a PIL image to float32 [C, H, W].
 
     `fixed` is None when the randomness begins with the PIL image, so that nothing can be kept.
     """
@@ -51,7 +51,7 @@ class ToMode:
 def transform_config(
     data_config: Config, channels: int, image_size: int | None, chosen: Mapping[str, Any] | None = None
 ) -> Config:
-    """Adapt a model's data config to the images it is given; the result is for `timm.data.create_transform`.
+    """Adapt a model's data config to the images it is given, for `timm.data.create_transform`.
 
     Args:
         data_config: `timm.data.resolve_data_config({}, model=model)`.

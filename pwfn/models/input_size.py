@@ -17,7 +17,7 @@ _FORWARD_ERRORS = (*BUILD_ERRORS, ArithmeticError)
 
 
 def size_fault(spec: ModelSpec, data: ImageData) -> str | None:
-    """Say in one line that a model cannot be given images of the size that the data asks for, and what it takes.
+    """Say in one line that a model does not take images of the data's size, and what it takes.
 
     One forward pass on the meta device tells, which takes neither weights nor memory.
 

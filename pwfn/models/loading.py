@@ -105,7 +105,10 @@ def _compare(network: nn.Module, state: dict[str, Any], loaded: Loaded) -> None:
 
 @contextmanager
 def timm_log() -> Iterator[list[str]]:
-    """Collect the warnings that timm logs inside the block instead of showing them, without those said elsewhere."""
+    """Collect warnings that timm logs inside the block instead of showing them.
+
+    Those logged elsewhere are left out.
+    """
     lines: list[str] = []
 
     class Collect(logging.Handler):

@@ -10,7 +10,7 @@ from pwfn.models.timm_model import ModelError, ModelSpec, build_bayesian
 def build_without_weights(
     spec: ModelSpec, *, num_classes: int | None, in_chans: int
 ) -> tuple[nn.Module, ModelError | None]:
-    """Build a network on the meta device or, where its model cannot be built there, with random weights on the CPU.
+    """Build a network on the meta device, or with random weights on the CPU if it cannot be built there.
 
     Args:
         spec: the model, and which of its parameters are quantized.

@@ -1,4 +1,4 @@
-"""Tell which names timm can build: those of its registry, `hf-hub:<repository>` and `local-dir:<folder>`."""
+"""Tell which names timm can build: its registry's, `hf-hub:<repository>`, `local-dir:<folder>`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PLACES = (
 
 
 def source_of(name: str) -> str | None:
-    """Return `hf-hub` or `local-dir` for a name that says where model and weights are; None for any other name."""
+    """Return `hf-hub` or `local-dir` for a name that says where the weights are, None for any other."""
     found = _SOURCE.fullmatch(name)
     return found[1].replace("_", "-") if found else None
 
@@ -71,7 +71,7 @@ def _registry_fault(name: str) -> str | None:
 
 
 def registered(name: str, args: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return name and arguments by which timm's registry builds a model whose name may be that of a source.
+    """Return the registry's name and arguments for a model whose name may be that of a source.
 
     Raises:
         OSError: the source cannot be read.

@@ -1,4 +1,4 @@
-"""Find weights that only ever multiply padding: images may be so small that a kernel always reaches over an edge."""
+"""Find weights that only multiply padding, as images smaller than a kernel's reach have them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SAME = (Conv2dSame, StdConv2dSame, ScaledStdConv2dSame)  # these pad by themsel
 
 
 def padding_warnings(network: nn.Module, size: tuple[int, int, int]) -> list[str]:
-    """Warn if bits per weight would look better than they are, for images of `size` [channels, height, width]."""
+    """Warn if bits per weight would look too good, for images of `size` [channels, height, width]."""
     if any(is_lazy(parameter) for parameter in network.parameters()):  # these take their shapes from the first images
         return []
     idle = idle_weights(network, torch.zeros(1, *size))

@@ -11,7 +11,7 @@ from pwfn.models.weight_files import ModelError
 
 
 def new_head_classes(spec: ModelSpec, network: nn.Module) -> tuple[int, int] | None:
-    """Return for how many classes weights and network are where its classifier was made anew for that, else None.
+    """Return the number of classes of weights whose classifier was made anew for the network, else None.
 
     Args:
         spec: the network's.

@@ -1,4 +1,4 @@
-"""Find the state dict in what a training program saved, and take off what wrappers put before its names."""
+"""Find the state dict in what a training program saved, without what wrappers put before names."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def unusable(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def prefixes_taken_off(found: Found) -> list[Found]:
-    """Take off what is in front of every name: `module.`, `_orig_mod.`, `net.`, several of them in any order.
+    """Take off what is before every name: `module.`, `_orig_mod.`, `net.`, several in any order.
 
     Returns:
         What to try in turn, without any prefix first. Some networks have a word in front of all their own names, and

@@ -42,7 +42,7 @@ def _silent(line: str) -> None:
 
 @dataclass(frozen=True)
 class Quantize:
-    """Glob patterns over parameter names, on top of the default (weight and bias of linear and convolution layers)."""
+    """Glob patterns over parameter names, on top of weight and bias of linear and convolution layers."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -98,7 +98,7 @@ class ModelSpec:
         return self.weights_from is None
 
     def registered(self) -> tuple[str, dict[str, Any]]:
-        """Return name and arguments by which timm's registry builds this model; raise OSError for a lost source."""
+        """Return the registry's name and arguments of this model; raise OSError for a lost source."""
         return registered(self.name, self.args)
 
     def build(

@@ -17,7 +17,7 @@ def clock(seconds: float) -> str:
 
 
 class TimeLeft:
-    """Measure epochs and rounds as they end, and estimate what is left. All times are in seconds, of one clock.
+    """Measure epochs and rounds as they end, estimate what is left; all in seconds of one clock.
 
     Args:
         work: epochs that each round trains; half of the images are half an epoch.

@@ -136,7 +136,7 @@ def _curves(top1: list[float], records: Sequence[RoundRecord]) -> str:
 
 @contextmanager
 def _logs_above(before: set[object]) -> Iterator[None]:
-    """Send to rich's stderr what log handlers would write to the streams of `before`, straight into the view."""
+    """Send to rich's stderr what log handlers would write to the streams of `before`, into the view."""
     named = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
     moved: list[tuple[logging.StreamHandler[Any], Any]] = []
     for handler in {handler for logger in (logging.root, *named) for handler in logger.handlers}:

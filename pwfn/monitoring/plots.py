@@ -35,7 +35,7 @@ def draw_rounds(records: Sequence[RoundRecord], baseline: Scores, path: Path) ->
 
 
 def draw_weights(spread: WeightHistogram, path: Path) -> None:
-    """Draw the histogram of the weights before, and a stem for each value after, as a PNG of 1200 x 675 pixels."""
+    """Draw the weights' histogram before, and a stem for each value after, as a PNG of 1200 x 675 pixels."""
     save(weights_figure(spread), path)
 
 
@@ -77,7 +77,7 @@ def rounds_figure(records: Sequence[RoundRecord], baseline: Scores) -> Figure:
 
 
 def _apart(heights: Sequence[float], gap: float) -> list[float]:
-    """Move the sorted `heights` to the nearest places that are `gap` or more apart; what collides moves as one."""
+    """Move the sorted `heights` to the nearest places `gap` or more apart; what collides moves as one."""
     piles: list[list[float]] = []
     for height in heights:
         piles.append([height])
@@ -131,7 +131,7 @@ def weights_figure(spread: WeightHistogram) -> Figure:
 
 
 def codebook_figure(clusters: Sequence[Mapping[str, Any]]) -> Figure:
-    """Plot a stem for each value of a round, as high as its number of weights; `clusters` are rows of clusters.csv."""
+    """Plot a stem for each value, as high as its number of weights; `clusters` are rows of clusters.csv."""
     figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
     axes = figure.subplots()
     sizes = sorted(abs(float(row["value"])) for row in clusters if row["value"]) or [1.0]

@@ -27,7 +27,7 @@ def _loss_of(outputs: Any) -> torch.Tensor | None:
 
 
 class RunProgress(Callback):
-    """Show the run and its present phase; use it as a context manager around the run. Only rank 0 shows anything.
+    """Show the run and its phase; a context manager around the run. Only rank 0 shows anything.
 
     One trainer fits many times and its `current_epoch` counts on, so epochs are counted here, from each `start_phase`.
 
@@ -93,7 +93,7 @@ class RunProgress(Callback):
         self._show(label)
 
     def status(self, text: str) -> None:
-        """Show what goes on between fits ("testing", "clustering"); without a live view after a minute of silence."""
+        """Show what goes on between fits ("testing"); without a live view after a minute of silence."""
         if self._live is None and time.monotonic() - self._said >= _SILENCE:
             self.say(text)
         self._show(text)
@@ -105,7 +105,7 @@ class RunProgress(Callback):
             self._live.results(baseline, records)
 
     def finish_round(self, line: str) -> None:
-        """Count one round as done and leave `line` standing above the view; in a log, with the time that is left."""
+        """Count a round as done and leave `line` above the view; in a log, with the time that is left."""
         self._left.end_round(time.monotonic())
         left = self._left.seconds() if self._live is None else None
         goes_on = left is not None and self._left.rounds_done < self._left.rounds

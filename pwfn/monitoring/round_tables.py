@@ -82,7 +82,7 @@ def _cells(one: RoundRecord, baseline: Scores) -> list[str]:
 
 
 def sentence(record: RoundRecord, baseline: Scores, weights: int | None) -> str:
-    """Describe the result of a run in one sentence; `weights`: how many are quantized, where that is known."""
+    """Describe a run's result in a sentence; `weights`: how many are quantized, where that is known."""
     count = f"{weights:,} weights" if weights is not None else "quantized weights"
     if record.fraction < 1:
         who = f"{100 * record.fraction:.1f} % of the {count} now share {record.codebook_size:,} values"

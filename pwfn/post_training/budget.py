@@ -96,7 +96,7 @@ class Trial:
 
 
 def _ends(trials: list[Trial], by_size: bool) -> bool:
-    """Tell whether, of a budget of bytes or bits, a smaller rate would gain nothing: no loss is left, or no bits."""
+    """Tell whether a smaller rate would gain a budget of bits or bytes nothing: no loss or no bits left."""
     if not by_size or trials[-1].divergence <= NEGLIGIBLE:
         return by_size
     return len(trials) > 1 and trials[-1].rate < trials[-2].rate and trials[-1].bits <= 1.01 * trials[-2].bits

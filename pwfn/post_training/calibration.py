@@ -13,14 +13,17 @@ OF_FEW = 4  # one of so many, where that is no more than HELD_OUT images: one or
 
 @dataclass(frozen=True)
 class Calibration:
-    """Images for statistics, and others to measure with: batches [batch, channels, height, width] without labels."""
+    """Images for statistics, and others to measure with: batches [batch, channels, height, width].
+
+    They have no labels.
+    """
 
     batches: Sequence[Tensor]
     held_out: Sequence[Tensor]
 
     @classmethod
     def of(cls, images: Tensor, batch_size: int = 64) -> Calibration:
-        """Split images [images, channels, height, width]: the last eighth measures, of few images up to a quarter.
+        """Split images [images, channels, height, width]: the last eighth measures, of few up to a quarter.
 
         Raises:
             ValueError: there are fewer than two.

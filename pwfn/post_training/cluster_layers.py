@@ -1,4 +1,4 @@
-"""Cluster a network layer by layer, each with the inputs that the layers before it give after their clustering."""
+"""Cluster a network layer by layer, each with inputs that clustered layers before it give."""
 
 from __future__ import annotations
 
@@ -92,9 +92,9 @@ class LayerClustering:
         size = -(-len(layers) // BLOCKS)
         divergence = measured.divergence()
         for start in range(0, len(layers), size):
-            part = slice(start, start + size)
-            moments = self._moments(layers, factors, reference, part)
-            for layer, of_layer, factor in zip(layers[part], moments, squares[part], strict=True):
+            chunk = slice(start, start + size)
+            moments = self._moments(layers, factors, reference, chunk)
+            for layer, of_layer, factor in zip(layers[chunk], moments, squares[chunk], strict=True):
                 at = LayerMatrix(layer, watched.weights)
                 choosing = _Choosing(self, at, of_layer, factor, masks, measured)
                 found = choosing.best(divergence)
@@ -118,17 +118,17 @@ class LayerClustering:
         return self.rule.compensation_of(self.images)
 
     def _moments(
-        self, layers: Sequence[Layer], factors: Sequence[OutputFactor], reference: Watched, part: slice
+        self, layers: Sequence[Layer], factors: Sequence[OutputFactor], reference: Watched, chunk: slice
     ) -> list[Moments]:
         """Estimate the input factors of some of the layers, before they are damped."""
         return input_moments(
             self.watched,
             reference,
-            layers[part],
+            layers[chunk],
             self.calibration.batches,
-            mixtures=[factor.mixture for factor in factors[part]],
+            mixtures=[factor.mixture for factor in factors[chunk]],
             shrink=1 - self.compensation,
-            seed=self.seed + part.start,
+            seed=self.seed + chunk.start,
             reduce=self.ranks.total,
         )
 

@@ -170,7 +170,7 @@ def _search(
 
 
 def selected_names(model: nn.Module, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> list[str]:
-    """Return the parameters to compress, tied ones once: those that `pwfn.bayesian.to_bayesian` would quantize.
+    """Return the parameters to compress, tied ones once, as `pwfn.bayesian.to_bayesian` chooses them.
 
     Raises:
         ValueError: there are none.

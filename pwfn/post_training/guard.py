@@ -1,4 +1,4 @@
-"""Hold the predicted change of the loss against the measured one, and trust the prediction no further than it goes."""
+"""Compare the predicted change of the loss with the measured one, and trust it only so far."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LESS_TRUST = 0.1  # what is left of the compensation from one try to the next: f
 
 
 class Measured:
-    """Measure how far a network's answers are from those of its reference, on images that made no statistics.
+    """Measure how far answers are from the reference's, on images that made no statistics.
 
     Args:
         watched: the network.
@@ -35,7 +35,7 @@ class Measured:
         self.images = int(ranks.total(torch.tensor(float(sum(map(len, batches))))))
 
     def divergence(self) -> float:
-        """Return the mean KL divergence of the network's answers from the reference's, in nats; inf if one is NaN."""
+        """Return the mean KL divergence of the network's answers from the reference's, in nats; NaN is inf."""
         total = torch.zeros((), dtype=torch.float64)
         for batch, expected in zip(self._batches, self._expected, strict=True):
             found = _answers(self._watched, batch)

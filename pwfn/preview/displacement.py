@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pwfn.clustering.chunking import chunks, in_one_thread
-from pwfn.clustering.codebooks.candidates import MIN_TOLERANCE
+from pwfn.clustering.tolerance import MIN_TOLERANCE
 
 PERCENT = 99  # of many moves, the one that so many do not exceed is told
 _COARSE = 16  # bits of a float32 that are cut off for a first, coarse histogram

@@ -89,7 +89,7 @@ class Untrained:
         return 0, 0
 
     def squared_gradients(self, batches: int) -> Tensor:
-        """Return the squared gradients of the starting weights over training images, where the tolerance needs them.
+        """Return the starting weights' squared gradients over training images, if the tolerance needs them.
 
         They are computed once: a pass over images costs more than all rounds together.
         """

@@ -12,7 +12,7 @@ from pwfn.preview.expected_size import ExpectedSize
 
 @dataclass(frozen=True)
 class Alarm:
-    """Hold why the figures are not those of a run (`text`), and what the verdict is then; None: the size to expect."""
+    """Hold why the figures are not a run's (`text`), and the verdict then; None: the size to expect."""
 
     text: str
     verdict: str | None = None

@@ -67,7 +67,7 @@ def later(column: Column) -> Any:
 
 
 def order_shares() -> dict[str, Any]:
-    """Make the metadata of a field with the shares of the orders 0 to 4, or None where values have no order."""
+    """Make the metadata of a field with the shares of orders 0 to 4; None where values have no order."""
     sits_on = ["zero", "one power of two", *(f"a sum of {word} powers of two" for word in ("two", "three", "four"))]
     meanings = [f"quantized weights fixed to {what}" for what in sits_on]
     columns = tuple(Column(f"order_{n}_share", meaning, "share", optional=True) for n, meaning in enumerate(meanings))

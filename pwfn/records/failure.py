@@ -37,7 +37,7 @@ def read(folder: Path) -> str | None:
 
 
 def awaited(folder: Path, seconds: float = 5.0) -> str | None:
-    """Wait up to `seconds` for the reason that another process of the run is about to write; None without one."""
+    """Wait up to `seconds` for the reason that another process is about to write; None without one."""
     end = time.monotonic() + seconds
     while (reason := read(folder)) is None and time.monotonic() < end:
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Name the files of a run's and a sweep's folder that more than one module knows; write files whole or not at all."""
+"""Name the files of runs and sweeps that several modules know; write files whole or not at all."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class NotWritten(RunError, OSError):
 
 @contextmanager
 def replacing(path: Path, *, name: Callable[[], str] | None = None) -> Iterator[Path]:
-    """Give a path to write to, which takes the place of `path` when the block ends well and is removed otherwise.
+    """Give a path to write to, which replaces `path` when the block ends well and is removed otherwise.
 
     A reader, or a crash at any moment, finds the old content or the new, never a mixture. The file gets the permissions
     that the umask grants, also where a library creates it with fewer.
@@ -95,7 +95,7 @@ _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush `folder`, after which a rename in it is safe from a power cut; pass over a file system that cannot.
+    """Flush `folder`, after which a rename in it survives a power cut; skip file systems that cannot.
 
     Raises:
         OSError: any other error, such as that of a broken disk.

@@ -67,7 +67,7 @@ def _taken(path: Path) -> int:
                     raise _busy(path.parent, owner) from None
             if _is(path, descriptor):
                 break
-            os.close(descriptor)  # whoever had it has removed it meanwhile
+            os.close(descriptor)  # the process that had it has removed it meanwhile
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{socket.gethostname()} {os.getpid()}".encode(), 0)
         return descriptor
@@ -90,7 +90,7 @@ def _busy(folder: Path, owner: list[str]) -> FolderBusy:
 
 
 def _release(path: Path, descriptor: int, made: list[Path]) -> None:
-    """Remove the lock, and the folders that were made for it, from the innermost on, as far as they are empty."""
+    """Remove the lock, and the folders made for it, from the innermost on, as far as they are empty."""
     try:
         path.unlink(missing_ok=True)
         for folder in made:

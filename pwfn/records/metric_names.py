@@ -1,4 +1,4 @@
-"""Name every metric that a logger is sent; docs/wandb.md has the same tables, and tests compare both with runs.
+"""Name every metric that a logger is sent; docs/wandb.md has the same tables, held by tests.
 
 Those of a round are `COLUMNS` in pwfn/records/rounds.py: a row goes to files, logger and console unchanged.
 """

@@ -59,7 +59,7 @@ class Provenance:
 
 
 def commit(folder: Path) -> str | None:
-    """Return the commit that is checked out in `folder`, with `CHANGED` where tracked files differ from it."""
+    """Return the commit checked out in `folder`, with `CHANGED` where tracked files differ from it."""
     head = _git(folder, "rev-parse", "--verify", "HEAD")
     if not head:
         return None

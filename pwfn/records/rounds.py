@@ -1,4 +1,4 @@
-"""Define the record of one round, with the meaning and the unit of each number, and read a run's records."""
+"""Define the record of a round, each number with meaning and unit, and read a run's records."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _scores(key: str, moment: str) -> dict[str, Any]:
 
 
 def _validation_scores(key: str, moment: str) -> dict[str, Any]:
-    """Make the metadata of scores that are None without validation images, and in records of older versions."""
+    """Make the metadata of scores that are None without validation images, and in older records."""
     columns = _score_columns(f"{key}/val_", "validation", moment, optional=True)
     return {"columns": columns, "join": lambda scores: None if None in scores else Scores(*scores)}
 
@@ -95,7 +95,7 @@ class RoundRecord(Record):
 
     @property
     def judged(self) -> Scores:
-        """Return the clustered scores that choices go by: of the validation split, of the test split without one."""
+        """Return the clustered scores that choices go by: of the validation split, or else the test split."""
         return self.clustered_val or self.clustered
 
 

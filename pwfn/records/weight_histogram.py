@@ -74,7 +74,7 @@ class WeightHistogram:
 
 
 def ticks(width: float, reach: float) -> list[float]:
-    """Choose zero and powers of two of both signs, from the largest inwards as long as their labels find room.
+    """Choose zero and powers of two of both signs, from the largest inwards while their labels fit.
 
     The axis goes from -`reach` to `reach` and is equally divided in asinh(x / `width`).
     """

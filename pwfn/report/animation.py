@@ -121,6 +121,6 @@ def _picture(frame: Frame, spread: WeightHistogram) -> Image.Image:
 
 
 def _with_one_palette(pictures: list[Image.Image]) -> list[Image.Image]:
-    """Give all pictures the colors of the middle one, which has all there are: a color must not change in the film."""
+    """Give all pictures the colors of the middle one, which has all: none must change in the film."""
     palette = pictures[len(pictures) // 2].quantize(_COLORS)
     return [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]

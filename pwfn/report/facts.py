@@ -1,4 +1,4 @@
-"""Say in words what a run was: its network, its images, how it was compressed, and which files it left."""
+"""Say in words what a run was: network, images, way of compression, and the files it left."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def count_of(run: Run, what: str) -> int | None:
 
 
 def way_of(run: Run) -> str:
-    """Say in a few words how a run compresses: by rounds of training, or at once without any; and its budget."""
+    """Say in a few words how a run compresses: by rounds of training or at once; and its budget."""
     fractions = run.config.get("schedule.fractions")
     if not isinstance(fractions, list):
         return ""
@@ -73,7 +73,7 @@ def budget_of(run: Run) -> str:
 
 
 def facts(run: Run) -> list[list[str]]:
-    """Return a name and a text for each thing that is known of a run, in the order in which it is asked for."""
+    """Return a name and a text for each thing known of a run, in the order in which they are asked for."""
     return [[name, text] for name, text in _facts(run) if text]
 
 

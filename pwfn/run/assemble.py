@@ -121,7 +121,7 @@ def assemble(
 
 
 def _checked_inputs(settings: TrainSettings, folder: Path, console: Console, *, resume: bool) -> TrainSettings:
-    """Refuse what is known to be wrong before weights are downloaded; return the settings with the images settled."""
+    """Refuse what is known to be wrong before weights are downloaded; return settings with settled images."""
     if not resume:
         saved_run.refuse_used(folder)
     settings.data.check_layout()

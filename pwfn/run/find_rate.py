@@ -75,7 +75,7 @@ class RateSearch:
             )
 
     def find(self) -> FoundClustering:
-        """Return the best clustering within the budget; the network is left as it is, all trials are in the folder.
+        """Return the best clustering within the budget; the network stays as it is, trials go to the folder.
 
         Raises:
             RunError: no rate meets the budget.

@@ -17,7 +17,7 @@ from pwfn.run.settings import TrainSettings
 
 
 def settle_images(settings: TrainSettings, folder: Path, console: Console, *, resume: bool) -> TrainSettings:
-    """Look at the images before anything is built, and let those of a resumed run be split as its folder says.
+    """Look at the images before anything is built; split those of a resumed run as its folder says.
 
     Raises:
         DataError: images are missing, or some cannot be read.
@@ -30,7 +30,7 @@ def settle_images(settings: TrainSettings, folder: Path, console: Console, *, re
 
 
 def keep_choices(data: ImageDataModule, folder: Path) -> None:
-    """Write which image is in which split, where the program has chosen, and the classes, where a file orders them."""
+    """Write each image's split where the program chose it, and the classes where a file orders them."""
     if (order := data.spec.order_list()) is not None:
         write_text(folder / CLASS_ORDER, order)
     data.setup()

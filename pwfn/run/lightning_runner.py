@@ -77,7 +77,7 @@ class LightningRunner:
             return gradients_of_batches(self.module.network, self.data)(batches).cpu()
 
     def kronecker_diagonal(self, images: int) -> Tensor:
-        """Estimate the squared gradient of each quantized weight from Kronecker factors of so many training images.
+        """Estimate each quantized weight's squared gradient from Kronecker factors of so many images.
 
         The images are those of this rank; the result is on the CPU.
         """

@@ -179,8 +179,10 @@ class TrainSettings:
         ]
 
     def _fits_into_a_batch(self) -> tuple[str, Any, bool, str]:
-        batch, images = self.data.batch_size, self.data.train_images
-        return "data.batch_size", batch, images is None or batch <= images, f"at most data.train_images = {images}"
+        data, batch = self.data, self.data.batch_size
+        images = data.train_images or data.known_images
+        chosen = "data.train_images = " if data.train_images else "the number of training images, "
+        return "data.batch_size", batch, images is None or batch <= images, f"at most {chosen}{images}"
 
     def _budget_can_be_met(self) -> tuple[str, Any, bool, str]:
         (name, value), *_ = [(n, v) for n, v in vars(self.budget).items() if v is not None] or [("drop", None)]

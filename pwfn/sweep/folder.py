@@ -89,7 +89,7 @@ def lock(sweep: Path) -> int:
 
     sweep.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(sweep / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    until, said = time.monotonic() + _PATIENCE, False
+    until, told = time.monotonic() + _PATIENCE, False
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -102,8 +102,8 @@ def lock(sweep: Path) -> int:
                 os.close(descriptor)
                 who = f"process {owner[1]} on {owner[0]}" if len(owner) == 2 else "another process"
                 raise SweepError(f"pwfn: the sweep in {sweep} is still running ({who}, or a job of it)") from None
-            if not said:
-                said = True
+            if not told:
+                told = True
                 print("pwfn: waiting for jobs of the ended sweep to save and stop", flush=True)
             time.sleep(0.2)
     os.ftruncate(descriptor, 0)

@@ -69,7 +69,7 @@ class Job(NamedTuple):
         return f"job {self.number} ({' '.join(self.overrides) or 'no overrides'}) in {self.folder}"
 
     def among(self, jobs: Sequence[Job]) -> str:
-        """Return its number and the overrides that not all of `jobs` have; the plan of the sweep has its folder."""
+        """Return its number and the overrides that not all of `jobs` have; the sweep's plan has its folder."""
         own = [line for line in self.overrides if any(line not in job.overrides for job in jobs)]
         return " ".join([f"job {self.number}", *own])
 
@@ -115,7 +115,7 @@ def new_job(config: DictConfig, number: int, overrides: list[str], folder: Path)
 
 
 def environment_of_jobs(n_jobs: int) -> dict[str, str]:
-    """Return the variables of every job: this process's without those of ranks, and its share of the CPU's threads."""
+    """Return the variables of every job: this process's without those of ranks, and a share of threads."""
     environment = {name: value for name, value in os.environ.items() if not _is_of_a_rank(name)}
     if n_jobs > 1:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -10,7 +10,7 @@ from pwfn.sweep.table import Row
 
 
 def size_lines(rows: Sequence[Row]) -> list[str]:
-    """Return a line on the finished runs, and one on the checkpoints of the others; none where there is nothing."""
+    """Return a line on the finished runs and one on the others' checkpoints, where there is something."""
     lines = []
     runs = [row.folder for row in rows if row.code == 0 and (row.folder / ARTIFACT).is_file()]
     if runs:

@@ -15,7 +15,7 @@ _IMAGES = dict(zip(ACCURACY, ("validation", "test"), strict=True))
 
 
 def next_of_sweep(sweep: Path, rows: Sequence[Row]) -> Iterator[str]:
-    """Yield the last lines of the sweep in folder `sweep`: its report, its best run, how to resume the other jobs."""
+    """Yield the last lines of the sweep in `sweep`: its report, its best run, how to resume the rest."""
     report, best = sweep / REPORT, best_of(rows)
     title = "Next:"
     if best is not None:

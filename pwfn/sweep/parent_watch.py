@@ -26,7 +26,7 @@ def parent_pipe() -> Iterator[int]:
 
 
 def stop_with_parent() -> bool:
-    """Watch the launcher and return whether there is one; in the main process only, rank 0 stops the others."""
+    """Watch the launcher and return whether there is one; main process only, rank 0 stops the others."""
     descriptor = os.environ.pop(PARENT, None)  # to a process started from here the number would mean something else
     if descriptor is not None:
         Thread(target=_wait, args=(int(descriptor),), name="parent of this job", daemon=True).start()

@@ -74,7 +74,7 @@ def in_order(rows: Sequence[Row]) -> list[Row]:
 
 
 def ordered_by(rows: Sequence[Row]) -> str:
-    """Return the accuracy by which jobs are sorted: of validation images where all that were measured have some."""
+    """Return the accuracy to sort jobs by: of validation images, where all measured jobs have some."""
     measured = [found for row in rows if (found := figures(row))]
     return next((name for name in ACCURACY if measured and all(name in found for found in measured)), ACCURACY[-1])
 

@@ -37,7 +37,7 @@ def is_rank_zero() -> bool:
 
 
 def broadcast_object(value: T | None) -> T:
-    """Return rank 0's `value`, a small object that can be pickled, on every rank; other ranks' values are ignored."""
+    """Return rank 0's `value`, a small object that can be pickled, on every rank; ignore the others'."""
     box = [value]
     if is_distributed():
         dist.broadcast_object_list(box, 0, group=_cpu_group(dist.group.WORLD))
@@ -72,7 +72,7 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
 
 
 def all_gather_object(value: T) -> list[T]:
-    """Return the `value` of every rank, in their order, on every rank; they must be such as can be pickled."""
+    """Return the `value` of every rank, in their order, on every rank; each can be pickled."""
     if not is_distributed():
         return [value]
     values: list[Any] = [None] * dist.get_world_size()

@@ -25,8 +25,8 @@ def diverged(value: Tensor, terms: Mapping[str, Tensor], *, where: str, lr_key: 
     Returns:
         The exception to raise.
     """
-    said = ", ".join(f"{name.replace('_', ' ')} {term.item()}" for name, term in terms.items())
-    return TrainingDiverged(f"the loss is {value.item()} in {where} ({said}): {cause}; try a smaller {lr_key}")
+    shown = ", ".join(f"{name.replace('_', ' ')} {term.item()}" for name, term in terms.items())
+    return TrainingDiverged(f"the loss is {value.item()} in {where} ({shown}): {cause}; try a smaller {lr_key}")
 
 
 @dataclass(frozen=True)

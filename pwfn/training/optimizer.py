@@ -186,7 +186,7 @@ def build_optimizer(network: nn.Module, spec: OptimizerSpec, *, scaled: bool = F
 
 
 def before_step(network: nn.Module, spec: OptimizerSpec, optimizer: Optimizer) -> Tensor | None:
-    """Set the gradients of fixed weights to 0, clip, then decay the free weights of tensors with fixed ones.
+    """Set the gradients of fixed weights to 0, clip, then decay the free weights beside fixed ones.
 
     Args:
         network: a Bayesian network whose gradients are complete: averaged over processes, unscaled.

@@ -24,7 +24,7 @@ NAMES = {
 
 
 class StopNow(BaseException):
-    """Ends a test or a clustering whose run is asked to stop; what they have changed is put back and saved.
+    """Ends a test or clustering whose run is asked to stop; what they changed is put back and saved.
 
     On all ranks at the same moment. No Exception, so that no library takes it for one of its own.
 
@@ -54,7 +54,7 @@ class StopRequest:
         return self
 
     def install(self) -> None:
-        """Take the signals, once more where somebody has replaced our handlers: Lightning does so at each fit and test.
+        """Take the signals, again where our handlers were replaced: Lightning does so at each fit and test.
 
         With several ranks Lightning's wait for each other while a signal is handled, and end the run without saving it.
         """
@@ -70,7 +70,7 @@ class StopRequest:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Raise StopNow as soon as a signal comes, or has come; for long work of one process, without collectives."""
+        """Raise StopNow as soon as a signal comes, or has come; for long work without collectives."""
         if self.signal:
             raise StopNow(self.signal)
         self._at_once = True
@@ -101,12 +101,12 @@ class StopRequest:
 
 
 def _say(line: str) -> None:
-    with suppress(OSError):  # whoever read it may be gone, which must not cost the run its checkpoint
+    with suppress(OSError):  # its reader may be gone, which must not cost the run its checkpoint
         print(line, file=sys.stderr, flush=True)
 
 
 def stopped_by(number: int) -> Stopped:
-    """Return the exception that ends a saved run; its exit code is the shell's, 128 and the signal's number."""
+    """Return the exception that ends a saved run; exit code 128 and the signal's number, as a shell's."""
     return _stopped(number, saved=True)
 
 
@@ -121,7 +121,7 @@ def _stopped(number: int, *, saved: bool) -> Stopped:
 
 
 def pass_on(stopped: Stopped) -> None:
-    """Raise the signal of a stopped run for the handler that was there before, such as submitit's, which requeues."""
+    """Raise the signal of a stopped run for the handler before ours, as submitit's, which requeues."""
     number = stopped.exit_code - 128
     if number in NAMES and number != signal.SIGINT and callable(signal.getsignal(number)):
         signal.raise_signal(number)

@@ -12,7 +12,7 @@ def is_free_to_read(tensor: Tensor) -> bool:
 
 
 def move_to_cpu(module: nn.Module) -> None:
-    """Move a module to the CPU, from CUDA devices into pinned memory: all copies are queued, and waited for once."""
+    """Move a module to the CPU, from CUDA into pinned memory: all copies are queued and waited for once."""
     devices = {parameter.device for parameter in module.parameters() if parameter.is_cuda}
     module.to("cpu", non_blocking=bool(devices))
     for device in devices:

@@ -87,6 +87,12 @@ def test_contradictions_are_listed_beside_wrong_values(capsys: pytest.CaptureFix
     assert [line.split(" = ")[0].strip() for line in lines] == ["optimizer.lr", "seed", "data.batch_size"]
 
 
+def test_a_batch_larger_than_a_set_of_known_size_is_listed_too(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = faults(capsys, "seed=-1", "data.batch_size=9999")
+    assert [line.split(" = ")[0].strip() for line in lines] == ["seed", "data.batch_size"]
+    assert lines[1].endswith("1438")  # of the 1,797 digits, without those that test
+
+
 @pytest.mark.parametrize(("flags", "key"), [([], "hydra.run.dir"), (["-m"], "hydra.sweep.dir")])
 def test_a_folder_that_cannot_be_made(
     flags: list[str], key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

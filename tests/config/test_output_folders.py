@@ -13,8 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pwfn.config.folder_names import LONGEST, job_folder, moment
 from pwfn.config.output_folders import claimed
+from pwfn.config.resolvers import LONGEST, job_folder, moment
 from tests.support.project import PROJECT, clean_environment
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pwfn.config.folder_names import job_folder
+from pwfn.config.resolvers import job_folder
 from pwfn.config.secrets import without_given_secrets, without_secrets
 from pwfn.records.provenance import Provenance
 

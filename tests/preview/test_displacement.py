@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pwfn.clustering.chunking import CHUNK
-from pwfn.clustering.codebooks.candidates import MIN_TOLERANCE
+from pwfn.clustering.tolerance import MIN_TOLERANCE
 from pwfn.preview.displacement import Moves, Spread, mean, spread, tensor_moves
 
 N = 2 * CHUNK + 12345  # more than one chunk, the last one cut short

@@ -223,9 +223,9 @@ def touched(path: Path) -> Path:
 
 def test_sizes_that_a_model_does_not_take_are_said(composed: Compose, tmp_path: Path) -> None:
     out = io.StringIO()
-    wrong, right = (("model=timm", "model.name=test_vit_relpos"), ("model=test_resnet",))
+    wrong, right = (("model=timm", "model.name=levit_128s"), ("model=test_resnet",))
     inspect(settings(composed, *wrong), {}, tmp_path / "wrong", Console(file=out, width=300))
-    assert "a run will be refused: data.image_size = 32: test_vit_relpos takes 160 x 160 pixels" in out.getvalue()
+    assert "a run will be refused: data.image_size = 32: levit_128s takes 224 x 224 pixels" in out.getvalue()
     out = io.StringIO()
     inspect(settings(composed, *right), {}, tmp_path / "right", Console(file=out, width=300))
     assert "refused" not in out.getvalue()

@@ -1,4 +1,4 @@
-"""What all exported forms share: their error, what they say of the model, and how their logits are compared."""
+"""Hold what all exported forms share: their error, what they say of the model, how logits compare."""
 
 from __future__ import annotations
 

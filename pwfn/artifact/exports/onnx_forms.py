@@ -1,4 +1,4 @@
-"""An artifact as an ONNX model, with float weights or with indices into its codebook; each is run before it is left."""
+"""Write an artifact as an ONNX model, with float weights or with indices into its codebook."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def to_onnx(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
 
 
 def to_packed_onnx(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
-    """Write an ONNX model whose weights stay indices into one codebook, and run it so, at several sizes of a batch.
+    """Write an ONNX model whose weights stay indices into one codebook, and run it at several batch sizes.
 
     ONNX Runtime turns the indices into float weights when a session starts, unless it is given
     `disabled_optimizers=["ConstantFolding"]`. BatchNorm is not folded: that would take the weights off the codebook.

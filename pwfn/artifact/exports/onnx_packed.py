@@ -1,4 +1,4 @@
-"""Keep an ONNX model small: its weights become indices of 8, 4 or 2 bits into one shared codebook initializer.
+"""Keep an ONNX model small: its weights become indices of 8, 4 or 2 bits into one shared codebook.
 
 Standard operators alone: `Cast` widens the indices, `Gather` looks them up, and the layer takes the result in place of
 its float weights. UINT4 needs opset 21, UINT2 opset 25.

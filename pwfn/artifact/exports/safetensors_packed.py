@@ -1,4 +1,4 @@
-"""A state dict as safetensors whose weights are indices into one codebook: a layout that any language reads.
+"""Write a state dict as safetensors, its weights as indices into one codebook, for any language.
 
 `pwfn.codebook` float32 [entries] holds the shared values. A packed tensor NAME is two: `NAME.own` int32, which of the
 shared values it uses, and `NAME.codes`, an index into those for each weight in C order: uint8 for 8 bits; two of 4 or

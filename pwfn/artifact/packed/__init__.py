@@ -1,4 +1,4 @@
-"""A network that stays small in memory: its layers hold indices into one shared table and look their weights up."""
+"""Keep a network small in memory: layers look their weights up in one shared table."""
 
 from __future__ import annotations
 

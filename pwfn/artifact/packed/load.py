@@ -53,7 +53,7 @@ def load_packed(model: nn.Module, header: Header, sections: dict[str, memoryview
 
 @contextmanager
 def parameters_take_no_memory() -> Iterator[None]:
-    """Let modules that are built inside keep their parameters on the meta device; buffers are made for real.
+    """Keep parameters of modules built inside on the meta device; their buffers are made for real.
 
     Buffers that are in no state dict (the indices of a window's positions) have to come from the constructor.
     """
@@ -71,7 +71,7 @@ def parameters_take_no_memory() -> Iterator[None]:
 
 
 def restore_buffers(model: nn.Module, build: Callable[[], nn.Module]) -> None:
-    """Fill buffers that came out of the constructor on the meta device, as those that are made beside a parameter.
+    """Fill buffers that the constructor left on the meta device, as those made beside a parameter.
 
     Args:
         model: with all its parameters filled.

@@ -19,7 +19,10 @@ WHOLE_ROW = {2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.complex12
 
 
 class SharedTable(nn.Module):
-    """The codebook of a network, float32 [entries]. One instance is part of every layer that looks weights up."""
+    """The codebook of a network, float32 [entries].
+
+    One instance is part of every layer that looks weights up.
+    """
 
     values: Tensor
 
@@ -29,7 +32,7 @@ class SharedTable(nn.Module):
 
 
 class Lookup(nn.Module):
-    """One tensor of weights: `codes` index the tensor's own values, and `own` says which of the shared ones these are.
+    """One tensor of weights: `codes` index its own values, `own` says which of the shared ones these are.
 
     A byte of `codes` holds one index of 8 bits, two of 4 or four of 2, the first in the lowest bits. Tensors of more
     than 256 values have an int16 or int32 index for each weight.
@@ -103,7 +106,7 @@ def _gather(groups: Tensor, codes: Tensor, out: Tensor) -> None:
 
 
 def _packed(renumbered: NDArray[Any], symbols: NDArray[np.uint8] | NDArray[np.uint16], bits: int) -> NDArray[Any]:
-    """Codes of `bits`, those below 8 packed into bytes; a chunk at a time, as numpy widens what it indexes by."""
+    """Pack codes of less than 8 bits into bytes, a chunk at a time, as numpy widens what it indexes by."""
     weights = max(1, 8 // bits)
     packed = np.zeros(-(-len(symbols) // weights), dtype=renumbered.dtype)
     for start in range(0, len(symbols), CHUNK):

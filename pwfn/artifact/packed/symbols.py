@@ -23,7 +23,7 @@ Small = NDArray[np.uint8] | NDArray[np.uint16]
 
 @dataclass(frozen=True)
 class Indexed:
-    """One tensor: its codebook indices in its shape (the number of entries means free), and its free values."""
+    """One tensor: its codebook indices (the number of entries means free), and its free values."""
 
     coded: Coded
     symbols: Small

@@ -1,4 +1,4 @@
-"""Code symbols as bits and back: integer frequency tables for constriction's ANS coder, exact on every machine.
+"""Code symbols as bits and back, exact on every machine: integer tables for constriction's ANS coder.
 
 A table holds a *level*, one byte, for each symbol: a tiny floating-point number (three bits of significand) that stands
 for how often the symbol occurs, 0 = never. Frequencies, integers that sum to 2^24, follow from the levels by integer
@@ -25,7 +25,7 @@ NEVER = 1e6  # bits: what a symbol that a table does not know is said to cost
 
 
 def levels_of(counts: Ints) -> Levels:
-    """Return the levels nearest to how often each symbol occurs; `counts` has any shape, 0 to 2^31 - 1 times."""
+    """Return the levels nearest to how often each symbol occurs: `counts` of any shape, up to 2^31 - 1."""
     safe = np.maximum(counts, 1)
     exponent = np.frexp(safe.astype(np.float64))[1] - 1
     significand = np.rint(safe / 2.0 ** (exponent - 3)).astype(np.int64) - 8  # 8 carries into the next exponent
@@ -33,7 +33,7 @@ def levels_of(counts: Ints) -> Levels:
 
 
 def frequencies(levels: Levels) -> Ints:
-    """Return a table's frequencies: 0 for symbols that do not occur, at least 1 for the others, 2^24 in total.
+    """Return a table's frequencies: 0 for absent symbols, at least 1 for the others, 2^24 in total.
 
     Level q > 0 weighs w = (8 + (q - 1) % 8) * 2^((q - 1) // 8); with n symbols in use and W the sum of the weights,
     f = 1 + w * (2^24 - n) // W, and what is missing to 2^24 goes to the first of the heaviest.

@@ -1,4 +1,4 @@
-"""Group weights that are coded with the same frequencies: classes of output channels, input channels, positions.
+"""Group weights coded with the same frequencies: classes of output and input channels and positions.
 
 A tensor without its dimensions of size 1 is seen as [a, b, c]: its first dimension, its second, and all others
 together; [out, in, positions] for a convolution, [channels, rows, columns] for a depthwise one. Each of the three axes
@@ -30,7 +30,10 @@ TABLE_BITS, SYMBOL_BITS = 32, 7  # about what a table costs in the file: in any 
 
 @dataclass(frozen=True)
 class Classes:
-    """The class of each index, axis by axis; `counts` says how many classes an axis has (1: its array is not used)."""
+    """The class of each index, axis by axis.
+
+    `counts` says how many classes an axis has; where it is 1, its array is not used.
+    """
 
     counts: Shape3
     of: tuple[ClassOf, ClassOf, ClassOf]
@@ -114,7 +117,7 @@ def _most_classes(shape: Shape3, alphabet: int, cells: int) -> Shape3:
 
 
 def _bins(total: Ints, magnitudes: Floats) -> tuple[NDArray[np.uint8], Floats]:
-    """Neighboring symbols in bins of about equal count: the bin of each symbol, the mean magnitude of each bin."""
+    """Put neighboring symbols into bins of about equal count; return each one's bin, each bin's magnitude."""
     middle = np.cumsum(total) - total / 2
     bins = np.minimum((middle * (BINS / total.sum())).astype(np.int64), BINS - 1)
     weight = np.bincount(bins, weights=total, minlength=BINS)
@@ -130,7 +133,7 @@ def _along(binned: NDArray[np.uint8], axis: int) -> Ints:
 
 
 def _cluster(counts: Ints, loudness: Floats, classes: int) -> ClassOf:
-    """Choose for each row of `counts` the class whose frequencies code it in the fewest bits (Lloyd's iterations)."""
+    """Choose for each row of `counts` the class that codes it in the fewest bits (Lloyd's iterations)."""
     size = len(counts)
     if classes == 1:
         return np.zeros(size, dtype=np.uint8)

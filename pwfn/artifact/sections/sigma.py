@@ -19,7 +19,7 @@ from pwfn.artifact.sections.weights import Decoded, deflated, uncompressed
 
 
 def encode_sigma(parts: Parts) -> tuple[int, dict[str, tuple[Buffer, int]]]:
-    """Return how many values the sigmas share, and the sections; raise ArtifactError if a weight has no sigma."""
+    """Return how many values the sigmas share, and the sections; a weight without sigma is refused."""
     sigmas = [_bits(one.sigma, one.names[0]) for one in parts.weights]
     alphabet = parts.book.escape + 1
     size = sum(one.size for one in sigmas)

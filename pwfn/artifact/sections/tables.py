@@ -1,4 +1,4 @@
-"""Share few frequency tables among many contexts: what can be coded with another's frequencies needs none."""
+"""Share few frequency tables among many contexts: one that another's frequencies suit needs none."""
 
 from __future__ import annotations
 

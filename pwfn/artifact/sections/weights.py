@@ -86,7 +86,7 @@ def encode_weights(parts: Parts) -> Encoded:
 
 
 def _choose(symbols: Symbols, magnitudes: NDArray[np.float64]) -> tuple[Classes, Ints]:
-    """Call `choose` with only the symbols that the tensor has: how finely it divides depends on their number."""
+    """Call `choose` with the tensor's own symbols alone: how finely it divides depends on their number."""
     present, own = np.unique(symbols, return_inverse=True)
     classes, counts = choose(own.reshape(symbols.shape).astype(np.int32), magnitudes[present])
     by_context = np.zeros((len(counts), len(magnitudes)), dtype=np.int64)
@@ -111,7 +111,7 @@ def _context_bytes(classes: Classes, ids: Ids) -> bytes:
 
 
 def decode_weights(header: Header, sections: Mapping[str, memoryview]) -> Iterator[Decoded]:
-    """Yield the tensors in their order; raise ArtifactError, at the latest after the last, if anything is wrong."""
+    """Yield the tensors in order; raise ArtifactError, at the latest after the last, if any is wrong."""
     sizes = {section.name: section.size for section in header.sections}
     contexts = memoryview(inflate(sections["contexts"], sizes["contexts"], "section contexts"))
     levels = np.frombuffer(inflate(sections["tables"], sizes["tables"], "section tables"), dtype=np.uint8)

@@ -34,7 +34,7 @@ def numba_cpu() -> Kernels | None:
 
 @cache
 def triton_cuda() -> Kernels | None:
-    """Return the kernels compiled by Triton, None where it is not installed or there is no GPU that it compiles for."""
+    """Return the kernels compiled by Triton; None without Triton or a GPU that it compiles for."""
     if not torch.cuda.is_available():
         return None
     try:
@@ -55,7 +55,7 @@ _chosen = AUTO
 
 
 def backend(tensors: Sequence[Tensor]) -> Kernels:
-    """Return the fastest kernels, of those that `choose_kernels` allows, that compute with all of `tensors`.
+    """Return the fastest kernels that `choose_kernels` allows and that compute with all of `tensors`.
 
     All of them draw the same weights up to rounding.
     """
@@ -65,7 +65,7 @@ def backend(tensors: Sequence[Tensor]) -> Kernels:
 
 
 def installed_kernels() -> list[str]:
-    """Return what `choose_kernels` takes here: `auto`, and the names of the kernels whose packages are installed."""
+    """Return what `choose_kernels` takes here: `auto`, and the kernels whose packages are installed."""
     return [AUTO, *(name for name, build in KERNELS.items() if build() is not None)]
 
 

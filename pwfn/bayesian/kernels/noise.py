@@ -1,4 +1,4 @@
-"""Standard normal noise as a function of a key, a tensor's number and a place, in torch's integer operations.
+"""Make standard normal noise of a key, a tensor's number and a place, in torch's integer operations.
 
 Threefry2x32-20 (Salmon et al. 2011, doi:10.1145/2063384.2063405) turns (place, number) under the key into two random
 words, the transform of Box and Muller (1958, doi:10.1214/aoms/1177706645) these into two normal numbers, up to 6.7

@@ -1,4 +1,4 @@
-"""Draws and their gradients on the CPU, each in one pass over one tensor, compiled by Numba when first used.
+"""Draw weights and compute gradients on the CPU in one pass over a tensor, compiled by Numba.
 
 The noise is that of `pwfn.bayesian.kernels.noise`, in single precision. All compiled code is in this file, because
 Numba discards what it has compiled only when the file itself changes.
@@ -21,7 +21,7 @@ MIN_SIGMA = float32(2.0**-30)
 
 
 def _polynomial(function: Callable[[Any], Any], low: float, high: float, degree: int) -> tuple[Any, ...]:
-    """Coefficients, that of the highest power first, of a polynomial close to a function between two bounds."""
+    """Fit a polynomial to a function between two bounds; return its coefficients, highest power first."""
     close = Chebyshev.interpolate(function, degree, domain=[low, high]).convert(kind=Polynomial)
     return tuple(float32(c) for c in close.coef[::-1])
 
@@ -64,7 +64,7 @@ def four_rounds(a, b, first, second, third, fourth):  # type: ignore[no-untyped-
 
 @_inner
 def threefry(a, b, k0, k1):  # type: ignore[no-untyped-def]
-    """Two random uint32 from a counter of two and a key of two; 20 rounds, written out so that they are vectorized."""
+    """Make two random uint32 from a counter of two and a key of two, in 20 rounds that are vectorized."""
     k2 = uint32(k0 ^ k1 ^ uint32(0x1BD11BDA))
     a, b = four_rounds(uint32(a + k0), uint32(b + k1), 13, 15, 26, 6)
     a, b = four_rounds(uint32(a + k1), uint32(b + k2 + uint32(1)), 17, 29, 16, 24)
@@ -108,7 +108,7 @@ def circle(x):  # type: ignore[no-untyped-def]
 
 @_inner
 def normal(eps, bits, span, key, number):  # type: ignore[no-untyped-def]
-    """Make the `SPAN` normal numbers of span `span` of tensor `number`; `bits` (uint32 [2, HALF]) is scratch."""
+    """Make the normal numbers of span `span` of tensor `number`; `bits` (uint32 [2, HALF]) is scratch."""
     k0, k1 = uint32(key), uint32(key >> uint64(32))
     first = uint32(span * HALF)
     words, more = bits[0], bits[1]

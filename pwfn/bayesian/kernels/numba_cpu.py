@@ -20,7 +20,7 @@ from pwfn.bayesian.kernels.reference import Reference
 
 
 class NumbaCPU(Reference):
-    """Kernels for float32 weights on a CPU; regularizers without a `linear` form are left to the reference."""
+    """Kernels for float32 weights on a CPU; the reference does regularizers without a `linear` form."""
 
     @override
     def supports(self, tensors: Sequence[Tensor]) -> bool:

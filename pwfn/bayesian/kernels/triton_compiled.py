@@ -1,4 +1,4 @@
-"""Grouped kernels for a GPU: one launch goes over all tensors of a table of addresses, a block of it a program.
+"""Compute all tensors of a table of addresses in one launch on a GPU, a block a program.
 
 The noise is that of `pwfn.bayesian.kernels.noise`, in single precision. A row of the table is one tensor; its columns
 are the constants below. Programs find their row, and their block of the tensor, in two further tables.
@@ -64,7 +64,7 @@ def _threefry(a, b, k0, k1):
 
 @_compiled
 def _normal(block, number, k0, k1, pairs: tl.constexpr):
-    """Compute the cosines and sines of a block of noise; the words of the key are int32 that stand for uint32."""
+    """Compute cosines and sines of a block of noise; the key's words are int32 that stand for uint32."""
     first = (block * pairs + tl.arange(0, pairs)).to(tl.uint32, bitcast=True)
     zeros = tl.full((pairs,), 0, tl.int32)
     second = zeros + number
@@ -184,7 +184,7 @@ def _sigma_half(eps, place, row, scale):
 
 @_keyed
 def sigma_gradients(table, owners, blocks, scale, k0, k1, columns: tl.constexpr, pairs: tl.constexpr):
-    """Put the gradients of sigma into `OUT`; `FIRST` are those of the weights, `scale` that of the penalty."""
+    """Put sigma's gradients into `OUT`; `FIRST` are those of the weights, `scale` that of the penalty."""
     row, block = _row(table, owners, blocks, columns)
     x, y = _normal(block, tl.load(row + NUMBER).to(tl.int32), k0, k1, pairs)
     place = _places(block, pairs)

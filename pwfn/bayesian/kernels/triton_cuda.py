@@ -1,4 +1,4 @@
-"""Draws and their gradients of float32 weights on a GPU: one launch of a compiled kernel for all tensors together.
+"""Draw float32 weights and compute gradients on a GPU, all tensors in one launch of a compiled kernel.
 
 The host never waits for the device. What a launch needs to know goes there from pinned memory, as a table of addresses.
 """
@@ -29,7 +29,7 @@ LARGEST = 2**31 - 2**16  # places are int32, also those of the last block that l
 
 
 class TritonCUDA(Reference):
-    """Kernels for float32 weights on a GPU; regularizers without a `linear` form are left to the reference."""
+    """Kernels for float32 weights on a GPU; the reference does regularizers without a `linear` form."""
 
     pairs = PAIRS
 
@@ -158,7 +158,7 @@ def _words(key: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=64)
 def _places(sizes: tuple[int, ...], block: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """List the tensor and the block of each program (int32); the same in every step, so kept on the device."""
+    """List each program's tensor and block (int32), kept on the device: they are the same in every step."""
     counts = [-(-size // block) for size in sizes]
     owners = np.repeat(np.arange(len(sizes), dtype=np.int32), counts)
     blocks = np.concatenate([np.arange(count, dtype=np.int32) for count in counts])

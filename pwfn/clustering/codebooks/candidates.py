@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-Interval = tuple[
-    Tensor, Tensor
-]  # the first and the last candidate index that each weight reaches; none if first > last
+from pwfn.clustering.tolerance import MIN_TOLERANCE
 
-MIN_TOLERANCE = 2.0**-20  # in units of the weights: no weight is held tighter than this when it looks for a centroid
+# the first and the last candidate index that each weight reaches; none if first > last
+Interval = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)

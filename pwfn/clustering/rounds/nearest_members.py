@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pwfn.clustering.codebooks.candidates import MIN_TOLERANCE
 from pwfn.clustering.rounds.intervals import Intervals
+from pwfn.clustering.tolerance import MIN_TOLERANCE
 
 
 def n_nearest(distance: Tensor, n: int) -> Tensor:

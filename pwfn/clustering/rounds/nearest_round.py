@@ -10,13 +10,13 @@ from torch import Tensor
 
 from pwfn.clustering.chunking import in_one_thread
 from pwfn.clustering.cluster_result import ClusterResult, move_weights
-from pwfn.clustering.codebooks.candidates import MIN_TOLERANCE
 from pwfn.clustering.codebooks.codebook import Codebook
 from pwfn.clustering.rounds.greedy_cover import FREE
 from pwfn.clustering.rounds.nearest_members import n_nearest
 from pwfn.clustering.rounds.round_input import RoundInput
 from pwfn.clustering.rounds.unassigned import UnassignedWeights
 from pwfn.clustering.sigma_join import SigmaJoin, std_mu
+from pwfn.clustering.tolerance import MIN_TOLERANCE
 from pwfn.errors import Fault, InvalidValueError
 
 

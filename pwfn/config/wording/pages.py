@@ -49,7 +49,7 @@ _UNKNOWN = re.compile(r"[a-z_.]+ = .*: unknown key")
 
 
 def pages_of(faults: Iterable[str]) -> list[str]:
-    """Return the pages that explain the keys of the faults, in their order; none where there is no checkout."""
+    """Return the pages that explain the keys of the faults, in order; none without a checkout."""
     if program.checkout() is None:
         return []
     known = PAGE_OF["evaluate" if program.name() == "evaluate" else "train"]
@@ -58,7 +58,7 @@ def pages_of(faults: Iterable[str]) -> list[str]:
 
 
 def see(page: str) -> str:
-    """Return what ends a fault that `page` explains: its name in brackets, nothing where there is no checkout."""
+    """Return the name of `page` in brackets, which ends a fault; nothing without a checkout."""
     return "" if program.checkout() is None else f" ({page})"
 
 

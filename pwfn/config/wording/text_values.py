@@ -1,4 +1,4 @@
-"""Say how a path or a text is written where Hydra's grammar reads the bare value as something else, or not at all."""
+"""Say how to write a path or a text whose bare value Hydra's grammar reads otherwise, or not at all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FLAGS = ("--config-dir", "-cd", "--config-path", "-cp")
 
 @dataclass(frozen=True)
 class NeedsQuotes:
-    """Hold the fault of a value without quotes, and an override that may stand for it meanwhile, where there is one."""
+    """Hold the fault of a value without quotes, and an override that may stand for it meanwhile."""
 
     fault: str
     instead: str | None = None
@@ -65,7 +65,7 @@ class TextValues:
         return f"{rest!r}: must be of the form key=value, or in quotes with the value before it: {as_typed(key, text)}"
 
     def needs_quotes(self, override: Override, multirun: bool) -> NeedsQuotes | None:
-        """Return what is wrong with a bare value that Hydra reads as something else than one text, None if nothing.
+        """Return what is wrong with a bare value that Hydra reads as something else than one text, or None.
 
         In a path or a free text a comma may belong to the text, also where a sweep is asked for.
         """
@@ -94,7 +94,7 @@ def _one_or_several(key: str, text: str, each: Sequence[str]) -> str:
 
 
 def words_together(words: Sequence[str]) -> list[list[str]]:
-    """Join to each override the words after it that are none: a shell splits a value without quotes at its spaces."""
+    """Join to each override the words after it that are none: a shell splits bare values at spaces."""
     groups: list[list[str]] = []
     for word in words:
         if groups and not word.startswith("~") and _OVERRIDE.fullmatch(word) is None:
@@ -105,13 +105,13 @@ def words_together(words: Sequence[str]) -> list[list[str]]:
 
 
 def key_and_value(line: str) -> tuple[str, str]:
-    """Split an override, whatever its value is, into its key with any + and the value; an empty key for no override."""
+    """Split an override into its key, with any +, and its value; an empty key for no override."""
     found = _OVERRIDE.fullmatch(line)
     return (found[1], found[2]) if found else ("", line)
 
 
 def with_homes(words: Sequence[str], hints: KeyHints, also: Sequence[str] = ()) -> list[str]:
-    """Replace `~` at the beginning of the paths of a command line, which a shell leaves where it follows a `=`.
+    """Replace `~` at the beginning of a command line's paths: a shell leaves it after a `=`.
 
     Args:
         words: without the program.

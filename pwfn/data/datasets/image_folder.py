@@ -189,7 +189,7 @@ class ImageFolder(ImageData):
         return FileImages(paths, np.asarray(labels, dtype=np.int64), exif=self.exif)
 
     def _train_folder(self) -> Path:
-        """Return the folder of the training classes; where only test images are there, that of the test images."""
+        """Return the folder of the training classes, or of the test images where only those are there."""
         root = Path(self.root)
         if self.split is not None:
             return root

@@ -1,4 +1,4 @@
-"""Read a set that timm or torchvision opened image by image: nothing damaged is passed over, as timm would."""
+"""Read a set that timm or torchvision opened image by image; nothing damaged is passed over."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MapStyle(ImageSet):
 
     @classmethod
     def of(cls, dataset: Any, title: str, num_classes: int, *, exif: bool = False) -> Self:
-        """Take all images of `dataset`; raise `DataError` beginning with `title` unless every label is a class."""
+        """Take all images of `dataset`; raise `DataError`, led by `title`, unless every label is a class."""
         labels = np.asarray(_labels(dataset))
         if labels.ndim != 1 or labels.dtype.kind not in "iu":
             raise DataError(f"{title}: its labels are no whole numbers; data.target_key names those of hfds/")
@@ -76,7 +76,7 @@ class MapStyle(ImageSet):
         return [samples[at][0] for at in self.indices]
 
     def readable(self, *, headers_only: bool) -> tuple[Self, int]:
-        """Return the images that can be read, and the number of the others; raise `DataError` for a class of none."""
+        """Return the readable images and the number of the others; raise `DataError` for an empty class."""
         found = file_check.look_at(self.paths, headers_only=headers_only)
         kept = np.flatnonzero([found[path].fault is None for path in self.paths])
         if len(gone := np.setdiff1d(self.labels, self.labels[kept])):

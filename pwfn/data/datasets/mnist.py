@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: 60,000 training and 10,000 test images of 28 x 28 pixels in gray, ten classes."""
+"""Read MNIST and Fashion-MNIST: 60,000 training and 10,000 test images of 28 x 28 pixels, ten classes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pwfn.value_kinds import FilePath
 
 @dataclass(frozen=True, kw_only=True)
 class MNIST(ImageData):
-    """Handwritten digits, from a folder of IDX files (`root`), gzipped or not, or torchvision's layout below it."""
+    """Handwritten digits from a folder of IDX files (`root`), gzipped or not, or torchvision's layout."""
 
     channels: ClassVar[int] = 1
     num_classes: ClassVar[int] = 10

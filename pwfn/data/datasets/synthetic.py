@@ -17,7 +17,7 @@ GRID = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Synthetic(ImageData):
-    """Each class is one smooth random pattern (from `split_seed`); each image is its class's pattern under noise."""
+    """Each class is a smooth random pattern (from `split_seed`), each image its pattern under noise."""
 
     channels: int = 1
     num_classes: int = 10

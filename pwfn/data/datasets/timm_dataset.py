@@ -1,4 +1,4 @@
-"""Data sets that timm opens by name: torchvision's, Hugging Face's, WebDataset shards, folders and tar files."""
+"""Open data sets by timm's names: torchvision's, Hugging Face's, shards, folders and tar files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pwfn.value_kinds import FilePath
 
 @dataclass(frozen=True, kw_only=True)
 class TimmData(ImageData):
-    """Two splits of `timm.data.create_dataset(name, root, split)`; `docs/data.md` says what was tried and what not.
+    """Two splits of `timm.data.create_dataset(name, root, split)`; `docs/data.md` says what was tried.
 
     hfids/ and wds/ are streamed (`pwfn.data.streams`): no single image of theirs can be chosen, so there are no
     subsets and no validation images, and the number of training images has to be known.

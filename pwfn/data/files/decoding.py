@@ -1,4 +1,4 @@
-"""Decode image files into 8-bit gray or color, pixel for pixel as timm's reader does where that keeps the levels."""
+"""Decode image files to 8-bit gray or color, as timm's reader does where that keeps the levels."""
 
 from __future__ import annotations
 

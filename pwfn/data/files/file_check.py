@@ -24,7 +24,7 @@ NAMED = 50  # files that are listed by name
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Hold what is known of a file as it was at `size` (bytes) and `time` (ns): why it cannot be read, or None."""
+    """Hold why a file of `size` (bytes) and `time` (ns) cannot be read, or None."""
 
     size: int
     time: int

@@ -21,7 +21,7 @@ DARK = 32  # of 255: images of more than 8 bits of which none is brighter were s
 
 @dataclass
 class FolderNotes:
-    """Count, by folder, the files of other endings and the images left out; and images of special kinds."""
+    """Count by folder files of other endings and images left out, and images of special kinds."""
 
     others: dict[str, Counter[str]] = field(default_factory=dict)
     beside: dict[str, int] = field(default_factory=dict)

@@ -20,7 +20,7 @@ LAYOUT = "data.root is a folder that holds train/<class>/ and val/<class>/"
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
-    """Return what timm sorts class names by (numbers by value, letters without their case); the name breaks ties."""
+    """Return timm's key for class names (numbers by value, letters without case), ties by the name."""
     return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"(\d+)", name.lower()))], name
 
 

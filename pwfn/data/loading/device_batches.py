@@ -17,7 +17,7 @@ from pwfn.data.transforms import Config
 
 @dataclass(frozen=True)
 class Normalization:
-    """Compute what torchvision's ToTensor and Normalize do, in the same order: `(byte / 255 - mean) / std`.
+    """Do what torchvision's ToTensor and Normalize do, in that order: `(byte / 255 - mean) / std`.
 
     `mean` and `std` have a number for each color channel.
     """
@@ -40,7 +40,7 @@ class Normalization:
 
 @lru_cache(maxsize=16)
 def _levels(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and std [1, C, 1, 1], kept on the device: to send them with each batch would have the host wait."""
+    """Keep mean and std [1, C, 1, 1] on the device: sending them with each batch makes the host wait."""
     values = torch.tensor((mean, std), dtype=torch.float32).view(2, 1, -1, 1, 1).to(device)
     return values[0], values[1]
 

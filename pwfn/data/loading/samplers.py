@@ -17,12 +17,15 @@ def share_of(count: int, share: float) -> int:
 
 
 def images_per_rank(count: int, share: float, world_size: int) -> int:
-    """Count the images of each rank: equally many, because a rank with a batch less would leave the others waiting."""
+    """Count each rank's images: equally many, or a rank with a batch less would leave the others waiting."""
     return math.ceil(share_of(count, share) / world_size)
 
 
 def ends_in_one(images: int, batch_size: int) -> bool:
-    """Tell whether the last of several batches would be one image. It is left out: BatchNorm cannot train on it."""
+    """Tell whether the last of several batches would be one image, which BatchNorm cannot train on.
+
+    It is left out.
+    """
     return images > batch_size and images % batch_size == 1
 
 
@@ -71,7 +74,7 @@ class NumberedShare(ShuffledShare):
 
 
 class EachOnce(Sampler[int]):
-    """Gives every `world_size`-th image from `rank` on, in order: over all ranks each image comes exactly once."""
+    """Gives every `world_size`-th image from `rank` on: over all ranks each image comes exactly once."""
 
     def __init__(self, count: int, rank: int = 0, world_size: int = 1) -> None:
         self.indices = range(rank, count, world_size)

@@ -1,4 +1,4 @@
-"""Loaders of streamed images: epochs of equal length on every rank, and tests that see each image once."""
+"""Load streamed images: equally long epochs on every rank, tests that see each image once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pwfn.randomness import mixed_seed, own_streams, seed_streams
 
 
 class Streamed(IterableDataset[tuple[Tensor, int]]):
-    """One pass of a rank over its share of a stream, for evaluation: every image of the split once over all ranks."""
+    """One pass of a rank over its share of a stream, for evaluation: each image once over all ranks."""
 
     def __init__(self, stream: ImageStream, steps: Steps, rank: int, world_size: int) -> None:
         self.stream, self.steps, self.rank, self.world_size = stream, steps, rank, world_size
@@ -35,7 +35,7 @@ class Streamed(IterableDataset[tuple[Tensor, int]]):
 
 
 class StreamedEpoch(Streamed):
-    """`count` shuffled images for one rank, in batches of `batch_size`; the workers of the rank take turns with them.
+    """`count` shuffled images for one rank, in batches; the rank's workers take turns with them.
 
     Equally many on every rank, because a process with a batch less would leave the others waiting. A worker whose
     shards hold fewer than its turns ask for begins again, so within one epoch a few images may come twice and as many
@@ -96,7 +96,7 @@ class StreamedEpoch(Streamed):
 
 
 class StreamLoader(DataLoader[Any]):
-    """Loader that asks `epoch` for its number at each start, and starts its workers anew: they hold copies of it."""
+    """Loader that asks `epoch` for its number at each start and starts its workers anew, which copy it."""
 
     def __init__(self, images: Streamed, epoch: Callable[[], int], **options: Any) -> None:
         super().__init__(images, **options)

@@ -29,7 +29,7 @@ class Background:
         self._actions.put(action)
 
     def finish(self, seconds: float) -> bool:
-        """Wait until everything is done, at most so long; tell whether it is. Nothing may be handed over any more."""
+        """Wait at most so long until all is done; tell whether it is. Then nothing may be handed over."""
         if self._thread is None:
             return True
         self._actions.put(None)
@@ -40,5 +40,5 @@ class Background:
         while (action := self._actions.get()) is not None:
             try:
                 action()
-            except Exception as error:  # whoever waits for the end is told
+            except Exception as error:  # kept until the end is waited for
                 self.error = self.error or error

@@ -1,4 +1,4 @@
-"""Log to MLflow through Lightning's logger, in a thread: a server or disk that fails costs the run nothing."""
+"""Log to MLflow by Lightning's logger, in a thread: a failing server or disk costs a run nothing."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Place:
 
 
 class MLflowRunLogger(RoundLogger, Logger):
-    """Send scalars, codebook tables and pictures to MLflow, over optimizer steps, from a thread of its own.
+    """Send scalars, codebook tables and pictures to MLflow, over steps, from a thread of its own.
 
     Args:
         place: where runs are kept.

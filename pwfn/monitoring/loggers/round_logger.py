@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # a sweep's parent process only reads this module, and must n
 
 
 class RoundLogger:
-    """Mix into a Lightning logger that knows what a run is; `pwfn.records.metric_names` has all that it is sent."""
+    """Mix into a Lightning logger that knows what a run is; `pwfn.records.metric_names` lists the keys."""
 
     @property
     def takes_pictures(self) -> bool:
@@ -47,7 +47,7 @@ class RoundLogger:
 
 
 class OfLightning(RoundLogger):
-    """Send the rows of rounds, under optimizer steps, to a Lightning logger that is not of this project, if any."""
+    """Send the rows of rounds, under optimizer steps, to another project's Lightning logger, if any."""
 
     def __init__(self, logger: Logger | None) -> None:
         self.logger = logger

@@ -84,7 +84,7 @@ class Several(LoggerSpec):
 
 
 def spelled_out(arguments: list[str]) -> list[str]:
-    """Rewrite `logger=[wandb,tensorboard]` on a command line as Hydra, which takes one option of a group, reads it."""
+    """Rewrite `logger=[wandb,tensorboard]` as Hydra reads it, which takes one option of a group."""
     lines = []
     for argument in arguments:
         if found := _LIST.fullmatch(argument):

@@ -116,7 +116,7 @@ class RunLogger(RoundLogger, WandbLogger):
             self._warn("failed", error, NOTHING_IS_LOST)
 
     def _tell_slowly(self, action: Callable[[Any], Any]) -> None:
-        """Do what waits for the server's answers (tables and files do) without having the run wait, if it is online."""
+        """Do what waits for the server (tables and files do) without having an online run wait."""
 
         def attempt() -> None:
             try:

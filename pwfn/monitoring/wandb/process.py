@@ -40,7 +40,7 @@ def arguments_without_secrets() -> Iterator[None]:
 
 
 def is_of_wandb(error: Exception) -> bool:
-    """Tell whether an error is W&B's, whose exceptions have no common class: any that came through its code.
+    """Tell whether an error is W&B's, which have no common class: any that came through its code.
 
     What the operating system refuses (disk, connection) counts as its own.
     """

@@ -1,4 +1,4 @@
-"""Read W&B's environment variables for what the configuration leaves open, and hold both to W&B's limits."""
+"""Read W&B's variables for what the configuration leaves open; hold both to W&B's limits."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def unquantized_state(network: nn.Module) -> dict[str, Tensor]:
 def keep_better(
     network: nn.Module, before: dict[str, Tensor] | None, last: RoundRecord, finished: RoundRecord
 ) -> tuple[RoundRecord, str]:
-    """Put the network back as it was before the finishing, if it was right about more validation images then.
+    """Undo the finishing if the network was right about more validation images before it.
 
     With a tie, or without validation images, the later network is kept.
 

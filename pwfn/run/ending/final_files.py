@@ -28,7 +28,7 @@ from pwfn.run.stages import Stages
 
 
 def finish(assembly: Assembly, stages: Stages, reporter: RunReporter) -> None:
-    """Write and show the results of a finished run, on rank 0; then remove its checkpoints and what it is not to keep.
+    """Write and show the results of a finished run on rank 0, then remove what it is not to keep.
 
     The file that marks the run as finished (result.json) comes after everything that could fail: where a disk is full,
     the checkpoints are still there and the run can be resumed.

@@ -16,7 +16,7 @@ def left_out(keep: Keep, *, in_a_sweep: bool) -> tuple[str, ...]:
 
 
 def settle_files(folder: Path, names: tuple[str, ...]) -> str:
-    """Remove the files `names` of a finished run; return a line that says what is left and what was removed."""
+    """Remove the files `names` of a finished run; return a line on what is left and what was removed."""
     gone = [folder / name for name in names if (folder / name).is_file()]
     removed = sum(path.stat().st_size for path in gone)
     for path in gone:

@@ -13,18 +13,18 @@ from torch import Tensor
 from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.posterior import QuantizedTensor
 from pwfn.clustering.cluster_result import ClusterResult
-from pwfn.clustering.codebooks.candidates import MIN_TOLERANCE
 from pwfn.clustering.codebooks.codebook import Codebook
 from pwfn.clustering.per_tensor_limit import limit_result
 from pwfn.clustering.rules import RuleOfWeights
 from pwfn.clustering.sigma_join import SigmaJoin
+from pwfn.clustering.tolerance import MIN_TOLERANCE
 from pwfn.training.distributed import broadcast_object, broadcast_tensors
 from pwfn.training.signals import StopNow
 
 
 @dataclass(frozen=True)
 class PerTensorLimit:
-    """How many values each tensor may use, and whether the tolerances come from the loss, so that they price a move."""
+    """How many values each tensor may use, and whether tolerances of the loss price a move."""
 
     most: int
     second_order: bool
@@ -91,7 +91,10 @@ def _from_rank_0(
     tolerance: Callable[[FlatWeights], Tensor],
     at_once: Callable[[], AbstractContextManager[None]],
 ) -> ClusterResult:
-    """Cluster where `before` is not None, and return the result, or raise its ValueError or StopNow, on every rank."""
+    """Cluster where `before` is not None; return the result, or raise its error, on every rank.
+
+    Its error is a ValueError or StopNow.
+    """
     result, refusal, asked = None, None, 0
     if before is not None:
         try:

@@ -13,11 +13,11 @@ from pwfn.bayesian.flat_weights import FlatWeights
 from pwfn.bayesian.gaussian_weight import FREE
 from pwfn.bayesian.posterior import QuantizedTensor, quantized_tensors
 from pwfn.clustering.cluster_result import ClusterResult, move_weights
-from pwfn.clustering.codebooks.candidates import MIN_TOLERANCE
 from pwfn.clustering.codebooks.codebook import Codebook, Values
 from pwfn.clustering.per_tensor_limit import limit_result
 from pwfn.clustering.second_order import SecondOrder, cheapest_first
 from pwfn.clustering.sigma_join import SigmaJoin
+from pwfn.clustering.tolerance import MIN_TOLERANCE
 from pwfn.curvature import Watched
 from pwfn.post_training.cluster_layers import Calibration, LayerClustering, Masks, Outcome
 from pwfn.post_training.network_layers import put_back, running_means

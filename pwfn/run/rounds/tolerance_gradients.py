@@ -14,18 +14,24 @@ BATCH_IMAGES = 64  # images that Kronecker factors are summed over at once
 
 
 def gradients_for(tolerance: Tolerance, network: nn.Module, data: ImageDataModule) -> Gradients:
-    """Return what `tolerance` is called with: squared gradients over batches, or those of Kronecker factors."""
+    """Return what `tolerance` is called with: squared gradients of batches, or of Kronecker factors."""
     return (gradients_of_factors if tolerance.factor_images else gradients_of_batches)(network, data)
 
 
 def gradients_of_batches(network: nn.Module, data: ImageDataModule) -> Gradients:
-    """Return a function of the number of batches; it reads this rank's images, and computes where the network is."""
+    """Return a function of the number of batches: squared gradients over this rank's images.
+
+    It computes where the network is.
+    """
     means = [tensor.mu for tensor in quantized_tensors(network)]
     return lambda batches: squared_gradients(network, means, data.batches_outside_fits(), batches)
 
 
 def gradients_of_factors(network: nn.Module, data: ImageDataModule) -> Gradients:
-    """Return a function of the number of images; it reads this rank's images, and computes where the network is."""
+    """Return a function of the number of images: squared gradients by factors of this rank's images.
+
+    It computes where the network is.
+    """
     means = [tensor.mu for tensor in quantized_tensors(network)]
 
     def gradients(images: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Put a network back to where it was before a clustering that a signal has cut short, or the test after it."""
+"""Put a network back to before a clustering that a signal cut short, or the test after it."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from pwfn.bayesian.gaussian_weight import FREE
 from pwfn.bayesian.posterior import quantized_tensors
-from pwfn.clustering.codebooks.candidates import MIN_TOLERANCE
 from pwfn.clustering.statistics import value_counts
+from pwfn.clustering.tolerance import MIN_TOLERANCE
 from pwfn.errors import RunError
 from pwfn.evaluation.metrics import Numbers, Whole
 
