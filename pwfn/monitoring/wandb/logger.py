@@ -66,10 +66,12 @@ class RunLogger(OneRunLogger, WandbLogger):
     def _started(self) -> Any:
         mode = self._options["mode"]
         if mode != "disabled":
+            folder = Path(self._options["dir"], "wandb").absolute()
             with suppress(OSError):  # W&B says so itself, and goes to a temporary folder
-                Path(self._options["dir"]).mkdir(parents=True, exist_ok=True)
-            # tables and artifacts that are still to be uploaded: beside the run, not in the user's home
-            self._open.enter_context(environment(WANDB_DATA_DIR=str(Path(self._options["dir"], "wandb").absolute())))
+                folder.mkdir(parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK):
+                # tables and artifacts that are still to be uploaded: beside the run, not in the user's home
+                self._open.enter_context(environment(WANDB_DATA_DIR=str(folder)))
         try:
             # an offline run has no use for the server's address, which W&B would look up to report errors to
             with (
