@@ -21,7 +21,8 @@ from pwfn.monitoring.loggers.round_media import Histogram, RoundView
 from pwfn.monitoring.run_reporter import RunReporter
 from pwfn.monitoring.wandb.spec import Wandb
 from tests.support.loggers.dashboards import free_port
-from tests.support.loggers.wandb_server import WandbServer, logged_to, wandb_server
+from tests.support.loggers.wandb_api import WandbServer
+from tests.support.loggers.wandb_server import logged_to, wandb_server
 from tests.support.project import clean_environment
 from tests.support.runs.round_records import BASELINE, cluster, record
 

@@ -31,8 +31,9 @@ from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS
 from pwfn.run.ending.final_files import ARTIFACT_FACTS
 from pwfn.run.settings import TrainSettings
 from pwfn.run.start import run
+from tests.support.loggers.wandb_api import KEY, Run, WandbServer, digest
 from tests.support.loggers.wandb_offline import find_runs
-from tests.support.loggers.wandb_server import KEY, Run, WandbServer, digest, logged_to, wandb_server
+from tests.support.loggers.wandb_server import logged_to, wandb_server
 from tests.support.project import PROJECT, SMALL, Compose, clean_environment
 
 SECRET = "hf_hidden"  # as a user may give one
