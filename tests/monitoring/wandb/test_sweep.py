@@ -74,7 +74,7 @@ def rounds(run: Run) -> list[int]:
 @pytest.mark.slow
 def test_the_agent_runs_a_job_that_reports_to_the_sweep(tmp_path: Path) -> None:
     with wandb_server() as server, agent(server, tmp_path) as started:
-        assert started.wait(200) == 0, (tmp_path / "agent.log").read_text()
+        assert started.wait(280) == 0, (tmp_path / "agent.log").read_text()
         (run,) = server.runs.values()
     assert (run.name, run.about["sweep"], run.exit_code) == ("r1", "s1", 0)
     assert {key: run.values[key] for key in VALUES if "." in key} == {key: VALUES[key] for key in VALUES if "." in key}
