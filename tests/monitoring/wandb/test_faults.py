@@ -106,9 +106,9 @@ def synced(server: WandbServer, folder: Path, *commands: str) -> None:
         assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_errors_that_pass_cost_nothing(server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "30")
-    until = time.monotonic() + 4
+def test_a_minute_of_errors_costs_nothing(server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "120")
+    until = time.monotonic() + 60
     seconds, said = logged(server, tmp_path, lambda _: 500 if time.monotonic() < until else None)
     assert seconds < CALLS_SECONDS
     assert said == []
