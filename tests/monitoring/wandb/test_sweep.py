@@ -86,18 +86,20 @@ def test_the_agent_runs_a_job_that_reports_to_the_sweep(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_job_that_its_agent_was_told_to_end_is_finished_by_another(tmp_path: Path) -> None:
     """The first round is quick, the second is long enough to be in it when the signal comes."""
-    more = ("schedule.first_epochs=1", "schedule.rest_epochs=60")
+    more, folder = ("schedule.first_epochs=1", "schedule.rest_epochs=60"), tmp_path / "wandb_sweeps" / "s1" / "r1"
     with wandb_server() as server:
         with agent(server, tmp_path, *more) as first:
-            deadline = time.monotonic() + 120
-            while not ("r1" in server.runs and rounds(server.runs["r1"])) and time.monotonic() < deadline:
+            deadline = time.monotonic() + 250
+            while not (folder / "rounds.csv").is_file() and time.monotonic() < deadline:
                 time.sleep(0.1)
+            assert (folder / "rounds.csv").is_file(), (tmp_path / "agent.log").read_text()
             first.send_signal(signal.SIGTERM)
             first.wait(100)
         (run,) = server.runs.values()
         assert (run.preempting, run.exit_code, rounds(run)) == (True, 143, [0]), (tmp_path / "agent.log").read_text()
         with agent(server, tmp_path, *more) as second:
-            assert second.wait(200) == 0, (tmp_path / "agent.log").read_text()
+            assert second.wait(280) == 0, (tmp_path / "agent.log").read_text()
         (run,) = server.runs.values()
     assert (run.name, run.starts, run.exit_code, rounds(run)) == ("r1", 2, 0, [0, 1])
-    assert "resume=wandb_sweeps/s1/r1" in run.values["provenance"]["command"]
+    assert "pwfn: resuming the run in wandb_sweeps/s1/r1" in (tmp_path / "agent.log").read_text()
+    assert server.model("r1").files == {"model.pwfn": (folder / "model.pwfn").read_bytes()}

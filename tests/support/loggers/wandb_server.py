@@ -24,7 +24,7 @@ import wandb
 from tests.support.loggers.wandb_api import WandbServer
 
 MOST_BYTES = 64 * 2**20
-SECONDS = 300  # after which it answers nobody
+SECONDS = 900  # after which it answers nobody
 
 
 def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
