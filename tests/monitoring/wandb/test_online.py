@@ -314,8 +314,8 @@ def test_of_an_offline_run_that_was_resumed_the_newest_folder_has_all_rounds(
     assert done.returncode == 0, done.stderr
     assert set(server.runs) == known
     older, newest = sorted(path.relative_to(tmp_path) for path in tmp_path.glob("wandb/offline-run-*"))
-    done = program(server, tmp_path, "-m", "wandb", "sync", str(older), str(newest))
-    assert "incomplete record" in done.stderr  # where the process was killed; then W&B leaves out the newer folder
+    # W&B may stop where the process was killed and leave out the newer folder: it depends on what had been written
+    program(server, tmp_path, "-m", "wandb", "sync", str(older), str(newest))
     done = program(server, tmp_path, "-m", "wandb", "sync", str(newest))
     assert done.returncode == 0, done.stderr
     (name,) = set(server.runs) - known
