@@ -2,7 +2,8 @@
 
 Each logger gets a process of its own, in which nothing is trained: 200 rows of a training step and three rounds of
 25.5 million weights, with the histograms and the picture that are made for it. The memory is the growth of the
-process's peak, measured after the weights and the first view exist, so that only the logger counts.
+process's peak, measured after the weights and the first view exist, so that only the logger counts; beside it stands
+the peak of the processes that the logger has started.
 """
 
 from __future__ import annotations
@@ -27,6 +28,13 @@ VALUES, ROUNDS, STEPS, EVERY = 200, 3, 200, 50
 def peak_mb() -> float:
     """Return the most memory that this process has held, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def helpers_mb() -> float:
+    """Return the most memory that the processes started by this one have held, in MB."""
+    children = [pid for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split()]
+    states = [Path(f"/proc/{pid}/status").read_text().splitlines() for pid in children]
+    return sum(int(line.split()[1]) for state in states for line in state if line.startswith("VmHWM")) / 1024
 
 
 def measure(name: str, folder: Path) -> dict[str, float]:
@@ -71,7 +79,7 @@ def measure(name: str, folder: Path) -> dict[str, float]:
         told.report_round(dict.fromkeys(COLUMNS, 0.5) | {"round": number, "steps": STEPS + number}, view)
         rounds.append(time.perf_counter() - made)
         views.append(made - began)
-    grown = peak_mb() - before
+    grown, helpers = peak_mb() - before, helpers_mb()
     spec.close(logger, 0)
     middle = statistics.median
     return {
@@ -79,6 +87,7 @@ def measure(name: str, folder: Path) -> dict[str, float]:
         "view_s": middle(views),
         "round_ms": 1000 * middle(rounds),
         "memory_mb": grown,
+        "helpers_mb": helpers,
     }
 
 
@@ -91,7 +100,7 @@ def main() -> None:
     if arguments.logger:
         print(json.dumps(measure(arguments.logger, Path.cwd())))
         return
-    print(f"{'logger':12} {'row ms':>8} {'of a step':>10} {'view s':>8} {'round ms':>9} {'MB':>6}")
+    print(f"{'logger':12} {'row ms':>8} {'of a step':>10} {'view s':>8} {'round ms':>9} {'MB':>6} {'helpers':>8}")
     for name in LOGGERS:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, str(Path(__file__).resolve()), "--logger", name]
@@ -103,7 +112,7 @@ def main() -> None:
         share = found["row_ms"] / EVERY / arguments.step_ms
         print(
             f"{name:12} {found['row_ms']:8.2f} {100 * share:8.3f} % {found['view_s']:8.2f} {found['round_ms']:9.1f} "
-            f"{found['memory_mb']:6.0f}"
+            f"{found['memory_mb']:6.0f} {found['helpers_mb']:8.0f}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Register the draw of a network's weights with torch.library, so that torch.compile keeps a step that draws whole.
+"""Register the draw of a network's weights with torch.library: torch.compile keeps the step whole.
 
 `pwfn::random_word` makes the key of the noise, `pwfn::draw` the weights, `pwfn::sigma_gradients` what backward needs.
 Compiled code calls the same kernels as any other, with the same random numbers; nothing is traced inside of them.

@@ -80,7 +80,7 @@ def _content(path: Path) -> Any:
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Tell by the first bytes, because files of both kinds are called .bin and .pth: the length of a header in JSON."""
+    """Tell by the first bytes: .bin and .pth name files of both kinds."""
     with path.open("rb") as file:
         head = file.read(9)
     return head[8:] == b"{" or path.suffix == ".safetensors"

@@ -82,6 +82,12 @@ def test_all_mistakes_are_listed_at_once(capsys: pytest.CaptureFixture[str]) -> 
     assert len(lines) == 4
 
 
+def test_a_dry_run_refuses_what_wandb_would_not_take(capsys: pytest.CaptureFixture[str]) -> None:
+    kinds = {"tags": "['']", "group": "g" * 129, "job_type": "j" * 65}
+    lines = faults(capsys, "dry_run=true", "logger=wandb", *(f"logger.{key}={value}" for key, value in kinds.items()))
+    assert sorted(line.split()[0] for line in lines) == sorted(f"logger.{key}" for key in kinds)
+
+
 def test_contradictions_are_listed_beside_wrong_values(capsys: pytest.CaptureFixture[str]) -> None:
     lines = faults(capsys, "seed=-1", "data.batch_size=9999", "data.train_images=1000", "optimizer.lr=-1")
     assert [line.split(" = ")[0].strip() for line in lines] == ["optimizer.lr", "seed", "data.batch_size"]

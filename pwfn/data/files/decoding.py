@@ -48,7 +48,7 @@ def decoded(file: str | IO[bytes], name: str, *, exif: bool = False) -> Image:
 
 @contextmanager
 def readable(name: str) -> Iterator[None]:
-    """Turn what Pillow raises for damaged images into a `DataError` that begins with `name`, without its warnings."""
+    """Turn Pillow's errors for damaged images into `DataError`s that begin with `name`; hide its warnings."""
     from PIL.Image import DecompressionBombError
 
     try:

@@ -48,7 +48,7 @@ class FolderNotes:
         return paths, labels
 
     def see(self, found: Iterable[Found]) -> None:
-        """Count the images with transparency and those that are stored turned; keep how bright the deep ones are."""
+        """Count images with transparency and turned ones; keep how bright those of more than 8 bits are."""
         looked_at = list(found)
         self.alpha, self.turned = sum(one.alpha for one in looked_at), sum(one.turned for one in looked_at)
         self.brightest = tuple(one.brightest for one in looked_at if one.brightest is not None)

@@ -9,33 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
-from pytorch_lightning.loggers.logger import Logger
 from typing_extensions import override
 
 from pwfn.config.secrets import without_secrets
-from pwfn.monitoring.loggers.round_logger import RoundLogger
+from pwfn.monitoring.loggers.media import as_pixels
 from pwfn.monitoring.loggers.round_media import Histogram, RoundView
-
-
-class UnderSteps(RoundLogger, Logger):
-    """Mix into a Lightning logger: what comes without a step is filed under the last one given."""
-
-    _last_step = 0
-
-    @override
-    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        self._last_step = self._last_step if step is None else step
-        super().log_metrics(dict(metrics), self._last_step)  # type: ignore[safe-super]
-
-    @override
-    def report_round(self, flat: Mapping[str, float | int], view: RoundView | None = None) -> None:
-        self.log_metrics(flat, step=int(flat["steps"]))
-        self.save()
-
-    @override
-    def report_summary(self, values: Mapping[str, float | int]) -> None:
-        self.log_metrics(values)
-        self.save()
+from pwfn.monitoring.loggers.under_steps import UnderSteps
 
 
 class CsvRunLogger(UnderSteps, CSVLogger):
@@ -69,11 +48,8 @@ class TensorBoardRunLogger(UnderSteps, TensorBoardLogger):
 
     @override
     def report_pictures(self, pictures: Mapping[str, NDArray[np.uint8] | Path]) -> None:
-        from PIL import Image
-
         for key, picture in pictures.items():
-            seen = np.asarray(Image.open(picture).convert("RGB")) if isinstance(picture, Path) else picture
-            self.experiment.add_image(key, seen, global_step=self._last_step, dataformats="HWC")
+            self.experiment.add_image(key, as_pixels(picture), global_step=self._last_step, dataformats="HWC")
         self.save()
 
 

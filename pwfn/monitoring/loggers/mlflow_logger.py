@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,16 +14,15 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 from pytorch_lightning.loggers import MLFlowLogger
-from pytorch_lightning.loggers.logger import Logger
-from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
 from pwfn.config.secrets import without_secrets
-from pwfn.errors import one_line
 from pwfn.monitoring.loggers.background import Background
-from pwfn.monitoring.loggers.round_logger import RoundLogger
+from pwfn.monitoring.loggers.losses import Losses
+from pwfn.monitoring.loggers.media import as_pixels
+from pwfn.monitoring.loggers.round_logger import OneRunLogger, is_rank_0
 from pwfn.monitoring.loggers.round_media import RoundView
-from pwfn.records.rounds import CLUSTER_COLUMNS
+from pwfn.monitoring.loggers.under_steps import UnderSteps
 
 FINISH_SECONDS = 300.0  # for what is still on its way when the run ends
 RUN_ID, GROUP = "pwfn/run_id", "pwfn/group"  # tags
@@ -57,7 +55,7 @@ class Place:
             yield f"sqlite:///{self.folder / 'mlflow.db'}?timeout=60", (self.folder / "artifacts").as_uri()
 
 
-class MLflowRunLogger(RoundLogger, Logger):
+class MLflowRunLogger(OneRunLogger, UnderSteps):
     """Send scalars, codebook tables and pictures to MLflow, over steps, from a thread of its own.
 
     Args:
@@ -85,8 +83,8 @@ class MLflowRunLogger(RoundLogger, Logger):
         self._params = dict(_flat(without_secrets(config)))
         self._background = Background()
         self._mlflow: MLFlowLogger | None = None
-        self._begun = self._warned = False
-        self._last_step = 0
+        self._losses = Losses(f"MLflow run {name!r}")
+        self._begun = False
 
     @property
     @override
@@ -100,20 +98,14 @@ class MLflowRunLogger(RoundLogger, Logger):
 
     def _tell(self, action: Callable[[MLFlowLogger], object]) -> None:
         """Do something with MLflow's run, which starts with the first call; on rank 0 alone."""
-        if getattr(rank_zero_only, "rank", 0) == 0:
+        if is_rank_0():
             self._begun = True
             self._warn_of(self._background.error)
             self._background.do(lambda: action(self._started()))
 
     def _warn_of(self, error: Exception | None) -> None:
-        if error is not None and not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"MLflow run {self._name!r} is not complete ({one_line(repr(error))}). The run goes on, and its own "
-                "folder has every round.",
-                RuntimeWarning,
-                stacklevel=4,
-            )
+        if error is not None:
+            self._losses.warn("is not complete", error)
 
     def _started(self) -> MLFlowLogger:
         if self._mlflow is None:
@@ -148,7 +140,7 @@ class MLflowRunLogger(RoundLogger, Logger):
 
     @override
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self._last_step = at = self._last_step if step is None else step
+        at = self._filed_under(step)
         numbers = {key: float(value) for key, value in metrics.items()}
         self._tell(lambda mlflow: mlflow.log_metrics(numbers, at))
 
@@ -158,28 +150,17 @@ class MLflowRunLogger(RoundLogger, Logger):
 
     @override
     def report_round(self, flat: Mapping[str, float | int], view: RoundView | None = None) -> None:
-        self.log_metrics(flat, step=int(flat["steps"]))
+        super().report_round(flat)
         if view is not None:
-            at, picture, table = self._last_step, view.picture, _table(view)
+            at, picture, table = self._last_step, view.picture, view.table
             file = f"clusters/round_{int(flat['round']):03}.json"
             self._tell(lambda mlflow: _client(mlflow).log_table(mlflow.run_id, table, file))
             self._tell(lambda mlflow: _client(mlflow).log_image(mlflow.run_id, picture, key="codebook", step=at))
 
     @override
-    def report_again(self, rows: Sequence[Mapping[str, float | int]]) -> None:
-        """MLflow keeps what it has of a run that goes on."""
-
-    @override
-    def report_summary(self, values: Mapping[str, float | int]) -> None:
-        self.log_metrics(values)
-
-    @override
     def report_pictures(self, pictures: Mapping[str, NDArray[np.uint8] | Path]) -> None:
-        from PIL import Image
-
         for key, picture in pictures.items():
-            pixels = np.asarray(Image.open(picture).convert("RGB")) if isinstance(picture, Path) else picture
-            self._tell(partial(_log_picture, pixels, f"{key}.png"))
+            self._tell(partial(_log_picture, as_pixels(picture), f"{key}.png"))
 
     @override
     def report_artifact(self, path: Path, metadata: Mapping[str, Any]) -> None:
@@ -189,11 +170,7 @@ class MLflowRunLogger(RoundLogger, Logger):
             self._tell(lambda mlflow: _client(mlflow).log_artifact(mlflow.run_id, str(path), "model"))
 
     @override
-    def finalize(self, status: str) -> None:
-        """Lightning calls this after every fit; `close` ends the run."""
-
     def close(self, exit_code: int) -> None:
-        """End MLflow's run, if there is one, and wait a while for what is still on its way."""
         if self._begun:
             self._tell(lambda mlflow: mlflow.finalize("success" if exit_code == 0 else "failed"))
             done = self._background.finish(FINISH_SECONDS)
@@ -215,9 +192,3 @@ def _flat(config: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any
             yield from _flat(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value
-
-
-def _table(view: RoundView) -> dict[str, list[Any]]:
-    """Convert the clusters of a round to columns."""
-    columns = [column for key, column in CLUSTER_COLUMNS.items() if key != "round"]
-    return {column.key: [column.convert(row[column.key]) for row in view.clusters] for column in columns}

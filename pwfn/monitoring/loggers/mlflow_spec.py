@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from pwfn.errors import Fault, InvalidValueError, require
-from pwfn.monitoring.loggers.spec import LoggerSpec
+from pwfn.errors import require
+from pwfn.monitoring.loggers.spec import LoggerSpec, require_extra
 
 if TYPE_CHECKING:  # a sweep's parent process only reads this module, and must not pay for importing it
     from pytorch_lightning.loggers import Logger
@@ -36,9 +35,7 @@ class MLflow(LoggerSpec):
     artifact: bool = True
 
     def __post_init__(self) -> None:
-        if find_spec("mlflow") is None:
-            there = "csv, none or wandb: MLflow is not installed (pip install 'pwfn[mlflow]')"
-            raise InvalidValueError([Fault("_target_", "pwfn.monitoring.MLflow", there)])
+        require_extra("mlflow", "MLflow")
         require(
             self,
             tracking_uri=(
@@ -62,8 +59,3 @@ class MLflow(LoggerSpec):
             experiment=self.experiment or os.environ.get(EXPERIMENT) or "pwfn",
         )
         return MLflowRunLogger(place, name=name, group=group, run_id=run_id, config=config, artifact=self.artifact)
-
-    @override
-    def close(self, logger: Logger | None, exit_code: int) -> None:
-        if logger is not None:
-            logger.close(exit_code)  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,17 @@ class RoundLogger:
         """Take the run's result, a file that stays where it is."""
 
 
+class OneRunLogger(RoundLogger):
+    """Mix into a Lightning logger that has one run for all fits of a run and for what follows a resume."""
+
+    def finalize(self, status: str) -> None:
+        """Lightning calls this after every fit; `close` ends the run."""
+
+    @abstractmethod
+    def close(self, exit_code: int) -> None:
+        """End the run, if it has begun, and send what is still on its way; 0 says that it succeeded."""
+
+
 class OfLightning(RoundLogger):
     """Send the rows of rounds, under optimizer steps, to another project's Lightning logger, if any."""
 
@@ -57,3 +69,10 @@ class OfLightning(RoundLogger):
         if self.logger is not None:
             self.logger.log_metrics(dict(flat), step=int(flat["steps"]))
             self.logger.save()
+
+
+def is_rank_0() -> bool:
+    """Tell whether this process is the one that logs for all ranks of a run."""
+    from pytorch_lightning.utilities import rank_zero_only
+
+    return getattr(rank_zero_only, "rank", 0) == 0

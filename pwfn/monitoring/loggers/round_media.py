@@ -15,6 +15,7 @@ from pwfn.bayesian.prior import MIN_SIGMA
 from pwfn.clustering.chunking import chunks, in_one_thread
 from pwfn.clustering.cluster_result import ClusterResult
 from pwfn.monitoring.plots import codebook_figure, pixels
+from pwfn.records.rounds import CLUSTER_COLUMNS
 
 BINS = 256
 
@@ -40,6 +41,12 @@ class RoundView:
     histograms: Mapping[str, Histogram]
     clusters: Sequence[Mapping[str, Any]]
     picture: NDArray[np.uint8]
+
+    @property
+    def table(self) -> dict[str, list[Any]]:
+        """Return the columns of the clusters, but for the round, by their keys: a value for each centroid."""
+        columns = [column for key, column in CLUSTER_COLUMNS.items() if key != "round"]
+        return {column.key: [column.convert(row[column.key]) for row in self.clusters] for column in columns}
 
 
 @in_one_thread()

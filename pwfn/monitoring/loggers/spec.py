@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from pwfn.errors import Fault, InvalidValueError
-from pwfn.monitoring.loggers.round_logger import OfLightning, RoundLogger
+from pwfn.monitoring.loggers.round_logger import OfLightning, OneRunLogger, RoundLogger
 
 if TYPE_CHECKING:  # a sweep's parent process only reads this module, and must not pay for importing it
     from pytorch_lightning.loggers import Logger
@@ -20,6 +20,13 @@ if TYPE_CHECKING:  # a sweep's parent process only reads this module, and must n
 def run_logger(logger: Logger | None) -> RoundLogger:
     """Return whatever a trainer has for a logger as one that can be sent everything."""
     return logger if isinstance(logger, RoundLogger) else OfLightning(logger)
+
+
+def require_extra(package: str, logger: str) -> None:
+    """Refuse a class of loggers whose package, an extra of the same name, is not installed."""
+    if find_spec(package) is None:
+        there = f"csv, none or wandb: {package} is not installed (pip install 'pwfn[{package}]')"
+        raise InvalidValueError([Fault("_target_", f"pwfn.monitoring.{logger}", there)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +75,13 @@ class LoggerSpec(ABC):
         return []
 
     def close(self, logger: Logger | None, exit_code: int) -> None:
-        """End the run's log, however the run has ended; 0 says that it succeeded."""
-        if logger is not None:
+        """End the run's log, however the run has ended; 0 says that it succeeded.
+
+        Without this the next W&B run of the process would be written into this one.
+        """
+        if isinstance(logger, OneRunLogger):
+            logger.close(exit_code)
+        elif logger is not None:
             logger.finalize("success" if exit_code == 0 else "failed")
 
 
@@ -102,9 +114,7 @@ class TensorBoard(LoggerSpec):
     """Log event files to <folder>/tensorboard; needs the extra `tensorboard`."""
 
     def __post_init__(self) -> None:
-        if find_spec("tensorboard") is None:
-            there = "csv, none or wandb: TensorBoard is not installed (pip install 'pwfn[tensorboard]')"
-            raise InvalidValueError([Fault("_target_", "pwfn.monitoring.TensorBoard", there)])
+        require_extra("tensorboard", "TensorBoard")
 
     @override
     def build(

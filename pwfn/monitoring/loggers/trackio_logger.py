@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,15 @@ import numpy as np
 import trackio
 from numpy.typing import NDArray
 from pytorch_lightning.loggers.logger import DummyExperiment, Logger
-from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
 from pwfn.config.secrets import without_secrets
-from pwfn.monitoring.loggers.round_logger import RoundLogger
+from pwfn.monitoring.loggers.media import image, media, table
+from pwfn.monitoring.loggers.round_logger import OneRunLogger, is_rank_0
 from pwfn.monitoring.loggers.round_media import RoundView
-from pwfn.records.rounds import CLUSTER_COLUMNS
 
 
-class TrackioRunLogger(RoundLogger, Logger):
+class TrackioRunLogger(OneRunLogger, Logger):
     """Write into trackio's database on this machine, with the keys that W&B gets.
 
     Args:
@@ -48,7 +47,7 @@ class TrackioRunLogger(RoundLogger, Logger):
     def experiment(self) -> Any:
         """Return trackio's run, which starts when it is first wanted; on other ranks one that does nothing."""
         if self._run is None:
-            self._run = self._started() if getattr(rank_zero_only, "rank", 0) == 0 else DummyExperiment()
+            self._run = self._started() if is_rank_0() else DummyExperiment()
         return self._run
 
     def _started(self) -> Any:
@@ -78,11 +77,8 @@ class TrackioRunLogger(RoundLogger, Logger):
 
     @override
     def report_round(self, flat: Mapping[str, float | int], view: RoundView | None = None) -> None:
-        self.experiment.log({**flat, **(_media(view) if view else {})})
-
-    @override
-    def report_again(self, rows: Sequence[Mapping[str, float | int]]) -> None:
-        """Trackio keeps what it has of a run that goes on."""
+        shown = {**media(trackio, view), "clusters": table(trackio, view)} if view else {}
+        self.experiment.log({**flat, **shown})
 
     @override
     def report_summary(self, values: Mapping[str, float | int]) -> None:
@@ -90,28 +86,9 @@ class TrackioRunLogger(RoundLogger, Logger):
 
     @override
     def report_pictures(self, pictures: Mapping[str, NDArray[np.uint8] | Path]) -> None:
-        self.experiment.log({key: _image(picture) for key, picture in pictures.items()})
+        self.experiment.log({key: image(trackio, picture) for key, picture in pictures.items()})
 
     @override
-    def finalize(self, status: str) -> None:
-        """Lightning calls this after every fit; `close` ends the run."""
-
-    def close(self) -> None:
-        """End the run, if there is one, and write what is still on its way."""
+    def close(self, exit_code: int) -> None:
         if self._run is not None:
             self._run.finish()
-
-
-def _image(picture: NDArray[np.uint8] | Path) -> Any:
-    return trackio.Image(str(picture) if isinstance(picture, Path) else picture)
-
-
-def _media(view: RoundView) -> dict[str, Any]:
-    columns = [column for key, column in CLUSTER_COLUMNS.items() if key != "round"]
-    rows = [[column.convert(row[column.key]) for column in columns] for row in view.clusters]
-    histograms = {
-        key: trackio.Histogram(np_histogram=(np.array(one.counts), np.array(one.edges)))
-        for key, one in view.histograms.items()
-    }
-    table = trackio.Table(columns=[column.key for column in columns], data=rows)
-    return {**histograms, "clusters": table, "codebook": _image(view.picture)}

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from pwfn.errors import Fault, InvalidValueError, require
-from pwfn.monitoring.loggers.spec import LoggerSpec
+from pwfn.errors import require
+from pwfn.monitoring.loggers.spec import LoggerSpec, require_extra
 from pwfn.value_kinds import FilePath
 
 if TYPE_CHECKING:  # a sweep's parent process only reads this module, and must not pay for importing it
     from pytorch_lightning.loggers import Logger
 
 FOLDER = "TRACKIO_DIR"
+MOST_BYTES = 128  # of a run's name, to which its id is added
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,7 @@ class Trackio(LoggerSpec):
     save_dir: FilePath = "trackio"
 
     def __post_init__(self) -> None:
-        if find_spec("trackio") is None:
-            there = "csv, none or wandb: trackio is not installed (pip install 'pwfn[trackio]')"
-            raise InvalidValueError([Fault("_target_", "pwfn.monitoring.Trackio", there)])
+        require_extra("trackio", "Trackio")
         require(
             self,
             project=(bool(self.project) and "/" not in self.project, "a name without /"),
@@ -50,11 +48,8 @@ class Trackio(LoggerSpec):
         os.environ.setdefault(FOLDER, str(Path(self.save_dir).absolute()))
         from pwfn.monitoring.loggers.trackio_logger import TrackioRunLogger
 
-        # it knows runs by their names alone, and two runs may be called the same
-        unique = f"{name} {run_id}" if run_id else name
+        # It makes folders of run names: no slash, and no more bytes than a file system takes. It knows runs by their
+        # names alone, and two runs may be called the same.
+        short = name.replace("/", "_").encode()[:MOST_BYTES].decode(errors="ignore")
+        unique = f"{short} {run_id}" if run_id else short
         return TrackioRunLogger(project=self.project, name=unique, group=group, config=config)
-
-    @override
-    def close(self, logger: Logger | None, exit_code: int) -> None:
-        if logger is not None:
-            logger.close()  # type: ignore[attr-defined]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -16,22 +15,20 @@ import wandb
 from numpy.typing import NDArray
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import DummyExperiment
-from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
 from pwfn.config.secrets import without_secrets
-from pwfn.errors import one_line
 from pwfn.monitoring.loggers.background import Background
-from pwfn.monitoring.loggers.round_logger import RoundLogger
+from pwfn.monitoring.loggers.losses import NOTHING_IS_LOST, Losses
+from pwfn.monitoring.loggers.media import image, media, table
+from pwfn.monitoring.loggers.round_logger import OneRunLogger, is_rank_0
 from pwfn.monitoring.loggers.round_media import RoundView
-from pwfn.monitoring.wandb.media import image, media, table
 from pwfn.monitoring.wandb.process import arguments_without_secrets, environment, is_of_wandb
 
 FINISH_VARIABLE, FINISH_SECONDS = "WANDB_FINISH_TIMEOUT", 300.0  # for uploads after the run has ended
-NOTHING_IS_LOST = "The run goes on, and its own folder has every round"
 
 
-class RunLogger(RoundLogger, WandbLogger):
+class RunLogger(OneRunLogger, WandbLogger):
     """Log to W&B, and warn once where it fails.
 
     A run that cannot start online goes on offline; one that cannot start at all goes on without W&B.
@@ -44,7 +41,7 @@ class RunLogger(RoundLogger, WandbLogger):
     def __init__(self, *, artifact: bool, name: str, project: str, save_dir: str, **options: Any) -> None:
         super().__init__(name=name, project=project, save_dir=save_dir)
         self._artifact = artifact
-        self._warned: set[str] = set()
+        self._losses = Losses(f"W&B run {name!r}")
         # resume: an id that W&B knows goes on
         self._options = options | {"name": name, "project": project, "dir": save_dir, "resume": "allow"}
         self._run: Any = None
@@ -63,16 +60,18 @@ class RunLogger(RoundLogger, WandbLogger):
     def experiment(self) -> Any:
         """Return the W&B run, which starts when it is first wanted; on other ranks one that does nothing."""
         if self._run is None:
-            self._run = self._started() if getattr(rank_zero_only, "rank", 0) == 0 else DummyExperiment()
+            self._run = self._started() if is_rank_0() else DummyExperiment()
         return self._run
 
     def _started(self) -> Any:
         mode = self._options["mode"]
         if mode != "disabled":
+            folder = Path(self._options["dir"], "wandb").absolute()
             with suppress(OSError):  # W&B says so itself, and goes to a temporary folder
-                Path(self._options["dir"]).mkdir(parents=True, exist_ok=True)
-            # tables and artifacts that are still to be uploaded: beside the run, not in the user's home
-            self._open.enter_context(environment(WANDB_DATA_DIR=str(Path(self._options["dir"], "wandb").absolute())))
+                folder.mkdir(parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK):
+                # tables and artifacts that are still to be uploaded: beside the run, not in the user's home
+                self._open.enter_context(environment(WANDB_DATA_DIR=str(folder)))
         try:
             # an offline run has no use for the server's address, which W&B would look up to report errors to
             with (
@@ -87,21 +86,12 @@ class RunLogger(RoundLogger, WandbLogger):
             if not is_of_wandb(error):
                 raise
             rest = "It goes on offline: upload it later with `wandb sync`" if mode == "online" else NOTHING_IS_LOST
-            self._warn(f"cannot start {mode}", error, rest)
+            self._losses.warn(f"cannot start {mode}", error, rest)
         if mode != "online":
             return DummyExperiment()
         self._options["mode"] = "offline"
         wandb.teardown()  # its helper process would take the new run for the one that failed, and write nothing
         return self._started()
-
-    def _warn(self, what: str, error: Exception, rest: str) -> None:
-        if what not in self._warned:
-            self._warned.add(what)
-            warnings.warn(
-                f"W&B run {self._options['name']!r} {what} ({one_line(repr(error))}). {rest}.",
-                RuntimeWarning,
-                stacklevel=4,
-            )
 
     def _tell(self, action: Callable[[Any], Any]) -> None:
         """Do something with the W&B run, if there is one."""
@@ -113,7 +103,7 @@ class RunLogger(RoundLogger, WandbLogger):
         except Exception as error:
             if not is_of_wandb(error):
                 raise
-            self._warn("failed", error, NOTHING_IS_LOST)
+            self._losses.warn("failed", error)
 
     def _tell_slowly(self, action: Callable[[Any], Any]) -> None:
         """Do what waits for the server (tables and files do) without having an online run wait."""
@@ -163,9 +153,9 @@ class RunLogger(RoundLogger, WandbLogger):
     @override
     def report_round(self, flat: Mapping[str, float | int], view: RoundView | None = None) -> None:
         # without step: W&B's own step starts again at 0 in a resumed run
-        self._tell(lambda run: run.log({**flat, **(media(view) if view else {})}))
+        self._tell(lambda run: run.log({**flat, **(media(wandb, view) if view else {})}))
         if view is not None:
-            self._tell_slowly(lambda run: run.log({"round": flat["round"], "clusters": table(view)}))
+            self._tell_slowly(lambda run: run.log({"round": flat["round"], "clusters": table(wandb, view)}))
 
     @override
     def report_again(self, rows: Sequence[Mapping[str, float | int]]) -> None:
@@ -188,7 +178,7 @@ class RunLogger(RoundLogger, WandbLogger):
 
     @override
     def report_pictures(self, pictures: Mapping[str, NDArray[np.uint8] | Path]) -> None:
-        self._tell_slowly(lambda run: run.log({key: image(picture) for key, picture in pictures.items()}))
+        self._tell_slowly(lambda run: run.log({key: image(wandb, picture) for key, picture in pictures.items()}))
 
     @override
     def report_artifact(self, path: Path, metadata: Mapping[str, Any]) -> None:
@@ -205,6 +195,7 @@ class RunLogger(RoundLogger, WandbLogger):
             self._unsent = path.absolute()
             self._tell_slowly(send)
 
+    @override
     def close(self, exit_code: int) -> None:
         """Finish the W&B run, if there is one, and wait a while for what is still to be uploaded."""
 
@@ -217,7 +208,7 @@ class RunLogger(RoundLogger, WandbLogger):
             except TimeoutError as error:
                 lost = lost or error
             if online and lost is not None:
-                self._warn("is not complete at the server", lost, f"Send the rest with {self._commands(run)}")
+                self._losses.warn("is not complete at the server", lost, f"Send the rest with {self._commands(run)}")
 
         if self._run is not None:
             self._tell(finish)

@@ -110,9 +110,3 @@ class Wandb(LoggerSpec):
     def group_of(self, sweep: str | None) -> str | None:
         chosen = resolve(self._configured, DEFAULTS)["group"] or sweep
         return chosen and shortened(chosen)
-
-    @override
-    def close(self, logger: Logger | None, exit_code: int) -> None:
-        """Finish the W&B run. Without this the next run of the process would be written into this one."""
-        if logger is not None:
-            logger.close(exit_code)  # type: ignore[attr-defined]

@@ -28,8 +28,9 @@ from pwfn.monitoring.loggers.spec import run_logger
 from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS
 from pwfn.run.settings import TrainSettings
 from pwfn.run.start import run as run_training
+from tests.support.loggers.dashboards import free_port, look_at, needs_chromium
 from tests.support.loggers.told_loggers import told
-from tests.support.project import CONF, SMALL, Compose
+from tests.support.project import CONF, SMALL, Compose, clean_environment
 from tests.support.runs.round_records import cluster, record
 
 pytestmark = [
@@ -216,6 +217,19 @@ def test_a_whole_run_sends_the_keys_that_the_csv_file_gets(tmp_path: Path, clien
     assert {"train/cross_entropy", "clustered/top1", "artifact_mb"} <= columns
     assert (run.info.run_name, run.info.status) == ("the name", "FINISHED")
     assert (run.data.params["codebook.b"], run.data.params["seed"]) == (str(cfg.codebook.b), "0")
+
+
+@pytest.mark.browser
+@needs_chromium
+def test_its_dashboard_shows_the_run(tmp_path: Path, client: Any) -> None:
+    folder, port = tmp_path / "mlruns", free_port()
+    told(MLflow(save_dir=str(folder)), tmp_path)
+    (run,) = runs_of(client(folder))
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    wanted = ("first", "clustered/top1", "98.17", "top1_drop")
+    page = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    look_at(command, port, page, wanted, tmp_path, **clean_environment(MLFLOW_DISABLE_TELEMETRY="true"))
 
 
 def test_the_spec_is_light() -> None:

@@ -24,15 +24,31 @@ from pwfn.cli.evaluate_task import run as evaluate
 from pwfn.config import build
 from pwfn.errors import Stopped
 from pwfn.evaluation.settings import EvaluateSettings
+from pwfn.monitoring.loggers.round_media import BINS
 from pwfn.monitoring.run_reporter import RunReporter
 from pwfn.records.metric_names import ROUND_VIEW
-from pwfn.records.rounds import COLUMNS
+from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS
+from pwfn.run.ending.final_files import ARTIFACT_FACTS
 from pwfn.run.settings import TrainSettings
 from pwfn.run.start import run
+from tests.support.loggers.wandb_api import KEY, Run, WandbServer, digest
 from tests.support.loggers.wandb_offline import find_runs
-from tests.support.loggers.wandb_server import KEY, Run, WandbServer, digest, logged_to, wandb_server
+from tests.support.loggers.wandb_server import logged_to, wandb_server
 from tests.support.project import PROJECT, SMALL, Compose, clean_environment
 
+SECRET = "hf_hidden"  # as a user may give one
+KILLED = """
+import os, runpy, signal, sys
+from pwfn.monitoring.run_reporter import RunReporter
+add = RunReporter.add
+def add_or_die(self, record, *arguments):
+    if record.round == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return add(self, record, *arguments)
+RunReporter.add = add_or_die
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 ONLINE = ["logger=wandb", "logger.mode=online", "logger.tags=[paper,a]", "logger.group=g"]
 
 
@@ -65,7 +81,7 @@ def whole(start: Start, server: WandbServer, tmp_path_factory: pytest.TempPathFa
     """A run from its beginning to its end: its folder, and what the server has of it."""
     folder = tmp_path_factory.mktemp("online") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["train.py"])
+        patch.setattr(sys, "argv", ["train.py", f"+hub.token={SECRET}"])
         start(folder)
     (found,) = server.runs.values()
     return folder, found
@@ -81,12 +97,17 @@ def rounds_at(run: Run) -> list[dict[str, Any]]:
     return [row for row in run.rows if "clustered/top1" in row]
 
 
+def assert_all_rounds_arrived(folder: Path, run: Run) -> None:
+    """Hold the history against rounds.csv."""
+    assert [{key: row.get(key) for key in COLUMNS} for row in rounds_at(run)] == rounds_of(folder)
+
+
 @pytest.mark.slow
 def test_every_row_of_rounds_csv_arrives_over_its_round(whole: tuple[Path, Run]) -> None:
     folder, run = whole
     rows = rounds_of(folder)
     assert len(rows) == 2
-    assert [{key: row.get(key) for key in COLUMNS} for row in rounds_at(run)] == rows
+    assert_all_rounds_arrived(folder, run)
     assert {key: run.summary[key] for key in COLUMNS} == rows[-1]
     metrics = run.config["_wandb"]["value"]["m"]  # 1: its name, 2: instead a pattern, 5: number of its x-axis, from 1
     x_axes = {one["1"]: metrics[one["5"] - 1]["1"] for one in metrics if "1" in one and "5" in one}
@@ -118,13 +139,17 @@ def test_tables_histograms_and_pictures_arrive(whole: tuple[Path, Run]) -> None:
     assert [row["round"] for row in media] == [0, 1]
     with (folder / "clusters.csv").open(newline="") as file:
         clusters = list(csv.DictReader(file))
+    weights = json.loads((folder / "summary.json").read_text())["run"]["weights"]
     for row in media:
         assert run.files[row["codebook"]["path"]][:4] == b"\x89PNG"
-        assert sum(row["histogram/mu"]["values"]) == sum(row["histogram/sigma"]["values"]) > 0
+        for key in (one for one in ROUND_VIEW if one.startswith("histogram/")):
+            assert (sum(row[key]["values"]), len(row[key]["bins"])) == (weights, BINS + 1)
         (sent,) = [one for one in run.rows if "clusters" in one and one["round"] == row["round"]]
         table = json.loads(run.files[sent["clusters"]["path"]])
         mine = [one for one in clusters if int(one["round"]) == row["round"]]
-        assert [float(one[0]) for one in table["data"]] == [float(one[table["columns"][0]]) for one in mine]
+        assert table["columns"] == [key for key in CLUSTER_COLUMNS if key != "round"]
+        sent_rows = [dict(zip(table["columns"], one, strict=True)) for one in table["data"]]
+        assert sent_rows == [{key: CLUSTER_COLUMNS[key].read(one) for key in table["columns"]} for one in mine]
 
 
 @pytest.mark.slow
@@ -137,7 +162,8 @@ def test_the_artifact_arrives_with_its_bytes_and_loads(
     assert model.committed
     assert model.files == {"model.pwfn": content}
     assert model.manifest["contents"]["model.pwfn"]["digest"] == digest(content)
-    assert json.loads(model.about["metadata"])["weights"] == artifact.describe(folder / "model.pwfn")["weights"]
+    header = artifact.describe(folder / "model.pwfn")
+    assert json.loads(model.about["metadata"]) == {key: header[key] for key in ARTIFACT_FACTS}
     (tmp_path / "downloaded.pwfn").write_bytes(server.download(f"artifact/{model.key}/model.pwfn"))
     mine, theirs = (artifact.load(path).state_dict() for path in (folder / "model.pwfn", tmp_path / "downloaded.pwfn"))
     assert all(torch.equal(mine[key], theirs[key]) for key in mine)
@@ -148,11 +174,14 @@ def test_neither_the_key_nor_a_token_is_left_anywhere(whole: tuple[Path, Run], s
     folder, run = whole
     left = [path for path in folder.parent.rglob("*") if path.is_file()]
     assert any(path.name == "wandb-metadata.json" for path in left)
-    assert [path for path in left if KEY.encode() in path.read_bytes()] == []
+    secrets = (KEY.encode(), SECRET.encode())
+    assert [path for path in left if any(secret in path.read_bytes() for secret in secrets)] == []
     sent = json.dumps([run.config, run.about, run.rows, run.console]).encode() + b"".join(run.files.values())
-    assert KEY.encode() not in sent
-    assert b"hf_hidden" not in sent
-    assert [one.about for one in server.artifacts.values() if KEY in json.dumps(one.about)] == []
+    sent += json.dumps([one.about for one in server.artifacts.values()]).encode()
+    assert [secret for secret in (KEY, SECRET) if secret.encode() in sent] == []
+    # it was there to be hidden
+    assert run.values["provenance"]["command"] == "train.py '+hub.token=***'"
+    assert json.loads(run.files["wandb-metadata.json"])["args"] == ["+hub.token=***"]
     assert [key for key in server.keys if not key.startswith("Basic ")] == []
 
 
@@ -176,7 +205,7 @@ def test_a_run_that_is_preempted_goes_on_under_its_id(
     start(tmp_path / "run", resume=True)
     assert set(server.runs) - known == {name}
     assert (first.starts, first.exit_code) == (2, 0)
-    assert [{key: row.get(key) for key in COLUMNS} for row in rounds_at(first)] == rounds_of(tmp_path / "run")
+    assert_all_rounds_arrived(tmp_path / "run", first)
 
 
 @pytest.mark.slow
@@ -192,10 +221,13 @@ def test_an_evaluation_joins_the_group_of_its_run(
     assert (run.about["groupName"], run.about["jobType"], run.exit_code) == ("g", "evaluate", 0)
     assert run.values["evaluated"]["run_id"] == whole[1].name
     assert run.summary["clustered/mean/top1"] == pytest.approx(rounds_of(folder)[-1]["clustered/top1"])
-    assert {key for row in run.rows for key in row} >= {"evaluation/reliability", "evaluation/confusion"}
+    pictures = {key: row[key]["path"] for row in run.rows for key in row if key.startswith("evaluation/")}
+    assert pictures.keys() >= {"evaluation/reliability", "evaluation/confusion"}
+    assert {run.files[path][:4] for path in pictures.values()} == {b"\x89PNG"}
 
 
 def program(server: WandbServer, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Start Python in `folder`, with the server as W&B's."""
     environment = clean_environment(**server.environment(folder / "home"), COLUMNS="200")
     return subprocess.run(
         [sys.executable, *command],
@@ -219,6 +251,26 @@ def test_a_sweep_of_two_jobs_is_a_group_of_two_runs(server: WandbServer, tmp_pat
     assert {run.about["groupName"] for run in runs} == {f"{tmp_path.name}/sweep-7"}
     assert [run.exit_code for run in runs] == [0, 0]
     assert len({run.about["displayName"] for run in runs}) == 2
+    for one in runs:
+        (folder,) = (tmp_path / "sweep-7").glob(f"*seed-{one.values['seed']}")
+        assert_all_rounds_arrived(folder, one)
+        assert server.model(one.name).files == {"model.pwfn": (folder / "model.pwfn").read_bytes()}
+
+
+@pytest.mark.slow
+def test_a_run_whose_process_was_killed_goes_on_under_its_id(server: WandbServer, tmp_path: Path) -> None:
+    known, options = set(server.runs), ["logger=wandb", "logger.mode=online", "hydra.run.dir=run"]
+    done = program(server, tmp_path, "-c", KILLED, str(PROJECT / "train.py"), *SMALL, *options)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    (name,) = set(server.runs) - known
+    run = server.runs[name]
+    assert run.exit_code != 0
+    done = program(server, tmp_path, str(PROJECT / "train.py"), "resume=run")
+    assert done.returncode == 0, done.stderr
+    assert set(server.runs) - known == {name}
+    assert (run.starts, run.exit_code) == (2, 0)
+    assert_all_rounds_arrived(tmp_path / "run", run)
+    assert server.model(name).files == {"model.pwfn": (tmp_path / "run" / "model.pwfn").read_bytes()}
 
 
 @pytest.mark.slow
@@ -228,7 +280,7 @@ def test_an_offline_run_is_uploaded_whole_from_another_folder(
     known = set(server.runs)
     monkeypatch.delenv("WANDB_DATA_DIR")
     here, there = tmp_path / "here", tmp_path / "there"
-    small_run(here / "run", "logger=wandb", f"logger.save_dir={here}")
+    small_run(here / "run", "logger=wandb", f"logger.save_dir={here}", "logger.tags=[later]", "logger.group=g")
     assert set(server.runs) == known
     find_runs(here)
     shutil.move(here, there)
@@ -238,10 +290,37 @@ def test_an_offline_run_is_uploaded_whole_from_another_folder(
     assert done.returncode == 0, done.stderr
     (name,) = set(server.runs) - known
     run = server.runs[name]
-    assert [{key: row.get(key) for key in COLUMNS} for row in rounds_at(run)] == rounds_of(there / "run")
+    assert_all_rounds_arrived(there / "run", run)
+    saved = yaml.safe_load((there / "run" / "config.yaml").read_text())
+    assert run.values["optimizer"] == saved["optimizer"]
+    assert (run.about["tags"], run.about["groupName"], run.about["jobType"]) == (["later"], "g", "train")
+    assert (run.exit_code, run.summary["round"]) == (0, 1)
     assert {"codebook", "clusters"} <= {key for row in run.rows for key in row}
     tables = [
         one for one in server.artifacts.values() if one.about["runName"] == name and "clusters.table.json" in one.files
     ]
     assert len(tables) == 2
     assert server.model(name).files == {"model.pwfn": (there / "run" / "model.pwfn").read_bytes()}
+
+
+@pytest.mark.slow
+def test_of_an_offline_run_that_was_resumed_the_newest_folder_has_all_rounds(
+    server: WandbServer, tmp_path: Path
+) -> None:
+    known, options = set(server.runs), ["logger=wandb", "logger.mode=offline", "hydra.run.dir=run"]
+    done = program(server, tmp_path, "-c", KILLED, str(PROJECT / "train.py"), *SMALL, *options)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    done = program(server, tmp_path, str(PROJECT / "train.py"), "resume=run")
+    assert done.returncode == 0, done.stderr
+    assert set(server.runs) == known
+    older, newest = sorted(path.relative_to(tmp_path) for path in tmp_path.glob("wandb/offline-run-*"))
+    # W&B may stop where the process was killed and leave out the newer folder: it depends on what had been written
+    program(server, tmp_path, "-m", "wandb", "sync", str(older), str(newest))
+    done = program(server, tmp_path, "-m", "wandb", "sync", str(newest))
+    assert done.returncode == 0, done.stderr
+    (name,) = set(server.runs) - known
+    run = server.runs[name]
+    arrived = {row["round"]: {key: row.get(key) for key in COLUMNS} for row in rounds_at(run)}
+    assert list(arrived.values()) == rounds_of(tmp_path / "run")
+    assert (run.exit_code, run.summary["round"]) == (0, 1)
+    assert server.model(name).files == {"model.pwfn": (tmp_path / "run" / "model.pwfn").read_bytes()}

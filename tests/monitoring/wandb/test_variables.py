@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from tests.support.runs.round_records import cluster, record
 
 pytestmark = pytest.mark.usefixtures("wandb_folders")
 
+BLACK = np.zeros((4, 5, 3), np.uint8)
 SPOKEN = {
     "WANDB_PROJECT": "mine",
     "WANDB_ENTITY": "team",
@@ -138,10 +141,33 @@ def test_tables_of_an_offline_run_wait_beside_it(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("HOME", "/dev/null")  # cannot be written to
     spec = Wandb(save_dir=str(tmp_path / "logs"))
     logger = build(spec, tmp_path)
-    logger.report_round(record(0).numbers(), RoundView({}, [cluster(0.25)], np.zeros((4, 5, 3), np.uint8)))
+    logger.report_round(record(0).numbers(), RoundView({}, [cluster(0.25)], BLACK))
     spec.close(logger, 0)
     assert list((tmp_path / "logs" / "wandb" / "artifacts" / "staging").iterdir())
     assert read_run(find_runs(tmp_path / "logs")[0]).exit_code == 0
+
+
+@pytest.mark.parametrize(("home", "warnings"), [("home", 0), ("/dev/null", 1)])
+def test_a_folder_that_cannot_be_written_costs_a_warning_where_the_home_cannot_either(
+    home: str, warnings: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_DATA_DIR")
+    monkeypatch.setenv("HOME", str(tmp_path / home))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    for folder in ("temporary", "home"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "file").touch()
+    spec, view = Wandb(save_dir=str(tmp_path / "file" / "below")), RoundView({}, [cluster(0.25)], BLACK)
+    logger = build(spec, tmp_path)
+    with catch_warnings(record=True) as caught:
+        simplefilter("always")
+        for number in range(2):
+            logger.report_round(record(number).numbers(), view)
+        spec.close(logger, 0)
+    assert len([one for one in caught if "W&B run" in str(one.message)]) == warnings
+    run = read_run(find_runs(tmp_path / "temporary")[0])
+    assert [row["round"] for row in run.history if "clustered/top1" in row] == [0, 1]
+    assert len([row for row in run.history if "clusters.path" in row]) == (0 if warnings else 2)
 
 
 def test_errors_that_come_through_wandbs_own_code_are_warned_about(tmp_path: Path) -> None:

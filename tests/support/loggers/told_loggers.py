@@ -12,9 +12,9 @@ from pwfn.records.rounds import COLUMNS
 from tests.support.runs.round_records import cluster, record
 
 
-def told(spec: LoggerSpec, folder: Path) -> None:
+def told(spec: LoggerSpec, folder: Path, name: str = "first") -> None:
     """Build the logger of `spec`, tell it everything, and close it."""
-    logger = spec.build(config={"seed": 3}, name="first", folder=folder, group="g", run_id="0123abcd")
+    logger = spec.build(config={"seed": 3}, name=name, folder=folder, group="g", run_id="0123abcd")
     assert logger is not None
     everyone = run_logger(logger)
     everyone.start_rounds(COLUMNS)
