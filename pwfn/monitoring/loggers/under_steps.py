@@ -13,7 +13,7 @@ from pwfn.monitoring.loggers.round_media import RoundView
 
 
 class UnderSteps(RoundLogger, Logger):
-    """Mix into a Lightning logger: what is reported without a step is filed under the last one that was given."""
+    """Mix into a Lightning logger: file what comes without a step under the last one given."""
 
     _last_step = 0
 
