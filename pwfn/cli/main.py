@@ -16,7 +16,7 @@ _OWN = "model=timm model.name=<name in timm> model.checkpoint=<file> data=image_
 EXAMPLES = {  # what one can do: what to type after the name of the command
     "Try it: a whole run in seconds": "train experiment=smoke",
     "Look first: how small a trained model of yours would become": f"train dry_run=true {_OWN}",
-    "Compress it without training (experiment=recommended: with training)": (
+    "Compress it without training (experiment=recommended: norms train on)": (
         f"train experiment=post_training {_OWN} budget.bits=2"
     ),
     "Go on with a run that was ended": "train resume=outputs/<date>/<time>",
