@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from pwfn.bayesian.flat_weights import FlatWeights
-from pwfn.bayesian.posterior import quantized_tensors, set_sigma
+from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.bayesian.state_dict import plain_state
 from pwfn.checkpoint import saved_networks
 from pwfn.checkpoint.callback import Saver
@@ -30,6 +30,7 @@ from pwfn.run.rounds.accuracy_guard import Judged
 from pwfn.run.rounds.round_loop import RoundLoop
 from pwfn.run.rounds.stored_form import StoredForm
 from pwfn.run.settings import TrainSettings
+from pwfn.run.starting_sigmas import set_starting_sigmas
 from pwfn.training import distributed
 from pwfn.training.distillation import Teacher
 from pwfn.training.phase import Phase
@@ -74,7 +75,7 @@ class Stages:
         self.progress.say(f"before compression: top1 {top1}, loss {state.baseline.loss:.4f}")
         if not self.settings.model.random_weights and not self.settings.pretrain.trains:
             self.progress.say(IF_ANOTHER)
-        set_sigma(saver.network, self.settings.prior)
+        self._set_sigmas()
         if distributed.is_rank_zero():
             state.before = FlatWeights.of(quantized_tensors(saver.network)).mu.cpu()
             saved_networks.save_pretrained(saver.folder, saver.network)
@@ -82,6 +83,12 @@ class Stages:
             self._bring_in_the_teacher(plain_state(saver.network))
         place.next_round(None)
         saver.between_fits(always=True)
+
+    def _set_sigmas(self) -> None:
+        self.progress.status("setting the starting sigmas")
+        with self.runner.placed():
+            for line in set_starting_sigmas(self.saver.network, self.settings, self.runner.data):
+                self.progress.say(line)
 
     def _fit_pretraining(self) -> None:
         """Train the classifier alone, if asked to, then all; `place.phase` counts the fits that are done."""
