@@ -20,7 +20,7 @@ from pwfn.bayesian.regularizer import (
     NoRegularizer,
     Regularizer,
 )
-from pwfn.bayesian.starting_sigma import LaplaceSigma, PriorSigma, StartingSigma
+from pwfn.bayesian.starting_sigma import GivenSigma, LaplaceSigma, PriorSigma, StartingSigma
 from pwfn.bayesian.state_dict import plain_state
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Coverage",
     "ExponentialRegularizer",
     "FlatWeights",
+    "GivenSigma",
     "LaplaceSigma",
     "LinearOnGradRegularizer",
     "LinearRegularizer",

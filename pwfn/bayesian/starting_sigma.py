@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 from typing_extensions import override
 
 from pwfn.bayesian.posterior import QuantizedTensor
 from pwfn.bayesian.prior import MIN_SIGMA
-from pwfn.errors import RunError, require
+from pwfn.errors import RunError, one_line, require
+from pwfn.value_kinds import FilePath
 
 
 class SigmaError(RunError):
@@ -132,3 +135,43 @@ def laplace_sigma(squared: Tensor, n: float, prior: Tensor) -> Tensor:
         raise SigmaError("sigma=laplace: the gradients of the loss must be finite where curvature is made of them")
     precision = n * squared.double() + prior.double().pow(-2)
     return precision.rsqrt().clamp_(min=MIN_SIGMA).to(prior.dtype)
+
+
+@dataclass(frozen=True)
+class GivenSigma(StartingSigma):
+    """Read sigma of every quantized weight from a file: that of a posterior which something else has learned.
+
+    Attributes:
+        path: Of a safetensors file with a tensor for each quantized one, of its name and shape, finite and above 0.
+    """
+
+    path: FilePath
+
+    is_posterior: ClassVar[bool] = True
+
+    @override
+    def __call__(self, tensors: Sequence[QuantizedTensor], evidence: Evidence) -> list[str]:
+        given = self._read()
+        names = {tensor.name for tensor in tensors}
+        if wrong := sorted(names ^ given.keys()):
+            has = "lacks" if wrong[0] in names else "has"
+            more = f" ({len(wrong) - 1} more are wrong)" if wrong[1:] else ""
+            raise SigmaError(
+                f"sigma.path = {self.path!r}: must have the tensors that are quantized, but {has} {wrong[0]}{more}"
+            )
+        for tensor in tensors:
+            sigma, target = given[tensor.name], tensor.gaussian.sigma
+            if sigma.shape != target.shape:
+                shapes = f"the shape {tuple(target.shape)}, not {tuple(sigma.shape)}"
+                raise SigmaError(f"sigma.path = {self.path!r}: {tensor.name} must have {shapes}")
+            if not (sigma.is_floating_point() and bool((torch.isfinite(sigma) & (sigma > 0)).all())):
+                raise SigmaError(f"sigma.path = {self.path!r}: {tensor.name} must have finite numbers above 0 alone")
+        for tensor in tensors:
+            tensor.gaussian.sigma.copy_(given[tensor.name]).clamp_(min=MIN_SIGMA)
+        return []
+
+    def _read(self) -> dict[str, Tensor]:
+        try:
+            return load_file(self.path)
+        except (SafetensorError, OSError) as error:
+            raise SigmaError(f"sigma.path = {self.path!r}: must be a safetensors file ({one_line(error)})") from error

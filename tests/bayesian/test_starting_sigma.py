@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pwfn.bayesian.posterior import quantized_tensors, set_sigma, to_bayesian
 from pwfn.bayesian.prior import ConstantPrior
-from pwfn.bayesian.starting_sigma import Evidence, LaplaceSigma, PriorSigma, SigmaError
+from pwfn.bayesian.starting_sigma import Evidence, GivenSigma, LaplaceSigma, PriorSigma, SigmaError
 from pwfn.curvature import Watched, kronecker_diagonals
 
 IMAGES, CLASSES, PRIOR = 6000, 3, 0.2
@@ -89,3 +91,53 @@ def test_what_is_refused() -> None:
     broken = Evidence(10, lambda _: [torch.full((12,), math.nan), None])
     with pytest.raises(SigmaError, match="must be finite"):
         LaplaceSigma(8, None)(quantized_tensors(network), broken)
+
+
+NOTHING = Evidence(None, lambda _: [])
+
+
+def given(folder: Path, **changed: Tensor | None) -> GivenSigma:
+    tensors = {"1.weight": torch.rand(CLASSES, 4) + 0.1, "1.bias": torch.full((CLASSES,), 1e-12), **changed}
+    save_file({name: one for name, one in tensors.items() if one is not None}, folder / "sigma.safetensors")
+    return GivenSigma(str(folder / "sigma.safetensors"))
+
+
+def test_given_sigmas_are_those_of_the_file_by_name(tmp_path: Path) -> None:
+    network, _ = network_and_images()
+    weight, bias = (tensor.gaussian.sigma for tensor in quantized_tensors(network))
+    expected = torch.linspace(0.1, 0.5, 12).view(CLASSES, 4)
+    with torch.no_grad():
+        given(tmp_path, **{"1.weight": expected})(quantized_tensors(network), NOTHING)
+    assert torch.equal(weight, expected)
+    assert (bias == 2.0**-30).all()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"1.bias": None}, "but lacks 1.bias"),
+        ({"2.bias": torch.ones(1)}, "but has 2.bias"),
+        ({"1.weight": None, "2.bias": torch.ones(1)}, "but lacks 1.weight (1 more are wrong)"),
+        ({"1.weight": torch.ones(4, CLASSES)}, "1.weight must have the shape (3, 4), not (4, 3)"),
+        ({"1.bias": torch.zeros(CLASSES)}, "1.bias must have finite numbers above 0 alone"),
+        ({"1.bias": torch.tensor([1.0, math.nan, 1.0])}, "1.bias must have finite numbers above 0 alone"),
+        ({"1.bias": torch.tensor([1.0, math.inf, 1.0])}, "1.bias must have finite numbers above 0 alone"),
+        ({"1.bias": torch.ones(CLASSES, dtype=torch.int32)}, "1.bias must have finite numbers above 0 alone"),
+    ],
+    ids=str,
+)
+def test_a_file_that_does_not_fit_is_refused_and_changes_nothing(
+    changed: dict[str, Tensor | None], message: str, tmp_path: Path
+) -> None:
+    network, _ = network_and_images()
+    with pytest.raises(SigmaError, match=re.escape(message)):
+        given(tmp_path, **changed)(quantized_tensors(network), NOTHING)
+    assert all((tensor.gaussian.sigma == torch.tensor(PRIOR)).all() for tensor in quantized_tensors(network))
+
+
+def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    network, _ = network_and_images()
+    (tmp_path / "text").write_text("no tensors")
+    for name in ("text", "nowhere"):
+        with pytest.raises(SigmaError, match="must be a safetensors file"):
+            GivenSigma(str(tmp_path / name))(quantized_tensors(network), NOTHING)

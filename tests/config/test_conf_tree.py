@@ -66,6 +66,8 @@ def needs(group: str, option: str, folder: Path) -> list[str]:
     """What an option cannot know by itself."""
     if (group, option) == ("model", "timm"):
         return ["model.name=resnet10t"]
+    if (group, option) == ("sigma", "given"):
+        return ["sigma.path=sigma.safetensors"]
     if (group, option) == ("data", "timm"):
         return ["data.name=torch/mnist", "data.num_classes=10", f"data.root={folder}"]
     if (group, option) == ("data", "imagenet") or (group == "experiment" and option.startswith("paper")):
