@@ -105,10 +105,8 @@ class TrainSettings:
     def remarks(self) -> list[str]:
         """Return a line for each setting that is allowed, but may not be what was meant."""
         remark, pretrain = self.tolerance.without_noise, self.pretrain
-        remarks = [
-            *([remark] if remark and not self.noise and not self.sigma.is_posterior else []),
-            *self.logger.remarks,
-        ]
+        untold = self.noise or self.sigma.is_posterior
+        remarks = [*([remark] if remark and not untold else []), *self.logger.remarks]
         if self.sigma.is_posterior and not self.sigma_join.keeps_own:
             remarks.append(
                 f"sigma_join = {type(self.sigma_join).__name__}: clustered weights do not keep the sigmas of "

@@ -6,8 +6,8 @@ _KEYS = {  # unit: keys
     "epochs": "pretrain.epochs pretrain.head_epochs schedule.first_epochs schedule.rest_epochs finish.epochs",
     "images": (
         "data.batch_size data.eval_batch_size data.train_images data.test_images data.train_length data.train_size "
-        "data.test_size data.shuffle_buffer clustering.images clustering.shrink tolerance.images sigma.images sigma.count "
-        "finish.batchnorm_images batchnorm_images"
+        "data.test_size data.shuffle_buffer clustering.images clustering.shrink tolerance.images "
+        "sigma.images sigma.count finish.batchnorm_images batchnorm_images"
     ),
     "batches": "data.prefetch_factor tolerance.batches trainer.accumulate_grad_batches",
     "optimizer steps": "checkpoint.every_steps trainer.log_every_n_steps",

@@ -1,17 +1,17 @@
-"""Choose sigma of an ensemble of a clustered network on its validation images.
+"""Measure ensembles of a clustered network with several sigmas, on its validation or its test images.
 
-    python scripts/study/laplace.py multirun/<date>/<time>/<job> --prior 0.01 0.05 --share 0.1 1
+    python scripts/study/laplace.py multirun/<date>/<time>/<job> pow2_distance 0.01 0.02/1 0.02/100
+    python scripts/study/laplace.py multirun/<date>/<time>/<job> --split test --samples 20 0.02/100
 
-The run has to have kept its networks (`keep=all`). Tried are every prior alone (`prior=constant prior.sigma=...`) and
-every Laplace approximation with that prior and that share of the training images (`sigma=laplace sigma.count=...`):
-accuracy, NLL and ECE of the mean network and of an ensemble of draws.
+The run has to have kept its networks (`keep=all`). A setting is a prior, or a prior and a factor: 0.02 is
+`prior=constant prior.sigma=0.02`, 0.02/100 is `sigma=laplace` with it and a `sigma.count` of 100 times the training images.
+Shown are accuracy, NLL and ECE of the mean network and of an ensemble of draws.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from pwfn.bayesian.posterior import quantized_tensors
+from pwfn.bayesian.prior import ConstantPrior, Pow2DistancePrior
 from pwfn.bayesian.starting_sigma import laplace_sigma
 from pwfn.config import resolvers
 from pwfn.config.build import load
@@ -33,28 +34,31 @@ from pwfn.models.precision import Computing
 from scripts.study.collect import PROJECT
 
 IMAGES, BATCH, BINS = 1024, 64, 15
+ON = Computing(torch.device("cpu"), "32-true")
 
 
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--prior", type=float, nargs="+", required=True, help="sigmas before any image was seen")
-    parser.add_argument("--share", type=float, nargs="+", default=[1.0], help="of the training images")
+    parser.add_argument("settings", nargs="+")
+    parser.add_argument("--split", choices=["val", "test"], default="val")
     parser.add_argument("--samples", type=int, default=10)
     args = parser.parse_args()
     resolvers.register()
     with initialize_config_dir(str(PROJECT / "conf"), version_base=None):
         subject = subject_of(load(EvaluateSettings, compose("evaluate", [f"run='{args.folder}'"])))
-    subject.data.prepare_data()
-    subject.data.setup("fit")
-    images, on = LabeledImages(subject.data.val_dataloader()), Computing(torch.device("cpu"), "32-true")
+    data = subject.data
+    data.setup("fit")
+    images = LabeledImages(data.val_dataloader() if args.split == "val" else data.test_dataloader())
     network, labels = subject.networks["clustered"](), torch.cat(images.labels)
-    show("mean", predict(network, images, on), labels)
-    squared = curvature(subject.networks["pretrained"](), subject.data.calibration_images(IMAGES))
-    for name in sigmas(network, squared, subject.data.count("train") or 0, args.prior, args.share):
-        _, ensemble = predict_draws(network, images, on, samples=args.samples, seed=0)
-        show(name, ensemble, labels)
+    show("mean", predict(network, images, ON), labels)
+    pretrained = subject.networks["pretrained"]()
+    squared = curvature(pretrained, data.calibration_images(IMAGES))
+    for setting in args.settings:
+        set_sigmas(network, pretrained, squared, setting, data.count("train") or 0)
+        _, ensemble = predict_draws(network, images, ON, samples=args.samples, seed=0)
+        show(setting, ensemble, labels)
 
 
 def curvature(network: nn.Module, images: Tensor) -> list[Tensor | None]:
@@ -63,23 +67,26 @@ def curvature(network: nn.Module, images: Tensor) -> list[Tensor | None]:
     return kronecker_diagonals(watched, images.split(BATCH))
 
 
-def sigmas(
-    network: nn.Module, squared: list[Tensor | None], count: int, priors: list[float], shares: list[float]
-) -> Iterator[str]:
-    """Set the network's sigmas to one setting after the other, and yield its name."""
-    for prior in priors:
-        for share in (0.0, *shares):
-            for tensor, felt in zip(quantized_tensors(network), squared, strict=True):
-                sigma = tensor.gaussian.sigma.detach().fill_(prior)
-                if felt is not None and share:
-                    sigma.copy_(laplace_sigma(felt.view_as(sigma), share * count, sigma))
-            yield f"prior.sigma={prior:g}" + (f" sigma=laplace sigma.count={share * count:g}" if share else "")
+def set_sigmas(
+    network: nn.Module, pretrained: nn.Module, squared: list[Tensor | None], setting: str, count: int
+) -> None:
+    """Give the clustered network the sigmas that the pretrained one would have had by a setting."""
+    name, _, factor = setting.partition("/")
+    prior = Pow2DistancePrior() if name == "pow2_distance" else ConstantPrior(float(name))
+    with torch.no_grad():
+        for tensor, before, felt in zip(
+            quantized_tensors(network), quantized_tensors(pretrained), squared, strict=True
+        ):
+            sigma = prior(before.mu)
+            if factor and felt is not None:
+                sigma = laplace_sigma(felt.view_as(sigma), float(factor) * count, sigma)
+            tensor.gaussian.sigma.copy_(sigma)
 
 
 def show(name: str, prediction: Prediction, labels: Tensor) -> None:
     """Print the figures of one prediction."""
     figures = summary(judge(prediction, labels), BINS)
-    print(f"{name:55}" + "  ".join(f"{key} {figures[key]:.4f}" for key in ("top1", "nll", "ece")), flush=True)
+    print(f"{name:20}" + "  ".join(f"{key} {figures[key]:.4f}" for key in ("top1", "nll", "ece")), flush=True)
 
 
 if __name__ == "__main__":
