@@ -4,7 +4,7 @@
     python scripts/study/laplace.py multirun/<date>/<time>/<job> --split test --samples 20 0.02/100
 
 The run has to have kept its networks (`keep=all`). A setting is a prior, or a prior and a factor: 0.02 is
-`prior=constant prior.sigma=0.02`, 0.02/100 is `sigma=laplace` with it and a `sigma.count` of 100 times the training images.
+`prior=constant prior.sigma=0.02`; 0.02/100 is `sigma=laplace` with it and a `sigma.count` of 100 times the images.
 Shown are accuracy, NLL and ECE of the mean network and of an ensemble of draws.
 """
 
