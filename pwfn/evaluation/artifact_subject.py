@@ -55,7 +55,7 @@ def not_learned_in(header: Mapping[str, Any]) -> str:
     """Say why no network should be drawn from an artifact; empty where one may."""
     if header["sigma"] is None:
         return "the artifact was written without sigmas (artifact.sigma=true in the run)"
-    posteriors = {exported_name(cls) for cls in concrete(StartingSigma) if cls.is_posterior}
+    posteriors = {exported_name(cls) for cls in concrete(StartingSigma) if getattr(cls, "is_posterior", False)}
     if _group(header["config"], "sigma").get("_target_") in posteriors:
         return ""
     schedule = _group(header["config"], "schedule")

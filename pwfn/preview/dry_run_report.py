@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from pwfn.run.starting_sigmas import set_starting_sigmas
 
 ALARM = "bold red"
 DISPLACED = 10  # tensors that are listed by name
+Asked = tuple[Gradients | None, Images | None]
 FIGURES = ("codebook_size", "entropy_bits", "entropy_mb", "relative_mean", "tolerances_mean", "threshold")
 
 LAYER_COLUMNS = by_key(
@@ -68,8 +70,7 @@ def dry_run(
             show(console, remark)
         show_coverage(cover, headline(settings, network), console)
     images = _images(settings, network)
-    for line in set_starting_sigmas(network, settings, images):
-        show(console, line)
+    set_starting_sigmas(network, settings, images, partial(show, console))
     run = DryRun(network, settings, *_looked_at(settings, network, images))
     sizes = not settings.model.random_weights  # of random numbers they mean nothing
     records = _rounds(run, folder, None if settings.quiet else console, sizes)
@@ -120,13 +121,9 @@ def _images(settings: TrainSettings, network: nn.Module) -> ImageDataModule | No
     return ImageDataModule(settings.data, data_config(network), settings.seed)
 
 
-def _looked_at(
-    settings: TrainSettings, network: nn.Module, data: ImageDataModule | None
-) -> tuple[Gradients | None, Images | None]:
+def _looked_at(settings: TrainSettings, network: nn.Module, data: ImageDataModule | None) -> Asked:
     """Return what the tolerance and the clustering may ask for."""
-    if data is None:
-        return None, None
-    return gradients_for(settings.tolerance, network, data), data.calibration_images
+    return (None, None) if data is None else (gradients_for(settings.tolerance, network, data), data.calibration_images)
 
 
 def _alarms(settings: TrainSettings, network: nn.Module) -> list[Alarm]:

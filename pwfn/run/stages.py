@@ -75,7 +75,8 @@ class Stages:
         self.progress.say(f"before compression: top1 {top1}, loss {state.baseline.loss:.4f}")
         if not self.settings.model.random_weights and not self.settings.pretrain.trains:
             self.progress.say(IF_ANOTHER)
-        self._set_sigmas()
+        with self.runner.placed():
+            set_starting_sigmas(saver.network, self.settings, self.runner.data, self.progress.say)
         if distributed.is_rank_zero():
             state.before = FlatWeights.of(quantized_tensors(saver.network)).mu.cpu()
             saved_networks.save_pretrained(saver.folder, saver.network)
@@ -83,12 +84,6 @@ class Stages:
             self._bring_in_the_teacher(plain_state(saver.network))
         place.next_round(None)
         saver.between_fits(always=True)
-
-    def _set_sigmas(self) -> None:
-        self.progress.status("setting the starting sigmas")
-        with self.runner.placed():
-            for line in set_starting_sigmas(self.saver.network, self.settings, self.runner.data):
-                self.progress.say(line)
 
     def _fit_pretraining(self) -> None:
         """Train the classifier alone, if asked to, then all; `place.phase` counts the fits that are done."""
@@ -126,8 +121,7 @@ class Stages:
         The files of a round are written before its checkpoint, which has all that they say. `reporter` is given on rank
         0 alone.
         """
-        state = self.saver.state
-        loop = self._loop(reporter, self._meet_the_budget())
+        state, loop = self.saver.state, self._loop(reporter, self._meet_the_budget())
         self.progress.results(self.baseline, state.records)
         for outcome in loop.rounds():
             record = outcome.record
@@ -229,8 +223,7 @@ class Stages:
     def _guard_accuracy(self) -> None:
         """Warn of a last round that lost much accuracy, quiet or not, and stop the run if it should."""
         guard, records = self.settings.costly_round, self.saver.state.records
-        complaint = guard.complaint(records, self._judged())
-        if complaint is None:
+        if (complaint := guard.complaint(records, self._judged())) is None:
             return
         if distributed.is_rank_zero():
             self.progress.console.print(f"warning: {complaint}", soft_wrap=True, markup=False, highlight=False)

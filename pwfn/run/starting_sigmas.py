@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -15,25 +17,23 @@ from pwfn.run.settings import TrainSettings
 from pwfn.training.distributed import all_reduce_sum, broadcast_tensors
 
 
-def set_starting_sigmas(network: nn.Module, settings: TrainSettings, data: ImageDataModule | None) -> list[str]:
+def set_starting_sigmas(
+    network: nn.Module, settings: TrainSettings, data: ImageDataModule | None, say: Callable[[str], None]
+) -> None:
     """Set every sigma to the prior's, then to what `settings.sigma` makes of it: the same on every rank.
 
     Args:
         network: Bayesian; it computes where it is.
         settings: of the run.
         data: of this rank; may be None where `settings.sigma` reads no images.
-
-    Returns:
-        Lines for the user.
+        say: is given lines for the user.
 
     Raises:
         SigmaError: on every rank, if no sigmas can be made.
     """
     set_sigma(network, settings.prior)
     tensors = quantized_tensors(network)
-    count = None
-    if data is not None and settings.sigma.curvature_images:
-        count = data.count("train")
+    count = data.count("train") if data is not None and settings.sigma.curvature_images else None
 
     def squared_gradients(images: int) -> list[Tensor | None]:
         assert data is not None  # whoever reads images says so by curvature_images
@@ -54,4 +54,5 @@ def set_starting_sigmas(network: nn.Module, settings: TrainSettings, data: Image
             for tensor in tensors:
                 (same,) = broadcast_tensors([tensor.gaussian.sigma.cpu()])
                 tensor.gaussian.sigma.copy_(same)
-    return lines
+    for line in lines:
+        say(line)

@@ -44,7 +44,7 @@ def test_the_artifact_has_the_sigmas_that_curvature_gave(small_run, tmp_path: Pa
     network = build_bayesian(settings.model, num_classes=settings.data.num_classes, in_chans=settings.data.channels)
     saved_networks.load_pretrained(tmp_path, network)
     data = ImageDataModule(settings.data, data_config(network), settings.seed)
-    set_starting_sigmas(network, settings, data)
+    set_starting_sigmas(network, settings, data, print)
     expected, found = sigmas(network), sigmas(pwfn.load(tmp_path / "model.pwfn", posterior=True))
     assert expected.keys() == found.keys()
     assert all(torch.equal(found[name], sigma) for name, sigma in expected.items())
@@ -104,7 +104,7 @@ def set_and_flat(settings: TrainSettings) -> list[torch.Tensor]:
     network(torch.zeros(1, channels, 32, 32))
     to_bayesian(network)
     config = {**data_config(network), "input_size": (channels, 32, 32)}
-    set_starting_sigmas(network, settings, ImageDataModule(settings.data, config, settings.seed))
+    set_starting_sigmas(network, settings, ImageDataModule(settings.data, config, settings.seed), print)
     return [tensor.gaussian.sigma.clone() for tensor in quantized_tensors(network)]
 
 
