@@ -94,7 +94,7 @@ def allowed_values(groups: Mapping[str, str]) -> Allowed:
             for path in _files(group):
                 # what stays is heard, also where a folder, a name or a package is missing
                 with suppress(build.ConfigError, OmegaConfBaseException):
-                    cfg = _composed(f"{group}/{path.stem}")
+                    cfg = _composed("train", f"{group}={path.stem}")
                     node = reduce(getitem, group.split("/"), cfg)
                     node.update(_STAND_INS.get(f"{group}/{path.stem}", {}))
                     build.build(_class(group, path), OmegaConf.to_container(node, resolve=True))  # type: ignore[arg-type]
