@@ -4,7 +4,7 @@
 
 IVON (Shen et al. 2024, ICML, arXiv:2402.17641; package ivon-opt, extra study) learns a Gaussian for every parameter:
 sigma = 1 / sqrt(ess (h + weight_decay)), with the diagonal h of the Hessian and ess, the number of training images.
-Images, augmentation, batches and epochs are those of `experiment=study_<network>`; BatchNorm gathers its statistics
+Images, augmentation and batches are those of `experiment=study_<network>`; BatchNorm gathers its statistics
 anew at the mean weights. Writes pretrained.safetensors, and sigma.safetensors of the quantized weights for
 `sigma=given sigma.path=...`; prints accuracy and NLL on validation images, by which settings are chosen.
 """
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--hess-init", type=float, required=True)
     parser.add_argument("--beta2", type=float, required=True)
     parser.add_argument("--weight-decay", type=float, default=1.5e-3)
+    parser.add_argument("--epochs", type=int, default=6, help="6 are those of the study")
     args = parser.parse_args()
     resolvers.register()
     with initialize_config_dir(str(PROJECT / "conf"), version_base=None):
@@ -71,7 +72,7 @@ def main() -> None:
         beta2=args.beta2,
         weight_decay=args.weight_decay,
     )
-    train(network, optimizer, data, settings)
+    train(network, optimizer, data, settings, args.epochs)
     reestimate(network, data.batches_outside_fits(), ON, 2048)
     scores = RunningScores()
     images = LabeledImages(data.val_dataloader())
@@ -93,11 +94,13 @@ def main() -> None:
         save_file(sigmas, args.to / "sigma.safetensors")
 
 
-def train(network: nn.Module, optimizer: ivon.IVON, data: ImageDataModule, settings: TrainSettings) -> None:
-    """Train for the epochs of the pretraining, one draw of the weights a step, with its schedule of learning rates."""
+def train(
+    network: nn.Module, optimizer: ivon.IVON, data: ImageDataModule, settings: TrainSettings, epochs: int
+) -> None:
+    """Train with one draw of the weights a step, and the learning rates that the pretraining of the study goes through."""
     spec, loader = settings.pretrain, data.batches_outside_fits()
-    lr, steps, step = optimizer.param_groups[0]["lr"], spec.epochs * len(loader), 0
-    for epoch in range(spec.epochs):
+    lr, steps, step = optimizer.param_groups[0]["lr"], epochs * len(loader), 0
+    for epoch in range(epochs):
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
         network.train()
         for images, labels in loader:
