@@ -97,7 +97,7 @@ def main() -> None:
 def train(
     network: nn.Module, optimizer: ivon.IVON, data: ImageDataModule, settings: TrainSettings, epochs: int
 ) -> None:
-    """Train with one draw of the weights a step, and the learning rates that the pretraining of the study goes through."""
+    """Train with one draw of the weights a step, and the schedule of learning rates of the study's pretraining."""
     spec, loader = settings.pretrain, data.batches_outside_fits()
     lr, steps, step = optimizer.param_groups[0]["lr"], epochs * len(loader), 0
     for epoch in range(epochs):
