@@ -139,7 +139,7 @@ def laplace_sigma(squared: Tensor, n: float, prior: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class GivenSigma(StartingSigma):
-    """Read sigma of every quantized weight from a file: that of a posterior which something else has learned.
+    """Read sigma of every quantized weight from a file, of a posterior that something else has learned.
 
     Attributes:
         path: Of a safetensors file with a tensor for each quantized one, of its name and shape, finite and above 0.

@@ -98,7 +98,7 @@ class TrainSettings:
 
     @property
     def has_posterior(self) -> bool:
-        """Whether draws of the weights mean something: sigma was learned, or is that of a posterior from the start."""
+        """Whether draws of the weights mean something: sigma was learned, or is a posterior's from the start."""
         return self.learns_sigma or self.sigma.is_posterior
 
     @property
