@@ -3,7 +3,8 @@
     python scripts/study/pretrain_ivon.py mobilenetv3 --to pretrained/ivon/0 --lr 0.1 --hess-init 0.1 --beta2 0.9999
 
 IVON (Shen et al. 2024, ICML, arXiv:2402.17641; package ivon-opt, extra study) learns a Gaussian for every parameter:
-sigma = 1 / sqrt(ess (h + weight_decay)), with the diagonal h of the Hessian and ess, the number of training images.
+sigma = 1 / sqrt(ess (h + weight_decay)), with the diagonal h of the Hessian and ess, by default the number of training
+images.
 Images, augmentation and batches are those of `experiment=study_<network>`; BatchNorm gathers its statistics
 anew at the mean weights. Writes pretrained.safetensors, and sigma.safetensors of the quantized weights for
 `sigma=given sigma.path=...`; prints accuracy and NLL on validation images, by which settings are chosen.
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--hess-init", type=float, required=True)
     parser.add_argument("--beta2", type=float, required=True)
     parser.add_argument("--weight-decay", type=float, default=1.5e-3)
+    parser.add_argument("--ess", type=float, default=1.0, help="times the training images")
     parser.add_argument("--epochs", type=int, default=6, help="6 are those of the study")
     args = parser.parse_args()
     resolvers.register()
@@ -67,7 +69,7 @@ def main() -> None:
     optimizer = ivon.IVON(
         network.parameters(),
         lr=args.lr,
-        ess=count,
+        ess=args.ess * count,
         hess_init=args.hess_init,
         beta2=args.beta2,
         weight_decay=args.weight_decay,
