@@ -20,6 +20,7 @@ from pwfn.bayesian.regularizer import (
     NoRegularizer,
     Regularizer,
 )
+from pwfn.bayesian.starting_sigma import GivenSigma, LaplaceSigma, PriorSigma, StartingSigma
 from pwfn.bayesian.state_dict import plain_state
 
 __all__ = [
@@ -28,13 +29,17 @@ __all__ = [
     "Coverage",
     "ExponentialRegularizer",
     "FlatWeights",
+    "GivenSigma",
+    "LaplaceSigma",
     "LinearOnGradRegularizer",
     "LinearRegularizer",
     "NoRegularizer",
     "Pow2DistancePrior",
     "Prior",
+    "PriorSigma",
     "QuantizedTensor",
     "Regularizer",
+    "StartingSigma",
     "at_mean",
     "coverage",
     "plain_state",

@@ -21,6 +21,7 @@ EARLIER: dict[str, Any] = {  # what versions without these keys did, so that the
     "keep": "all",
     "clustering._target_": "pwfn.clustering.Greedy",
     "noise": True,
+    "sigma": {"_target_": "pwfn.bayesian.PriorSigma"},
     "tolerance": {"_target_": "pwfn.clustering.SigmaTolerance"},
     "finish": {"epochs": 0, "batchnorm_images": 0, "optimizer": {"_target_": "pwfn.training.SGD"}},
     "distillation": {"weight": 0.0, "temperature": 1.0},

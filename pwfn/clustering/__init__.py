@@ -7,7 +7,7 @@ from pwfn.clustering.rounds.greedy_round import cluster_round
 from pwfn.clustering.rounds.nearest_round import nearest_round
 from pwfn.clustering.rules import Greedy, GreedyBits, Nearest, Rule
 from pwfn.clustering.second_order import SecondOrder
-from pwfn.clustering.sigma_join import AllowRetraining, DivideBy2, DivideBy10, MeanSigma, SigmaJoin, StdMu
+from pwfn.clustering.sigma_join import AllowRetraining, DivideBy2, DivideBy10, Keep, MeanSigma, SigmaJoin, StdMu
 from pwfn.clustering.statistics import entropy_bits
 from pwfn.clustering.tolerance import (
     ConstantTolerance,
@@ -30,6 +30,7 @@ __all__ = [
     "Greedy",
     "GreedyBits",
     "KMeans",
+    "Keep",
     "KroneckerTolerance",
     "MeanSigma",
     "Nearest",

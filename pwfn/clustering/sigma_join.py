@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,7 +18,13 @@ from typing_extensions import override
 
 @dataclass(frozen=True)
 class SigmaJoin(ABC):
-    """A rule for the sigma of a cluster's members."""
+    """A rule for the sigma of a cluster's members.
+
+    Attributes:
+        keeps_own: whether each member's sigma is the one it had before.
+    """
+
+    keeps_own: ClassVar[bool] = False
 
     @property
     def retrain(self) -> bool:
@@ -90,10 +97,18 @@ class DivideBy10(Divide):
     divisor = 10.0
 
 
+class Keep(Divide):
+    """Every member keeps its own sigma, and a fixed weight's does not train."""
+
+    divisor = 1.0
+    keeps_own = True
+
+
 class AllowRetraining(Divide):
     """Every member keeps its sigma, which goes on training although mu is fixed."""
 
     divisor = 1.0
+    keeps_own = True
 
     @property
     @override
@@ -105,4 +120,5 @@ std_mu = StdMu()
 mean_sigma = MeanSigma()
 divide_by_2 = DivideBy2()
 divide_by_10 = DivideBy10()
+keep = Keep()
 allow_retraining = AllowRetraining()

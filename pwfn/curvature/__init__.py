@@ -14,7 +14,7 @@ feels as many times more of a move as there are positions. `OutputFactor.mixture
 """
 
 from pwfn.curvature.input_moments import Moments, Watched, input_moments
-from pwfn.curvature.kronecker_diagonal import kronecker_diagonal
+from pwfn.curvature.kronecker_diagonal import kronecker_diagonal, kronecker_diagonals
 from pwfn.curvature.layers import Layer, find_layers
 from pwfn.curvature.output_factors import output_factors
 from pwfn.curvature.squared_gradients import squared_gradients
@@ -26,6 +26,7 @@ __all__ = [
     "find_layers",
     "input_moments",
     "kronecker_diagonal",
+    "kronecker_diagonals",
     "output_factors",
     "squared_gradients",
 ]

@@ -136,7 +136,7 @@ class ImageDataModule(LightningDataModule):
         at = (self._epoch(), self.trainer.fit_loop.epoch_loop.batch_progress.current.ready)
         return self.spec.mix.mixed(images, labels, self._num_classes, seeds=(self.seed, rank, *at))
 
-    def count(self, split: Literal["val", "test"]) -> int | None:
+    def count(self, split: Literal["train", "val", "test"]) -> int | None:
         """Count the images of a split; None where there are none, or where they are streamed."""
         images = getattr(self._loaded(), split)
         return None if images is None or isinstance(images, ImageStream) else len(images)

@@ -11,6 +11,8 @@ from torch import nn
 
 from pwfn.artifact import ArtifactError, describe, load
 from pwfn.bayesian.posterior import to_bayesian
+from pwfn.bayesian.starting_sigma import StartingSigma
+from pwfn.config.classes import concrete, exported_name
 from pwfn.data import DataError, ImageData
 from pwfn.data.module import ImageDataModule
 from pwfn.evaluation.class_columns import answer_in, columns_of
@@ -53,6 +55,9 @@ def not_learned_in(header: Mapping[str, Any]) -> str:
     """Say why no network should be drawn from an artifact; empty where one may."""
     if header["sigma"] is None:
         return "the artifact was written without sigmas (artifact.sigma=true in the run)"
+    posteriors = {exported_name(cls) for cls in concrete(StartingSigma) if getattr(cls, "is_posterior", False)}
+    if _group(header["config"], "sigma").get("_target_") in posteriors:
+        return ""
     schedule = _group(header["config"], "schedule")
     fractions = schedule.get("fractions")
     one_round = isinstance(fractions, list) and len(fractions) == 1

@@ -50,7 +50,7 @@ def subject_of_run(settings: EvaluateSettings) -> Subject:
         if not (folder / file).is_file():
             del networks[name]
             notes.append(f"The run has no {file}: its {name} network is not measured.")
-    not_learned = "" if saved.learns_sigma else NO_NOISE
+    not_learned = "" if saved.has_posterior else NO_NOISE
     if not (folder / files.NETWORK).is_file():
         networks[CLUSTERED], without_sigmas = _kept_artifact(folder)
         notes.append(f"The run has no {files.NETWORK}: its clustered network is that of {files.ARTIFACT}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from rich.table import Table
 from torch import nn
 
 from pwfn.bayesian.coverage import coverage
-from pwfn.bayesian.posterior import set_sigma
 from pwfn.checkpoint import saved_config
 from pwfn.clustering.tolerance import Gradients
 from pwfn.data.module import ImageDataModule
@@ -32,9 +32,11 @@ from pwfn.records.files import write_text
 from pwfn.records.rounds import write_result
 from pwfn.run.rounds.tolerance_gradients import gradients_for
 from pwfn.run.settings import TrainSettings
+from pwfn.run.starting_sigmas import set_starting_sigmas
 
 ALARM = "bold red"
 DISPLACED = 10  # tensors that are listed by name
+Asked = tuple[Gradients | None, Images | None]
 FIGURES = ("codebook_size", "entropy_bits", "entropy_mb", "relative_mean", "tolerances_mean", "threshold")
 
 LAYER_COLUMNS = by_key(
@@ -67,8 +69,9 @@ def dry_run(
         for remark in remarks:
             show(console, remark)
         show_coverage(cover, headline(settings, network), console)
-    set_sigma(network, settings.prior)
-    run = DryRun(network, settings, *_looked_at(settings, network))
+    images = _images(settings, network)
+    set_starting_sigmas(network, settings, images, partial(show, console))
+    run = DryRun(network, settings, *_looked_at(settings, network, images))
     sizes = not settings.model.random_weights  # of random numbers they mean nothing
     records = _rounds(run, folder, None if settings.quiet else console, sizes)
     layers = run.layers()
@@ -109,13 +112,18 @@ def _show_result(
     show(console, "\n" + conclusion(records[-1], run.start.mu.numel(), run.zeros, unit, run.per_tensor))
 
 
-def _looked_at(settings: TrainSettings, network: nn.Module) -> tuple[Gradients | None, Images | None]:
-    """Return what a tolerance or a clustering that looks at images asks for; else no image is read."""
-    if not settings.tolerance.sees_images and not settings.clustering.calibration_images:
-        return None, None
+def _images(settings: TrainSettings, network: nn.Module) -> ImageDataModule | None:
+    """Return the images where sigma, the tolerance or the clustering looks at some; else none is read."""
+    asked = (settings.sigma.curvature_images, settings.tolerance.sees_images, settings.clustering.calibration_images)
+    if not any(asked):
+        return None
     settings.data.check_layout()
-    data = ImageDataModule(settings.data, data_config(network), settings.seed)
-    return gradients_for(settings.tolerance, network, data), data.calibration_images
+    return ImageDataModule(settings.data, data_config(network), settings.seed)
+
+
+def _looked_at(settings: TrainSettings, network: nn.Module, data: ImageDataModule | None) -> Asked:
+    """Return what the tolerance and the clustering may ask for."""
+    return (None, None) if data is None else (gradients_for(settings.tolerance, network, data), data.calibration_images)
 
 
 def _alarms(settings: TrainSettings, network: nn.Module) -> list[Alarm]:

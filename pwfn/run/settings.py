@@ -12,6 +12,7 @@ import torch
 from pwfn.bayesian.kernels import AUTO, installed_kernels
 from pwfn.bayesian.prior import Prior
 from pwfn.bayesian.regularizer import Regularizer
+from pwfn.bayesian.starting_sigma import StartingSigma
 from pwfn.checkpoint.spec import CheckpointSpec
 from pwfn.clustering.codebooks.codebook import Codebook
 from pwfn.clustering.rules import Rule
@@ -71,6 +72,7 @@ class TrainSettings:
     codebook: Codebook
     clustering: Rule
     sigma_join: SigmaJoin
+    sigma: StartingSigma
     tolerance: Tolerance
     noise: bool
     schedule: Schedule
@@ -95,10 +97,21 @@ class TrainSettings:
         return self.noise and self.schedule.trains
 
     @property
+    def has_posterior(self) -> bool:
+        """Whether draws of the weights mean something: sigma was learned, or is a posterior's from the start."""
+        return self.learns_sigma or self.sigma.is_posterior
+
+    @property
     def remarks(self) -> list[str]:
         """Return a line for each setting that is allowed, but may not be what was meant."""
         remark, pretrain = self.tolerance.without_noise, self.pretrain
-        remarks = [*([remark] if remark and not self.noise else []), *self.logger.remarks]
+        untold = self.noise or self.sigma.is_posterior
+        remarks = [*([remark] if remark and not untold else []), *self.logger.remarks]
+        if self.sigma.is_posterior and not self.sigma_join.keeps_own:
+            remarks.append(
+                f"sigma_join = {type(self.sigma_join).__name__}: clustered weights do not keep the sigmas of "
+                f"{type(self.sigma).__name__}; sigma_join=keep does"
+            )
         if self._starts_and_stays_random:
             remarks.append(
                 f"{self.model.name} starts from RANDOM weights and pretrain.epochs is 0: set model.pretrained=true, "

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from pwfn.bayesian.flat_weights import FlatWeights
-from pwfn.bayesian.posterior import quantized_tensors, set_sigma
+from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.bayesian.state_dict import plain_state
 from pwfn.checkpoint import saved_networks
 from pwfn.checkpoint.callback import Saver
@@ -30,6 +30,7 @@ from pwfn.run.rounds.accuracy_guard import Judged
 from pwfn.run.rounds.round_loop import RoundLoop
 from pwfn.run.rounds.stored_form import StoredForm
 from pwfn.run.settings import TrainSettings
+from pwfn.run.starting_sigmas import set_starting_sigmas
 from pwfn.training import distributed
 from pwfn.training.distillation import Teacher
 from pwfn.training.phase import Phase
@@ -74,7 +75,8 @@ class Stages:
         self.progress.say(f"before compression: top1 {top1}, loss {state.baseline.loss:.4f}")
         if not self.settings.model.random_weights and not self.settings.pretrain.trains:
             self.progress.say(IF_ANOTHER)
-        set_sigma(saver.network, self.settings.prior)
+        with self.runner.placed():
+            set_starting_sigmas(saver.network, self.settings, self.runner.data, self.progress.say)
         if distributed.is_rank_zero():
             state.before = FlatWeights.of(quantized_tensors(saver.network)).mu.cpu()
             saved_networks.save_pretrained(saver.folder, saver.network)
@@ -119,8 +121,7 @@ class Stages:
         The files of a round are written before its checkpoint, which has all that they say. `reporter` is given on rank
         0 alone.
         """
-        state = self.saver.state
-        loop = self._loop(reporter, self._meet_the_budget())
+        state, loop = self.saver.state, self._loop(reporter, self._meet_the_budget())
         self.progress.results(self.baseline, state.records)
         for outcome in loop.rounds():
             record = outcome.record
@@ -222,8 +223,7 @@ class Stages:
     def _guard_accuracy(self) -> None:
         """Warn of a last round that lost much accuracy, quiet or not, and stop the run if it should."""
         guard, records = self.settings.costly_round, self.saver.state.records
-        complaint = guard.complaint(records, self._judged())
-        if complaint is None:
+        if (complaint := guard.complaint(records, self._judged())) is None:
             return
         if distributed.is_rank_zero():
             self.progress.console.print(f"warning: {complaint}", soft_wrap=True, markup=False, highlight=False)

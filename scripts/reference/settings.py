@@ -37,7 +37,11 @@ from scripts.reference.yaml_comments import Key, heading, keys_of
 
 CONF = Path(__file__).parents[2] / "conf"
 # for what has no default
-_STAND_INS = {"data/timm": {"name": "folder", "num_classes": 10}, "model/timm": {"name": "resnet18"}}
+_STAND_INS = {
+    "data/timm": {"name": "folder", "num_classes": 10},
+    "model/timm": {"name": "resnet18"},
+    "sigma/given": {"path": "sigma.safetensors"},
+}
 _OF_THE_MACHINE = ("kernels", "compile")  # what is allowed depends on what is installed
 _OF_OTHER_VALUES = ("false: ", "without ,")  # how texts begin that speak of the other values of the option at hand
 _HEAD = ["key", "default", "unit", "meaning", "type", "allowed"]
@@ -90,7 +94,7 @@ def allowed_values(groups: Mapping[str, str]) -> Allowed:
             for path in _files(group):
                 # what stays is heard, also where a folder, a name or a package is missing
                 with suppress(build.ConfigError, OmegaConfBaseException):
-                    cfg = _composed(f"{group}/{path.stem}")
+                    cfg = _composed("train", f"{group}={path.stem}")
                     node = reduce(getitem, group.split("/"), cfg)
                     node.update(_STAND_INS.get(f"{group}/{path.stem}", {}))
                     build.build(_class(group, path), OmegaConf.to_container(node, resolve=True))  # type: ignore[arg-type]

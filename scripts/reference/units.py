@@ -7,7 +7,7 @@ _KEYS = {  # unit: keys
     "images": (
         "data.batch_size data.eval_batch_size data.train_images data.test_images data.train_length data.train_size "
         "data.test_size data.shuffle_buffer clustering.images clustering.shrink tolerance.images "
-        "finish.batchnorm_images batchnorm_images"
+        "sigma.images sigma.count finish.batchnorm_images batchnorm_images"
     ),
     "batches": "data.prefetch_factor tolerance.batches trainer.accumulate_grad_batches",
     "optimizer steps": "checkpoint.every_steps trainer.log_every_n_steps",

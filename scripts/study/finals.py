@@ -14,7 +14,7 @@ UNFINISHED = " finish=none"  # of runs before the study's experiments had a fini
 NO_TRAINING = "no training"
 TRAINED, ONE_SHOT, CODEBOOKS, CHOSEN = "", "one-shot", "codebooks", "chosen"
 OF_CODEBOOK = ("codebook.b=", "codebook.max_order=")
-PLACED = ("seed=", "experiment=study_", "pretrain=", "model.checkpoint=", "logger=", "keep=")
+PLACED = ("seed=", "experiment=study_", "pretrain=", "model.checkpoint=", "logger=", "keep=", "sigma.path=")
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,8 @@ def needs(group: str, option: str, folder: Path) -> list[str]:
     """What an option cannot know by itself."""
     if (group, option) == ("model", "timm"):
         return ["model.name=resnet10t"]
+    if (group, option) == ("sigma", "given"):
+        return ["sigma.path=sigma.safetensors"]
     if (group, option) == ("data", "timm"):
         return ["data.name=torch/mnist", "data.num_classes=10", f"data.root={folder}"]
     if (group, option) == ("data", "imagenet") or (group == "experiment" and option.startswith("paper")):
@@ -88,6 +90,7 @@ def test_all_groups_of_the_design_are_there() -> None:
         "regularizer",
         "codebook",
         "clustering",
+        "sigma",
         "sigma_join",
         "tolerance",
         "schedule",
@@ -176,14 +179,17 @@ def nodes(node: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONF)))
 def test_every_parameter_can_be_overridden_without_a_plus(path: Path) -> None:
     content = read(path)
-    subgroups = {key for entry in content.get("defaults", []) if isinstance(entry, dict) for key in entry}
+    groups = {key for entry in content.get("defaults", []) if isinstance(entry, dict) for key in entry}
+    subgroups = {key for key in groups if not key.startswith("override ")}  # of other groups
     for node in nodes(content):
         module, _, name = node["_target_"].rpartition(".")
         if ".hydra_ray_launcher" in module:
             pytest.importorskip(module, reason="the extra ray is not installed")
         parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
         own = set(node) - {"_target_", "defaults"}
-        if inside := {entry.partition("@")[2] for entry in content.get("defaults", []) if "@" in str(entry)}:
+        if inside := {
+            entry.partition("@")[2] for entry in content.get("defaults", []) if isinstance(entry, str) and "@" in entry
+        }:
             assert inside <= set(parameters)  # other options of the group, each in a section of its own
             continue
         assert set(parameters) == own | (subgroups if node is content else set())

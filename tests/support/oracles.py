@@ -20,6 +20,7 @@ SIGMA_JOINS: dict[str, Callable[[Array, Array], Array]] = {
     "divide_by_2": lambda _, sigma: sigma / 2,
     "divide_by_10": lambda _, sigma: sigma / 10,
     "allow_retraining": lambda _, sigma: sigma.copy(),
+    "keep": lambda _, sigma: sigma.copy(),
 }
 
 

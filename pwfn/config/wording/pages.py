@@ -18,8 +18,8 @@ _BOTH = {  # page: keys and groups of train and of evaluate
 _TRAIN = {
     "docs/weights.md": "model pretrain",
     "docs/choices.md": (
-        "experiment codebook clustering sigma_join tolerance noise prior regularizer schedule optimizer distillation "
-        "finish costly_round"
+        "experiment codebook clustering sigma_join tolerance noise prior sigma regularizer schedule optimizer "
+        "distillation finish costly_round"
     ),
     "docs/resume.md": "resume checkpoint",
     "docs/scaling.md": "trainer",
