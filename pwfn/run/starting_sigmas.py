@@ -36,7 +36,7 @@ def set_starting_sigmas(
     count = data.count("train") if data is not None and settings.sigma.curvature_images else None
 
     def squared_gradients(images: int) -> list[Tensor | None]:
-        assert data is not None  # whoever reads images says so by curvature_images
+        assert data is not None  # what reads images says so by curvature_images
         ranks = rank_and_world_size()[1]
         if images < ranks:
             raise SigmaError(f"sigma.images = {images}: must be at least {ranks}, an image for each process")
