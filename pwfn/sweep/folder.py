@@ -1,7 +1,7 @@
 """Keep a sweep's plan, written before its first job starts, and its lock.
 
-`sweep.json` is all that is needed to go on with a sweep that was ended, by whatever. The process that works in the folder
-holds the lock `.lock`, and so does each of its jobs: a job that outlives a killed sweep keeps a second one away.
+`sweep.json` is all that is needed to go on with a sweep that was ended, by whatever. The process that works in the
+folder holds the lock `.lock`, and so does each of its jobs: a job that outlives a killed sweep keeps a second one away.
 """
 
 from __future__ import annotations
