@@ -54,6 +54,14 @@ class StartingSigma(ABC):
         """From how many training images curvature is estimated, in a dry run too; 0 = no image is read."""
         return 0
 
+    def check(self, tensors: Sequence[QuantizedTensor]) -> None:
+        """Look, before anything trains, whether there will be sigmas for `tensors`.
+
+        Raises:
+            SigmaError: there will not be.
+        """
+        del tensors  # a prior and curvature ask for nothing
+
     @abstractmethod
     def __call__(self, tensors: Sequence[QuantizedTensor], evidence: Evidence) -> list[str]:
         """Overwrite the sigmas of `tensors` where they are not to be the prior's; return lines for the user.
@@ -150,7 +158,17 @@ class GivenSigma(StartingSigma):
     is_posterior: ClassVar[bool] = True
 
     @override
+    def check(self, tensors: Sequence[QuantizedTensor]) -> None:
+        self._checked(tensors)
+
+    @override
     def __call__(self, tensors: Sequence[QuantizedTensor], evidence: Evidence) -> list[str]:
+        given = self._checked(tensors)
+        for tensor in tensors:
+            tensor.gaussian.sigma.copy_(given[tensor.name]).clamp_(min=MIN_SIGMA)
+        return []
+
+    def _checked(self, tensors: Sequence[QuantizedTensor]) -> dict[str, Tensor]:
         given = self._read()
         names = {tensor.name for tensor in tensors}
         if wrong := sorted(names ^ given.keys()):
@@ -166,9 +184,7 @@ class GivenSigma(StartingSigma):
                 raise SigmaError(f"sigma.path = {self.path!r}: {tensor.name} must have {shapes}")
             if not (sigma.is_floating_point() and bool((torch.isfinite(sigma) & (sigma > 0)).all())):
                 raise SigmaError(f"sigma.path = {self.path!r}: {tensor.name} must have finite numbers above 0 alone")
-        for tensor in tensors:
-            tensor.gaussian.sigma.copy_(given[tensor.name]).clamp_(min=MIN_SIGMA)
-        return []
+        return given
 
     def _read(self) -> dict[str, Tensor]:
         try:

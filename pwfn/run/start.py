@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from pwfn.bayesian.posterior import quantized_tensors
 from pwfn.checkpoint import files, saved_config
 from pwfn.clustering.second_order import SecondOrder
 from pwfn.config import program
@@ -80,6 +81,8 @@ def announce(assembly: Assembly, stages: Stages) -> None:
     settings, folder, console = assembly.settings, assembly.folder, assembly.console
     trainer, progress = stages.runner.trainer, assembly.progress
     stages.stored_form.check()
+    if assembly.checkpoint is None:
+        settings.sigma.check(quantized_tensors(assembly.network))
     if trainer.is_global_zero:
         assembly.identity.write(folder)
         assembly.provenance.write(folder)

@@ -14,6 +14,7 @@ from torch import nn
 import pwfn
 from pwfn.artifact import describe
 from pwfn.bayesian.posterior import quantized_tensors, to_bayesian
+from pwfn.bayesian.starting_sigma import SigmaError
 from pwfn.checkpoint import saved_config, saved_networks
 from pwfn.config import build
 from pwfn.data.module import ImageDataModule
@@ -51,6 +52,11 @@ def test_the_artifact_has_the_sigmas_that_curvature_gave(small_run, tmp_path: Pa
     assert 0 < min(float(one.detach().min()) for one in found.values()) < 0.02
     assert not_learned_in(describe(tmp_path / "model.pwfn")) == ""
     assert settings.has_posterior
+
+
+def test_a_file_that_is_not_there_ends_a_run_before_it_trains(small_run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(SigmaError, match=r"sigma.path = .*/none.safetensors': must be a safetensors file"):
+        small_run(tmp_path, "sigma=given", f"sigma.path={tmp_path}/none.safetensors", "pretrain.epochs=1000000")
 
 
 def test_without_a_posterior_no_draw_means_anything(composed: Compose) -> None:
