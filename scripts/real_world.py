@@ -12,6 +12,7 @@ import argparse
 import importlib
 import os
 import pkgutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -41,12 +42,12 @@ def outcome(case: Case, work: Path) -> tuple[bool, str]:
     """Run one case in an empty folder; return whether what came out is right, and what it is."""
     inputs, run = work / "inputs", work / "run"
     inputs.mkdir()
-    command = [sys.executable, str(PROGRAM), *case.arguments(inputs), f"hydra.run.dir={run}", "logger=none"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "HF_HUB_OFFLINE": "1", **case.environment}
-    done = subprocess.run(
-        command, cwd=work, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
-    )
     try:
+        command = [sys.executable, str(PROGRAM), *case.arguments(inputs), f"hydra.run.dir={run}", "logger=none"]
+        done = subprocess.run(
+            command, cwd=work, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
+        )
         return True, case.outcome(Done(done.returncode, done.stdout + done.stderr, run, inputs))
     except (AssertionError, OSError, LookupError, ValueError) as error:
         return False, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
@@ -69,6 +70,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[], help="names of modules, or words of the names of cases")
     parser.add_argument("--jobs", type=int, default=1, help="cases at a time")
     options = parser.parse_args()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, runs would pass it over, as they should
     verdicts = []
     with ThreadPoolExecutor(options.jobs) as pool:
         for right, line in pool.map(judged, cases(options.only)):
