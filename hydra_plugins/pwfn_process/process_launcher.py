@@ -74,10 +74,7 @@ class ProcessLauncher(Launcher):
         atexit.register(self._say_next)  # before a sweeper registers its table, so that these lines come last
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run one batch.
-
-        A failed job's return value raises `SweepError`; what then happens is the sweeper's choice.
-        """
+        """Run one batch; a failed job's return value raises `SweepError`, which the sweeper may catch."""
         if self.config is None or self.context is None:
             raise RuntimeError("setup has to be called before launch")
         setup_globals()
