@@ -24,6 +24,7 @@ from pwfn.artifact.exports.onnx_forms import to_packed_onnx
 from pwfn.artifact.header import Codebook
 from pwfn.data.datasets.digits import Digits
 from pwfn.data.transforms import evaluation_steps
+from pwfn.errors import RunError
 
 SOURCES = Path(__file__).resolve().parent.parent / "docs" / "browser"
 TIMEOUT = 600  # seconds for npm
@@ -100,7 +101,7 @@ def main() -> None:
     try:
         print(make(given.model, given.folder))
         install(given.folder)
-    except (ValueError, OSError) as error:
+    except (RunError, ValueError, OSError) as error:
         sys.exit(f"pwfn: {error}")
     except subprocess.SubprocessError as error:
         sys.exit(f"pwfn: npm: {getattr(error, 'stderr', None) or error}")

@@ -4,9 +4,21 @@ import { load, probabilities } from "./classify.mjs";
 
 const PIXELS = 8; // of a side: what the network was trained on is as coarse
 const get = (id) => document.getElementById(id);
-const json = async (name) => (await fetch(name)).json();
-const [settings, samples] = await Promise.all([json("settings.json"), json("samples.json")]);
-const bytes = new Uint8Array(await (await fetch("model.onnx")).arrayBuffer());
+
+function fail(reason) {
+  get("model").textContent = `This does not work: ${reason?.message ?? reason}`;
+}
+addEventListener("error", (event) => fail(event.error));
+addEventListener("unhandledrejection", (event) => fail(event.reason));
+
+async function read(name) {
+  const response = await fetch(name);
+  if (!response.ok) throw new Error(`${name}: ${response.status} ${response.statusText}`);
+  return response;
+}
+
+const [settings, samples] = await Promise.all(["settings.json", "samples.json"].map(async (name) => (await read(name)).json()));
+const bytes = new Uint8Array(await (await read("model.onnx")).arrayBuffer());
 const classify = await load(ort, bytes, settings);
 
 const canvas = get("canvas");
@@ -16,6 +28,7 @@ const block = canvas.width / PIXELS;
 function clear() {
   brush.fillStyle = "black";
   brush.fillRect(0, 0, canvas.width, canvas.height);
+  asked++;
   show(null);
 }
 
@@ -51,8 +64,12 @@ function show(logits) {
   );
 }
 
+let asked = 0; // answers to earlier drawings are not shown
+
 async function look() {
-  show(await classify(coarse(), PIXELS));
+  const number = ++asked;
+  const logits = await classify(coarse(), PIXELS);
+  if (number === asked) show(logits);
 }
 
 let last = null; // where the stroke has come to
@@ -86,7 +103,10 @@ samples.forEach((sample, place) => {
   button.addEventListener("click", () => take(sample));
   get("samples").append(button);
 });
-canvas.addEventListener("pointerdown", draw);
+canvas.addEventListener("pointerdown", (event) => {
+  canvas.setPointerCapture(event.pointerId); // a stroke may end outside
+  draw(event);
+});
 canvas.addEventListener("pointermove", draw);
 canvas.addEventListener("pointerup", look);
 get("clear").addEventListener("click", clear);

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from selenium import webdriver
+from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -81,6 +83,14 @@ def test_a_model_of_other_images_is_refused(tmp_path: Path) -> None:
         browser_page.settings(pwfn.describe(tmp_path / "m.pwfn"))
 
 
+def test_a_file_that_is_no_artifact_costs_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m.pwfn").write_bytes(b"no artifact")
+    monkeypatch.setattr(sys, "argv", ["browser_page.py", str(tmp_path / "m.pwfn"), str(tmp_path / "page")])
+    with pytest.raises(SystemExit, match=r"^pwfn: .*m\.pwfn is not a pwfn artifact"):
+        browser_page.main()
+    assert not (tmp_path / "page").exists()
+
+
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not here")
 @pytest.mark.parametrize(("size", "seed"), [(8, 0), (32, 1), (28, 2)])
 def test_images_are_enlarged_as_pillow_does(size: int, seed: int, tmp_path: Path) -> None:
@@ -131,28 +141,58 @@ def driver() -> Iterator[webdriver.Chrome]:
     driver.quit()
 
 
+needs_chromium = pytest.mark.skipif(None in (CHROMIUM, DRIVER), reason="there is no Chromium here")
+LOGITS = "return document.getElementById('answer').dataset.logits"
+
+
+def opened(driver: webdriver.Chrome, address: str) -> Callable[[str], Any]:
+    """The page at the address, once it is ready; returns what waits until a script's value is true."""
+    driver.get(address)
+    waiting = WebDriverWait(driver, 180)
+    waiting.until(lambda there: there.execute_script("return document.documentElement.dataset.ready === 'true'"))
+    return lambda script: waiting.until(lambda there: there.execute_script(script))
+
+
 @pytest.mark.browser
-@pytest.mark.skipif(None in (CHROMIUM, DRIVER), reason="there is no Chromium here")
+@needs_chromium
 def test_the_page_classifies_a_digit_offline(
     folder: Path, address: str, driver: webdriver.Chrome, tmp_path: Path
 ) -> None:
-    def wait(script: str) -> Any:
-        return WebDriverWait(driver, 180).until(lambda there: there.execute_script(script))
-
-    driver.get(address)
-    wait("return document.documentElement.dataset.ready === 'true'")
-    logits = "return document.getElementById('answer').dataset.logits"
+    wait = opened(driver, address)
     for place, wanted in enumerate(expected(folder)):
         driver.find_element(By.ID, "clear").click()
-        assert driver.execute_script(logits) == "null"
+        assert driver.execute_script(LOGITS) == "null"
         driver.find_elements(By.CSS_SELECTOR, "#samples button")[place].click()
-        found = np.array(json.loads(wait(f"{logits} !== 'null' && document.getElementById('answer').dataset.logits")))
+        found = np.array(json.loads(wait(f"{LOGITS} !== 'null' && document.getElementById('answer').dataset.logits")))
         torch.testing.assert_close(found, wanted, **CLOSE)
         assert driver.find_element(By.ID, "answer").text == "abcde"[int(wanted.argmax())]
     assert len(driver.find_elements(By.CSS_SELECTOR, "#bars meter")) == 5
     driver.save_screenshot(str(tmp_path / "page.png"))
-    assert [entry["message"] for entry in driver.get_log("browser") if "favicon" not in entry["message"]] == []
+    assert driver.get_log("browser") == []
     messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
     sent = [one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"]
     assert {f"{address}model.onnx", f"{address}samples.json"} <= set(sent)
     assert [url for url in sent if not url.startswith((address, "data:", "blob:"))] == []
+
+
+@pytest.mark.browser
+@needs_chromium
+def test_a_stroke_may_end_outside_of_the_canvas(address: str, driver: webdriver.Chrome) -> None:
+    wait = opened(driver, address)
+    canvas = driver.find_element(By.ID, "canvas")
+    stroke = ActionChains(driver).move_to_element(canvas).click_and_hold()
+    stroke.move_by_offset(int(canvas.size["width"]), 0).release().perform()
+    assert wait(f"{LOGITS} !== 'null'")
+
+
+@pytest.mark.browser
+@needs_chromium
+def test_the_page_says_what_is_missing(address: str, folder: Path, driver: webdriver.Chrome) -> None:
+    model = (folder / "model.onnx").rename(folder / "away.onnx")
+    try:
+        driver.get(address)
+        WebDriverWait(driver, 60).until(
+            lambda there: "does not work: model.onnx: 404" in there.find_element(By.ID, "model").text
+        )
+    finally:
+        model.rename(folder / "model.onnx")
