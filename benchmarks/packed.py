@@ -5,7 +5,7 @@
 For the figures with 4 bits, give it what `pwfn export model.pwfn --to pwfn --per-tensor-max 16 --out model16.pwfn`
 writes. Each measurement is a process of its own on one core; memory is what the kernel counts (VmHWM) above what the
 process held before, with an allocator that gives large blocks back when they are freed (MALLOC_MMAP_THRESHOLD_): what
-is live, without the holes in the heap. Times are taken with the allocator as it comes.
+is live, without the holes in the heap. Times, and a row of memory, are taken with the allocator as it comes.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def child(what: str, path: Path) -> dict[str, Any]:
         for batch in BATCHES:
             images = torch.randn(batch, *size)
             model(images)
-            if what.startswith("memory"):
+            if what.startswith(("memory", "heap")):
                 found[f"forward {batch}"] = min(peak(lambda x=images: model(x))["bytes"] for _ in range(3))
                 continue
             started = time.perf_counter()
@@ -83,10 +83,10 @@ def measure(path: Path, repeat: int) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for _ in range(repeat):
-        for what in ("load plain", "load packed", "memory plain", "memory packed", "time plain", "time packed"):
-            allocator = {} if what.startswith("time") else {"MALLOC_MMAP_THRESHOLD_": "65536"}
+        for what in (f"{one} {form}" for one in ("load", "memory", "heap", "time") for form in ("plain", "packed")):
+            allocator = {} if what.startswith(("heap", "time")) else {"MALLOC_MMAP_THRESHOLD_": "65536"}
             command = [sys.executable, __file__, str(path), "--child", what]
-            done = subprocess.run(command, env=environment | allocator, capture_output=True, text=True, check=True)
+            done = subprocess.run(command, env=environment | allocator, stdout=subprocess.PIPE, text=True, check=True)
             found.setdefault(what, []).append(json.loads(done.stdout.splitlines()[-1]))
     return found
 
@@ -115,9 +115,10 @@ def report(found: dict[str, list[dict[str, Any]]], file: int) -> None:
         ("weights and buffers, MB", f"{dense / 1e6:.2f}", f"{resident / 1e6:.2f} ({resident / dense:.3f})", verdict),
         ("peak while loading, MB", f"{least('load plain', 'bytes') / 1e6:.1f}", f"{loading / 1e6:.1f}", stream),
     ]
-    for batch in BATCHES:
-        needed = [f"{least(f'memory {what}', f'forward {batch}') / 1e6:.1f}" for what in ("plain", "packed")]
-        rows.append((f"peak of a forward pass, batch {batch}, MB", *needed, layer if batch == 1 else ""))
+    for kind, batch in (*(("memory", batch) for batch in BATCHES), ("heap", 1)):
+        needed = [f"{least(f'{kind} {what}', f'forward {batch}') / 1e6:.1f}" for what in ("plain", "packed")]
+        name = f"peak of a forward pass, batch {batch}{', with holes in the heap' if kind == 'heap' else ''}, MB"
+        rows.append((name, *needed, layer if (kind, batch) == ("memory", 1) else ""))
     rows += [(f"ms an image, batch {b}", times("time plain", b), times("time packed", b), "") for b in BATCHES]
     print(f"file {file / 1e6:.2f} MB, indices of up to {bits} bits\n")
     print("| | float32 | packed | |\n|---|---|---|---|")
@@ -133,6 +134,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.repeat < 1:
+        parser.error("--repeat is 1 or more")
     if given.child:
         print(json.dumps(child(given.child, given.artifact)))
         return

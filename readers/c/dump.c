@@ -18,16 +18,20 @@ static int usage(void) {
     return 2;
 }
 
+#define UNWRITTEN "the output cannot be written"
+
 typedef struct {
     FILE *out;
-    const char *what;
+    const char *what, *why;                    /* why: of a tensor that was not written */
 } writing;
 
 static int write_tensor(void *context, const pwfn_tensor *tensor, const uint16_t *indices, const float *values, const float *sigmas) {
-    const writing *to = context;
+    writing *to = context;
     size_t count = (size_t)tensor->size;
+    to->why = UNWRITTEN;
     if (!strcmp(to->what, "--indices")) return fwrite(indices, sizeof *indices, count, to->out) == count;
     if (!strcmp(to->what, "--values")) return fwrite(values, sizeof *values, count, to->out) == count;
+    if (!sigmas) to->why = "the file has no sigmas";
     return sigmas && fwrite(sigmas, sizeof *sigmas, count, to->out) == count;
 }
 
@@ -56,12 +60,16 @@ static int check(uint64_t most) {
 static int write_to(pwfn_file *file, const char *what, FILE *out, char *error) {
     const pwfn_tensor *tensors;
     const float *codebook;
-    writing to = {out, what};
+    writing to = {out, what, NULL};
     if (!strcmp(what, "--codebook")) {
         size_t count = pwfn_codebook(file, &codebook);
         return fwrite(codebook, sizeof *codebook, count, out) == count;
     }
-    if (strcmp(what, "--others")) return pwfn_decode(file, write_tensor, &to, error);
+    if (strcmp(what, "--others")) {
+        int right = pwfn_decode(file, write_tensor, &to, error);
+        if (!right && !strcmp(error, "stopped")) strcpy(error, to.why);
+        return right;
+    }
     for (size_t i = 0, count = pwfn_others(file, &tensors); i < count; i++)
         if (fwrite(tensors[i].bytes, 1, (size_t)tensors[i].byte_count, out) != (size_t)tensors[i].byte_count) return 0;
     return 1;
@@ -75,7 +83,7 @@ static int is_what(const char *option) {
 }
 
 int main(int argc, char **argv) {
-    char error[PWFN_ERROR] = "the output cannot be written";
+    char error[PWFN_ERROR] = UNWRITTEN;
     const pwfn_tensor *tensors;
     int right;
     if (argc == 3 && !strcmp(argv[1], "--check")) return check(strtoull(argv[2], NULL, 10));
@@ -94,6 +102,10 @@ int main(int argc, char **argv) {
         FILE *out = fopen(argv[3], "wb");
         right = out && write_to(file, argv[2], out, error);
         if (out && fclose(out)) right = 0;
+    }
+    if (fflush(stdout) || ferror(stdout)) {
+        right = 0;
+        strcpy(error, UNWRITTEN);
     }
     if (!right) fprintf(stderr, "%s: %s\n", argv[1], error);
     pwfn_close(file);

@@ -476,6 +476,7 @@ static void print_results(const double *logits, size_t images, size_t classes) {
         {"pooling_adds", count.pooling_adds}, {"divisions", count.divisions}, {"comparisons", count.comparisons}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) printf("%s\"%s\": %llu", i ? ", " : "", all[i].name, all[i].number / images);
     puts("}}");
+    if (fflush(stdout) || ferror(stdout)) quit("the output cannot be written");
 }
 
 int main(int argc, char **argv) {

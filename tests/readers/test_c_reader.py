@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -113,6 +114,27 @@ def test_sigmas(dump: Path, artifact: Path, tmp_path: Path) -> None:
     wanted = {t.name: t.gaussian.sigma.detach() for t in quantized_tensors(pwfn.load(artifact, posterior=True))}
     order = [one["names"][0] for one in pwfn.describe(artifact)["coded"]]
     assert (tmp_path / "sigmas").read_bytes() == b"".join(wanted[name].numpy().tobytes() for name in order)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ([], "the output cannot be written"),
+        (["--values", "/dev/full"], "the output cannot be written"),
+        (["--others", "/dev/full"], "the output cannot be written"),
+        (["--values", "/nowhere/weights"], "the output cannot be written"),
+        (["--sigmas", "/dev/null"], "the file has no sigmas"),
+    ],
+)
+def test_output_that_is_not_complete_is_an_error(dump: Path, arguments: list[str], wanted: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.pwfn"
+    pwfn.save(path, clustered("test_resnet"))
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [dump, path, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr == f"{path}: {wanted}\n"
 
 
 def test_a_network_larger_than_allowed(dump: Path, artifact: Path) -> None:

@@ -160,6 +160,14 @@ def test_images_that_no_fixed_point_can_hold_are_refused(demo: Path, std: float,
     assert "make more of a pixel" in refusal(demo, path, images)
 
 
+def test_output_that_is_not_complete_is_an_error(demo: Path, tmp_path: Path) -> None:
+    path, images = saved(changed([0.25, -0.375]), tmp_path / "model.pwfn", 32), tmp_path / "images.raw"
+    images.write_bytes(bytes(32 * 32))
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([demo, path, images], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "the output cannot be written\n")
+
+
 def test_what_it_cannot_run_is_refused_in_one_line(demo: Path, tmp_path: Path) -> None:
     path, images = tmp_path / "model.pwfn", tmp_path / "images.raw"
     images.write_bytes(bytes(32 * 32))
