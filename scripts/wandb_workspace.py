@@ -220,7 +220,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write down what would be built, and send nothing")
     given = parser.parse_args()
     if given.json:
-        given.json.write_text(json.dumps(described(), indent=2) + "\n", encoding="utf-8")
+        try:
+            given.json.write_text(json.dumps(described(), indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            sys.exit(f"pwfn: {error}")
         return
     try:
         import wandb_workspaces  # noqa: F401

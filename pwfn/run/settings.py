@@ -23,7 +23,7 @@ from pwfn.data import ImageData
 from pwfn.errors import Check, require_all
 from pwfn.models.timm_model import ModelSpec
 from pwfn.monitoring.loggers.spec import LoggerSpec
-from pwfn.monitoring.wandb.variables import LONGEST_NAME
+from pwfn.monitoring.wandb.variables import LONGEST_NAME, is_name
 from pwfn.post_training.budget import Budget
 from pwfn.run.ending.artifact_spec import ArtifactSpec
 from pwfn.run.ending.finishing import Finishing
@@ -166,7 +166,7 @@ class TrainSettings:
             lambda: (
                 "name",
                 n := self.name,
-                n is None or 1 <= len(n) <= LONGEST_NAME,
+                n is None or is_name(n, LONGEST_NAME),
                 f"of 1 to {LONGEST_NAME} characters",
             ),
             lambda: ("inspect", self.inspect, not (self.inspect and self.dry_run), one_at_a_time),

@@ -57,6 +57,7 @@ MISTAKES = [
     ("model=resnet50.a1_in1k", "model = 'resnet50.a1_in1k'", "write model=timm model.name=resnet50.a1_in1k"),
     ("model=resnet5", "model = 'resnet5'", "the nearest is resnet50"),
     ("model=nothing", "model = 'nothing'", "deit_small, deit_tiny"),
+    ("name='  '", "name = ", "of 1 to 128 characters"),
 ]
 
 

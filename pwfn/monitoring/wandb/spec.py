@@ -76,7 +76,7 @@ class Wandb(LoggerSpec):
 
     @override
     def name_of(self, chosen: str | None, otherwise: str) -> str:
-        return chosen or os.environ.get(NAME) or otherwise
+        return chosen or os.environ.get(NAME, "").strip() or otherwise
 
     @override
     def new_run_id(self, sweep: str | None) -> str | None:

@@ -76,7 +76,8 @@ def new_run_id() -> str | None:
     """
     value = os.environ.get(RUN_ID) or None
     if value is not None and (set(value) & set(_NOT_IN_ID) or value != value.strip() or len(value) > LONGEST_NAME):
-        allowed = f"at most {LONGEST_NAME} characters without {' '.join(_NOT_IN_ID)} (it is from {RUN_ID})"
+        without = f"without {' '.join(_NOT_IN_ID)} and without blanks around"
+        allowed = f"at most {LONGEST_NAME} characters {without} (it is from {RUN_ID})"
         raise InvalidValueError([Fault("run_id", value, allowed)])
     return value
 
@@ -93,16 +94,21 @@ def _broken_rule(key: str, value: Any) -> str | None:
     """Say what is allowed for a value that is not."""
     if key == "tags":
         is_list = isinstance(value, Sequence) and not isinstance(value, str)
-        holds = is_list and all(1 <= len(str(tag)) <= LONGEST_TAG for tag in value)
+        holds = is_list and all(is_name(str(tag), LONGEST_TAG) for tag in value)
         return None if holds else f"a list of words of 1 to {LONGEST_TAG} characters, as in [paper, resnet18]"
     if key == "mode":
         return None if value in ("offline", "online", "disabled") else "offline, online or disabled"
     if key == "project":
-        holds = 1 <= len(value) <= LONGEST_NAME and not set(value) & set(_NOT_IN_PROJECT)
+        holds = is_name(value, LONGEST_NAME) and not set(value) & set(_NOT_IN_PROJECT)
         return None if holds else f"a name of 1 to {LONGEST_NAME} characters without {' '.join(_NOT_IN_PROJECT)}"
     if key == "save_dir":
         return None if value else "a folder; . is the one the run was started in"
     if key == "notes":
         return None
     longest = LONGEST_TAG if key == "job_type" else LONGEST_NAME
-    return None if 1 <= len(value) <= longest else f"a name of 1 to {longest} characters"
+    return None if is_name(value, longest) else f"a name of 1 to {longest} characters"
+
+
+def is_name(value: str, longest: int) -> bool:
+    """Tell whether a value is not too long, and more than blanks."""
+    return len(value) <= longest and bool(value.strip())

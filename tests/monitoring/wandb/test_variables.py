@@ -87,6 +87,9 @@ def test_name_and_id_come_from_the_environment_but_not_for_all_runs_of_a_sweep(
     assert (spec.name_of(None, "seed=1"), spec.name_of("chosen", "seed=1")) == ("named", "chosen")
     assert (spec.new_run_id(None), spec.new_run_id("sweep-7")) == ("0123", None)
     assert spec.remarks_on("named", "0123") == []
+    monkeypatch.setenv("WANDB_NAME", "   ")
+    assert spec.name_of(None, "seed=1") == "seed=1"
+    monkeypatch.setenv("WANDB_NAME", "named")
     assert spec.remarks_on("named", "4567") == ["WANDB_RUN_ID = '0123' is not used: this run is '4567'"]
 
 
@@ -103,6 +106,9 @@ def test_evaluations_have_a_job_type_of_their_own_unless_one_is_chosen(monkeypat
         ("tags", ("",)),
         ("tags", ("t" * 65,)),
         ("tags", "paper"),
+        ("tags", ("first", "  ")),
+        ("group", "  "),
+        ("project", "  "),
         ("project", "p" * 129),
         ("project", ""),
         ("entity", ""),

@@ -70,6 +70,13 @@ def test_the_docs_name_the_script_and_every_section() -> None:
 
 
 @pytest.mark.slow
+def test_a_file_that_cannot_be_written_ends_in_one_line(tmp_path: Path) -> None:
+    done = started("--json", "nowhere/view.json", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "pwfn: [Errno 2] No such file or directory: 'nowhere/view.json'\n"
+
+
+@pytest.mark.slow
 def test_what_is_built_is_written_down_without_an_account(tmp_path: Path) -> None:
     nowhere = "http://127.0.0.1:9"  # nobody listens there
     done = started("--json", "view.json", folder=tmp_path, WANDB_BASE_URL=nowhere, HOME=str(tmp_path))
