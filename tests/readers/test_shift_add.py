@@ -160,6 +160,7 @@ def test_images_that_no_fixed_point_can_hold_are_refused(demo: Path, std: float,
     assert "make more of a pixel" in refusal(demo, path, images)
 
 
+@pytest.mark.filterwarnings("ignore:the artifact will not say")
 def test_output_that_is_not_complete_is_an_error(demo: Path, tmp_path: Path) -> None:
     path, images = saved(changed([0.25, -0.375]), tmp_path / "model.pwfn", 32), tmp_path / "images.raw"
     images.write_bytes(bytes(32 * 32))
