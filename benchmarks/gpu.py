@@ -1,6 +1,6 @@
 """Check on a GPU what this program promises there: one command, a table, exit code 0 if all limits hold.
 
-    python benchmarks/gpu.py [--minutes 8] [--only NAME ...] [--json outputs/benchmark_gpu.json]
+    python benchmarks/gpu.py [--minutes 8] [--compile-all] [--only NAME ...] [--json outputs/benchmark_gpu.json]
     python benchmarks/gpu.py --smoke      # the same checks with small networks on the CPU, to see that they work
 
 It needs neither network nor data. What was not reached in time is a row of the table, and not a success. Figures of
@@ -14,7 +14,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this tree's pwfn
@@ -80,12 +80,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Check on a GPU what this program promises there.")
     parser.add_argument("--smoke", action="store_true", help="small networks on the CPU, to see that it works")
     parser.add_argument("--minutes", type=float, default=8.0, help="no further network is begun after so many")
+    parser.add_argument("--compile-all", action="store_true", help="compile DenseNet-161 too, which takes minutes more")
     parser.add_argument("--only", nargs="+", choices=list(CHECKS), default=list(CHECKS))
     parser.add_argument("--json", type=Path, default=Path("outputs/benchmark_gpu.json"))
     options = parser.parse_args()
     if not options.smoke and not torch.cuda.is_available():
         raise SystemExit("there is no GPU here that torch can use; --smoke runs the checks on the CPU")
     plan = SMOKE if options.smoke else GPU
+    if options.compile_all:
+        plan = replace(plan, compiled=plan.cases)
     device = "the CPU, which says nothing" if plan.smoke else torch.cuda.get_device_name()
     rows = measure(plan, options.only, options.minutes)
     Console(width=180).print(table(rows, f"On {device}, torch {torch.__version__}"))

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from itertools import product
 from typing import Any
 
 import timm
@@ -20,6 +21,7 @@ from pwfn.bayesian.regularizer import LinearRegularizer
 from pwfn.training.optimizer import SGD, before_step, build_optimizer
 
 OPTIMIZER = SGD(lr=1e-4, momentum=0.9, weight_decay=1e-4, clip_norm=1.0)
+PRECISIONS = ("bf16-mixed", "32-true")
 Step = Callable[[], None]
 
 
@@ -38,7 +40,7 @@ def built(case: Case, plan: Plan, precision: str, share: float | None, *, compil
         return _ordinary(model, trained, images, labels, mixed)
     set_sigma(model, Pow2DistancePrior())
     for tensor in quantized_tensors(model):
-        tensor.gaussian.assignment.masked_fill_(torch.rand_like(tensor.mu) < share, 0)
+        tensor.gaussian.assignment.masked_fill_(torch.rand(tensor.mu.shape) < share, 0)
     return _bayesian(model, trained, images, labels, mixed)
 
 
@@ -103,7 +105,7 @@ def ratios(case: Case, plan: Plan, precision: str, *, compiled: bool = False) ->
 
 def steps(plan: Plan) -> Iterator[Row | None]:
     """Compare steps that are not compiled."""
-    for precision in ("bf16-mixed", "32-true"):
+    for precision in PRECISIONS:
         for case in plan.cases:
             yield None  # the time may be up
             yield from ratios(case, plan, precision)
@@ -112,26 +114,28 @@ def steps(plan: Plan) -> Iterator[Row | None]:
 def compiled_steps(plan: Plan) -> Iterator[Row | None]:
     """Compare steps that are compiled."""
     for case in plan.compiled:
-        yield None
-        yield from ratios(case, plan, "bf16-mixed", compiled=True)
+        for precision in PRECISIONS:
+            yield None
+            yield from ratios(case, plan, precision, compiled=True)
 
 
 def memory(plan: Plan) -> Iterator[Row | None]:
     """Compare the peaks of memory, in bytes of the quantized weights."""
-    for case in () if plan.smoke else plan.cases:
+    for case, precision in () if plan.smoke else product(plan.cases, PRECISIONS):
         yield None
-        peaks = {share: _peak(case, plan, share) for share in (None, 0.0, FIXED)}
+        peaks = {share: _peak(case, plan, precision, share) for share in (None, 0.0, FIXED)}
         model = timm.create_model(case.model, num_classes=1000)
         weights = 4 * sum(tensor.mu.numel() for tensor in to_bayesian(model))
         for share in (0.0, FIXED):
             extra = (peaks[share] - peaks[None]) / weights
-            yield Row("peak memory over ordinary, in weights", f"{case.model}, {share:.0%} fixed", extra, 3.2)
+            name = f"{case.model}, {precision}, {share:.0%} fixed"
+            yield Row("peak memory over ordinary, in weights", name, extra, 3.2)
 
 
-def _peak(case: Case, plan: Plan, share: float | None) -> int:
+def _peak(case: Case, plan: Plan, precision: str, share: float | None) -> int:
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
-    step = built(case, plan, "32-true", share)
+    step = built(case, plan, precision, share)
     for _ in range(3):
         torch.cuda.reset_peak_memory_stats()
         step()

@@ -31,7 +31,7 @@ class FlatWeights:
         return cls(
             torch.cat([t.mu.detach().flatten() for t in tensors]),
             torch.cat([t.gaussian.effective_sigma.flatten() for t in tensors]),
-            torch.cat([t.gaussian.assignment.flatten() for t in tensors]),
+            torch.cat([t.gaussian.assignment.to(t.mu.device).flatten() for t in tensors]),
         )
 
 

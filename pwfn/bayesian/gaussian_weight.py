@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +21,10 @@ class Masks(NamedTuple):
     sigma: Tensor | None  # None also where the sigmas of fixed weights go on training
 
     @classmethod
-    def read(cls, assignment: Tensor, retrain_sigma: Tensor) -> Masks:
-        """Read them off the buffers of a `GaussianWeight`; the host waits for a GPU."""
+    def read(cls, assignment: Tensor, retrain_sigma: Tensor, like: Tensor) -> Masks:
+        """Read them off a `GaussianWeight`; they lie where and as `like` does. The host waits for a GPU."""
         free = assignment == FREE
-        of_mu = None if bool(free.all()) else free
+        of_mu = None if bool(free.all()) else torch.empty_like(like, dtype=torch.bool, requires_grad=False).copy_(free)
         return cls(of_mu, None if bool(retrain_sigma) else of_mu)
 
 
@@ -34,6 +34,8 @@ class GaussianWeight(nn.Module):
     Attributes:
         sigma: the standard deviations, of the shape of the weights.
         assignment: the index in the codebook that each weight is fixed to, -1 where it is free (int32, same shape).
+            It is saved with the state dict, but no buffer: only clustering reads it, so it stays on the CPU, where it
+            takes no memory of a GPU, and DDP does not send it.
         retrain_sigma: whether the sigmas of fixed weights go on training (bool, no dimensions).
     """
 
@@ -45,10 +47,12 @@ class GaussianWeight(nn.Module):
         super().__init__()
         self.is_bias = is_bias
         self.sigma = nn.Parameter(torch.full_like(mu, MIN_SIGMA, requires_grad=False))
-        self.register_buffer("assignment", torch.full_like(mu, FREE, dtype=torch.int32, requires_grad=False))
+        self.assignment = torch.full(mu.shape, FREE, dtype=torch.int32, device="meta" if mu.is_meta else "cpu")
+        self.register_state_dict_post_hook(_save_assignment)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_load_assignment)  # type: ignore[no-untyped-call]
         self.register_buffer("retrain_sigma", torch.zeros((), dtype=torch.bool, device=mu.device))
         self._draw: Tensor | None = None
-        self._cached: tuple[Tensor, Tensor, tuple[int, int], Masks] | None = None  # the buffers and their masks
+        self._cached: tuple[Tensor, Tensor, tuple[int, int], Masks] | None = None  # what was read, and the masks
 
     def forward(self, mu: Tensor) -> Tensor:
         """Return the current draw, or the mean where nothing is drawn."""
@@ -59,7 +63,7 @@ class GaussianWeight(nn.Module):
         self.__dict__["_draw"] = weights  # past nn.Module's search for a parameter of that name
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
-        self._cached = None  # the buffers move, and masks left on the old device would keep its memory
+        self._cached = None  # the sigmas move, and masks left on the old device would keep its memory
         module: nn.Module = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return module
 
@@ -67,16 +71,45 @@ class GaussianWeight(nn.Module):
     def masks(self) -> Masks:
         """Return which weights and sigmas train.
 
-        The buffers are read only when they have changed, so that a step does not wait for a GPU.
+        Assignments are read only when they have changed, so that a step does not wait for a GPU.
         """
         assignment, retrain = self.assignment, self.retrain_sigma
         versions = tensor_version(assignment), tensor_version(retrain)
         cached = self._cached
         if cached is None or cached[0] is not assignment or cached[1] is not retrain or cached[2] != versions:
-            cached = self._cached = assignment, retrain, versions, Masks.read(assignment, retrain)
+            cached = self._cached = assignment, retrain, versions, Masks.read(assignment, retrain, self.sigma)
         return cached[3]
 
     @property
     def effective_sigma(self) -> Tensor:
         """Return the standard deviation that is sampled with, which is at least 2^-30 whatever `sigma` became."""
         return self.sigma.detach().clamp(min=MIN_SIGMA)
+
+
+def _save_assignment(module: nn.Module, state: dict[str, Any], prefix: str, _metadata: object) -> None:
+    state[prefix + "assignment"] = module.assignment
+
+
+def _load_assignment(
+    module: nn.Module,
+    state: dict[str, Any],
+    prefix: str,
+    metadata: dict[str, Any],
+    strict: bool,
+    missing: list[str],
+    _unexpected: list[str],
+    errors: list[str],
+) -> None:
+    """Do what torch does for a buffer; the entry is taken out of `state`, which is this module's own."""
+    key, own = prefix + "assignment", module.assignment
+    assert isinstance(own, Tensor)
+    given = state.pop(key, None)
+    if given is None:
+        if strict:
+            missing.append(key)
+    elif not isinstance(given, Tensor) or given.shape != own.shape:
+        errors.append(f"{key} must be a tensor of the shape {tuple(own.shape)}")
+    elif metadata.get("assign_to_params_buffers", False):
+        module.assignment = given.cpu()
+    else:
+        own.copy_(given)

@@ -130,17 +130,17 @@ def _gaussians(
 ) -> list[Gaussian]:
     linear = zip(strengths, ceilings, strict=True)
     rules = [LinearRegularizer(*one) if one[0] else NoRegularizer() for one in linear]
-    masks = map(_masks_of, assignments, retrain)
+    masks = map(_masks_of, assignments, retrain, sigmas)
     rows = zip(mus, sigmas, masks, rules, strict=True)
     return [Gaussian(number, mu, sigma, *free, rule) for number, (mu, sigma, free, rule) in enumerate(rows)]
 
 
-def _masks_of(assignment: Tensor, retrain: Tensor) -> Masks:
-    """Read the masks only when their buffers have changed, so that a step does not wait for a GPU."""
-    state = retrain, tensor_version(assignment), tensor_version(retrain)
+def _masks_of(assignment: Tensor, retrain: Tensor, sigma: Tensor) -> Masks:
+    """Read the masks only when what they come from has changed, so that a step does not wait for a GPU."""
+    state = retrain, tensor_version(assignment), tensor_version(retrain), sigma.device
     kept = _masks.get(assignment)
     if kept is None or kept[0][0] is not retrain or kept[0][1:] != state[1:]:
-        kept = _masks[assignment] = state, Masks.read(assignment, retrain)
+        kept = _masks[assignment] = state, Masks.read(assignment, retrain, sigma)
     masks: Masks = kept[1]
     return masks
 

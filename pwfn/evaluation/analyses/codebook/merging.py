@@ -134,5 +134,5 @@ def apply_merges(network: nn.Module, used: Usage, merges: list[Merge]) -> None:
             moved = new.to(device)[places(values.to(device), tensor.mu)]
             tensor.mu.copy_(moved.view_as(tensor.mu))
             fixed = tensor.gaussian.assignment != FREE
-            index = places(left.to(device), moved).view_as(fixed).to(torch.int32)
+            index = places(left.to(device), moved).view_as(fixed).to("cpu", torch.int32)
             tensor.gaussian.assignment.copy_(torch.where(fixed, index, tensor.gaussian.assignment))
