@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from pwfn.config import program, resolvers, terminal
 from pwfn.config.build import refuse
-from pwfn.config.classes import import_own_modules
+from pwfn.config.classes import import_own_modules, own_modules
 from pwfn.config.hydra_internal import flags_of
 from pwfn.records import failure
 
@@ -55,7 +55,15 @@ def begin_log(outline: Callable[[Sequence[str]], str | None]) -> None:
 
 def start(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Run `task` as `hydra.main` does, with the arguments of `sys.argv`."""
-    hydra.main(version_base="1.3", config_path=str(program.conf_folder()), config_name=config_name)(task)()
+    old = hydra.__version__.startswith("1.3.")  # what one version asks for, the other does not know, or warns of
+    asked: dict[str, Any] = {"version_base": "1.3"} if old else {"execution_whitelist": may_be_started()}
+    hydra.main(config_path=str(program.conf_folder()), config_name=config_name, **asked)(task)()
+
+
+def may_be_started() -> tuple[str, ...]:
+    """Return what a configuration may have Hydra itself build: callbacks, launchers, sweepers, log handlers."""
+    packages = ("pwfn", "hydra_plugins", "hydra", "logging", "colorlog", *own_modules())
+    return tuple(f"{package}.*" for package in packages)
 
 
 def started_in() -> str | None:

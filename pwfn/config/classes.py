@@ -16,10 +16,15 @@ from pwfn.renamed import RENAMED
 OWN_MODULES = "PWFN_IMPORT"  # the variable with modules whose classes saved runs may name, separated by commas
 
 
+def own_modules() -> list[str]:
+    """Return the names of the modules in `PWFN_IMPORT`."""
+    return [module for module in os.environ.get(OWN_MODULES, "").split(",") if module]
+
+
 def import_own_modules() -> list[str]:
     """Import the modules of `PWFN_IMPORT` and return a fault for each that cannot be imported."""
     faults = []
-    for module in filter(None, os.environ.get(OWN_MODULES, "").split(",")):
+    for module in own_modules():
         try:
             importlib.import_module(module)
         except ImportError as error:
