@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any, cast
@@ -36,7 +36,7 @@ class QuantizedTensor:
     """One tensor of weights: its name in the state dict of the original model, its mean and its Gaussian."""
 
     name: str
-    mu: nn.Parameter
+    mu: nn.Parameter = field(compare=False)  # the Gaussian tells them apart; two tensors have no single truth value
     gaussian: GaussianWeight
 
 
