@@ -1,4 +1,4 @@
-"""Measure the time and the memory of a clustering round: the figures of docs/clustering.md, side by side in one run.
+"""Measure time and memory of a clustering round: the figures of docs/clustering.md.
 
     python benchmarks/clustering.py [--quick] [--runs 5] [--fractions 0.2 0.9 1] [--json FILE]
 
@@ -24,14 +24,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this tree's pwfn, and the oracle of its tests
 
-import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor
 
 from benchmarks.memory import can_be_measured, peak
 from benchmarks.rows import Row, markdown
-from pwfn.bayesian.prior import Pow2DistancePrior
+from benchmarks.weights_to_cluster import heavy_tailed_weights, normal_weights, real_weights
 from pwfn.clustering.codebooks.codebook import AdditivePow2
 from pwfn.clustering.rounds.greedy_round import cluster_round
 from tests.support import efficientnet_lite0, oracles
@@ -39,7 +38,6 @@ from tests.support import efficientnet_lite0, oracles
 FRACTIONS = (0.2, 0.9, 1.0)
 THREADS = 2
 OVER_SORT = 0.6  # the largest ratio of a round to torch.sort
-LAYER = 1 << 20  # weights of one tensor, for the prior
 QUICK = 0.04  # factor on all numbers of weights
 HEAVY_SCALES = (0.3, 1.0)  # of the student-t distribution: some hundreds of centroids
 
@@ -66,22 +64,6 @@ class Sizes:
         return replace(self, **numbers, growth=(small, large), memory=memory)
 
 
-def normal_weights(n: int) -> tuple[Tensor, Tensor]:
-    """Return mu and sigma of a network of layers of 2^20 weights, made in place: nothing but the two stays behind."""
-    numbers = torch.Generator().manual_seed(0)
-    mu, sigma = torch.empty(n), torch.empty(n)
-    for layer, its_sigma in zip(mu.split(LAYER), sigma.split(LAYER), strict=True):
-        layer.normal_(0, 0.03, generator=numbers)
-        its_sigma.copy_(Pow2DistancePrior()(layer))
-    return mu, sigma
-
-
-def heavy_tailed_weights(n: int, scale: float) -> tuple[Tensor, Tensor]:
-    """Return mu and sigma of weights of a student-t distribution."""
-    mu = torch.from_numpy(scale * np.random.default_rng(0).standard_t(3, n)).float()
-    return mu, Pow2DistancePrior()(mu)
-
-
 def timed(work: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[float, Any]:
     """Return seconds and result; what earlier measurements left is cleared away before."""
     gc.collect()
@@ -104,7 +86,7 @@ def against_sort(
 
 
 def against_dense(mu: Tensor, sigma: Tensor, fractions: Sequence[float], runs: int) -> list[Row]:
-    """Compare time and outcome with the dense oracle, which computes in float64 and runs once per fraction."""
+    """Compare time and outcome with the dense oracle (float64, one run for each fraction)."""
     rows = []
     wide_mu, wide_sigma = mu.double().numpy(), sigma.double().numpy()
     settings = {"threshold": 1.0, "inc": 2.0, "b": 7, "max_order": 4, "zero_fix": True, "rule": "std_mu"}
@@ -149,20 +131,8 @@ def heavy_tails(n: int, runs: int) -> list[Row]:
     return rows
 
 
-def real_weights() -> tuple[Tensor, Tensor]:
-    """Return all quantized weights of EfficientNet-Lite0, trained on ImageNet, as a run starts with them."""
-    from pwfn.bayesian.flat_weights import FlatWeights
-    from pwfn.bayesian.posterior import set_sigma, to_bayesian
-
-    network = efficientnet_lite0.in_timm()
-    tensors = to_bayesian(network)
-    set_sigma(network, Pow2DistancePrior())
-    flat = FlatWeights.of(tensors)
-    return flat.mu, flat.sigma
-
-
 def memory(sizes: Sequence[int], fractions: Sequence[float], runs: int) -> list[Row]:
-    """Measure the peak above mu and sigma, each time in a fresh process; the result alone is 1.5 times as large."""
+    """Measure the peak above mu and sigma in fresh processes; the result alone is 1.5 times as large."""
     rows = [Row("peak extra memory over mu and sigma", count(n), f, 2.0) for n in sizes for f in fractions]
     for row, n in zip(rows, (n for n in sizes for _ in fractions), strict=True):
         for _ in range(runs):

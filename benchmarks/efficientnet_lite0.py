@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with its ImageNet weights: checked in timm's model, and through a dry run of the default schedule.
+"""Check EfficientNet-Lite0 with its ImageNet weights in timm's model, and dry-run the schedule.
 
     python benchmarks/efficientnet_lite0.py                              # the check, then a table of the rounds
     python benchmarks/efficientnet_lite0.py --write lite0.safetensors    # weights for model.checkpoint=, nothing else
@@ -22,7 +22,7 @@ from tests.support.efficientnet_lite0 import NAME, installed, largest_difference
 
 
 def dry_run_of(weights: Path, folder: Path, overrides: list[str]) -> list[dict[str, float]]:
-    """`python train.py dry_run=true` with these weights, in this process; prints its report, returns its rounds."""
+    """Run `train.py dry_run=true` with these weights in this process, and return its rounds."""
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 

@@ -1,4 +1,4 @@
-"""Check on a GPU what this program promises there: one command, a table, exit code 0 if all limits hold.
+"""Check on a GPU what this program promises there: a table, and exit code 0 if all limits hold.
 
     python benchmarks/gpu.py [--minutes 8] [--compile-all] [--only NAME ...] [--json outputs/benchmark_gpu.json]
     python benchmarks/gpu.py --smoke      # the same checks with small networks on the CPU, to see that they work

@@ -1,10 +1,10 @@
-"""Kill a run at random moments, resume it, and compare what it leaves with what a run left alone leaves: bit for bit.
+"""Kill a run at random moments, resume it, and compare its files with those of an undisturbed run.
 
     python benchmarks/kill_and_resume.py [--kills 30] [--processes 1] [--seed 0] [overrides of train.py ...]
 
 A small run on real digits, with augmentation and mixup, is made once without a break. Then one run after the
 other is killed (SIGKILL, all of its processes) at a random moment between its first file and its last,
-resumed with `python train.py resume=<folder>`, and compared: weights, sigmas, assignments and norm
+resumed with `python train.py resume=<folder>`, and compared bit for bit: weights, sigmas, assignments and norm
 statistics, the clusters of every round with the codebook, and all numbers of all rounds but wall times. Each
 kill is one line; exit code 1 if any differs.
 """

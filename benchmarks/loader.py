@@ -145,7 +145,7 @@ def options(folder: Path, pixels: int, epochs: int) -> dict[str, dict[str, float
 
 
 def _epoch(loader: Any, pause: float) -> tuple[float, float, float]:
-    """Measure the share of an epoch waited for images, the seconds to the first batch, and those of each other."""
+    """Measure the share of an epoch spent waiting for images, and the seconds to each batch."""
     started = time.perf_counter()
     batches = iter(loader)
     next(batches)

@@ -1,4 +1,4 @@
-"""Measure by how much loggers slow a real training: `python benchmarks/logger_slowdown.py --repeats 5`.
+"""Measure by how much loggers slow training: `python benchmarks/logger_slowdown.py --repeats 5`.
 
 Each repetition trains once with each logger, in another order every time, so that a busy machine slows all of them.
 What counts is the time of the rounds' training (`train_seconds` in rounds.json) of a run that logs every step, 50 times

@@ -19,7 +19,7 @@ def can_be_measured() -> bool:
 
 
 def peak(task: Callable[[], Any]) -> dict[str, float]:
-    """Return the seconds of `task` and the bytes it needed at its peak above those this process held before."""
+    """Return the seconds of `task`, and the bytes at its peak above those held before."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what was freed before is given back, or the task could use it unseen
     before = _resident("VmRSS")

@@ -1,4 +1,4 @@
-"""Measure `pwfn.load(path, packed=True)` beside the float32 model: resident memory, peaks, time per image.
+"""Measure memory and time per image of `pwfn.load(path, packed=True)` beside the float32 model.
 
     python benchmarks/packed.py model.pwfn [--repeat 3] [--json results.json]
 
@@ -92,7 +92,7 @@ def measure(path: Path, repeat: int) -> dict[str, list[dict[str, Any]]]:
 
 
 def report(found: dict[str, list[dict[str, Any]]], file: int) -> None:
-    """Print a table that can be pasted into a document: the least memory, and the median time with its spread."""
+    """Print a Markdown table: the least memory, and the median time with its spread."""
 
     def least(what: str, key: str) -> float:
         return min(one[key] for one in found[what])

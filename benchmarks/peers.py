@@ -1,4 +1,4 @@
-"""Compress the network of a finished run with other packages, and count bits and right answers as for our own file.
+"""Compress the network of a finished run with other packages, and count bits and right answers.
 
     python benchmarks/peers.py outputs/.../run                      # every peer that is installed
     python benchmarks/peers.py outputs/.../run --peer nncodec --json peers.json
@@ -20,7 +20,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,123 +30,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this tree's p
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
 
 import pwfn
+from benchmarks.peer_coders.coder import Peer, Point, Weights
+from benchmarks.peer_coders.core_ml import coremltools
+from benchmarks.peer_coders.nnc import nncodec, nncodec_integers
 from pwfn.data.module import ImageDataModule
 from pwfn.evaluation.run_subject import rebuilt_settings
 from pwfn.models.accuracy import label_ranks
 from pwfn.models.timm_model import data_config
-
-Weights = dict[str, NDArray[np.float32]]
-Point = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Coded:
-    """What a peer made: bytes of its file, and the weights that come out of it."""
-
-    size: int
-    weights: Weights
-
-
-@dataclass(frozen=True)
-class Peer:
-    """A way to compress.
-
-    Attributes:
-        code: is given weights by name, an operating point and an empty folder for its files.
-        points: keywords that are tried one after the other, and printed.
-        package: its distribution and module, and what pip is told.
-        clustered: whether it codes the clustered weights of the run, which must come back bit for bit.
-    """
-
-    code: Callable[[Weights, Point, Path], Coded]
-    points: Sequence[Point]
-    package: tuple[str, str, str]
-    clustered: bool = False
-
-
-def nncodec(weights: Weights, point: Point, folder: Path) -> Coded:
-    """Quantize and code with NNC (ISO/IEC 15938-17); dependent quantization is on, which is its default."""
-    from nncodec.nnc import compress, decompress
-
-    how = {"bitstream_path": str(folder / "model.nnc"), "return_bitstream": True, **point}
-    stream = compress(dict(weights), **how)
-    decoded = decompress(stream)
-    return Coded(len(stream), {name: np.asarray(decoded[name], np.float32) for name in weights})
-
-
-def finest_power(weights: Weights) -> int:
-    """Return the least n for which all weights are multiples of 2^-n."""
-    values = np.unique(np.concatenate([one.ravel() for one in weights.values()])).astype(np.float64)
-    power = next((power for power in range(32) if not np.any(values * 2.0**power % 1)), None)
-    if power is None:
-        raise ValueError("the shared values are no multiples of a power of two")
-    return power
-
-
-def nncodec_integers(weights: Weights, point: Point, folder: Path) -> Coded:
-    """Code clustered weights without another rounding, as multiples of the finest power of two or as ranks.
-
-    Ranks are the places among the values of a tensor, counted from zero. They are the kinder form: the tables from
-    ranks to values that a decoder would need are not counted.
-    """
-    if point["integers"] == "ranks":
-        tables = {name: np.unique(one) for name, one in weights.items()}
-        zeros = {name: int(np.searchsorted(table, 0)) for name, table in tables.items()}
-        ranks = {name: (np.searchsorted(tables[name], one) - zeros[name]) for name, one in weights.items()}
-        power, values = 0, {name: one.astype(np.float32) for name, one in ranks.items()}
-    else:
-        power, values = finest_power(weights), weights
-    step = {"qp": -4 * power, "nonweight_qp": -4 * power, "use_dq": False}
-    step["codebook_mode"] = int(point["integers"] == "codebook")
-    coded = nncodec(values, step, folder)
-    if point["integers"] != "ranks":
-        return coded
-    back = {name: np.rint(one).astype(np.int64) + zeros[name] for name, one in coded.weights.items()}
-    return Coded(coded.size, {name: tables[name][index] for name, index in back.items()})
-
-
-class _Matrices(nn.Module):
-    """Each tensor as a layer of its own, which is all that k-means of a tensor looks at; Core ML adds no bias to it."""
-
-    def __init__(self, weights: Weights) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(
-            nn.Conv2d(one.size // len(one), len(one), 1, bias=False).requires_grad_(requires_grad=False)
-            for one in weights.values()
-        )
-        for layer, one in zip(self.layers, weights.values(), strict=True):
-            layer.weight.copy_(torch.from_numpy(one.reshape(layer.weight.shape)))
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return torch.cat([layer(inputs[:, : layer.in_channels]) for layer in self.layers], dim=1)
-
-
-def coremltools(weights: Weights, point: Point, folder: Path) -> Coded:
-    """Palettize with k-means of each tensor, and write a Core ML package; its weights are counted, not its program."""
-    import coremltools as ct
-    from coremltools.optimize.torch.palettization import PostTrainingPalettizer, PostTrainingPalettizerConfig
-
-    config = PostTrainingPalettizerConfig.from_dict({"global_config": {"granularity": "per_tensor", **point}})
-    network = PostTrainingPalettizer(_Matrices(weights).eval(), config).compress(num_kmeans_workers=1)
-    widest = max(layer.in_channels for layer in network.layers)
-    traced = torch.jit.trace(network.eval(), torch.zeros(1, widest, 1, 1))
-    package = ct.convert(
-        traced,
-        inputs=[ct.TensorType(shape=(1, widest, 1, 1))],
-        minimum_deployment_target=ct.target.iOS18,
-        compute_precision=ct.precision.FLOAT32,
-        skip_model_load=True,
-    )
-    package.save(str(folder / "model.mlpackage"))
-    size = sum(file.stat().st_size for file in (folder / "model.mlpackage").rglob("weight.bin"))
-    found = [layer.weight.detach().numpy() for layer in network.layers]
-    return Coded(size, {name: one.reshape(weights[name].shape) for name, one in zip(weights, found, strict=True)})
-
 
 # it asks for numpy<2, and runs with 2.4
 NNCODEC = ("nncodec", "nncodec", "--no-deps nncodec==2.1.3; pip install '.[peers]'")

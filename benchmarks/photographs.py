@@ -1,4 +1,4 @@
-"""Compress EfficientNet-Lite0 with its ImageNet weights after training, with photographs and no labels.
+"""Compress EfficientNet-Lite0 with ImageNet weights after training, on photographs without labels.
 
     python benchmarks/photographs.py --calibrate photos/some --test photos/others
     python benchmarks/photographs.py --calibrate photos/some --test photos/others --rate 5e-8 --qp -26 -24 --step 7 6
@@ -42,7 +42,7 @@ SIZE, LONGEST = 224, 1600  # pixels of a crop, and of a photograph before it is 
 
 
 def crops(folder: Path, each: int, seed: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Cut `each` random squares, 30 to 100 % of the shorter side, out of every photograph, one after the other."""
+    """Cut `each` random squares, 30 to 100 % of the shorter side, out of every photograph in turn."""
     drawn, found = random.Random(seed), []
     for path in sorted(folder.iterdir()):
         with Image.open(path) as opened:

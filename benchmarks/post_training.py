@@ -1,4 +1,4 @@
-"""Measure how long second-order clustering of a large network takes, where the time goes, and its peak memory (Linux).
+"""Measure time and peak memory of second-order clustering of a large network (Linux).
 
     python benchmarks/post_training.py                                  # ResNet-18, 224 pixels, 1,024 images
     python benchmarks/post_training.py --network resnet50 --minutes 40

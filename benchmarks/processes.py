@@ -1,4 +1,4 @@
-"""Two processes against one with the same number of images per step: the results must agree within the noise of seeds.
+"""Compare two processes with one at the same images per step: they agree within the noise of seeds.
 
     python benchmarks/processes.py [--seeds 5] [overrides of train.py ...]
 

@@ -1,4 +1,4 @@
-"""Does a long sweep stay flat? Memory and open files of the sweep's own process while 20 jobs run one after the other.
+"""Measure memory and open files of a sweep's own process while 20 jobs run one after the other.
 
     python benchmarks/sweep_memory.py [--jobs 20] [--launcher process] [--json outputs/benchmark_sweep_memory.json]
 

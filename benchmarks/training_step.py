@@ -1,4 +1,4 @@
-"""Measure what a Bayesian training step costs beside an ordinary one (the figures of docs/training_step.md).
+"""Measure a Bayesian training step beside an ordinary one: the figures of docs/training_step.md.
 
     python benchmarks/training_step.py [--quick] [--steps 9] [--json outputs/benchmark_training_step.json]
 
@@ -90,7 +90,7 @@ def ordinary_step(
 
 
 def bayesian_step(model: nn.Module, images: Tensor, labels: Tensor, *, fixed: float) -> Step:
-    """Make `model` Bayesian with a share `fixed` of each tensor's weights fixed, and build a step of its training."""
+    """Make `model` Bayesian, fix a share of each tensor's weights, and build a step of its training."""
     to_bayesian(model)
     set_sigma(model, Pow2DistancePrior())
     for tensor in quantized_tensors(model):
@@ -123,7 +123,7 @@ def random_batch(case: Case) -> tuple[Tensor, Tensor]:
 
 
 def peak_extra_bytes(case: Case, kind: str) -> tuple[int, int]:
-    """Measure what a step adds to this process's memory at its peak; also return the bytes of the quantized weights."""
+    """Return the peak bytes that a step adds to this process, and the bytes of the quantized weights."""
     torch.set_num_threads(THREADS)
     model = timm.create_model(case.model, num_classes=1000)
     step = prepared(kind, model, *random_batch(case))

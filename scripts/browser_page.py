@@ -1,4 +1,4 @@
-"""Make the page of docs/browser with a model of one's own: `python scripts/browser_page.py model.pwfn page`.
+"""Make the page of docs/browser with your model: `python scripts/browser_page.py model.pwfn page`.
 
 The folder gets the page, onnxruntime-web (by npm), the packed ONNX model, what its images need, and a test image of
 each class with the logits that torch computes. Then `python -m http.server --bind 127.0.0.1 --directory page 8000`.

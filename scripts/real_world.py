@@ -1,4 +1,4 @@
-"""Make every input that users bring anew, run the program on it, and print one line each with the outcome.
+"""Make every kind of input that users bring, run the program on it, and print a line each.
 
     python scripts/real_world.py                  # all of them, a few minutes
     python scripts/real_world.py --only weights   # those of one module, or with a word in their name
@@ -31,7 +31,7 @@ TIMEOUT = 600  # seconds
 
 
 def cases(only: list[str]) -> Iterator[tuple[str, Case]]:
-    """Yield every case with the name of its module; those that have one of `only` in either name, if there are any."""
+    """Yield every case with its module's name; if `only` is given, those with one of its texts in a name."""
     for module in sorted(info.name for info in pkgutil.iter_modules(real_world_cases.__path__)):
         for case in importlib.import_module(f"real_world_cases.{module}").CASES:
             if not only or any(words in f"{module}: {case.name}" for words in only):

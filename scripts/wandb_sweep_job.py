@@ -1,4 +1,4 @@
-"""Run one job of a W&B sweep, or go on with it: what `wandb agent` starts, with the job's overrides (docs/wandb.md)."""
+"""Run or resume one job of a W&B sweep, as `wandb agent` starts it (docs/wandb.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build the W&B workspace and the report of docs/wandb.md, or write them down as JSON without an account.
+"""Build the W&B workspace and report of docs/wandb.md, or write them as JSON without an account.
 
 python scripts/wandb_workspace.py --project pwfn          # needs pip install 'pwfn[wandb-workspaces]', wandb login
 python scripts/wandb_workspace.py --json view.json        # needs neither, and sends nothing
@@ -121,7 +121,7 @@ SECTIONS = (
 
 
 def described() -> dict[str, Any]:
-    """Return what is built, in words of JSON: the columns of the table of runs, and every panel with its keys."""
+    """Return what is built as JSON: the columns of the table of runs, and every panel with its keys."""
     sections = [
         {
             "title": section.title,

@@ -26,7 +26,7 @@ def laid_out(values: Tensor, form: int) -> Tensor:
 
 
 def kernels(plan: Plan) -> Iterator[Row]:
-    """Compare the kernels of this device with the reference: largest difference, over the size of the numbers."""
+    """Compare the kernels of this device with the reference: the largest relative difference."""
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         worst = 0.0
         for rule in RULES:

@@ -24,7 +24,7 @@ class Done:
     inputs: Path
 
     def line(self, words: str) -> str:
-        """Return the line that has these words; raise AssertionError if there is none or the call left a traceback."""
+        """Return the line that has these words; refuse a traceback, and an output without such a line."""
         assert "Traceback" not in self.text, f"a traceback: {self.text.strip().splitlines()[-1]}"
         found = [line.strip() for line in self.text.splitlines() if words in line]
         assert found, (

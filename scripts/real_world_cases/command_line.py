@@ -1,4 +1,4 @@
-"""What users type: paths and texts that Hydra's grammar refuses, values that the shell splits, relative paths."""
+"""Try what users type: text that Hydra's grammar refuses, values that the shell splits, paths."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATHS = ("a=b", "set (1)", "图片", "it's", "a,b", "x[1]")
 
 
 def bare(name: str) -> Case:
-    """Make the case of a folder whose path is given as it is: refused, with a word that gives this very path."""
+    """Make the case of a folder's unquoted path: refused, with a word that gives this very path."""
 
     def outcome(done: Done) -> str:
         line = done.refused("must be in quotes")

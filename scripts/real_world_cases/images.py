@@ -57,7 +57,7 @@ def refused(name: str, make: Make, words: str, *more: str, root: str = ".") -> C
 
 
 def read(name: str, make: Make, words: str, *more: str) -> Case:
-    """Make the case of a folder that is read, with a line that has these words and without a warning of a library."""
+    """Make the case of a folder that is read: a line has these words, and no library warns."""
 
     def outcome(done: Done) -> str:
         line = done.line(words)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def cell(text: str) -> str:
-    """Return a text that may stand in a table: no line breaks, no bars, and nothing that Markdown takes for its own."""
+    """Return text for a cell of a Markdown table: no line breaks, no bars, no markup."""
     for sign in ("\\", "|", "<", "*", "_", "[", "]"):
         text = text.replace(sign, f"&#{ord(sign)};")
     return " ".join(text.split())

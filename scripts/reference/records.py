@@ -1,4 +1,4 @@
-"""Make the page with the columns of the files that a run leaves, and the page with the keys of loggers."""
+"""Make the pages of the columns of a run's files and of the keys of loggers."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def _defaults(path: Path) -> list[dict[str, str]]:
 
 
 def _groups() -> set[str]:
-    """Return the config groups that a run is made of: the fields whose values are sections and that have a folder."""
+    """Return the config groups of a run: the fields that are sections and have a folder."""
     return {field.name for field in fields(TrainSettings) if (CONF / field.name).is_dir()}
 
 

@@ -1,4 +1,4 @@
-"""Name the unit of every key that is a number; an empty one is a number without a unit, such as a seed or a factor."""
+"""Name the unit of every key that is a number; seeds and factors have an empty one."""
 
 from __future__ import annotations
 

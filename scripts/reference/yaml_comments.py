@@ -72,7 +72,7 @@ def _written(value: yaml.Node, lines: list[str]) -> str:
 
 
 def _comment(lines: list[str], first: int, last: int, column: int) -> str:
-    """Return the comment of the value in these lines: in them and indented below them, or else in the lines above."""
+    """Return a value's comment: in its lines and indented below them, or else in the lines above."""
     inline = _INLINE.search(lines[first]) or _INLINE.search(lines[last])
     if inline is None:
         above = []

@@ -1,4 +1,4 @@
-"""From the folders of runs to tables that can be committed: every round, every evaluation, with command and commit.
+"""Collect every round and evaluation of run folders into tables, with command and commit.
 
     python scripts/study/collect.py multirun/<date>/<time> ... --name mobilenetv3
 
@@ -135,7 +135,7 @@ def evaluations(run: Run) -> Iterable[dict[str, Any]]:
 
 
 def leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterable[tuple[str, float]]:
-    """Every number of a tree by its path; a table's rows are told apart by what is text in them, and their level."""
+    """Return every number of a tree by its path; texts and level tell the rows of a table apart."""
     if isinstance(tree, Mapping):
         for key, below in tree.items():
             yield from leaves(below, (*path, str(key)))

@@ -19,7 +19,7 @@ TICKS = (-80, -40, -20, -10, -5, -2, -1, -0.5, 0, 0.5, 1)
 
 
 def picture(runs: Sequence[Final], path: Path) -> None:
-    """Accuracy against bits: a small dot for each run, a large one for the mean of a setting, a line for each rule."""
+    """Draw accuracy against bits: small dots are runs, large ones means of a setting, lines rules."""
     shown = {key: label for key, label in AXES.items() if any(math.isfinite(getattr(run, key)) for run in runs)}
     size = (4.2 * len(shown) + 2.4, 4.5)
     figure, axes = plt.subplots(1, len(shown), figsize=size, sharey=True, squeeze=False, layout="constrained")

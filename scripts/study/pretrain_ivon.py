@@ -1,4 +1,4 @@
-"""Pretrain a network of the study with IVON, and write its weights and the standard deviations of its posterior.
+"""Pretrain a network of the study with IVON, and write the means and sigmas of its posterior.
 
     python scripts/study/pretrain_ivon.py mobilenetv3 --to pretrained/ivon/0 --lr 0.1 --hess-init 0.1 --beta2 0.9999
 
@@ -99,7 +99,7 @@ def main() -> None:
 def train(
     network: nn.Module, optimizer: ivon.IVON, data: ImageDataModule, settings: TrainSettings, epochs: int
 ) -> None:
-    """Train with one draw of the weights a step, and the schedule of learning rates of the study's pretraining."""
+    """Train with one draw of the weights a step, and the learning rates of the study's pretraining."""
     spec, loader = settings.pretrain, data.batches_outside_fits()
     lr, steps, step = optimizer.param_groups[0]["lr"], epochs * len(loader), 0
     for epoch in range(epochs):

@@ -1,4 +1,4 @@
-"""The tables and pictures of docs/study.md, made from the CSV files beside this one and from nothing else.
+"""Make the tables and pictures of docs/study.md from the CSV files of results/ alone.
 
     python scripts/study/tables.py    # puts the tables into docs/study.md, draws docs/study_*.png
 
@@ -55,7 +55,7 @@ def trained() -> dict[str, list[Final]]:
 
 
 def made_of(name: str, runs: Sequence[Final]) -> dict[str, list[str]]:
-    """All tables of one file of results, by the name of their marks; those without lines are not to be in the page."""
+    """Make all tables of a file of results by their marks' names; those without lines are left out."""
     sections = (TRAINED, ONE_SHOT, CODEBOOKS, CHOSEN)
     of = {section: [run for run in runs if run.section == section] for section in sections}
     return {f"{name} {section}".strip(): table(shown) for section, shown in of.items()} | {
@@ -97,7 +97,7 @@ def table(runs: Sequence[Final]) -> list[str]:
 
 
 class Pair(NamedTuple):
-    """A setting held against one of another rule that has no fewer bits; `differences` in points, seed by seed."""
+    """Hold a setting against one of another rule with at least its bits; `differences` are in points."""
 
     setting: str
     bits: float
@@ -135,7 +135,7 @@ def comparisons(runs: Sequence[Final]) -> list[str]:
 
 
 def chances(networks: Mapping[str, Sequence[Final]]) -> list[str]:
-    """How many comparisons there are, how many show a difference, and which still do if their number is allowed for."""
+    """Count comparisons and differences, and name the ones that hold if their number is allowed for."""
     found = [(name, pair) for name, runs in networks.items() for pair in pairs(runs)]
     seen = [pair for _, pair in found if verdict(pair.differences) != NONE]
     sure = [(name, pair) for name, pair in found if pair.chance * len(found) < 0.05]
@@ -152,7 +152,7 @@ def chances(networks: Mapping[str, Sequence[Final]]) -> list[str]:
 
 
 def evaluations(runs: Sequence[Final]) -> list[str]:
-    """Tabulate calibration, accuracy under weight noise and shifts and adds, of settings evaluated with all seeds."""
+    """Tabulate calibration, weight noise and shifts and adds of settings evaluated with all seeds."""
     lines = [
         f"| setting | seeds | NLL, nats | ECE % | points lost by {NOISE} noise | shifts and adds / multiplication |",
         "|---|---|---|---|---|---|",
@@ -199,7 +199,7 @@ def spread(values: Sequence[float], sign: str = "", digits: int = 2) -> str:
 
 
 def interval(differences: Sequence[float]) -> str:
-    """Return the mean of paired differences with its 95 % interval (Student's t); of one pair the difference."""
+    """Return the mean of paired differences with its 95 % interval (t); of one pair the difference."""
     if len(differences) == 1:
         return f"{differences[0]:+.2f}"
     mean, half = mean_and_half(differences)
