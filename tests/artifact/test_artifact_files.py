@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import pwfn
+from tests.support.artifact.damage import cuts, flips, header_end
 from tests.support.artifact.forge import refused, whole
-from tests.support.artifact.forgeries import cuts, flips, header_end
 
 BEGIN = "is not a pwfn artifact"
 # the checks of the file itself: magic, version, sizes, and the two checksums

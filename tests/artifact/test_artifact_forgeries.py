@@ -14,7 +14,10 @@ from torch import Tensor
 import pwfn
 from pwfn.bayesian.posterior import to_deterministic
 from tests.support.artifact.forge import Forge, refused, whole
-from tests.support.artifact.forgeries import FORMS, HEADERS, SECTIONS, TEXTS, Change, random_forgeries
+from tests.support.artifact.forged_headers import FORMS, HEADERS, Change
+from tests.support.artifact.forged_json import TEXTS
+from tests.support.artifact.forged_sections import SECTIONS
+from tests.support.artifact.random_forgeries import random_forgeries
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ import pwfn
 from pwfn.artifact.packed import packed_lookups, resident_bytes
 from pwfn.bayesian.posterior import to_deterministic
 from tests.support.artifact.forge import Forge, refused, whole
-from tests.support.artifact.forgeries import SECTIONS
+from tests.support.artifact.forged_sections import SECTIONS
 from tests.support.clustered import clustered, same_bits
 from tests.support.project import PROJECT, clean_environment
 

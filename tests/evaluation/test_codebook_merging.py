@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -111,11 +110,6 @@ def test_the_merged_network_has_the_entries_that_are_left() -> None:
 def test_a_network_that_is_not_clustered_is_refused() -> None:
     with pytest.raises(RunError, match="distinct values: it is not clustered to the end"):
         usage(clustered("test_resnet", fraction=0.3), in_sigmas=True)
-
-
-@pytest.fixture(scope="module")
-def finished(small_run: Callable[..., Finished], tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    return small_run(tmp_path_factory.mktemp("run"))
 
 
 @pytest.mark.slow

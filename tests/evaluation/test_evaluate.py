@@ -1,4 +1,4 @@
-"""evaluate.py: the figures that the run recorded, honest ensembles, one clear line for what is no finished run."""
+"""evaluate.py: the figures that the run recorded, honest ensembles, and settings that are refused."""
 
 from __future__ import annotations
 
@@ -35,11 +35,6 @@ from tests.support.loggers.wandb_offline import find_runs, read_run
 
 SmallRun = Callable[..., Finished]
 ON = Computing(torch.device("cpu"), "32-true")
-
-
-@pytest.fixture(scope="module")
-def finished(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    return small_run(tmp_path_factory.mktemp("finished"))
 
 
 def test_all_three_networks_equal_their_records_to_the_last_digit(finished: Finished) -> None:
@@ -228,59 +223,6 @@ def test_older_runs_without_the_networks_for_comparison(finished: Finished, tmp_
     assert list(subject.networks) == ["clustered"]
     assert len(subject.notes) == 2
     assert measured(run=str(folder)).at_mean == {"clustered": finished.records[-1].clustered}
-
-
-def _no_config(folder: Path) -> None:
-    (folder / "config.yaml").unlink()
-
-
-def _unfinished(folder: Path) -> None:
-    rows = json.loads((folder / "rounds.json").read_text())
-    (folder / "rounds.json").write_text(json.dumps(rows[:-1]))
-
-
-def _truncated(folder: Path) -> None:
-    content = (folder / "network.safetensors").read_bytes()
-    (folder / "network.safetensors").write_bytes(content[: len(content) // 2])
-
-
-def _truncated_before(folder: Path) -> None:
-    content = (folder / "pretrained.safetensors").read_bytes()
-    (folder / "pretrained.safetensors").write_bytes(content[: len(content) // 2])
-
-
-def _other_network(folder: Path) -> None:
-    shutil.copy(folder / "trained.safetensors", folder / "pretrained.safetensors")
-
-
-def _hostile(folder: Path) -> None:
-    path = folder / "config.yaml"
-    path.write_text(path.read_text().replace("pwfn.bayesian.Pow2DistancePrior", "os.system"))
-
-
-def _garbage(folder: Path) -> None:
-    (folder / "config.yaml").write_text("a: [1")
-
-
-def _summary(folder: Path) -> None:
-    (folder / "summary.json").write_text('{"pretrained": 3}')
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [_no_config, _unfinished, _truncated, _truncated_before, _other_network, _hostile, _garbage, _summary],
-)
-def test_what_is_no_finished_run_is_refused(finished: Finished, tmp_path: Path, damage: Callable[[Path], None]) -> None:
-    folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
-    damage(folder)
-    with pytest.raises(NotAFinishedRun, match="run") as error:
-        measured(run=str(folder))
-    assert "\n" not in str(error.value)
-
-
-def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(NotAFinishedRun, match="nowhere"):
-        measured(run=str(tmp_path / "nowhere"))
 
 
 def test_settings_out_of_range_are_refused() -> None:

@@ -17,9 +17,13 @@ from pwfn.artifact.plain_form import FORMS, PlainForm
 from pwfn.bayesian.posterior import quantized_tensors
 from tests.support.artifact import artifact_reader
 from tests.support.artifact.c_reader import SANITIZED, compiled, run, verdicts
+from tests.support.artifact.damage import cuts, flips
 from tests.support.artifact.forge import Forge, whole
-from tests.support.artifact.forgeries import FORMS as FORGED_FORMS
-from tests.support.artifact.forgeries import HEADERS, SECTIONS, TEXTS, cuts, flips, random_forgeries
+from tests.support.artifact.forged_headers import FORMS as FORGED_FORMS
+from tests.support.artifact.forged_headers import HEADERS
+from tests.support.artifact.forged_json import TEXTS
+from tests.support.artifact.forged_sections import SECTIONS
+from tests.support.artifact.random_forgeries import random_forgeries
 from tests.support.clustered import clustered
 
 

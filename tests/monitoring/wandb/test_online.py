@@ -4,76 +4,27 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import shutil
-import signal
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import yaml
-from omegaconf import OmegaConf
 from rich.console import Console
 
 from pwfn import artifact
 from pwfn.cli.evaluate_task import run as evaluate
 from pwfn.config import build
-from pwfn.errors import Stopped
 from pwfn.evaluation.settings import EvaluateSettings
 from pwfn.monitoring.loggers.round_media import BINS
-from pwfn.monitoring.run_reporter import RunReporter
 from pwfn.records.metric_names import ROUND_VIEW
 from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS
 from pwfn.run.ending.final_files import ARTIFACT_FACTS
-from pwfn.run.settings import TrainSettings
-from pwfn.run.start import run
 from tests.support.loggers.wandb_api import KEY, Run, WandbServer, digest
-from tests.support.loggers.wandb_offline import find_runs
-from tests.support.loggers.wandb_server import logged_to, wandb_server
-from tests.support.project import PROJECT, SMALL, Compose, clean_environment
+from tests.support.loggers.wandb_online import Start, assert_all_rounds_arrived, program, rounds_of
+from tests.support.project import PROJECT, SMALL, Compose
 
 SECRET = "hf_hidden"  # as a user may give one
-KILLED = """
-import os, runpy, signal, sys
-from pwfn.monitoring.run_reporter import RunReporter
-add = RunReporter.add
-def add_or_die(self, record, *arguments):
-    if record.round == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return add(self, record, *arguments)
-RunReporter.add = add_or_die
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-ONLINE = ["logger=wandb", "logger.mode=online", "logger.tags=[paper,a]", "logger.group=g"]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WandbServer]:
-    """A server that this process logs to."""
-    with wandb_server() as made, logged_to(made, tmp_path_factory.mktemp("home")):
-        yield made
-
-
-Start = Callable[..., None]
-
-
-@pytest.fixture(scope="module")
-def start(server: WandbServer, composed: Compose) -> Start:
-    """`start(folder, resume=False)`: a small run that logs to the server."""
-    del server
-
-    def begin(folder: Path, resume: bool = False) -> None:
-        cfg = composed(*SMALL, *ONLINE, "trainer.log_every_n_steps=2", f"logger.save_dir={folder.parent}")
-        plain = OmegaConf.to_container(cfg, resolve=True)
-        assert isinstance(plain, dict)
-        run(build.load(TrainSettings, cfg), plain, folder, name="the name", resume=resume)
-
-    return begin
 
 
 @pytest.fixture(scope="module")
@@ -85,21 +36,6 @@ def whole(start: Start, server: WandbServer, tmp_path_factory: pytest.TempPathFa
         start(folder)
     (found,) = server.runs.values()
     return folder, found
-
-
-def rounds_of(folder: Path) -> list[dict[str, Any]]:
-    with (folder / "rounds.csv").open(newline="") as file:
-        return [{key: COLUMNS[key].read(row) for key in row} for row in csv.DictReader(file)]
-
-
-def rounds_at(run: Run) -> list[dict[str, Any]]:
-    """The rows of rounds; those of pictures and tables have the round, too."""
-    return [row for row in run.rows if "clustered/top1" in row]
-
-
-def assert_all_rounds_arrived(folder: Path, run: Run) -> None:
-    """Hold the history against rounds.csv."""
-    assert [{key: row.get(key) for key in COLUMNS} for row in rounds_at(run)] == rounds_of(folder)
 
 
 @pytest.mark.slow
@@ -186,29 +122,6 @@ def test_neither_the_key_nor_a_token_is_left_anywhere(whole: tuple[Path, Run], s
 
 
 @pytest.mark.slow
-def test_a_run_that_is_preempted_goes_on_under_its_id(
-    start: Start, server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    known, add = set(server.runs), RunReporter.add
-
-    def add_and_signal(*args: Any, **options: Any) -> str:
-        monkeypatch.undo()
-        os.kill(os.getpid(), signal.SIGTERM)
-        return add(*args, **options)
-
-    monkeypatch.setattr(RunReporter, "add", add_and_signal)
-    with pytest.raises(Stopped):
-        start(tmp_path / "run")
-    (name,) = set(server.runs) - known
-    first = server.runs[name]
-    assert (first.preempting, first.exit_code) == (True, 143)
-    start(tmp_path / "run", resume=True)
-    assert set(server.runs) - known == {name}
-    assert (first.starts, first.exit_code) == (2, 0)
-    assert_all_rounds_arrived(tmp_path / "run", first)
-
-
-@pytest.mark.slow
 def test_an_evaluation_joins_the_group_of_its_run(
     whole: tuple[Path, Run], server: WandbServer, composed: Compose, tmp_path: Path
 ) -> None:
@@ -226,20 +139,6 @@ def test_an_evaluation_joins_the_group_of_its_run(
     assert {run.files[path][:4] for path in pictures.values()} == {b"\x89PNG"}
 
 
-def program(server: WandbServer, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Start Python in `folder`, with the server as W&B's."""
-    environment = clean_environment(**server.environment(folder / "home"), COLUMNS="200")
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-
-
 @pytest.mark.slow
 def test_a_sweep_of_two_jobs_is_a_group_of_two_runs(server: WandbServer, tmp_path: Path) -> None:
     known = set(server.runs)
@@ -255,72 +154,3 @@ def test_a_sweep_of_two_jobs_is_a_group_of_two_runs(server: WandbServer, tmp_pat
         (folder,) = (tmp_path / "sweep-7").glob(f"*seed-{one.values['seed']}")
         assert_all_rounds_arrived(folder, one)
         assert server.model(one.name).files == {"model.pwfn": (folder / "model.pwfn").read_bytes()}
-
-
-@pytest.mark.slow
-def test_a_run_whose_process_was_killed_goes_on_under_its_id(server: WandbServer, tmp_path: Path) -> None:
-    known, options = set(server.runs), ["logger=wandb", "logger.mode=online", "hydra.run.dir=run"]
-    done = program(server, tmp_path, "-c", KILLED, str(PROJECT / "train.py"), *SMALL, *options)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    (name,) = set(server.runs) - known
-    run = server.runs[name]
-    assert run.exit_code != 0
-    done = program(server, tmp_path, str(PROJECT / "train.py"), "resume=run")
-    assert done.returncode == 0, done.stderr
-    assert set(server.runs) - known == {name}
-    assert (run.starts, run.exit_code) == (2, 0)
-    assert_all_rounds_arrived(tmp_path / "run", run)
-    assert server.model(name).files == {"model.pwfn": (tmp_path / "run" / "model.pwfn").read_bytes()}
-
-
-@pytest.mark.slow
-def test_an_offline_run_is_uploaded_whole_from_another_folder(
-    small_run: Callable[..., Any], server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    known = set(server.runs)
-    monkeypatch.delenv("WANDB_DATA_DIR")
-    here, there = tmp_path / "here", tmp_path / "there"
-    small_run(here / "run", "logger=wandb", f"logger.save_dir={here}", "logger.tags=[later]", "logger.group=g")
-    assert set(server.runs) == known
-    find_runs(here)
-    shutil.move(here, there)
-    here.symlink_to(there)  # W&B has noted where tables and artifacts are
-    (folder,) = there.glob("wandb/offline-run-*")
-    done = program(server, there, "-m", "wandb", "sync", str(folder.relative_to(there)))
-    assert done.returncode == 0, done.stderr
-    (name,) = set(server.runs) - known
-    run = server.runs[name]
-    assert_all_rounds_arrived(there / "run", run)
-    saved = yaml.safe_load((there / "run" / "config.yaml").read_text())
-    assert run.values["optimizer"] == saved["optimizer"]
-    assert (run.about["tags"], run.about["groupName"], run.about["jobType"]) == (["later"], "g", "train")
-    assert (run.exit_code, run.summary["round"]) == (0, 1)
-    assert {"codebook", "clusters"} <= {key for row in run.rows for key in row}
-    tables = [
-        one for one in server.artifacts.values() if one.about["runName"] == name and "clusters.table.json" in one.files
-    ]
-    assert len(tables) == 2
-    assert server.model(name).files == {"model.pwfn": (there / "run" / "model.pwfn").read_bytes()}
-
-
-@pytest.mark.slow
-def test_of_an_offline_run_that_was_resumed_the_newest_folder_has_all_rounds(
-    server: WandbServer, tmp_path: Path
-) -> None:
-    known, options = set(server.runs), ["logger=wandb", "logger.mode=offline", "hydra.run.dir=run"]
-    done = program(server, tmp_path, "-c", KILLED, str(PROJECT / "train.py"), *SMALL, *options)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    done = program(server, tmp_path, str(PROJECT / "train.py"), "resume=run")
-    assert done.returncode == 0, done.stderr
-    assert set(server.runs) == known
-    older, newest = sorted(path.relative_to(tmp_path) for path in tmp_path.glob("wandb/offline-run-*"))
-    # W&B may stop where the process was killed and leave out the newer folder: it depends on what had been written
-    program(server, tmp_path, "-m", "wandb", "sync", str(older), str(newest))
-    done = program(server, tmp_path, "-m", "wandb", "sync", str(newest))
-    assert done.returncode == 0, done.stderr
-    (name,) = set(server.runs) - known
-    run = server.runs[name]
-    arrived = {row["round"]: {key: row.get(key) for key in COLUMNS} for row in rounds_at(run)}
-    assert list(arrived.values()) == rounds_of(tmp_path / "run")
-    assert (run.exit_code, run.summary["round"]) == (0, 1)
-    assert server.model(name).files == {"model.pwfn": (tmp_path / "run" / "model.pwfn").read_bytes()}

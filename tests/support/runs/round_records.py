@@ -1,10 +1,13 @@
-"""Records of rounds in which no two numbers are equal."""
+"""Records of rounds in which no two numbers are equal, and what a logger is shown with them."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from pwfn.monitoring.loggers.round_media import Histogram, RoundView
 from pwfn.records.rounds import RoundRecord, Scores
 
 BASELINE = Scores(top1=98.89, top5=99.97, loss=0.0412)
@@ -36,3 +39,10 @@ def record(number: int = 0, **changes: Any) -> RoundRecord:
 
 def cluster(value: float) -> dict[str, float | int]:
     return {"value": value, "order": 1, "count": 17, "mu_std": 0.001, "sigma_mean": 0.02, "sigma_max": 0.05}
+
+
+def view() -> RoundView:
+    """What a logger is shown of a round: a histogram, two clusters, a picture."""
+    bars = Histogram([0, 0, 3, 1], [-1.0, -0.5, 0.0, 0.5, 1.0])
+    rows = [cluster(-0.5), cluster(0.25)]
+    return RoundView({"histogram/mu": bars}, rows, np.zeros((4, 5, 3), dtype=np.uint8))
