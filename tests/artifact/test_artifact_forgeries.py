@@ -124,3 +124,17 @@ def test_random_forgeries(artifact: Path, tmp_path: Path) -> None:
     for forge, posterior in random_forgeries(artifact):
         tally[outcome(forge.seal(tmp_path / "forged"), wanted, posterior=posterior)] += 1
     assert tally["refused"] > 250
+
+
+def test_damaged_weights_are_found(tmp_path: Path) -> None:
+    artifact = whole(tmp_path)
+    for change, check, posterior in SECTIONS.values():
+        if not posterior:
+            forge = Forge(artifact)
+            change(forge)
+            refused(forge.seal(tmp_path / "forged"), check, packed=True)
+
+
+def test_no_posterior_in_a_packed_model(tmp_path: Path) -> None:
+    with pytest.raises(pwfn.ArtifactError, match="either packed=True or posterior=True"):
+        pwfn.load(whole(tmp_path), packed=True, posterior=True)

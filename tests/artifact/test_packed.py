@@ -17,8 +17,6 @@ from torch import Tensor, nn
 import pwfn
 from pwfn.artifact.packed import packed_lookups, resident_bytes
 from pwfn.bayesian.posterior import to_deterministic
-from tests.support.artifact.forge import Forge, refused, whole
-from tests.support.artifact.forged_sections import SECTIONS
 from tests.support.clustered import clustered, same_bits
 from tests.support.project import PROJECT, clean_environment
 
@@ -239,20 +237,3 @@ def test_loading_needs_the_packed_weights_and_one_layer(tmp_path: Path) -> None:
         tracemalloc.stop()
     largest = max(4 * np.prod(one.shape) for one in packed_lookups(packed))
     assert peak < path.stat().st_size + resident_bytes(packed) + largest + 2e6
-
-
-# what is refused -----------------------------------------------------------------------------------------------------
-
-
-def test_damaged_weights_are_found(tmp_path: Path) -> None:
-    artifact = whole(tmp_path)
-    for change, check, posterior in SECTIONS.values():
-        if not posterior:
-            forge = Forge(artifact)
-            change(forge)
-            refused(forge.seal(tmp_path / "forged"), check, packed=True)
-
-
-def test_no_posterior_in_a_packed_model(tmp_path: Path) -> None:
-    with pytest.raises(pwfn.ArtifactError, match="either packed=True or posterior=True"):
-        pwfn.load(whole(tmp_path), packed=True, posterior=True)

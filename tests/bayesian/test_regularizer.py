@@ -24,6 +24,7 @@ from pwfn.bayesian.regularizer import (
 from pwfn.bayesian.sampling import fresh_key
 from pwfn.errors import InvalidValueError
 
+KINDS = (LinearRegularizer, ExponentialRegularizer, LinearOnGradRegularizer)
 PENALTIES = [
     NoRegularizer(),
     LinearRegularizer(0.7, 0.05),
@@ -176,12 +177,7 @@ def _key(name: str, what: str) -> str:
     return f"{module}.parametrizations.{tensor}.{what}"
 
 
-RULES = [
-    NoRegularizer(),
-    LinearRegularizer(0.3, 0.05),
-    ExponentialRegularizer(0.3, 0.05),
-    LinearOnGradRegularizer(0.3, 0.05),
-]
+RULES = [NoRegularizer(), *(kind(0.3, 0.05) for kind in KINDS)]
 
 
 @pytest.mark.parametrize("retrain", [False, True])
@@ -244,7 +240,7 @@ def test_without_the_penalty_in_the_loss_the_data_gradient_is_alone() -> None:
     assert sum(float(gradient.abs().sum()) for gradient in made[NoRegularizer] if gradient is not None) > 1
 
 
-@pytest.mark.parametrize("kind", [LinearRegularizer, ExponentialRegularizer, LinearOnGradRegularizer])
+@pytest.mark.parametrize("kind", KINDS)
 def test_settings_out_of_range_are_named_at_once(kind: type[LinearRegularizer]) -> None:
     with pytest.raises(InvalidValueError) as caught:
         kind(strength=-1.0, ceiling=0.0)

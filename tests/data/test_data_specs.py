@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from pwfn.data import (
     DataError,
     Digits,
     ImageData,
+    ImageFolder,
     Synthetic,
 )
 from pwfn.data.images import ArrayImages, stratified_split
@@ -138,3 +140,11 @@ def test_synthetic_classes_share_a_pattern_over_both_splits() -> None:
     centers = np.stack([train.pixels[train.labels == label].mean(0) for label in range(5)])  # type: ignore[attr-defined]
     distances = ((test.pixels[:, None] - centers) ** 2).sum((2, 3, 4))  # type: ignore[attr-defined]
     assert (distances.argmin(1) == test.labels).all()
+
+
+def test_classes_of_a_folder_that_is_there_are_counted(tmp_path: Path) -> None:
+    assert ImageFolder(root=str(tmp_path)).classes_if_known is None
+    for name in "abc":
+        (tmp_path / "train" / name).mkdir(parents=True)
+    assert ImageFolder(root=str(tmp_path)).classes_if_known == 3
+    assert Synthetic(num_classes=7).classes_if_known == 7

@@ -1,27 +1,20 @@
-"""Sets that timm opens by name, on disk: what is read is what lies there, and every mistake is one line."""
+"""Sets that timm opens by name, on disk: what is read is what lies there, and what cannot be read is named."""
 
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import struct
 import tarfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pwfn.data import DataError, TimmData
+from pwfn.data import DataError
 from pwfn.data.images import ImageSet
 from pwfn.data.module import ImageDataModule
-from pwfn.errors import InvalidValueError
-from tests.support.images.data import CONFIG, message, write_folder
-
-
-def spec(folder: Path, /, **changed: Any) -> TimmData:
-    return TimmData(**{"name": "folder", "root": str(folder), "num_classes": 2, "test_split": "val"} | changed)
+from tests.support.images.data import CONFIG, message, timm_spec, write_folder
 
 
 def as_tars(root: Path) -> None:
@@ -38,7 +31,7 @@ def test_folders_and_tar_files_are_read_split_by_split(tmp_path: Path, name: str
     Image.new("RGB", (20, 10), (9, 9, 9)).save(tmp_path / "val" / "dog" / "more.png")
     if packed:
         as_tars(tmp_path)
-    train, test = spec(tmp_path, name=name).load()
+    train, test = timm_spec(tmp_path, name=name).load()
     assert isinstance(train, ImageSet)
     assert isinstance(test, ImageSet)
     assert train.labels.tolist() == [0, 0, 1, 1]
@@ -62,7 +55,7 @@ def test_workers_read_what_the_process_itself_reads(
         as_tars(tmp_path)
 
     def pixels(workers: int) -> list[bytes]:
-        one = spec(tmp_path, num_classes=3, num_workers=workers, batch_size=1, image_size=8)
+        one = timm_spec(tmp_path, num_classes=3, num_workers=workers, batch_size=1, image_size=8)
         data = ImageDataModule(one, CONFIG, 0)
         data.setup()
         assert data.partition is not None
@@ -81,7 +74,7 @@ def test_an_unreadable_image_is_named_and_not_passed_over(tmp_path: Path, packed
     if packed:
         as_tars(tmp_path)
     for name in ("folder",) if packed else ("folder", "torch/image_folder"):
-        train = spec(tmp_path, name=name).load().train
+        train = timm_spec(tmp_path, name=name).load().train
         assert isinstance(train, ImageSet)
         with pytest.raises(DataError) as error:
             train[1]
@@ -100,98 +93,13 @@ def test_torchvisions_sets_are_read(tmp_path: Path) -> None:
         ):
             (raw / f"{prefix}-{name}-ubyte").write_bytes(header + content.tobytes())
             (raw / f"{prefix}-{name}-ubyte.gz").write_bytes(gzip.compress(header + content.tobytes()))
-    train, _ = spec(tmp_path, name="torch/kmnist", num_classes=10, channels=1).load()
+    train, _ = timm_spec(tmp_path, name="torch/kmnist", num_classes=10, channels=1).load()
     assert isinstance(train, ImageSet)
     assert train.labels.tolist() == [*range(10), 0, 1]
     assert np.array_equal(np.asarray(train[3][0]), pixels[3])
     with pytest.raises(DataError) as error:
-        spec(tmp_path, name="torch/kmnist").load()
+        timm_spec(tmp_path, name="torch/kmnist").load()
     assert message(error).startswith("torch/kmnist train: has the label 9, data.num_classes = 2 allows 0 to 1")
-
-
-def loaded(one: TimmData) -> None:
-    """As a run does it."""
-    one.check_layout()
-    one.prepare()
-    one.load()
-
-
-def test_missing_sets_and_splits_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise OSError("no\nnetwork")
-
-    monkeypatch.setattr("urllib.request.urlopen", refuse)
-    write_folder(tmp_path)
-    for changed, said in (
-        ({"test_split": "test"}, f"{tmp_path}/test: no such folder or test.tar"),
-        ({"test_split": "test", "name": "torch/image_folder"}, f"{tmp_path}/test: no such folder; it should hold"),
-        ({"root": str(tmp_path / "no")}, f"{tmp_path}/no/train: no such folder or train.tar"),
-        ({"num_classes": 3}, "folder: has 2 classes, data.num_classes is 3"),
-        ({"name": "torch/cifar100", "num_classes": 100}, "torch/cifar100 train: cannot be opened (Dataset not found"),
-        ({"name": "torch/cifar10", "download": True}, "torch/cifar10 train: cannot be opened (no network)"),
-    ):
-        one = spec(tmp_path, **changed)
-        with pytest.raises(DataError) as error:
-            loaded(one)
-        assert message(error).startswith(said)
-    assert not list((tmp_path / "val" / "dog").glob("*.txt"))
-    (tmp_path / "val" / "dog").rename(tmp_path / "val" / "fox")
-    with pytest.raises(DataError, match=r"^folder: train and val differ in their classes$"):
-        spec(tmp_path).load()
-
-
-@pytest.mark.parametrize(
-    ("name", "package", "install"),
-    [
-        ("hfds/cifar10", "datasets", "pip install 'pwfn[huggingface]'"),
-        ("hfids/cifar10", "datasets", "pip install 'pwfn[huggingface]'"),
-        ("wds/x", "webdataset", "pip install 'pwfn[shards]'"),
-    ],
-)
-def test_a_package_that_is_not_installed_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, package: str, install: str
-) -> None:
-    real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda wanted: None if wanted == package else real(wanted))
-    for look in ("check_layout", "load", "load_test"):
-        with pytest.raises(DataError) as error:
-            getattr(spec(tmp_path, name=name), look)()
-        text = message(error)
-        assert text.startswith(f"data.name = {name!r}: needs the package {package}, which is not installed: {install}")
-
-
-@pytest.mark.parametrize(
-    ("changed", "line"),
-    [
-        ({"name": "imagenet"}, "name = 'imagenet': must be folder, hfds/<set>, hfids/<set>, wds/<word>, or torch/"),
-        ({"name": "torch/imagenett"}, "name = 'torch/imagenett': must be folder"),
-        ({"name": "folder/x"}, "name = 'folder/x': must be folder"),
-        ({"name": "hfds/"}, "name = 'hfds/': must be folder"),
-        ({"num_classes": 1}, "num_classes = 1: must be an integer from 2"),
-        ({"root": None}, "root = None: must be a folder, and no command"),
-        ({"name": "wds/x", "root": "pipe:touch x"}, "root = 'pipe:touch x': must be a folder, and no command (pipe:)"),
-        ({"name": "wds/x", "root": "PIPE:touch x"}, "root = 'PIPE:touch x': must be"),
-        ({"test_split": "train"}, "test_split = 'train': must be another split than data.train_split"),
-        ({"channels": 2}, "channels = 2: must be 1 or 3"),
-        ({"input_key": "img"}, "input_key = 'img': must be null: only hfds/"),
-        ({"target_key": "y"}, "target_key = 'y': must be null: only hfds/"),
-        ({"train_length": 10}, "train_length = 10: must be null, or for a streamed set an integer from 1"),
-        ({"name": "wds/x", "train_length": 0}, "train_length = 0: must be null, or for a streamed set"),
-        ({"shuffle_buffer": 0}, "shuffle_buffer = 0: must be an integer from 1"),
-        ({"name": "hfds/x", "download": True}, "download = True: must be false: only torch/ asks"),
-        ({"name": "wds/x", "val_fraction": 0.1}, "val_fraction = 0.1: must be 0, because wds/ is streamed"),
-        ({"name": "hfids/x", "train_images": 10}, "train_images = 10: must be null, because hfids/ is streamed"),
-        ({"name": "tfds/mnist"}, "name = 'tfds/mnist': must be folder, hfds/<set>, hfids/<set>, wds/<word>, or torch/"),
-        ({"name": "torch/cifar10", "exif": True}, "exif = True: must be false: the images of torch/cifar10 are no"),
-        ({"name": "torch/mnist", "check": True}, "check = True: must be false: torch/mnist does not list its files;"),
-        ({"name": "hfds/x", "check": "skip"}, "check = 'skip': must be false: hfds/x does not list its files;"),
-        ({"name": "wds/x", "test_images": 10}, "test_images = 10: must be null, because wds/ is streamed"),
-    ],
-)  # fmt: skip
-def test_wrong_descriptions_are_refused(tmp_path: Path, changed: dict[str, Any], line: str) -> None:
-    with pytest.raises(InvalidValueError) as error:
-        spec(tmp_path, **changed)
-    assert str(error.value).startswith(line)
 
 
 def turned_image(path: Path) -> None:
@@ -210,7 +118,7 @@ def test_images_are_turned_if_they_are_to_be(tmp_path: Path, name: str, packed: 
     if packed:
         as_tars(tmp_path)
     for exif, size in ((False, (2, 1)), (True, (1, 2))):
-        train = spec(tmp_path, name=name, exif=exif).load().train
+        train = timm_spec(tmp_path, name=name, exif=exif).load().train
         assert isinstance(train, ImageSet)
         assert train.pick(np.array([0]))[0][0].size == size
 
@@ -222,14 +130,14 @@ def test_every_file_is_looked_at_before_anything_trains(tmp_path: Path, name: st
     bad = [tmp_path / "train" / "cat" / "1.png", tmp_path / "val" / "dog" / "0.png"]
     for path in bad:
         path.write_bytes(b"damaged")
-    spec(tmp_path, name=name).check_files(tmp_path / "cache")
+    timm_spec(tmp_path, name=name).check_files(tmp_path / "cache")
     with pytest.raises(DataError) as error:
-        spec(tmp_path, name=name, check=True).check_files(tmp_path / "cache")
+        timm_spec(tmp_path, name=name, check=True).check_files(tmp_path / "cache")
     line = message(error)
     assert line.startswith(f"{tmp_path}: 2 of 8 images cannot be read (data.check=skip leaves them out): {bad[0]}: ")
     assert f"; {bad[1]}: " in line
 
-    left = spec(tmp_path, name=name, check="skip")
+    left = timm_spec(tmp_path, name=name, check="skip")
     left.check_files(tmp_path / "cache")
     train, test = left.load()
     assert (train.labels.tolist(), test.labels.tolist()) == ([0, 1, 1], [0, 0, 1])  # type: ignore[union-attr]
@@ -238,17 +146,17 @@ def test_every_file_is_looked_at_before_anything_trains(tmp_path: Path, name: st
         f"{name} val: 1 images cannot be read and are left out (data.check=skip)",
         "1 images are stored turned and stay so, as with timm; data.exif=true turns them",
     ]
-    assert spec(tmp_path, name=name, check="skip").load_test().labels.tolist() == [0, 0, 1]  # type: ignore[union-attr]
+    assert timm_spec(tmp_path, name=name, check="skip").load_test().labels.tolist() == [0, 0, 1]  # type: ignore[union-attr]
     (tmp_path / "train" / "cat" / "0.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"train: no image of class 0 \(counted from 0\) can be read"):
-        spec(tmp_path, name=name, check="skip").load()
+        timm_spec(tmp_path, name=name, check="skip").load()
 
 
 def test_images_of_a_tar_file_are_not_looked_at(tmp_path: Path) -> None:
     write_folder(tmp_path)
     as_tars(tmp_path)
     with pytest.raises(DataError) as error:
-        spec(tmp_path, check=True).check_files(tmp_path / "cache")
+        timm_spec(tmp_path, check=True).check_files(tmp_path / "cache")
     assert message(error) == "folder train: data.check must be false: its images are in a tar file"
 
 
@@ -256,6 +164,6 @@ def test_levels_of_torchvisions_image_folder_are_kept(tmp_path: Path) -> None:
     write_folder(tmp_path)
     levels = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
     Image.fromarray(levels).save(tmp_path / "train" / "cat" / "0.png")
-    train = spec(tmp_path, name="torch/image_folder").load().train
+    train = timm_spec(tmp_path, name="torch/image_folder").load().train
     assert isinstance(train, ImageSet)
     assert len(np.unique(train[0][0])) == 256

@@ -23,33 +23,14 @@ from tests.support import oracles
 from tests.support.documents import named_files
 from tests.support.loggers.wandb_offline import find_runs, read_run
 from tests.support.project import PROJECT
+from tests.support.runs.run_files import FILES
 
 SmallRun = Callable[..., Finished]
-FILES = [
-    "clusters.csv",
-    "config.yaml",
-    "layers.csv",
-    "model.pwfn",
-    "network.safetensors",
-    "pretrained.safetensors",
-    "provenance.json",
-    "report.html",
-    "result.json",
-    "rounds.csv",
-    "rounds.json",
-    "rounds.png",
-    "summary.json",
-    "trained.safetensors",
-    "weights.json",
-    "weights.png",
-]
-MU = ".original"  # how torch's parametrize calls the plain parameter of a parametrized weight
 
 
 def quantized(folder: Path) -> np.ndarray:
     """All quantized weights of a saved network, without a line of pwfn."""
-    tensors = load_file(folder / "network.safetensors")
-    return np.concatenate([value.ravel() for name, value in tensors.items() if name.endswith(MU)])
+    return saved(folder, ".original")  # as torch's parametrize calls a weight
 
 
 def saved(folder: Path, ending: str) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from tests.support.weight_files import NAME, State, network_of
+from tests.support.networks.weight_files import NAME, State, network_of
 
 
 @pytest.fixture(scope="module")

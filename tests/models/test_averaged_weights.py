@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.weight_files import NAME, State, assert_same, build, network_of
+from tests.support.networks.weight_files import NAME, State, assert_same, build, network_of
 
 
 def test_counters_of_other_tools_are_passed_over(source: nn.Module, state: State, tmp_path: Path) -> None:

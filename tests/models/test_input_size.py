@@ -13,7 +13,7 @@ import torch
 from pwfn.data import ImageData, Synthetic
 from pwfn.models.input_size import size_fault
 from pwfn.models.timm_model import ModelError, ModelSpec
-from tests.support.families import FAMILIES
+from tests.support.networks.families import FAMILIES
 
 DATA = Synthetic(channels=3, num_classes=5, image_size=32)
 

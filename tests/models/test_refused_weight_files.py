@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from torch import nn
 
-from tests.support.weight_files import CLASSES, State, assert_same, build, network_of, prefixed, refused
+from tests.support.networks.weight_files import CLASSES, State, assert_same, build, network_of, prefixed, refused
 
 
 class _Hyper:

@@ -18,7 +18,7 @@ from pwfn.models.random_weights import new_head
 from pwfn.models.state_dicts import find_state_dict, prefixes_taken_off
 from pwfn.models.timm_model import ModelSpec, data_config
 from pwfn.models.weight_files import read_weights
-from tests.support.weight_files import CLASSES, NAME, State, assert_same, build, network_of, prefixed, refused
+from tests.support.networks.weight_files import CLASSES, NAME, State, assert_same, build, network_of, prefixed, refused
 
 
 def test_a_checkpoint_of_timms_train_py_loads(source: nn.Module, state: State, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from pwfn.models.state_dicts import find_state_dict
 from pwfn.models.timm_model import ModelSpec
 from pwfn.models.weight_files import read_weights
-from tests.support.weight_files import NAME, assert_same, refused
+from tests.support.networks.weight_files import NAME, assert_same, refused
 
 
 def test_what_a_run_keeps_for_itself_names_what_to_start_from(finished_run: Any) -> None:

@@ -152,10 +152,7 @@ def test_the_screen_tells_rounds_epochs_loss_and_time_left(monkeypatch: pytest.M
     progress, _ = terminal(get_time=lambda: now[0])
     monkeypatch.setattr("pwfn.monitoring.progress.time.monotonic", lambda: now[0])
 
-    class FakeTrainer:
-        num_training_batches = 10
-
-    trainer: Any = FakeTrainer()
+    trainer: Any = SimpleNamespace(num_training_batches=10)
     with progress:
         progress.start_run([0.05, 2.0, 2.0, 2.0])
         now[0] += 1000  # pretraining, which is no measure for the rounds
@@ -193,11 +190,7 @@ def test_the_screen_tells_rounds_epochs_loss_and_time_left(monkeypatch: pytest.M
 
 def test_an_endless_loader_has_no_time_left_but_still_counts_epochs() -> None:
     progress, out = plain()
-
-    class FakeTrainer:
-        num_training_batches = float("inf")
-
-    trainer: Any = FakeTrainer()
+    trainer: Any = SimpleNamespace(num_training_batches=float("inf"))
     progress.start_phase("round 1/1", 1)
     progress.on_train_epoch_start(trainer, None)  # type: ignore[arg-type]
     progress.on_train_batch_end(trainer, None, torch.tensor(0.5), None, 0)  # type: ignore[arg-type]

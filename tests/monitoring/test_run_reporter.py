@@ -7,18 +7,15 @@ import errno
 import io
 import json
 import os
-from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
 
-from pwfn.errors import InvalidValueError
 from pwfn.monitoring.round_tables import round_line, rounds_table, sentence
 from pwfn.monitoring.run_reporter import RunReporter
-from pwfn.records.files import NotWritten, write_text
-from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS, RoundRecord, Scores, read_records
+from pwfn.records.files import NotWritten
+from pwfn.records.rounds import CLUSTER_COLUMNS, RoundRecord, read_records
 from tests.support.runs.round_records import BASELINE, cluster, record
 from tests.support.runs.run_files import read_clusters
 
@@ -28,49 +25,6 @@ def reporter(folder: Path, width: int = 100) -> tuple[RunReporter, io.StringIO]:
     made = RunReporter(folder, None, Console(file=out, width=width))
     made.start(BASELINE)
     return made, out
-
-
-def test_flat_row_names_every_number_once_and_comes_back() -> None:
-    flat = record(3).flat()
-    assert list(flat) == list(COLUMNS)
-    # 3 numbers for each of 4 Scores, 5 order shares, one for each other field
-    assert len(flat) == len(fields(RoundRecord)) - 5 + 4 * 3 + 5
-    assert (flat["round"], flat["trained/top1"], flat["clustered/loss"]) == (3, 99.31, 1 / 3)
-    assert [flat[f"order_{n}_share"] for n in range(5)] == [0.11, 0.12, 0.13, 0.14, 0.15]
-    assert RoundRecord.from_flat(flat) == record(3)
-
-
-def test_every_column_has_a_meaning_and_a_unit() -> None:
-    for column in [*COLUMNS.values(), *CLUSTER_COLUMNS.values()]:
-        assert len(column.meaning) > 5, column.key
-        assert column.unit, column.key
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"moved": 0.5}, "moved = 0.5: must be a whole number"),
-        ({"threshold": "far"}, "threshold = 'far': must be a number"),
-        ({"steps": True}, "steps = True"),
-        ({"sigma_max": None}, "sigma_max = None"),
-        ({"extra": 1}, "unknown: extra"),
-        ({"fraction": 20.0}, "fraction = 20.0"),
-    ],
-)
-def test_from_flat_names_what_is_wrong(change: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        RoundRecord.from_flat({**record().flat(), **change})
-
-
-def test_from_flat_names_missing_keys() -> None:
-    with pytest.raises(ValueError, match="missing: steps, clustered/top1"):
-        RoundRecord.from_flat({k: v for k, v in record().flat().items() if k not in ("steps", "clustered/top1")})
-
-
-def test_a_record_refuses_all_impossible_values_at_once() -> None:
-    with pytest.raises(InvalidValueError) as caught:
-        record(fraction=float("nan"), order_share=(1.0,))
-    assert [fault.name for fault in caught.value.faults] == ["fraction", "order_share"]
 
 
 def test_csv_json_and_records_agree_to_the_last_bit(tmp_path: Path) -> None:
@@ -116,18 +70,6 @@ def test_a_failure_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_the_new_content_is_on_disk_before_it_takes_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file"
-    path.write_text("old")
-    steps: list[tuple[str, str]] = []
-    fsync, rename = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda fd: (steps.append(("fsync", path.read_text())), fsync(fd)))
-    monkeypatch.setattr(os, "replace", lambda a, b: (steps.append(("rename", path.read_text())), rename(a, b)))
-    write_text(path, "new")
-    assert steps == [("fsync", "old"), ("rename", "old")]
-    assert path.read_text() == "new"
-
-
 @pytest.mark.parametrize("written", [0, 1, 2])
 def test_a_disk_that_fills_up_leaves_every_file_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
@@ -151,27 +93,6 @@ def test_a_disk_that_fills_up_leaves_every_file_whole(
     assert [row["value"] for row in read_clusters(tmp_path)] == [0.5]
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("[{", "not readable as JSON"),
-        ('{"round": 0}', "must hold a list"),
-        ("[3]", "must hold a list"),
-        ('[{"round": 0}]', "round 0: missing: fraction"),
-    ],
-)
-def test_read_records_explains_garbage(tmp_path: Path, content: str, words: str) -> None:
-    (tmp_path / "rounds.json").write_text(content)
-    with pytest.raises(ValueError, match=words):
-        read_records(tmp_path)
-
-
-def test_read_records_notices_a_missing_round(tmp_path: Path) -> None:
-    (tmp_path / "rounds.json").write_text(json.dumps([record(0).flat(), record(2).flat()]))
-    with pytest.raises(ValueError, match="expected round 1, found round 2"):
-        read_records(tmp_path)
-
-
 def test_a_resumed_run_keeps_the_rounds_before_and_redoes_the_others(tmp_path: Path) -> None:
     made, _ = reporter(tmp_path)
     for n in range(3):
@@ -190,25 +111,6 @@ def test_a_run_resumed_within_its_first_round_starts_with_no_rounds(tmp_path: Pa
     made.add(record(0), [cluster(0)])
     RunReporter(tmp_path, None, Console(file=io.StringIO())).start(BASELINE)
     assert not list(tmp_path.iterdir())
-
-
-def rendered(records: list[RoundRecord], width: int) -> list[str]:
-    out = io.StringIO()
-    Console(file=out, width=width).print(rounds_table(records, BASELINE))
-    return out.getvalue().splitlines()
-
-
-@pytest.mark.parametrize("width", [80, 100])
-def test_table_shows_every_number_of_the_largest_rounds_in_one_line_each(width: int) -> None:
-    large = record(1, fraction=0.975, threshold=2.0**14, moved=11_167_818, clustered=Scores(8.89, 20.0, 9.0))
-    lines = rendered([record(0), large], width)
-    assert max(map(len, lines)) <= width
-    assert len(lines) == 2 + 1 + 1 + 2  # two lines of headings, a rule, the pretrained network, two rounds
-    assert "…" not in "".join(lines)
-    assert lines[3].split() == ["pretrained", "98.89"]
-    assert lines[4].split() == ["1", "20.0", "93", "9.01M", "18.12", "99.31", "98.17", "-0.72", "1.5", "0", "13"]
-    expected = ["2", "97.5", "94", "9.01M", "17.12", "99.31", "8.89", "-90.00", "16.4k", "11.2M", "13"]
-    assert lines[5].split() == expected
 
 
 def test_a_run_without_training_and_limits_has_no_columns_for_them(tmp_path: Path) -> None:
@@ -232,22 +134,6 @@ def test_a_run_without_training_and_limits_has_no_columns_for_them(tmp_path: Pat
         )
     ]
     assert [list(column.cells) for column in table.columns][5:7] == [["98.89", "98.17"], ["", "-0.72"]]
-
-
-def test_table_is_exact_for_small_counts() -> None:
-    assert rendered([record(0, unique_weights=9999)], 100)[4].split()[3] == "9999"
-    assert rendered([record(0, unique_weights=999_600)], 100)[4].split()[3] == "1.00M"
-    assert rendered([record(0, unique_weights=99_960)], 100)[4].split()[3] == "100k"
-
-
-def test_the_result_in_words() -> None:
-    last = record(9, fraction=1.0, codebook_size=93, entropy_bits=3.158, clustered=Scores(99.17, 100.0, 0.02))
-    assert sentence(last, BASELINE, 11_167_818) == (
-        "11,167,818 weights now share 93 values, entropy 3.16 bits each; "
-        "top1 99.17 % (pretrained 98.89 %, +0.28 points)"
-    )
-    part = sentence(replace(last, fraction=0.5), BASELINE, 100)
-    assert part.startswith("50.0 % of the 100 weights now share 93 values, entropy of all of them together 3.16 bits")
 
 
 def test_add_prints_nothing_and_returns_the_line(tmp_path: Path) -> None:

@@ -18,12 +18,11 @@ from torch import nn
 from pwfn.bayesian.coverage import Coverage, coverage
 from pwfn.bayesian.posterior import QUANTIZED_TYPES, to_bayesian
 from pwfn.config import build
-from pwfn.data import ImageFolder, Synthetic
 from pwfn.models import meta_build
 from pwfn.models.timm_model import ModelError, ModelSpec, build_bayesian
 from pwfn.preview.inspection import COVERAGE_COLUMNS, coverage_rows, inspect, show_coverage
 from pwfn.run.settings import TrainSettings
-from tests.support.families import FAMILIES
+from tests.support.networks.families import FAMILIES
 from tests.support.project import Compose, Program
 
 
@@ -150,14 +149,6 @@ def test_inspect_leaves_the_whole_list(composed: Compose, tmp_path: Path) -> Non
     assert {path.name for path in tmp_path.iterdir()} == {"coverage.csv", "config.yaml", "result.json"}
     assert "test_vit.r160_in1k with 1000 classes (the model's own" in out.getvalue()
     assert "real tensors" not in out.getvalue()
-
-
-def test_classes_of_a_folder_that_is_there_are_counted(tmp_path: Path) -> None:
-    assert ImageFolder(root=str(tmp_path)).classes_if_known is None
-    for name in "abc":
-        (tmp_path / "train" / name).mkdir(parents=True)
-    assert ImageFolder(root=str(tmp_path)).classes_if_known == 3
-    assert Synthetic(num_classes=7).classes_if_known == 7
 
 
 def test_a_model_that_needs_real_tensors_gets_them_with_a_note(

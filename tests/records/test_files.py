@@ -103,3 +103,15 @@ def failing(number: int) -> Callable[[int], None]:
         raise OSError(number, os.strerror(number))
 
     return fsync
+
+
+def test_the_new_content_is_on_disk_before_it_takes_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    steps: list[tuple[str, str]] = []
+    fsync, rename = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (steps.append(("fsync", path.read_text())), fsync(fd)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (steps.append(("rename", path.read_text())), rename(a, b)))
+    write_text(path, "new")
+    assert steps == [("fsync", "old"), ("rename", "old")]
+    assert path.read_text() == "new"

@@ -20,8 +20,9 @@ from pwfn.monitoring.loggers.round_media import BINS
 from pwfn.records.metric_names import ROUND_VIEW
 from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS
 from pwfn.run.ending.final_files import ARTIFACT_FACTS
-from tests.support.loggers.wandb_api import KEY, Run, WandbServer, digest
+from tests.support.loggers.wandb_api import WandbServer
 from tests.support.loggers.wandb_online import Start, assert_all_rounds_arrived, program, rounds_of
+from tests.support.loggers.wandb_records import KEY, Run, digest
 from tests.support.project import PROJECT, SMALL, Compose
 
 SECRET = "hf_hidden"  # as a user may give one

@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from scripts.wandb_sweep_job import TRAIN, command
-from tests.support.loggers.wandb_api import ENTITY, Run, WandbServer
+from tests.support.loggers.wandb_api import WandbServer
+from tests.support.loggers.wandb_records import ENTITY, Run
 from tests.support.loggers.wandb_server import wandb_server
 from tests.support.project import CONF, PROJECT, SMALL, Compose, clean_environment
 

@@ -16,7 +16,8 @@ from omegaconf import OmegaConf
 from pwfn.records.metric_names import ROUND_VIEW, STEP, SUMMARY, X_AXES
 from pwfn.records.rounds import COLUMNS
 from scripts.wandb_workspace import SECTIONS, Lines, Parallel, Pictures, Scatter, Table, described
-from tests.support.loggers.wandb_api import ENTITY, WandbServer
+from tests.support.loggers.wandb_api import WandbServer
+from tests.support.loggers.wandb_records import ENTITY
 from tests.support.loggers.wandb_server import wandb_server
 from tests.support.project import PROJECT, Compose, clean_environment
 

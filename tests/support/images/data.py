@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pwfn.data import ImageData, Synthetic
+from pwfn.data import ImageData, Synthetic, TimmData
 from pwfn.data.augment import build_transforms
 from pwfn.data.transforms import Config, Steps, transform_config
 
@@ -42,3 +42,7 @@ def write_folder(root: Path, *, test: str = "val", classes: tuple[str, ...] = ("
             (root / split / name).mkdir(parents=True)
             for index in range(2):
                 Image.new("RGB", (20, 10), (label * 100, index * 100, 7)).save(root / split / name / f"{index}.png")
+
+
+def timm_spec(folder: Path, /, **changed: Any) -> TimmData:
+    return TimmData(**{"name": "folder", "root": str(folder), "num_classes": 2, "test_split": "val"} | changed)

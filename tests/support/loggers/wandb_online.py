@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pwfn.records.rounds import COLUMNS
-from tests.support.loggers.wandb_api import Run, WandbServer
+from tests.support.loggers.wandb_api import WandbServer
+from tests.support.loggers.wandb_records import Run
 from tests.support.project import clean_environment
 
 KILLED = """

@@ -16,3 +16,23 @@ def read_clusters(folder: Path) -> list[dict[str, int | float | None]]:
         {key: None if cell == "" else int(cell) if key in WHOLE else float(cell) for key, cell in row.items()}
         for row in rows
     ]
+
+
+FILES = [
+    "clusters.csv",
+    "config.yaml",
+    "layers.csv",
+    "model.pwfn",
+    "network.safetensors",
+    "pretrained.safetensors",
+    "provenance.json",
+    "report.html",
+    "result.json",
+    "rounds.csv",
+    "rounds.json",
+    "rounds.png",
+    "summary.json",
+    "trained.safetensors",
+    "weights.json",
+    "weights.png",
+]
