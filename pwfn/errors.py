@@ -11,7 +11,7 @@ Check = Callable[[], tuple[str, Any, bool, str]]  # the name of a value, the val
 
 @dataclass(frozen=True)
 class Fault:
-    """One value that is not allowed. `name` may be dotted (`clustering.inc`)."""
+    """Describe one value that is not allowed. `name` may be dotted (`clustering.inc`)."""
 
     name: str
     value: Any
@@ -22,13 +22,13 @@ class Fault:
 
 
 class RunError(RuntimeError):
-    """Ends a run for a reason that its user can do something about; the message is one line."""
+    """End a run for a reason that its user can do something about; the message is one line."""
 
     on_all_ranks = False  # True where every rank raises it at the same moment, so that rank 0 can say it for all
 
 
 class Stopped(RuntimeError):
-    """Ends a run that was told to stop, by Ctrl-C or a signal.
+    """End a run that was told to stop, by Ctrl-C or a signal.
 
     Args:
         reason: name of the key or the signal.
@@ -43,7 +43,7 @@ class Stopped(RuntimeError):
 
 
 class InvalidValueError(ValueError):
-    """Names every broken rule of one object; a caller may prefix the names in `faults` with a config path."""
+    """Name every broken rule of one object; a caller may prefix the names in `faults` with a path."""
 
     def __init__(self, faults: list[Fault]) -> None:
         super().__init__("; ".join(map(str, faults)))

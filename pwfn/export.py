@@ -124,7 +124,7 @@ def palettized_weights(path: Path) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Form:
-    """A form: its writer, which returns a line on the result, its ending, and the packages it needs."""
+    """Describe a form: its writer, which returns a line on the result, its ending, and its packages."""
 
     write: Callable[[nn.Module, Path, dict[str, Any]], str]
     suffix: str

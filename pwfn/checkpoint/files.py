@@ -28,7 +28,7 @@ _CHUNK = 1 << 20
 
 
 class CheckpointError(RunError):
-    """Ends a run whose checkpoint cannot be written, or none of whose checkpoints can be read."""
+    """End a run whose checkpoint cannot be written, or none of whose checkpoints can be read."""
 
 
 class _Hashing:

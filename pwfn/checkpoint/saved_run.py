@@ -11,11 +11,11 @@ from pwfn.records.rounds import RoundRecord, read_records
 
 
 class NotAFinishedRun(ValueError):
-    """Refuses a folder that holds no finished run; the message says what is missing."""
+    """Refuse a folder that holds no finished run; the message says what is missing."""
 
 
 class FolderInUse(RunError):
-    """Refuses a folder with rounds of another run, which those of a new one would replace."""
+    """Refuse a folder with rounds of another run, which those of a new one would replace."""
 
 
 def refuse_used(folder: Path) -> None:

@@ -16,7 +16,7 @@ from pwfn.clustering.sigma_join import RootMeanSquare, SigmaJoin
 
 @dataclass(frozen=True)
 class ClusterResult:
-    """The outcome of a round on N weights; all tensors are on the CPU.
+    """Hold the outcome of a round on N weights; all tensors are on the CPU.
 
     Attributes:
         mu: New means [N], in the dtype of the input.

@@ -35,7 +35,7 @@ def nearest_places(values: Tensor, weights: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Choices:
-    """The values that the weights of one tensor may take.
+    """Hold the values that the weights of one tensor may take.
 
     Attributes:
         values: float64, ascending [V].
@@ -81,7 +81,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class LayerProblem:
-    """The weights of a linear map, what their moves cost, and which of them may move.
+    """Hold the weights of a linear map, what their moves cost, and which of them may move.
 
     Attributes:
         weights: what is best without a codebook, float64 [groups, rows, columns]; the last column is the bias, if any.

@@ -24,7 +24,7 @@ MOST_BITS = 32  # above log2 e + log2 of the number of weights, which no weight 
 
 
 class Round(Protocol):
-    """One clustering of flat tensors; arguments and result as in `pwfn.clustering.cluster_round`."""
+    """Cluster flat tensors once; arguments and result as in `pwfn.clustering.cluster_round`."""
 
     def __call__(
         self,
@@ -42,7 +42,7 @@ class Round(Protocol):
 
 
 class Rule:
-    """A rule for all rounds of a run."""
+    """Choose the clustering of all rounds of a run."""
 
     @property
     def calibration_images(self) -> int:
@@ -51,7 +51,7 @@ class Rule:
 
 
 class RuleOfWeights(Rule, ABC):
-    """A rule that looks at the weights, their sigmas and tolerances alone."""
+    """Look at the weights, their sigmas and tolerances alone."""
 
     @abstractmethod
     def threshold(self, round_index: int, rounds: int) -> float:

@@ -87,7 +87,7 @@ def coded_bits(places: Tensor, count: int) -> float:
 
 @dataclass(frozen=True)
 class LayerCodes:
-    """The values on offer to a layer, and the codes of its weight's and of its bias's numbers.
+    """Hold the values on offer to a layer, and the codes of its weight's and its bias's numbers.
 
     Attributes:
         tables: for the weights and for the bias: float64, ascending.

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 @dataclass(frozen=True)
 class SigmaJoin(ABC):
-    """A rule for the sigma of a cluster's members.
+    """Join the sigmas of a cluster's members.
 
     Attributes:
         keeps_own: whether each member's sigma is the one it had before.
@@ -37,7 +37,7 @@ class SigmaJoin(ABC):
 
 
 class RootMeanSquare(SigmaJoin):
-    """Every member gets the root mean square of one quantity over the cluster, computed in float64."""
+    """Give every member the root mean square of one quantity over the cluster, in float64."""
 
     about_mean: bool  # of the quantity's deviation from its mean, or of the quantity itself
 
@@ -56,7 +56,7 @@ class RootMeanSquare(SigmaJoin):
 
 
 class StdMu(RootMeanSquare):
-    """Population standard deviation of the members' mu (the paper's rule): how far the cluster was apart."""
+    """Take the population standard deviation of the members' mu (the paper's rule)."""
 
     about_mean = True
 
@@ -66,7 +66,7 @@ class StdMu(RootMeanSquare):
 
 
 class MeanSigma(RootMeanSquare):
-    """Root mean square of the members' sigma."""
+    """Take the root mean square of the members' sigma."""
 
     about_mean = False
 
@@ -76,7 +76,7 @@ class MeanSigma(RootMeanSquare):
 
 
 class Divide(SigmaJoin):
-    """Every member keeps its own sigma, divided by `divisor`."""
+    """Divide every member's own sigma by `divisor`."""
 
     divisor: float
 
@@ -86,26 +86,26 @@ class Divide(SigmaJoin):
 
 
 class DivideBy2(Divide):
-    """Every member's own sigma, halved."""
+    """Halve every member's own sigma."""
 
     divisor = 2.0
 
 
 class DivideBy10(Divide):
-    """Every member's own sigma, divided by ten."""
+    """Divide every member's own sigma by ten."""
 
     divisor = 10.0
 
 
 class Keep(Divide):
-    """Every member keeps its own sigma, and a fixed weight's does not train."""
+    """Keep every member's own sigma; a fixed weight's does not train."""
 
     divisor = 1.0
     keeps_own = True
 
 
 class AllowRetraining(Divide):
-    """Every member keeps its sigma, which goes on training although mu is fixed."""
+    """Keep every member's sigma, which goes on training although mu is fixed."""
 
     divisor = 1.0
     keeps_own = True

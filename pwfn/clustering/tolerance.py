@@ -23,7 +23,7 @@ Gradients = Callable[[int], Tensor]  # over so many batches, or images: the squa
 
 
 class Tolerance(ABC):
-    """A rule for the tolerances of all weights.
+    """Make the tolerances of all weights.
 
     Attributes:
         label: What tables, which have little room, call tolerances.
@@ -67,7 +67,7 @@ class Tolerance(ABC):
 
 
 class SigmaTolerance(Tolerance):
-    """Each weight's own sigma (the method's), learned if training has noise, and joined by clusters."""
+    """Take each weight's own sigma (the method's), learned if training has noise, joined by clusters."""
 
     label: ClassVar[str] = "sigmas"
     without_noise: ClassVar[str] = (
@@ -82,7 +82,7 @@ class SigmaTolerance(Tolerance):
 
 @dataclass(frozen=True)
 class ConstantTolerance(Tolerance):
-    """The same for every weight, in units of the weights."""
+    """Give every weight the same tolerance, in units of the weights."""
 
     value: float
 
@@ -96,7 +96,7 @@ class ConstantTolerance(Tolerance):
 
 @dataclass(frozen=True)
 class RelativeTolerance(Tolerance):
-    """A share of the weight's own magnitude: `share * |mu|`. A weight at exactly 0 has next to none."""
+    """Take a share of each weight's magnitude: `share * |mu|`. A weight at exactly 0 has next to none."""
 
     share: float
 
@@ -110,7 +110,7 @@ class RelativeTolerance(Tolerance):
 
 @dataclass(frozen=True)
 class FisherTolerance(Tolerance):
-    """The larger the gradients of a weight, the less it may move: `value * sqrt(m / max(F, floor * m))`.
+    """Let weights with larger gradients move less: `value * sqrt(m / max(F, floor * m))`.
 
     F is the mean squared gradient of the loss over `batches` batches (a diagonal Fisher information), m the median of
     the F above 0. Near a minimum a move of one tolerance then changes the loss, to second order, by about as much
@@ -146,7 +146,7 @@ class FisherTolerance(Tolerance):
 
 @dataclass(frozen=True)
 class KroneckerTolerance(Tolerance):
-    """As `FisherTolerance`, with F from Kronecker factors: g_o A_jj of the weight's output and input.
+    """Do as `FisherTolerance`, with F from Kronecker factors: g_o A_jj of output and input.
 
     From one draw of images to the next these are far steadier than squared gradients of as many images
     (`pwfn.curvature.kronecker_diagonal`).

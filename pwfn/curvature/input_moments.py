@@ -35,7 +35,7 @@ EACH_APART = Mixture(1.0, 0.0)
 
 @dataclass(frozen=True)
 class Moments:
-    """Second moments of the inputs of a layer, per image: float64 [groups, columns, columns].
+    """Hold second moments of a layer's inputs, per image: float64 [groups, columns, columns].
 
     Attributes:
         own: E[x x^T], summed over positions as the `Mixture` says, of the inputs x that the network gives the layer.
@@ -47,7 +47,7 @@ class Moments:
 
 
 class _Enough(Exception):
-    """Ends a forward pass after the last layer that is looked at."""
+    """End a forward pass after the last layer that is looked at."""
 
 
 class _Inputs:
@@ -81,7 +81,7 @@ class _Inputs:
 
 @dataclass(frozen=True)
 class Watched:
-    """A network and those of its parameters whose layers are looked at."""
+    """Pair a network with those of its parameters whose layers are looked at."""
 
     network: nn.Module
     weights: Sequence[Tensor]

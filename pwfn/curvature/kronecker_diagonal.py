@@ -76,7 +76,7 @@ def kronecker_diagonals(
 
 
 class _Factors:
-    """The sums that one layer's diagonals are made of, on its device until they are asked for."""
+    """Sum what one layer's diagonals are made of, on its device until they are asked for."""
 
     def __init__(self, layer: Layer) -> None:
         self._outputs = OutputTotals(layer)

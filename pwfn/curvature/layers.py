@@ -13,7 +13,7 @@ from pwfn.tensor_version import tensor_version
 
 @dataclass(frozen=True)
 class Norm:
-    """A batch normalization that the outputs of a layer, and no others, go into as they are.
+    """Describe a batch normalization that the outputs of one layer, and no others, go into unchanged.
 
     That nothing else uses these outputs is taken for granted.
 
@@ -28,7 +28,7 @@ class Norm:
 
 @dataclass(frozen=True)
 class Layer:
-    """One linear map of a network.
+    """Describe one linear map of a network.
 
     Attributes:
         weight: which of the network's watched tensors is its weight.
@@ -92,7 +92,7 @@ def find_layers(network: nn.Module, weights: Sequence[Tensor], images: Tensor) -
 
 
 class _Calls:
-    """The calls of one forward pass, by the weight that they use."""
+    """Collect the calls of one forward pass, by the weight that they use."""
 
     def __init__(self) -> None:
         self.of_weight: dict[int, list[LinearCall]] = {}

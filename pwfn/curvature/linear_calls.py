@@ -17,7 +17,7 @@ CONVOLUTIONS = (F.conv1d, F.conv2d)
 
 @dataclass(frozen=True)
 class LinearCall:
-    """One call of a linear map or a convolution with a watched weight.
+    """Hold one call of a linear map or a convolution with a watched weight.
 
     Attributes:
         weight: which of the watched tensors it multiplies with.
@@ -54,7 +54,7 @@ class LinearCall:
 
 @dataclass(frozen=True)
 class NormCall:
-    """One call of a batch normalization.
+    """Hold one call of a batch normalization.
 
     Attributes:
         given: its input.

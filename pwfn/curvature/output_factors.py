@@ -15,7 +15,7 @@ from pwfn.curvature.linear_calls import LinearCall, LinearCalls, evaluating
 
 @dataclass(frozen=True)
 class OutputFactor:
-    """The gradients of the outputs of a layer.
+    """Summarize the gradients of the outputs of a layer.
 
     Attributes:
         squares: g_o = E[(dL/dy_o)^2], the mean over images and positions, float64 [groups, rows].
@@ -72,7 +72,7 @@ def output_factors(
 
 
 class OutputTotals:
-    """The sums that one layer's output factor is made of, on its device until they are asked for."""
+    """Sum what one layer's output factor is made of, on its device until it is asked for."""
 
     def __init__(self, layer: Layer) -> None:
         self._layer = layer

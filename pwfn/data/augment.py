@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Augment(ABC):
-    """Turns the steps that evaluate an image into those that train on it."""
+    """Turn the steps that evaluate an image into those that train on it."""
 
     @property
     def erases(self) -> bool:
@@ -43,7 +43,7 @@ def build_transforms(augment: Augment, config: Config) -> tuple[Steps, Steps]:
 
 @dataclass(frozen=True)
 class NoAugment(Augment):
-    """Training sees exactly what evaluation sees."""
+    """Let training see exactly what evaluation sees."""
 
     @override
     def training(self, config: Config, evaluation: Steps) -> Steps:
@@ -52,7 +52,7 @@ class NoAugment(Augment):
 
 @dataclass(frozen=True)
 class Crop(Augment):
-    """Shifts by up to an eighth of the side in each direction, the usual 4 pixels of 32."""
+    """Shift by up to an eighth of the side in each direction, the usual 4 pixels of 32."""
 
     @override
     def training(self, config: Config, evaluation: Steps) -> Steps:
@@ -66,7 +66,7 @@ class Crop(Augment):
 
 @dataclass(frozen=True)
 class CropFlip(Augment):
-    """Shifts as `Crop` does and mirrors every second image."""
+    """Shift as `Crop` does, and mirror every second image."""
 
     @override
     def training(self, config: Config, evaluation: Steps) -> Steps:
@@ -87,7 +87,7 @@ _POLICIES = (
 
 @dataclass(frozen=True, kw_only=True)
 class TimmAugment(Augment):
-    """timm's training transform; the fields are arguments of `timm.data.create_transform`.
+    """Use timm's training transform; the fields are arguments of `timm.data.create_transform`.
 
     `interpolation` None is the model's own, `color_jitter` None is none. As in timm, color jitter is left out where
     `auto_augment` is given.

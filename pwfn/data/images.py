@@ -19,7 +19,7 @@ Indices = NDArray[np.int64]
 
 
 class DataError(RunError):
-    """Images that are missing, damaged or too few.
+    """Refuse images that are missing, damaged or too few.
 
     The message is one line and names the file or the value.
     """
@@ -31,7 +31,7 @@ class DataError(RunError):
 
 
 class ImageSet(Dataset[tuple["Image", int]]):
-    """Yields (PIL image, label). `labels`, int64 [n], is known without reading a single image."""
+    """Yield (PIL image, label). `labels`, int64 [n], is known without reading a single image."""
 
     labels: Indices
 
@@ -47,7 +47,7 @@ class ImageSet(Dataset[tuple["Image", int]]):
 
 
 class ArrayImages(ImageSet):
-    """Images held in memory: `pixels` is uint8 [n, H, W] (gray) or [n, H, W, 3] (RGB)."""
+    """Hold images in memory: `pixels` is uint8 [n, H, W] (gray) or [n, H, W, 3] (RGB)."""
 
     def __init__(self, pixels: NDArray[np.uint8], labels: NDArray[Any]) -> None:
         self.pixels = pixels

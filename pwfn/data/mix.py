@@ -20,7 +20,7 @@ from pwfn.errors import require
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
-    """Settings of mixup, with Beta(`mixup`, `mixup`), and CutMix, with Beta(`cutmix`, `cutmix`); 0 = off.
+    """Set mixup, with Beta(`mixup`, `mixup`), and CutMix, with Beta(`cutmix`, `cutmix`); 0 = off.
 
     mixup is arXiv:1710.09412, CutMix arXiv:1905.04899. `prob` of the batches are mixed; where both are on,
     `switch_prob` of those by CutMix. `mode` says what shares one draw: the whole batch, a pair of images, or nothing.

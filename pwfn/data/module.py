@@ -27,7 +27,7 @@ from pwfn.errors import require
 
 
 class ImageDataModule(LightningDataModule):
-    """Loaders of one run.
+    """Build the loaders of one run.
 
     The Trainer needs `use_distributed_sampler=False`: the samplers here know their rank.
 

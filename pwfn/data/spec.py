@@ -20,7 +20,7 @@ VALIDATION_SHARE, FEW_IMAGES = 0.1, 20  # with val_fraction = null: of the train
 
 
 class Splits(NamedTuple):
-    """Images of a data set, untransformed; `test` is never trained on.
+    """Hold the images of a data set, untransformed; `test` is never trained on.
 
     `train` may still give validation images.
     """
@@ -30,7 +30,7 @@ class Splits(NamedTuple):
 
 
 class Partition(NamedTuple):
-    """Images of a run; no image is in two of them. `val` is None when nothing is held out."""
+    """Divide the images of a run; none is in two of them. `val` is None when nothing is held out."""
 
     train: ImageSet | ImageStream
     val: ImageSet | None
@@ -44,7 +44,7 @@ def is_integer(value: Any, least: int) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageData(ABC):
-    """One data set. Making it reads nothing from disk; `conf/data/` says what each value means."""
+    """Describe one data set; making it reads nothing. `conf/data/` says what each value means."""
 
     batch_size: int = 64
     eval_batch_size: int = 256

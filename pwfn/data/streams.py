@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """What a process reads of a pass: worker `worker` of `workers` of rank `rank` of `world_size`."""
+    """Say what a process reads of a pass: worker `worker` of `workers` of rank `rank` of `world_size`."""
 
     rank: int = 0
     world_size: int = 1
@@ -48,7 +48,7 @@ class Part:
 
 
 class Raw(NamedTuple):
-    """An image as it is stored; `name` stands in the message when it turns out to be damaged."""
+    """Hold an image as it is stored; `name` stands in the message when it turns out to be damaged."""
 
     file: IO[bytes]
     label: Any
@@ -57,7 +57,7 @@ class Raw(NamedTuple):
 
 @dataclass
 class ImageStream(ABC):
-    """One split; `length` is the number of its images, None where neither the set nor the config says it."""
+    """Stream one split; `length` is its number of images, None where nothing says it."""
 
     title: str
     num_classes: int
@@ -106,7 +106,7 @@ class ImageStream(ABC):
 
 @dataclass
 class TarStream(ImageStream):
-    """WebDataset shards: tar files in which one sample's files, as 17.jpg and 17.cls, follow each other."""
+    """Read shards of WebDataset: tar files in which a sample's files, as 17.jpg and 17.cls, are adjacent."""
 
     shards: list[str]
     image_key: str
@@ -155,7 +155,7 @@ class TarStream(ImageStream):
 
 @dataclass
 class HubStream(ImageStream):
-    """A Hugging Face set, read from the hub while it is used; `builder` is a `datasets.DatasetBuilder`."""
+    """Read a Hugging Face set from the hub while it is used, by a `datasets.DatasetBuilder`."""
 
     builder: Any
     split: str

@@ -15,7 +15,7 @@ Config = dict[str, Any]
 
 @dataclass(frozen=True)
 class Steps:
-    """Fixed steps, whose tensor may be kept, then random ones: from a PIL image to float32 [C, H, W].
+    """Take fixed steps, whose tensor may be kept, then random ones: PIL image to float32 [C, H, W].
 
     `fixed` is None when the randomness begins with the PIL image, so that nothing can be kept.
     """
@@ -34,7 +34,7 @@ class Steps:
 
 @dataclass(frozen=True)
 class ToMode:
-    """Converts to gray (`L`) or color (`RGB`). A class, because workers must be able to pickle it."""
+    """Convert to gray (`L`) or color (`RGB`). A class, because workers must be able to pickle it."""
 
     mode: str
 

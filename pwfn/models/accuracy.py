@@ -32,7 +32,7 @@ def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 class RunningScores(Metric):
-    """Sums of hits and cross entropies over all batches and processes, exact in float64 for any split.
+    """Sum hits and cross entropies over batches and processes, exact in float64 for any split.
 
     torchmetrics' own accuracy divides in float32.
     """

@@ -17,7 +17,7 @@ _SAID_ELSEWHERE = ("Unexpected keys", "Missing keys", "Pretrained ", "No pretrai
 
 @dataclass
 class Loaded:
-    """What became of the state dicts that were loaded into networks built inside `watched`.
+    """Note what became of the state dicts that were loaded into networks built inside `watched`.
 
     Attributes:
         missing: names that a network has and its state dict had not.

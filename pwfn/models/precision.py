@@ -13,7 +13,7 @@ AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 @dataclass(frozen=True)
 class Computing:
-    """Device, and precision by the name a Trainer has for it, in which networks are run."""
+    """Choose the device and the precision, by its name in a Trainer, in which networks are run."""
 
     device: torch.device
     precision: str

@@ -34,7 +34,7 @@ _LISTED = 6  # keys that a message lists
 
 @dataclass(frozen=True)
 class Found:
-    """Tensors by name, and what a user should know about how they were found."""
+    """Hold tensors by name, and what a user should know about how they were found."""
 
     tensors: dict[str, Tensor]
     remarks: tuple[str, ...] = ()

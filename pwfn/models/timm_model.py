@@ -42,7 +42,7 @@ def _silent(line: str) -> None:
 
 @dataclass(frozen=True)
 class Quantize:
-    """Glob patterns over parameter names, on top of weight and bias of linear and convolution layers."""
+    """Choose parameters by glob patterns, on top of linear and convolution layers' weights and biases."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ class Quantize:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A timm model and where its weights come from.
+    """Choose a timm model and where its weights come from.
 
     Attributes:
         name: of timm's registry, or `hf-hub:<repository>` or `local-dir:<folder>`, which bring their weights.

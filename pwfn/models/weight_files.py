@@ -35,7 +35,7 @@ _INNER = (
 
 
 class ModelError(RunError):
-    """A network that cannot be built or whose weights cannot be loaded; the message is one line."""
+    """Refuse a network that cannot be built or loaded; the message is one line."""
 
 
 def read_weights(path: Path, *, ema: bool = True) -> Found:

@@ -18,7 +18,7 @@ SMALLEST, LARGEST = 1e-14, 1e2  # rates that are tried, in nats per bit
 
 @dataclass(frozen=True)
 class Budget:
-    """What a compressed network may cost; at most one of the three.
+    """Limit what a compressed network may cost; at most one of the three.
 
     Attributes:
         megabytes: of the file, in 10^6 bytes; above 0.
@@ -73,7 +73,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Trial:
-    """A network that was clustered at a rate.
+    """Hold a network that was clustered at a rate.
 
     Attributes:
         rate: nats per bit.
@@ -103,7 +103,7 @@ def _ends(trials: list[Trial], by_size: bool) -> bool:
 
 
 class BudgetNotMet(ValueError):
-    """No rate meets the budget; the message says how close the nearest one came."""
+    """Say that no rate meets the budget, and how close the nearest one came."""
 
 
 def find_rate(budget: Budget, start: float, attempt: Callable[[float], Trial]) -> Trial:

@@ -13,7 +13,7 @@ OF_FEW = 4  # one of so many, where that is no more than HELD_OUT images: one or
 
 @dataclass(frozen=True)
 class Calibration:
-    """Images for statistics, and others to measure with: batches [batch, channels, height, width].
+    """Hold images for statistics, and others to measure with: [batch, channels, height, width].
 
     They have no labels.
     """

@@ -34,7 +34,7 @@ REACH = 2.0  # times the largest weight of a layer: no value beyond is looked at
 
 @dataclass(frozen=True)
 class Masks:
-    """Weights that are not chosen, bool, in the shape of each of the network's tensors.
+    """Mark weights that are not chosen, bool, in the shape of each of the network's tensors.
 
     Attributes:
         held: they stay as they are.

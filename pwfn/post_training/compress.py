@@ -28,7 +28,7 @@ Batches = Iterable[Any]  # images, or tuples or lists that begin with images and
 
 @dataclass(frozen=True)
 class CompressionReceipt:
-    """What a compression did.
+    """Report what a compression did.
 
     Attributes:
         trial: the rate that was used, and what it gave.

@@ -52,7 +52,7 @@ def _answers(watched: Watched, batch: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Attempt:
-    """The values of one layer, what they were predicted to change, and what they changed.
+    """Hold one layer's values, what they were predicted to change, and what they changed.
 
     Attributes:
         values: float64 [groups, rows, columns].

@@ -14,7 +14,7 @@ from pwfn.curvature import Layer
 
 @dataclass(frozen=True)
 class LayerMatrix:
-    """The weights of one layer among those of a network.
+    """Point to the weights of one layer among those of a network.
 
     Attributes:
         layer: which one.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LayerReport:
-    """What became of one layer; `weight` is the number of its tensor, all else as in `Attempt`."""
+    """Report what became of one layer; `weight` numbers its tensor, all else as in `Attempt`."""
 
     weight: int
     bits: float
@@ -20,7 +20,7 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a network.
+    """Report what became of a network.
 
     Attributes:
         layers: in the order in which they ran.

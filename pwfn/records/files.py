@@ -36,7 +36,7 @@ JOBS = "jobs.json"  # and jobs.csv
 
 
 class NotWritten(RunError, OSError):
-    """A file cannot be written, for one on a full disk; what was there before is as it was.
+    """Say that a file cannot be written, for one on a full disk; what was there before is unchanged.
 
     Args:
         path: the file.

@@ -18,7 +18,7 @@ _held: dict[Path, tuple[int, int, list[Path]]] = {}  # the descriptor, how many 
 
 
 class FolderBusy(RunError):
-    """Refuses a folder that another process writes; nothing in it was touched."""
+    """Refuse a folder that another process writes; nothing in it was touched."""
 
 
 @contextmanager

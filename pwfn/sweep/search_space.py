@@ -15,7 +15,7 @@ _DIGITS = 4  # of a number that was drawn: enough for any hyperparameter, and a 
 
 
 class Choice(NamedTuple):
-    """One of several values."""
+    """Choose one of several values."""
 
     options: list[str]
 
@@ -28,7 +28,7 @@ class Choice(NamedTuple):
 
 
 class Whole(NamedTuple):
-    """A whole number from `low` to `high`, both included."""
+    """Choose a whole number from `low` to `high`, both included."""
 
     low: int
     high: int
@@ -44,7 +44,7 @@ class Whole(NamedTuple):
 
 
 class Real(NamedTuple):
-    """A number from `low` to `high`, evenly over its logarithm with `log`."""
+    """Choose a number from `low` to `high`, evenly over its logarithm with `log`."""
 
     low: float
     high: float

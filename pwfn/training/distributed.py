@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class RanksDiffer(RunError):
-    """Ends a run whose ranks do not have the same network any more."""
+    """End a run whose ranks do not have the same network any more."""
 
     on_all_ranks = True
 

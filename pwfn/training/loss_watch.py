@@ -31,7 +31,7 @@ def diverged(value: Tensor, terms: Mapping[str, Tensor], *, where: str, lr_key: 
 
 @dataclass(frozen=True)
 class _Loss:
-    """One step's loss and its terms, on the device."""
+    """Hold one step's loss and its terms, on the device."""
 
     value: Tensor
     terms: Mapping[str, Tensor]

@@ -39,7 +39,7 @@ Masked = Iterable[tuple[nn.Parameter, Tensor]]  # parameters, each with a boolea
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSpec(ABC):
-    """Settings that all optimizers share.
+    """Hold the settings that all optimizers share.
 
     Attributes:
         lr: the largest learning rate.
@@ -116,7 +116,7 @@ def _fused(groups: Sequence[dict[str, Any]], *, scaled: bool) -> bool | None:
 
 @dataclass(frozen=True, kw_only=True)
 class SGD(OptimizerSpec):
-    """Stochastic gradient descent with momentum."""
+    """Descend stochastic gradients, with momentum."""
 
     momentum: float = 0.9
     nesterov: bool = False
@@ -137,7 +137,7 @@ class SGD(OptimizerSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class Adam(OptimizerSpec):
-    """Adam (Kingma and Ba 2015, arXiv:1412.6980)."""
+    """Use Adam (Kingma and Ba 2015, arXiv:1412.6980)."""
 
     betas: tuple[float, float] = (0.9, 0.999)
 
@@ -153,7 +153,7 @@ class Adam(OptimizerSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
+    """Use Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
 
     @override
     def build(self, groups: Sequence[dict[str, Any]], *, scaled: bool = False) -> Optimizer:

@@ -9,7 +9,7 @@ from pwfn.training.optimizer import OptimizerSpec
 
 
 class TrainingDiverged(RunError):
-    """Ends a run whose loss or weights are not finite; the message says where and what to try."""
+    """End a run whose loss or weights are not finite; the message says where and what to try."""
 
 
 @dataclass(frozen=True)

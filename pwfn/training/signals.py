@@ -24,7 +24,7 @@ NAMES = {
 
 
 class StopNow(BaseException):
-    """Ends a test or clustering whose run is asked to stop; what they changed is put back and saved.
+    """End a test or clustering whose run is asked to stop; what they changed is put back and saved.
 
     On all ranks at the same moment. No Exception, so that no library takes it for one of its own.
 

@@ -24,7 +24,7 @@ Interval = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class IndexRange:
-    """`count` candidate indices from `first` on; `longest` is above the length of any interval."""
+    """Span `count` candidate indices from `first` on; `longest` is above the length of any interval."""
 
     first: int
     count: int
@@ -32,7 +32,7 @@ class IndexRange:
 
 
 class Candidates(ABC):
-    """The candidates at one threshold.
+    """Number the candidates at one threshold.
 
     Weight i reaches candidate c where `|mu_i - c| <= k * max(tolerance_i, 2^-20)`. With `zero_fix` tiny weights
     always reach zero.
@@ -71,7 +71,7 @@ class Candidates(ABC):
 
 @dataclass(frozen=True)
 class GridCandidates(Candidates):
-    """The multiples of `step`, a power of two: index p has the value p * step."""
+    """Number the multiples of `step`, a power of two: index p has the value p * step."""
 
     step: float
     k: float
@@ -112,7 +112,7 @@ class GridCandidates(Candidates):
 
 @dataclass(frozen=True)
 class SegmentCandidates:
-    """The candidates of one segment: `values` (float64, ascending) have the indices from `start` on.
+    """Hold one segment's candidates: `values` (float64, ascending) have the indices from `start` on.
 
     With `zero_fix` a weight of a magnitude below `around_zero` reaches `zero`, the place of 0 among the values;
     `around_zero` is 0 where there is no such weight, or no 0 among the values.
@@ -126,7 +126,7 @@ class SegmentCandidates:
 
 @dataclass(frozen=True)
 class ListedCandidates(Candidates):
-    """Any values, numbered segment after segment, so that intervals of two segments never meet."""
+    """Number any values segment after segment, so that intervals of two segments never meet."""
 
     segments: Sequence[SegmentCandidates]
     k: float

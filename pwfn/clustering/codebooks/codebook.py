@@ -27,7 +27,7 @@ MAX_LIMIT_BITS = 30  # no weight may be 2^30 grid steps large: a code is below 4
 
 
 class Codebook(ABC):
-    """A specification of values.
+    """Specify the values that weights may take.
 
     Attributes:
         max_order: How many terms one value may add up.
@@ -56,7 +56,7 @@ class Codebook(ABC):
 
 
 class Values(Codebook):
-    """Values that are known.
+    """Specify values that are known.
 
     Attributes:
         sizes: Weights of each segment that has values of its own; none: all weights share them.
@@ -94,7 +94,7 @@ class Values(Codebook):
 
 
 class OnGrid(Values):
-    """Sums of at most `max_order` powers of two, the smallest of which is 2^-b.
+    """Allow sums of at most `max_order` powers of two, the smallest of which is 2^-b.
 
     Every value is an integer multiple of 2^-b, so the codebook is computed with exact integers, its numerators.
     """
@@ -143,7 +143,7 @@ class OnGrid(Values):
 
 @dataclass(frozen=True)
 class AdditivePow2(OnGrid):
-    """Sums of at most `max_order` powers of two, the smallest of which is 2^-b (the method's).
+    """Allow sums of at most `max_order` powers of two, the smallest of them 2^-b (the method's).
 
     Example: b=2, order 2, largest magnitude 1 gives -1, -0.75, -0.5, -0.25, 0, 0.25, 0.5, 0.75, 1.
     """
@@ -158,7 +158,7 @@ class AdditivePow2(OnGrid):
 
 @dataclass(frozen=True)
 class SignedPow2(OnGrid):
-    """Sums and differences of at most `max_order` powers of two, the smallest of which is 2^-b.
+    """Allow sums and differences of at most `max_order` powers of two, the smallest of them 2^-b.
 
     A shifter subtracts as cheaply as it adds. In canonical signed digits (Reitwiesner 1960) 31 is 32 - 1, two terms
     instead of five, so that four terms reach every multiple of 2^-b up to 170 where sums of one sign end at 30.
@@ -175,7 +175,7 @@ class SignedPow2(OnGrid):
 
 @dataclass(frozen=True)
 class Pow2(OnGrid):
-    """Zero and the powers of two from 2^-b up, with both signs: `AdditivePow2` of a single term."""
+    """Allow zero and the powers of two from 2^-b up, with both signs: `AdditivePow2` of a single term."""
 
     b: int = 7
     max_order: int = field(default=1, init=False)

@@ -31,7 +31,7 @@ STEP_BITS = 16  # of a uniform codebook's step: with these, all its multiples up
 
 @dataclass(frozen=True)
 class FittedValues(Values):
-    """Values that were made from weights.
+    """Hold values that were made from weights.
 
     Attributes:
         values: The values of each segment, ascending float32 numbers.
@@ -85,7 +85,7 @@ class FittedValues(Values):
 
 
 class FittedCodebook(Codebook):
-    """A codebook made of the weights of the whole network or of each of its tensors, by `scope`."""
+    """Make values of the weights of the whole network or of each of its tensors, by `scope`."""
 
     scope: Scope
     max_order = 1
@@ -113,7 +113,7 @@ class FittedCodebook(Codebook):
 
 @dataclass(frozen=True)
 class Uniform(FittedCodebook):
-    """Evenly spaced values: `j * s` for the integers j from `-L` to `L`, `L = 2^(bits-1) - 1`.
+    """Space values evenly: `j * s` for the integers j from `-L` to `L`, `L = 2^(bits-1) - 1`.
 
     The step is `s = r / L`, rounded to 16 bits of significand, so that every value is a float32 number.
 
@@ -161,7 +161,7 @@ class Uniform(FittedCodebook):
 
 @dataclass(frozen=True)
 class KMeans(FittedCodebook):
-    """The means of the groups into which the weights fall with the least sum of squared distances to them.
+    """Take the means of the groups with the least sum of squared distances of weights to them.
 
     The exact optimum of one-dimensional k-means, by dynamic programming (Wang and Song 2011, Ckmeans.1d.dp), of up to
     65,536 weights. Of more, groups end at borders of as many bins of equal width

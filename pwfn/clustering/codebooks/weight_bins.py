@@ -17,7 +17,7 @@ MOST_BINS = 1 << 16
 
 @dataclass(frozen=True)
 class WeightBins:
-    """Weights in ascending bins.
+    """Sort weights into ascending bins.
 
     Sums over the weights, and so means of any neighboring bins together, are exact to rounding.
 

@@ -65,7 +65,7 @@ class GainRule:
 
 
 class GreedyCover:
-    """P distinct intervals of candidate indices, and which cluster has taken each.
+    """Count what P distinct intervals of candidate indices cover, and note which cluster took each.
 
     Attributes:
         lo: First index of each interval, int64 [P], ascending.
@@ -123,7 +123,7 @@ class GreedyCover:
 
 
 class _Pass:
-    """One pass over the candidates on offer: what each still covers."""
+    """Pass once over the candidates on offer, and know what each still covers."""
 
     def __init__(self, cover: GreedyCover, indices: Tensor) -> None:
         begin = torch.searchsorted(indices, cover.lo)  # an interval holds indices[begin:end]; ascending, as lo is

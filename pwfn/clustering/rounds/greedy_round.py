@@ -30,7 +30,7 @@ from pwfn.errors import require
 
 @dataclass(frozen=True)
 class _Settings:
-    """The settings of one round; the codebook checks its own."""
+    """Hold the settings of one round; the codebook checks its own."""
 
     fraction: float
     threshold: float
@@ -103,7 +103,7 @@ def _cluster(
 
 @dataclass
 class _Progress:
-    """How far a round is: `todo` weights are left to assign, `taken` are the clusters' candidates."""
+    """Note how far a round is: `todo` weights are left to assign, `taken` are its clusters' candidates."""
 
     todo: int
     order: int = 1

@@ -21,7 +21,7 @@ MOST_COUNTED_CODES = (
 
 
 class Intervals:
-    """The interval of each of the M unassigned weights at one threshold, as a code.
+    """Code the interval of each of the M unassigned weights at one threshold.
 
     Attributes:
         weights: The unassigned weights.

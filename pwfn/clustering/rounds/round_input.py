@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RoundInput:
-    """Weights that can be clustered, on the CPU and without gradients.
+    """Hold weights that can be clustered, on the CPU and without gradients.
 
     Attributes:
         mu: Means [N], floating, finite, not all zero.

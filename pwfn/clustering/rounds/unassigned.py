@@ -13,7 +13,7 @@ from pwfn.clustering.chunking import chunks
 
 
 class UnassignedWeights:
-    """The M weights, out of N, that no candidate has taken; at first all of them.
+    """Hold the M weights, out of N, that no candidate has taken; at first all of them.
 
     The N weights are one segment or, where `sizes` are given, as many, one after the other.
 

@@ -16,7 +16,7 @@ from pwfn.value_kinds import FilePath
 
 @dataclass(frozen=True, kw_only=True)
 class CIFAR10(ImageData):
-    """Ten classes, read by torchvision from `root`/cifar-10-batches-py.
+    """Read ten classes with torchvision from `root`/cifar-10-batches-py.
 
     These files are pickles, and unpickling runs whatever code they hold. torchvision compares each file's MD5 with
     the published one first and refuses any other, so only the original files are ever unpickled.
@@ -80,7 +80,7 @@ class CIFAR10(ImageData):
 
 @dataclass(frozen=True, kw_only=True)
 class CIFAR100(CIFAR10):
-    """A hundred classes, read from `root`/cifar-100-python; the coarse classes are not used."""
+    """Read a hundred classes from `root`/cifar-100-python; the coarse classes are not used."""
 
     num_classes: ClassVar[int] = 100
     class_names: ClassVar[tuple[str, ...]] = tuple(

@@ -17,7 +17,7 @@ TEST_SHARE = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Digits(ImageData):
-    """1,797 gray images of 8 x 8 pixels.
+    """Read scikit-learn's 1,797 gray images of 8 x 8 pixels.
 
     scikit-learn names no test images, so 359 are chosen with `split_seed`.
     """

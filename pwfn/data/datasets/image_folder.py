@@ -26,7 +26,7 @@ TEST_FOLDERS = ("test", "val", "validation")
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder(ImageData):
-    """`root`/train/<class>/<image> and the same below `test_folder`; the classes are the folder names.
+    """Read `root`/train/<class>/<image> and the same below `test_folder`; folders name the classes.
 
     Attributes:
         channels: color channels of the network's input.

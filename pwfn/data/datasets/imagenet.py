@@ -13,7 +13,7 @@ from pwfn.data.spec import is_integer
 
 @dataclass(frozen=True, kw_only=True)
 class ImageNet(ImageFolder):
-    """ImageNet-1k (ILSVRC 2012), or another set of that layout with a known number of classes."""
+    """Read ImageNet-1k (ILSVRC 2012), or a set of that layout with a known number of classes."""
 
     num_classes: int = 1000
     headers_only = True  # decoding all of ImageNet takes as long as an epoch

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class MapStyle(ImageSet):
-    """Images number `indices` of a `timm.data.ImageDataset` or a torchvision set."""
+    """Read images number `indices` of a `timm.data.ImageDataset` or a torchvision set."""
 
     def __init__(self, dataset: Any, title: str, labels: Indices, indices: Indices, *, exif: bool = False) -> None:
         self.dataset, self.title, self.labels, self.indices, self.exif = dataset, title, labels, indices, exif

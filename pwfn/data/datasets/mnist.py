@@ -17,7 +17,7 @@ from pwfn.value_kinds import FilePath
 
 @dataclass(frozen=True, kw_only=True)
 class MNIST(ImageData):
-    """Handwritten digits from a folder of IDX files (`root`), gzipped or not, or torchvision's layout."""
+    """Read handwritten digits from IDX files in `root`, gzipped or not, or torchvision's layout."""
 
     channels: ClassVar[int] = 1
     num_classes: ClassVar[int] = 10
@@ -80,7 +80,7 @@ class MNIST(ImageData):
 
 @dataclass(frozen=True, kw_only=True)
 class FashionMNIST(MNIST):
-    """Clothes; harder than the digits. Debian's package is found by itself."""
+    """Read clothes, which are harder than the digits. Debian's package is found by itself."""
 
     class_names: ClassVar[tuple[str, ...]] = (
         "T-shirt/top",

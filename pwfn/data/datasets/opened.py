@@ -11,7 +11,7 @@ from pwfn.data.streams import ImageStream
 
 @dataclass(frozen=True)
 class Opened:
-    """A split, and the number of each class by its name, as far as the set knows names."""
+    """Hold a split, and the number of each class by its name, as far as the set knows names."""
 
     images: MapStyle | ImageStream
     class_to_idx: dict[str, int]

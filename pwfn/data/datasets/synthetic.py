@@ -17,7 +17,7 @@ GRID = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Synthetic(ImageData):
-    """Each class is a smooth random pattern (from `split_seed`), each image its pattern under noise."""
+    """Draw a smooth random pattern for each class (from `split_seed`), and noise for each image."""
 
     channels: int = 1
     num_classes: int = 10

@@ -29,7 +29,7 @@ from pwfn.value_kinds import FilePath
 
 @dataclass(frozen=True, kw_only=True)
 class TimmData(ImageData):
-    """Two splits of `timm.data.create_dataset(name, root, split)`; `docs/data.md` says what was tried.
+    """Open two splits of `timm.data.create_dataset(name, root, split)`; docs/data.md has the sets.
 
     hfids/ and wds/ are streamed (`pwfn.data.streams`): no single image of theirs can be chosen, so there are no
     subsets and no validation images, and the number of training images has to be known.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class FileImages(ImageSet):
-    """Images read from one file each, when asked for; `exif` turns them as their EXIF orientation says."""
+    """Read images from one file each, when asked for; `exif` turns them as their EXIF says."""
 
     def __init__(self, paths: Sequence[str] | NDArray[np.bytes_], labels: NDArray[Any], *, exif: bool = False) -> None:
         # One array, not a million objects: workers share its memory, as nothing in it has a count of references.

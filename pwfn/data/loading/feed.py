@@ -19,7 +19,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Transformed(Dataset[tuple[Tensor, int]]):
-    """Images that are transformed each time they are asked for, by number: see `NumberedShare`.
+    """Transform images each time they are asked for, by number: see `NumberedShare`.
 
     What a random step draws is a function of `seed` and the number: the same in whichever process, resumed or not.
     """
@@ -42,7 +42,7 @@ class Transformed(Dataset[tuple[Tensor, int]]):
 
 
 class Cached(Dataset[tuple[Tensor, int]]):
-    """Images whose fixed transform was done once: `images` float32 [n, C, H, W], `labels` int64 [n].
+    """Keep images after their fixed transform: `images` float32 [n, C, H, W], `labels` int64 [n].
 
     They are asked for by number, and drawn for, as those of `Transformed` are.
     """

@@ -30,7 +30,7 @@ def ends_in_one(images: int, batch_size: int) -> bool:
 
 
 class ShuffledShare(Sampler[int]):
-    """Deals out the first `share_of` images of a shuffled order that is new in every epoch.
+    """Deal out the first `share_of` images of a shuffled order that is new in every epoch.
 
     A few images are repeated if need be, so that ranks get equally many. torch's DistributedSampler knows no share and
     seeds with `seed + epoch`, so that epoch 1 of seed 0 would be epoch 0 of seed 1.
@@ -66,7 +66,7 @@ class ShuffledShare(Sampler[int]):
 
 
 class NumberedShare(ShuffledShare):
-    """Calls image i of epoch e `e * count + i`, so that its augmentation is drawn anew in each epoch."""
+    """Call image i of epoch e `e * count + i`, so that its augmentation is drawn anew in each epoch."""
 
     def __iter__(self) -> Iterator[int]:
         first = self.epoch * self.count
@@ -74,7 +74,7 @@ class NumberedShare(ShuffledShare):
 
 
 class EachOnce(Sampler[int]):
-    """Gives every `world_size`-th image from `rank` on: over all ranks each image comes exactly once."""
+    """Give every `world_size`-th image from `rank` on: over all ranks each image comes exactly once."""
 
     def __init__(self, count: int, rank: int = 0, world_size: int = 1) -> None:
         self.indices = range(rank, count, world_size)

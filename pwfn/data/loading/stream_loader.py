@@ -18,7 +18,7 @@ from pwfn.randomness import mixed_seed, own_streams, seed_streams
 
 
 class Streamed(IterableDataset[tuple[Tensor, int]]):
-    """One pass of a rank over its share of a stream, for evaluation: each image once over all ranks."""
+    """Pass once over a rank's share of a stream, for evaluation: each image once over all ranks."""
 
     def __init__(self, stream: ImageStream, steps: Steps, rank: int, world_size: int) -> None:
         self.stream, self.steps, self.rank, self.world_size = stream, steps, rank, world_size
@@ -35,7 +35,7 @@ class Streamed(IterableDataset[tuple[Tensor, int]]):
 
 
 class StreamedEpoch(Streamed):
-    """`count` shuffled images for one rank, in batches; the rank's workers take turns with them.
+    """Yield `count` shuffled images for one rank, in batches that its workers make in turn.
 
     Equally many on every rank, because a process with a batch less would leave the others waiting. A worker whose
     shards hold fewer than its turns ask for begins again, so within one epoch a few images may come twice and as many
@@ -96,7 +96,7 @@ class StreamedEpoch(Streamed):
 
 
 class StreamLoader(DataLoader[Any]):
-    """Loader that asks `epoch` for its number at each start and starts its workers anew, which copy it."""
+    """Ask `epoch` for its number at each start, and start workers anew, which copy it."""
 
     def __init__(self, images: Streamed, epoch: Callable[[], int], **options: Any) -> None:
         super().__init__(images, **options)

@@ -15,7 +15,7 @@ from pwfn.records.rounds import RoundRecord, Scores, is_finishing
 
 @dataclass(frozen=True)
 class Judged:
-    """The pretrained network on the images that rounds are judged by.
+    """Measure the pretrained network on the images that rounds are judged by.
 
     Attributes:
         baseline: its scores.

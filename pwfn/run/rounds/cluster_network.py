@@ -24,7 +24,7 @@ from pwfn.training.signals import StopNow
 
 @dataclass(frozen=True)
 class PerTensorLimit:
-    """How many values each tensor may use, and whether tolerances of the loss price a move."""
+    """Limit the values of each tensor, and say whether tolerances of the loss price a move."""
 
     most: int
     second_order: bool
