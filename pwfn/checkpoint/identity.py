@@ -25,7 +25,13 @@ class Identity:
 
     @classmethod
     def new(cls, name: str, group: str | None, run_id: str | None = None) -> Identity:
-        """Make one, with a random `run_id` where none is given."""
+        """Make one, with a random `run_id` where none is given.
+
+        Args:
+            name: What people call the run.
+            group: Its sweep; None: it belongs to none.
+            run_id: The run at W&B; None: eight random hex digits.
+        """
         return cls(name, group, run_id or secrets.token_hex(4))  # no draw from the seeded streams
 
     @classmethod

@@ -115,7 +115,18 @@ class LayerProblem:
         return choices[int(self.has_bias and column == self.weights.shape[2] - 1)]
 
     def settle(self, column: int, now: Tensor, place: Tensor, values: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-        """Leave what is held where it was (`kept`), and what is free where it is (`now`)."""
+        """Leave what is held where it was (`kept`), and what is free where it is (`now`).
+
+        Args:
+            column: Which one of `weights`.
+            now: What its free weights become, float64 [groups, rows].
+            place: Where their values are in the table, int64 [groups, rows].
+            values: The values chosen for them, float64 [groups, rows].
+            kept: What its held weights are, float64 [groups, rows].
+
+        Returns:
+            `place`, HELD where no value was chosen, and `values` with what stays.
+        """
         for mask, stays in ((self.free, now), (self.held, kept)):
             if mask is not None:
                 of_column = mask[:, :, column]

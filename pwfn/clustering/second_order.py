@@ -107,7 +107,16 @@ class LayerCodes:
         ]
 
     def choices(self, values: Tensor, free: Tensor | None, rate: float) -> tuple[Choices, Choices]:
-        """Price the values by how often each of them is taken now."""
+        """Price the values by how often each of them is taken now.
+
+        Args:
+            values: What the numbers are now [groups, rows, columns].
+            free: Which of them count for nothing, bool, of the same shape; None: none.
+            rate: Nats of the loss, per image, that one bit of the code is worth.
+
+        Returns:
+            The choices for the weights, and those for the bias.
+        """
         weights, bias = (
             Choices(table, rate * code_lengths(places, len(table))) for table, places in self._parts(values, free)
         )

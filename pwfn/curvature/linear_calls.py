@@ -130,7 +130,13 @@ def _norm_call(
 
 @contextmanager
 def evaluating(network: nn.Module, weights: Sequence[Tensor], *, gradients: bool) -> Iterator[None]:
-    """Put the network into evaluation mode, with gradients of the weights or of nothing, and back."""
+    """Put the network into evaluation mode, with gradients of the weights or of nothing, and back.
+
+    Args:
+        network: Whose modules get the mode back that each had.
+        weights: Parameters that require a gradient inside this context.
+        gradients: Whether autograd records.
+    """
     modes = [(module, module.training) for module in network.modules()]
     required = [weight.requires_grad for weight in weights]
     network.eval()

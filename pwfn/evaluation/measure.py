@@ -35,7 +35,13 @@ class Setup:
 
     @classmethod
     def of(cls, settings: EvaluateSettings, subject: Subject, say: Say = lambda _: None) -> Setup:
-        """Read the labels of the test images and choose the device."""
+        """Read the labels of the test images and choose the device.
+
+        Args:
+            settings: What to measure, and on which device.
+            subject: The networks and their data.
+            say: Shows what goes on, a line each.
+        """
         images = LabeledImages(subject.data.test_dataloader())
         return cls(settings, subject, images, computing(settings, subject), say)
 

@@ -19,7 +19,13 @@ MOST_NAMED = 30  # classes whose names and counts a confusion matrix has room fo
 
 
 def draw_reliability(measured: Measured, bins: int, path: Path) -> None:
-    """Draw a reliability diagram for each network, at the mean and as an ensemble, as a PNG."""
+    """Draw a reliability diagram for each network, at the mean and as an ensemble, as a PNG.
+
+    Args:
+        measured: The rows of an evaluation; those of single samples are not drawn.
+        bins: Intervals of confidence, of equal width.
+        path: The file to write.
+    """
     rows = [row for row in measured.rows if row.mode != SAMPLE]
     figure = Figure(figsize=(2.6 * len(rows) + 0.8, 4.4), dpi=150, layout="constrained")
     grid = figure.subplots(2, len(rows), sharex=True, sharey="row", height_ratios=(3, 1), squeeze=False)
@@ -82,7 +88,13 @@ def draw_risk_coverage(measured: Measured, path: Path) -> None:
 
 
 def draw_confusion(row: Row, names: Sequence[str], path: Path) -> None:
-    """Draw how often each class was taken for each other, in percent of its images, as a PNG."""
+    """Draw how often each class was taken for each other, in percent of its images, as a PNG.
+
+    Args:
+        row: The answers of one network.
+        names: A name for each class, in the order of the labels.
+        path: The file to write.
+    """
     table = confusion(row.answers, len(names))
     share = 100 * table / np.maximum(table.sum(1, keepdims=True), 1)
     named = len(names) <= MOST_NAMED

@@ -23,7 +23,13 @@ def interval(top1: float, images: int) -> tuple[float, float]:
 
 
 def with_interval(top1: float, images: int | None, split: str = "test") -> str:
-    """Write an accuracy with its 95 % interval; without, where the number of images is not known."""
+    """Write an accuracy with its 95 % interval; without, where the number of images is not known.
+
+    Args:
+        top1: In percent.
+        images: Number of images it was counted on; None or 0: not known.
+        split: What these are called.
+    """
     if not images:
         return f"{top1:.2f} %"
     low, high = interval(top1, images)

@@ -36,7 +36,16 @@ def new_head(spec: ModelSpec, network: nn.Module) -> str | None:
 
 
 def refuse_untrained_head(spec: ModelSpec, network: nn.Module, *, trained: bool) -> None:
-    """Raise ModelError for a new classifier that is not trained before it is compressed."""
+    """Raise ModelError for a new classifier that is not trained before it is compressed.
+
+    Args:
+        spec: Where the weights come from.
+        network: The network that was built.
+        trained: Whether anything trains before the first clustering.
+
+    Raises:
+        ModelError: the classifier is new and stays random.
+    """
     if not trained and (line := new_head(spec, network)):
         raise ModelError(
             f"{line}, and pretrain.epochs = 0 leaves it so: pretrain=head trains it first, then all of the network "

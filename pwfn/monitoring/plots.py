@@ -155,7 +155,13 @@ def codebook_figure(clusters: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def asinh_axis(axes: Axes, width: float, reach: float) -> None:
-    """Linear up to about `width`, logarithmic from there to `reach`; labels at powers of two."""
+    """Scale an x axis linearly up to about `width` and logarithmically beyond; ticks at powers of two.
+
+    Args:
+        axes: The axes to scale.
+        width: Magnitude up to which the scale is nearly linear.
+        reach: Magnitude at both ends.
+    """
     axes.set_xscale("asinh", linear_width=width)
     axes.set_xlim(-reach, reach)
     axes.xaxis.set_major_locator(FixedLocator(ticks(width, reach)))

@@ -32,7 +32,13 @@ def fitted_values(codebook: Codebook, weights: Tensor, sizes: Sequence[int]) -> 
 
 
 def value_tables(values: Values, weights: Tensor, tensors: int) -> list[Tensor]:
-    """Return a table for each of so many tensors: float64, ascending; arguments as for `fitted_values`."""
+    """Return a table for each of so many tensors: float64, ascending; arguments as for `fitted_values`.
+
+    Args:
+        values: What `fitted_values` has returned.
+        weights: All weights, one tensor after the other [N].
+        tensors: Number of tensors.
+    """
     tables = values.tables(LARGEST * float(weights.abs().max()))
     return tables * tensors if len(tables) == 1 else tables
 

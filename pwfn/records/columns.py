@@ -52,12 +52,24 @@ class Column:
 
 
 def whole(key: str, meaning: str, unit: str) -> Any:
-    """Declare a field of a record that is one whole number."""
+    """Declare a field of a record that is one whole number.
+
+    Args:
+        key: Name of its column.
+        meaning: A line for the documents.
+        unit: The unit; of a number without one, what it counts.
+    """
     return field(metadata={"columns": (Column(key, meaning, unit, int),)})
 
 
 def real(key: str, meaning: str, unit: str) -> Any:
-    """Declare a field of a record that is one number."""
+    """Declare a field of a record that is one number.
+
+    Args:
+        key: Name of its column.
+        meaning: A line for the documents.
+        unit: The unit.
+    """
     return field(metadata={"columns": (Column(key, meaning, unit),)})
 
 

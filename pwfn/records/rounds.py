@@ -130,7 +130,13 @@ CLUSTER_COLUMNS = by_key(
 
 
 def write_result(folder: Path, objective: float, figures: Mapping[str, int | float]) -> None:
-    """Write result.json, which a sweep reads: `objective` for its sweeper, `figures` for its table."""
+    """Write result.json, which a sweep reads: `objective` for its sweeper, `figures` for its table.
+
+    Args:
+        folder: The run's folder.
+        objective: What a search makes small or large.
+        figures: Numbers by the headings of the sweep's table.
+    """
     write_text(folder / RESULT, json.dumps({"objective": objective, "summary": dict(figures)}, indent=1) + "\n")
 
 

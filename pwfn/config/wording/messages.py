@@ -43,7 +43,13 @@ def describe(hint: Any) -> str:
 
 
 def nearest(word: str, options: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Return the option most like `word`, or one that begins with it; case does not count."""
+    """Return the option most like `word`, or one that begins with it; case does not count.
+
+    Args:
+        word: What was written.
+        options: What may be written.
+        cutoff: Least likeness, 0 to 1, as in `difflib.get_close_matches`.
+    """
     by_lower = {option.lower(): option for option in options}
     beginnings = [option for option in by_lower if len(word) > 2 and option.startswith(word.lower())]
     matches = get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff) or beginnings

@@ -122,6 +122,11 @@ def with_kept_choices(data: Spec, split: Path, class_order: Path) -> Spec:
     """Let images be split, and classes be numbered, as files in a run's folder say, where it has them.
 
     So it is also where images have been added since, or where the file that the user gave is gone.
+
+    Args:
+        data: A set whose `split` and `class_order` are as the user gave them.
+        split: The file that a run keeps of its split.
+        class_order: The file that it keeps of the order of classes.
     """
     given = {"split": split, "class_order": class_order}
     kept = {key: str(file) for key, file in given.items() if getattr(data, key, None) and file.is_file()}

@@ -17,7 +17,13 @@ def share_of(count: int, share: float) -> int:
 
 
 def images_per_rank(count: int, share: float, world_size: int) -> int:
-    """Count each rank's images: equally many, or a rank with a batch less would leave the others waiting."""
+    """Count each rank's images: equally many, or a rank with a batch less would leave the others waiting.
+
+    Args:
+        count: Images of the set.
+        share: Share of them that an epoch sees, above 0 to 1.
+        world_size: Ranks, from 1.
+    """
     return math.ceil(share_of(count, share) / world_size)
 
 

@@ -14,7 +14,13 @@ BATCH_IMAGES = 64  # images that Kronecker factors are summed over at once
 
 
 def gradients_for(tolerance: Tolerance, network: nn.Module, data: ImageDataModule) -> Gradients:
-    """Return what `tolerance` is called with: squared gradients of batches, or of Kronecker factors."""
+    """Return what `tolerance` is called with: squared gradients of batches, or of Kronecker factors.
+
+    Args:
+        tolerance: Says whether it looks at batches or at factors.
+        network: Bayesian; gradients are those of its means.
+        data: Gives the training images.
+    """
     return (gradients_of_factors if tolerance.factor_images else gradients_of_batches)(network, data)
 
 
