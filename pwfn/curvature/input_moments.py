@@ -89,7 +89,15 @@ class Watched:
     def inputs(
         self, layers: Sequence[Layer], mixtures: Sequence[Mixture], batch: Tensor, images: int, seed: int
     ) -> _Inputs:
-        """Return the inputs of some layers for one batch; what runs behind the last of them does not run."""
+        """Return the inputs of some layers for one batch; what runs behind the last of them does not run.
+
+        Args:
+            layers: those to look at.
+            mixtures: how positions count, for each layer.
+            batch: images [batch, channels, height, width].
+            images: their number in all batches together, which decides the share of positions.
+            seed: of the choice of positions.
+        """
         inputs = _Inputs(layers, mixtures, images, seed)
         calls = LinearCalls(self.weights, inputs.add)
         with suppress(_Enough), evaluating(self.network, self.weights, gradients=False), calls:
