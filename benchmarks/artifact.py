@@ -1,4 +1,4 @@
-"""model.pwfn at the size of ResNet-50: seconds, memory and bytes, each beside what is promised.
+"""Measure model.pwfn at the size of ResNet-50: seconds, memory and bytes, beside what is promised.
 
     python benchmarks/artifact.py [--json results.json] [--repeat 3]
 

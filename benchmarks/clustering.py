@@ -44,7 +44,7 @@ HEAVY_SCALES = (0.3, 1.0)  # of the student-t distribution: some hundreds of cen
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many weights the rows are measured with."""
+    """Say how many weights the rows are measured with."""
 
     sort: int = 25_500_000
     dense: int = 1_000_000

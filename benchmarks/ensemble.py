@@ -39,7 +39,7 @@ LIMIT = 1.05
 
 @dataclass(frozen=True)
 class Case:
-    """One network with its images."""
+    """Pair a network with its images."""
 
     model: str
     pixels: int

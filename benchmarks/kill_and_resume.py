@@ -50,7 +50,7 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 def moment(folder: Path) -> str:
-    """Where a killed run was."""
+    """Say where a killed run was."""
     files = folder / "checkpoints"
     found = sorted(path.name for path in files.glob("0*.ckpt")) if files.is_dir() else []
     while_writing = ", while a checkpoint was written" if (files / ".new.ckpt.unfinished").exists() else ""

@@ -45,7 +45,7 @@ EMPTY = ("empty", "empty_like", "new_empty", "empty_strided", "_unsafe_view", "l
 
 
 class LaunchesOnly(TritonCUDA):
-    """The kernels of a GPU, for tensors anywhere, computing nothing."""
+    """Launch the kernels of a GPU for tensors anywhere, and compute nothing."""
 
     launches = 0
 

@@ -45,7 +45,7 @@ def save_small(path: Path) -> None:
 
 
 def child(what: str, path: Path) -> dict[str, Any]:
-    """One measurement; everything that is needed is imported before."""
+    """Measure once; everything that is needed is imported before."""
     import torch
 
     import pwfn

@@ -62,7 +62,7 @@ PEERS = {
 
 @dataclass(frozen=True)
 class Subject:
-    """The run that is compressed: its network before the rounds, and how to test it."""
+    """Hold the run that is compressed: its network before the rounds, and how to test it."""
 
     network: nn.Module
     names: list[str]

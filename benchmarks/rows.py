@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass
 class Row:
-    """One row; the median of `values` is compared with `bound`, `seconds` are what the values come from."""
+    """Compare the median of `values` with `bound`; `seconds` are what the values come from."""
 
     what: str
     weights: str

@@ -40,7 +40,7 @@ from benchmarks.runtime_cases.torchao_tensors import torchao
 
 @dataclass(frozen=True)
 class Runtime:
-    """A runtime: what measures it, the module it is recognized by, and what pip is told."""
+    """Describe a runtime: what measures it, the module it is recognized by, and what pip is told."""
 
     task: Callable[[Path, Path], Row]
     module: str

@@ -51,7 +51,7 @@ MEMORY_LIMIT = 2.2
 
 @dataclass(frozen=True)
 class Case:
-    """One network with its images, and the largest allowed ratio."""
+    """Pair a network with its images, and the largest allowed ratio."""
 
     model: str
     pixels: int

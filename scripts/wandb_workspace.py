@@ -20,7 +20,7 @@ NAME = "pwfn: accuracy against size"
 
 @dataclass(frozen=True)
 class Scatter:
-    """A point a run: the last value of one key over that of another."""
+    """Plot a point a run: the last value of one key over that of another."""
 
     title: str
     x: str
@@ -29,7 +29,7 @@ class Scatter:
 
 @dataclass(frozen=True)
 class Lines:
-    """A line a run and key."""
+    """Plot a line a run and key."""
 
     title: str
     x: str
@@ -38,7 +38,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class Parallel:
-    """An axis for each key of the configuration, then for each last value; a line a run."""
+    """Plot an axis for each key of the configuration, then for each last value; a line a run."""
 
     title: str
     config: tuple[str, ...]
@@ -47,7 +47,7 @@ class Parallel:
 
 @dataclass(frozen=True)
 class Table:
-    """The last table of every run, to filter and sort."""
+    """Show the last table of every run, to filter and sort."""
 
     title: str
     key: str
@@ -55,7 +55,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Pictures:
-    """A picture of each step, with a slider."""
+    """Show a picture of each step, with a slider."""
 
     title: str
     key: str

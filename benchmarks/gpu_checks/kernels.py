@@ -1,4 +1,4 @@
-"""The kernels of the device against the reference."""
+"""Compare the kernels of the device with the reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the checks of benchmarks/gpu.py measure, where, and what a figure of them is."""
+"""Say what the checks of benchmarks/gpu.py measure and where, and hold their figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FIXED = 0.9
 
 @dataclass(frozen=True)
 class Case:
-    """A network and its batch."""
+    """Pair a network with its batch."""
 
     model: str
     pixels: int
@@ -24,7 +24,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """One figure and its limit; `value` is None where it was not measured."""
+    """Hold a figure and its limit; `value` is None where it was not measured."""
 
     check: str
     case: str
@@ -44,7 +44,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Plan:
-    """Where and with what is measured."""
+    """Say where and with what is measured."""
 
     device: str
     cases: tuple[Case, ...]

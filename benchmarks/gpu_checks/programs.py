@@ -1,4 +1,4 @@
-"""What whole runs of the program show: throughput, resuming, several GPUs."""
+"""Measure whole runs of the program: throughput, resuming, several GPUs."""
 
 from __future__ import annotations
 

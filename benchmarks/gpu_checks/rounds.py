@@ -1,4 +1,4 @@
-"""A clustering round of a network on the device."""
+"""Measure a clustering round of a network on the device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Bayesian step against an ordinary one: its time, and its peak of memory."""
+"""Compare time and peak memory of a Bayesian step with those of an ordinary one."""
 
 from __future__ import annotations
 

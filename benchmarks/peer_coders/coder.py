@@ -16,7 +16,7 @@ Point = dict[str, Any]
 
 @dataclass(frozen=True)
 class Coded:
-    """What a peer made: bytes of its file, and the weights that come out of it."""
+    """Hold what a peer made: bytes of its file, and the weights that come out of it."""
 
     size: int
     weights: Weights
@@ -24,7 +24,7 @@ class Coded:
 
 @dataclass(frozen=True)
 class Peer:
-    """A way to compress.
+    """Describe a way to compress.
 
     Attributes:
         code: is given weights by name, an operating point and an empty folder for its files.

@@ -1,4 +1,4 @@
-"""What users bring, one module for each kind of thing; each has a list `CASES`."""
+"""Make what users bring, a module for each kind of thing; each has a list `CASES`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Done:
-    """What one call of the program left.
+    """Hold what one call of the program left.
 
     Attributes:
         code: its exit code.
@@ -41,7 +41,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Case:
-    """One thing that users bring.
+    """Describe one thing that users bring.
 
     Attributes:
         name: what it is, in a few words.

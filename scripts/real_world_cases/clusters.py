@@ -1,4 +1,4 @@
-"""What clusters, disks, signals and terminals do to a run."""
+"""Try what clusters, disks, signals and terminals do to a run."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def rounds(run: Run) -> Iterable[dict[str, Any]]:
 
 
 def evaluations(run: Run) -> Iterable[dict[str, Any]]:
-    """One row for each figure of `evaluation.json`: long, so that any set of measurements fits."""
+    """Make a row for each figure of `evaluation.json`: long, so that any measurements fit."""
     try:
         found = json.loads((run.folder / "evaluation/evaluation.json").read_text(encoding="utf-8"))
     except FileNotFoundError:

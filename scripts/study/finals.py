@@ -1,4 +1,4 @@
-"""The ends of the study's runs, read from the CSV files beside this one."""
+"""Read the ends of the study's runs from the CSV files of results/."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PLACED = ("seed=", "experiment=study_", "pretrain=", "model.checkpoint=", "logge
 
 @dataclass(frozen=True)
 class Final:
-    """The end of one run."""
+    """Describe the end of one run."""
 
     network: str
     seed: int

@@ -1,4 +1,4 @@
-"""How many weights of a network the loss feels at all, and the bits per weight of those alone.
+"""Count the weights of a network that the loss feels at all, and the bits per weight of those alone.
 
     python scripts/study/live.py multirun/<date>/<time> ... --name resnet18
 

@@ -1,4 +1,4 @@
-"""The pictures of docs/study.md."""
+"""Draw the pictures of docs/study.md."""
 
 from __future__ import annotations
 

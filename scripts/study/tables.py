@@ -107,14 +107,14 @@ class Pair(NamedTuple):
 
     @property
     def chance(self) -> float:
-        """The probability of so large a mean difference where there is none, by Student's t."""
+        """Return the probability of so large a mean difference where there is none, by Student's t."""
         spread = statistics.stdev(self.differences) / math.sqrt(len(self.differences))
         mean = abs(statistics.mean(self.differences))
         return float(2 * student.sf(mean / spread, len(self.differences) - 1)) if spread else float(mean == 0)
 
 
 def pairs(runs: Sequence[Final]) -> Iterable[Pair]:
-    """Of settings with `LEAST` seeds in common."""
+    """Pair settings with `LEAST` seeds in common."""
     settings = by_bits(runs)
     for name, reference in settings:
         seeds = {run.seed: run for run in reference}
