@@ -1,4 +1,4 @@
-"""How much the loss feels each weight: squared gradients over a few batches."""
+"""Estimate how much the loss feels each weight, by squared gradients over a few batches."""
 
 from __future__ import annotations
 

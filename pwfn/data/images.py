@@ -1,4 +1,4 @@
-"""Labeled images before any transform, and the seeded stratified choice that makes every split."""
+"""Define labeled images before any transform, and the seeded stratified choice behind every split."""
 
 from __future__ import annotations
 

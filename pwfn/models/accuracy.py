@@ -1,4 +1,4 @@
-"""Accuracy and cross entropy over a whole split, counted in one way by training and evaluation."""
+"""Count accuracy and cross entropy over a whole split, in one way for training and evaluation."""
 
 from __future__ import annotations
 

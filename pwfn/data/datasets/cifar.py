@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: 50,000 training and 10,000 test photographs of 32 x 32 pixels in color."""
+"""Read CIFAR-10 and CIFAR-100: 50,000 training and 10,000 test color photographs of 32 x 32 pixels."""
 
 from __future__ import annotations
 

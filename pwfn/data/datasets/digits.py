@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: real images that need no download."""
+"""Read scikit-learn's handwritten digits: real images that need no download."""
 
 from __future__ import annotations
 

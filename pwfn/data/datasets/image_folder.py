@@ -1,4 +1,4 @@
-"""Images sorted into one folder per class, as ImageNet is."""
+"""Read images sorted into one folder per class, as ImageNet is."""
 
 from __future__ import annotations
 

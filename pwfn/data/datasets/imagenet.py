@@ -1,4 +1,4 @@
-"""ImageNet, unpacked into one folder per class."""
+"""Read ImageNet, unpacked into one folder per class."""
 
 from __future__ import annotations
 

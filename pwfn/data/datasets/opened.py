@@ -1,4 +1,4 @@
-"""A split of a data set that timm has opened, the names of its classes and of its columns."""
+"""Hold a split that timm has opened, with the names of its classes and of its columns."""
 
 from __future__ import annotations
 

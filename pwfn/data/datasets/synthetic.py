@@ -1,4 +1,4 @@
-"""Generated images: something to learn within seconds, on any machine."""
+"""Generate images: something to learn within seconds, on any machine."""
 
 from __future__ import annotations
 

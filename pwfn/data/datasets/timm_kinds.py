@@ -1,4 +1,4 @@
-"""The kinds of data sets that timm opens by name, and what each of them allows."""
+"""List the kinds of data sets that timm opens by name, and what each of them allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that lie in one file each."""
+"""Read images that lie in one file each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches of bytes, which the device that trains on them turns into normalized numbers."""
+"""Load batches of bytes, which the device that trains on them turns into normalized numbers."""
 
 from __future__ import annotations
 

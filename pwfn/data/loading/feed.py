@@ -1,4 +1,4 @@
-"""Data sets behind the loaders: images transformed each time, or tensors that were made once and kept."""
+"""Feed loaders: with images transformed each time, or with tensors that were made once and kept."""
 
 from __future__ import annotations
 

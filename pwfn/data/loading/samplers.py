@@ -1,4 +1,4 @@
-"""Samplers whose order is a function of (seed, epoch, rank) and of nothing else."""
+"""Order images by a function of (seed, epoch, rank) and of nothing else."""
 
 from __future__ import annotations
 
