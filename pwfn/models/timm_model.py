@@ -172,6 +172,8 @@ class ModelSpec:
                 if fault := loaded.fault(() if from_file else heads_of(network)):
                     raise RuntimeError(fault)
             except BUILD_ERRORS as error:
+                if from_file and isinstance(error, KeyError):  # older timm takes the first convolution for granted
+                    loaded.missing.add(str(error.args[0]))
                 raise self._failure(loaded.fault() or error, unreachable, isinstance(error, OSError)) from error
         if log:
             say(f"{self.name}: {one_line(log[0])}" + (f" ({len(log) - 1} more remarks)" if len(log) > 1 else ""))

@@ -36,7 +36,7 @@ def takes(name: str, size: int) -> bool:
         "test_resnet",
         "test_vit",
         "test_vit4",
-        *filter(timm.is_model, ("test_vit_relpos", "test_maxvit")),  # timm 1.0.21 has neither
+        *filter(timm.is_model, ("test_vit_relpos", "test_maxvit")),  # timm 1.0.26 has neither
         "swin_tiny_patch4_window7_224",
         "levit_128s",
         "inception_v3",

@@ -208,6 +208,7 @@ def test_what_a_budget_needs(composed: Compose, start: Start, tmp_path: Path) ->
         start(tmp_path, *AT_ONCE, "budget.drop=1.0", "data.val_fraction=0")
 
 
+@pytest.mark.slow
 def test_a_dry_run_looks_at_images(composed: Compose, tmp_path: Path) -> None:
     cfg = composed(*SMALL, *SECOND_ORDER, "dry_run=true")
     console = Console(file=(tmp_path / "console.txt").open("w"))
