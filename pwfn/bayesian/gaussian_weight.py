@@ -23,7 +23,7 @@ class Masks(NamedTuple):
     @classmethod
     def read(cls, assignment: Tensor, retrain_sigma: Tensor, like: Tensor) -> Masks:
         """Read them off a `GaussianWeight`; they lie where and as `like` does. The host waits for a GPU."""
-        free = assignment == FREE
+        free = (assignment == FREE).view(like.shape)
         of_mu = None if bool(free.all()) else torch.empty_like(like, dtype=torch.bool, requires_grad=False).copy_(free)
         return cls(of_mu, None if bool(retrain_sigma) else of_mu)
 
@@ -36,23 +36,35 @@ class GaussianWeight(nn.Module):
         assignment: the index in the codebook that each weight is fixed to, -1 where it is free (int32, same shape).
             It is saved with the state dict, but no buffer: only clustering reads it, so it stays on the CPU, where it
             takes no memory of a GPU, and DDP does not send it.
+        flat_assignment: the same numbers in a row [weights]. The compiler copies what has four dimensions into another
+            layout in every step, and masks read off a copy would be read anew.
         retrain_sigma: whether the sigmas of fixed weights go on training (bool, no dimensions).
     """
 
     sigma: nn.Parameter
-    assignment: Tensor
+    flat_assignment: Tensor
     retrain_sigma: Tensor
 
     def __init__(self, mu: Tensor, *, is_bias: bool) -> None:
         super().__init__()
         self.is_bias = is_bias
         self.sigma = nn.Parameter(torch.full_like(mu, MIN_SIGMA, requires_grad=False))
-        self.assignment = torch.full(mu.shape, FREE, dtype=torch.int32, device="meta" if mu.is_meta else "cpu")
+        self.assignment = _all_free(mu)
         self.register_state_dict_post_hook(_save_assignment)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_load_assignment)  # type: ignore[no-untyped-call]
         self.register_buffer("retrain_sigma", torch.zeros((), dtype=torch.bool, device=mu.device))
         self._draw: Tensor | None = None
         self._cached: tuple[Tensor, Tensor, tuple[int, int], Masks] | None = None  # what was read, and the masks
+
+    @property
+    def assignment(self) -> Tensor:
+        """Return the assignments, which may be written in place or replaced."""
+        return self._assignment
+
+    @assignment.setter
+    def assignment(self, given: Tensor) -> None:
+        self._assignment = given.contiguous()
+        self.flat_assignment = self._assignment.view(-1)
 
     def forward(self, mu: Tensor) -> Tensor:
         """Return the current draw, or the mean where nothing is drawn."""
@@ -65,7 +77,15 @@ class GaussianWeight(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         self._cached = None  # the sigmas move, and masks left on the old device would keep its memory
         module: nn.Module = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        built_now = self._assignment.is_meta and not self.sigma.is_meta
+        # in any case a new view: the compiler's masks are kept by it
+        self.assignment = _all_free(self.sigma) if built_now else self._assignment
         return module
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._cached = None  # a copy counts its changes from another number on
+        self.assignment = self._assignment  # copied apart, the view would not count with it
 
     @property
     def masks(self) -> Masks:
@@ -73,7 +93,7 @@ class GaussianWeight(nn.Module):
 
         Assignments are read only when they have changed, so that a step does not wait for a GPU.
         """
-        assignment, retrain = self.assignment, self.retrain_sigma
+        assignment, retrain = self._assignment, self.retrain_sigma
         versions = tensor_version(assignment), tensor_version(retrain)
         cached = self._cached
         if cached is None or cached[0] is not assignment or cached[1] is not retrain or cached[2] != versions:
@@ -86,12 +106,16 @@ class GaussianWeight(nn.Module):
         return self.sigma.detach().clamp(min=MIN_SIGMA)
 
 
-def _save_assignment(module: nn.Module, state: dict[str, Any], prefix: str, _metadata: object) -> None:
+def _all_free(like: Tensor) -> Tensor:
+    return torch.full(like.shape, FREE, dtype=torch.int32, device="meta" if like.is_meta else "cpu")
+
+
+def _save_assignment(module: GaussianWeight, state: dict[str, Any], prefix: str, _metadata: object) -> None:
     state[prefix + "assignment"] = module.assignment
 
 
 def _load_assignment(
-    module: nn.Module,
+    module: GaussianWeight,
     state: dict[str, Any],
     prefix: str,
     metadata: dict[str, Any],
@@ -102,7 +126,6 @@ def _load_assignment(
 ) -> None:
     """Do what torch does for a buffer; the entry is taken out of `state`, which is this module's own."""
     key, own = prefix + "assignment", module.assignment
-    assert isinstance(own, Tensor)
     given = state.pop(key, None)
     if given is None:
         if strict:

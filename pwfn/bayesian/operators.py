@@ -42,7 +42,7 @@ def draw_in_graph(
     *weights, penalty = torch.ops.pwfn.draw(
         list(mus),
         [one.sigma for one in gaussians],
-        [one.assignment for one in gaussians],
+        [one.flat_assignment for one in gaussians],
         [one.retrain_sigma for one in gaussians],
         torch.ops.pwfn.random_word(),
         [strength for strength, _ in linear],
@@ -112,8 +112,8 @@ def _backward(ctx: Any, grads: list[Tensor]) -> tuple[Any, ...]:
     *of_weights, scale = grads
     *kept, word = ctx.saved_tensors
     count = len(of_weights)
-    buffers = kept[:count], kept[count : 2 * count], kept[2 * count :]
-    of_sigma = torch.ops.pwfn.sigma_gradients(of_weights, scale, *buffers, word, *ctx.linear)
+    state = kept[:count], kept[count : 2 * count], kept[2 * count :]
+    of_sigma = torch.ops.pwfn.sigma_gradients(of_weights, scale, *state, word, *ctx.linear)
     return of_weights, of_sigma, [None] * count, [None] * count, None, None, None
 
 

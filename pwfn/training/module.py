@@ -114,8 +114,8 @@ class BayesianClassifier(LightningModule):
     @override
     def on_train_start(self) -> None:
         if isinstance(self.trainer.model, DistributedDataParallel):
-            # DDP would send every buffer from rank 0 at each forward pass. Assignments are the same on all ranks by
-            # construction, and BatchNorm's statistics are wanted only where the network is tested.
+            # DDP would send every buffer from rank 0 at each forward pass, but BatchNorm's statistics are wanted only
+            # where the network is tested, and no other buffer changes in training.
             self.trainer.model.broadcast_buffers = False
 
     @override

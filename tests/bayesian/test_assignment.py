@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import pickle
+import weakref
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -9,7 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from pwfn.bayesian.gaussian_weight import FREE, GaussianWeight
+from pwfn.bayesian import gaussian_weight
+from pwfn.bayesian.gaussian_weight import FREE, GaussianWeight, Masks
+from pwfn.bayesian.operators import draw_in_graph
 from pwfn.bayesian.posterior import quantized_tensors, to_bayesian
 
 KEY = "parametrizations.weight.0.assignment"
@@ -65,6 +71,51 @@ def test_a_copy_has_assignments_of_its_own() -> None:
     assert copied.state_dict()[KEY].unique().tolist() == [5]
     copied.load_state_dict(model.state_dict())
     assert gaussian(copied).assignment.view(-1)[:2].tolist() == [7, FREE]
+
+
+@pytest.mark.parametrize("copied", [deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_a_copy_has_masks_of_its_own(copied: Callable[[GaussianWeight], GaussianWeight]) -> None:
+    original = gaussian(network(7))
+    assert original.masks.mu is not None
+    original.assignment.fill_(FREE)  # not read yet when the copy is made, whose changes are counted anew
+    copy = copied(original)
+    assert copy.masks.mu is None
+    copy.assignment.fill_(3)
+    assert copy.flat_assignment.tolist() == 12 * [3]
+    assert copy.flat_assignment._version == copy.assignment._version
+    assert original.flat_assignment.tolist() == 12 * [FREE]
+
+
+def test_a_network_built_without_memory_gets_assignments_with_its_memory() -> None:
+    with torch.device("meta"):
+        model = network()
+    assert gaussian(model).assignment.is_meta
+    model.to_empty(device="cpu")
+    assert gaussian(model).assignment.unique().tolist() == [FREE]
+    model.load_state_dict(network(7, 3).state_dict())
+    assert gaussian(model).flat_assignment[:3].tolist() == [7, 3, FREE]
+
+
+def test_operators_of_the_compiler_leave_no_mask_on_a_device_that_a_network_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = []
+
+    def read(*given: Any) -> Masks:
+        masks = Masks(torch.ones(3, 4, dtype=torch.bool), None)
+        made.append(weakref.ref(masks.mu))
+        return masks
+
+    monkeypatch.setattr(gaussian_weight.Masks, "read", read)
+    model = network(7)
+    (weight, _) = quantized_tensors(model)
+    for _ in range(2):
+        draw_in_graph([weight.mu.detach()], [weight.gaussian], [(0.1, 1.0)])
+    (mask,) = made
+    assert mask() is not None
+    model.to("meta")
+    gc.collect()
+    assert mask() is None
 
 
 @pytest.mark.parametrize("given", [torch.zeros(3, dtype=torch.int32), None])

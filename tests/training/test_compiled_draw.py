@@ -9,6 +9,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from pwfn.bayesian.gaussian_weight import Masks
 from pwfn.bayesian.posterior import quantized_tensors, sampled, set_sigma, to_bayesian
 from pwfn.bayesian.prior import ConstantPrior
 from pwfn.bayesian.regularizer import ExponentialRegularizer, LinearRegularizer, Regularizer
@@ -123,6 +124,29 @@ def test_a_step_that_draws_inside_is_one_graph(backend: str) -> None:
 
 
 @pytest.mark.slow
+def test_compiled_steps_read_masks_only_when_assignments_have_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch._dynamo.reset()
+    network, images = mixed_network(), torch.randn(2, 3, 6, 6)
+    compiled = torch.compile(Loss(network, RULE), fullgraph=True)
+    step(compiled, network, images, 1)
+    reads = list[Tensor]()
+
+    def read(assignment: Tensor, *given: Tensor) -> Masks:
+        reads.append(assignment)
+        return original(assignment, *given)
+
+    original = Masks.read
+    monkeypatch.setattr(Masks, "read", read)
+    step(compiled, network, images, 2)
+    assert reads == []
+    changed = quantized_tensors(network)[0].gaussian
+    changed.assignment.fill_(0)
+    step(compiled, network, images, 3)
+    assert len(reads) == 1
+    assert reads[0] is changed.flat_assignment
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("chosen")
 def test_a_regularizer_that_no_kernel_knows_breaks_the_graph_and_is_not_traced() -> None:
@@ -138,7 +162,7 @@ def test_a_regularizer_that_no_kernel_knows_breaks_the_graph_and_is_not_traced()
 def test_operators_keep_to_what_torch_asks_of_them() -> None:
     tensors = quantized_tensors(mixed_network())
     count = len(tensors)
-    given = [t.mu for t in tensors], [t.gaussian.sigma for t in tensors], [t.gaussian.assignment for t in tensors]
+    given = [t.mu for t in tensors], [t.gaussian.sigma for t in tensors], [t.gaussian.flat_assignment for t in tensors]
     kept = [t.gaussian.retrain_sigma for t in tensors], torch.tensor(-5), [0.1] * count, [1.0] * count
     torch.library.opcheck(torch.ops.pwfn.draw.default, (*given, *kept))
     grads, scale = [torch.randn_like(t.mu) for t in tensors], torch.tensor(2.0)
