@@ -19,9 +19,9 @@ TEXTS: dict[str, tuple[Callable[[str], bytes], str]] = {
     ),
     "deep lists": (
         lambda text: text.replace('"metrics": null', '"metrics": {"a": ' + "[" * 10**6 + "]" * 10**6 + "}").encode(),
-        "not readable JSON: maximum recursion depth",
+        "not readable JSON: ",
     ),
-    "deep objects": (lambda _: b'{"a":' * 10**6 + b"1" + b"}" * 10**6, "not readable JSON: maximum recursion depth"),
+    "deep objects": (lambda _: b'{"a":' * 10**6 + b"1" + b"}" * 10**6, "not readable JSON: "),
     "number of a million digits": (
         lambda text: text.replace('"tables": ', '"tables": ' + "9" * 10**6).encode(),
         "not readable JSON: Exceeds the limit",
