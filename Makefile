@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := pyproject.toml setup.py
 # A worker on each core, of one thread each; the tests of a file stay together and share what it has built.
-EVERY_CORE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+PYTEST := -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+EVERY_CORE := OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST)
 FAST := not slow and not multiprocess and not browser
 
 .DEFAULT_GOAL := help
@@ -53,7 +54,7 @@ docs: $(READY)  ## the documents as a site in site/; strict: a broken link or an
 
 # The extras that tests use, at the lower bounds of pyproject.toml: about 7 GB.
 test-oldest: $(OLDEST)/.ready  ## the fast tests with the oldest versions that are supported
-	$(OLDEST)/bin/python -m pytest -m "$(FAST)"
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python $(PYTEST) -m "$(FAST)"
 
 $(OLDEST)/.ready: $(SOURCES) constraints-oldest.txt
 	$(PYTHON) -m venv $(OLDEST)
