@@ -30,6 +30,7 @@ def test_every_level_is_the_nearest_to_its_own_weight() -> None:
     assert levels_of(np.array([0, 1, 2, 3])).tolist() == [0, 1, 9, 13]
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=20))
 def test_levels_are_within_a_sixteenth(counts: list[int]) -> None:
     for count, level in zip(counts, levels_of(np.array(counts)).tolist(), strict=True):

@@ -167,6 +167,7 @@ def test_an_artifact_of_few_values_a_tensor(most: int, tmp_path: Path) -> None:
         assert described[0][key] == described[1][key]
 
 
+@pytest.mark.slow
 def test_a_network_that_is_not_clustered_cannot_be_limited(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
     path = tmp_path / "model.pwfn"

@@ -95,6 +95,7 @@ def test_same_logits_bit_for_bit(name: str, args: dict[str, Any], tmp_path: Path
     assert sum(np.prod(one.shape) for one in packed_lookups(packed)) > 0.9 * dense
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("values", "bits"), [(3, 2), (4, 2), (5, 4), (16, 4), (17, 8), (256, 8), (257, 16)])
 def test_as_few_bits_as_the_values_of_a_tensor_need(values: int, bits: int, tmp_path: Path) -> None:
     path = tmp_path / "model.pwfn"
@@ -207,6 +208,7 @@ def test_compiled(artifact: Path) -> None:
     assert torch.equal(logits(eager, images()), logits(plain, images()))
 
 
+@pytest.mark.slow
 def test_a_forward_pass_needs_the_weights_of_one_layer_at_a_time() -> None:
     """In a process of its own, whose allocator gives back what is freed."""
     done = subprocess.run(

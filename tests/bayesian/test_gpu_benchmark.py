@@ -38,6 +38,7 @@ def test_what_is_not_reached_in_time_is_no_success(tmp_path: Path) -> None:
     assert "not reached in time" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_one_line_says_so() -> None:
     done = check()

@@ -57,6 +57,7 @@ def test_under_the_interpreter(tmp_path: Path) -> None:
     assert int(passed[1]) > 100
 
 
+@pytest.mark.slow
 @in_compiler
 @pytest.mark.parametrize("capability", [80, 90])
 @pytest.mark.parametrize("name", COMPILED)

@@ -57,6 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["train", "evaluate"])
 def test_the_commands_of_a_help_pass_every_check(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     resolvers.register()

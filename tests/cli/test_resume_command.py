@@ -67,6 +67,7 @@ def test_another_accelerator_may_go_on(folder: Path, monkeypatch: pytest.MonkeyP
     assert asked(folder, "trainer.accelerator=auto")["trainer"]["accelerator"] == "auto"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", [True, False])
 def test_the_file_of_weights_may_be_gone_once_a_checkpoint_has_them(
     composed: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str], begun: bool

@@ -45,6 +45,7 @@ def test_a_wrong_command_line_ends_before_anything_heavy_is_imported(module: str
     assert imported(module, *words) == (2, [])
 
 
+@pytest.mark.slow
 def test_every_name_of_timm_is_in_its_source_and_no_other_one() -> None:
     names = [*timm.list_models(), "resnet18.a1_in1k", "vit_base_patch16_224.augreg2_in21k_ft_in1k"]
     assert [name for name in names if not is_in_the_source(name)] == []

@@ -106,6 +106,7 @@ def test_all_groups_of_the_design_are_there() -> None:
     assert len(OPTIONS) > 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_builds(
     group: str, option: str, composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

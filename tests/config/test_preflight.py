@@ -81,6 +81,7 @@ def test_right_command_lines_pass_in_silence(check: Check, line: str) -> None:
     assert check(*(["hydra.run.dir='a b=c'"] if "'" in line else line.split())) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "message"),
     [

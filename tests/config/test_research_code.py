@@ -89,6 +89,7 @@ def test_every_flag_has_a_row_whose_key_there_is(composed: Compose) -> None:
             assert word.partition("=")[2] == value, flag
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[2])
 def test_every_command_passes_all_checks(words: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
     for split in ("train", "val"):

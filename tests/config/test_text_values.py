@@ -78,6 +78,7 @@ def test_several_texts_are_a_sweep(texts: list[str]) -> None:
     assert [OmegaConf.create({"x": one.value()}).x for one in values] == texts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["/x/a=b", "set (1)", "图片", "it's", "x[1]", 'it\'s "$5"!', "~x y"])
 def test_the_line_shows_the_form_that_works(faults: Faults, text: str) -> None:
     lines = faults("data=image_folder", *(f"{key}={text}" for key in KEYS))
@@ -87,6 +88,7 @@ def test_the_line_shows_the_form_that_works(faults: Faults, text: str) -> None:
         assert read(word) == (key, text)
 
 
+@pytest.mark.slow
 def test_commas_make_two_values_of_a_text(faults: Faults) -> None:
     for text, one, several in (
         ("first try, lr small", '"first try, lr small"', '"first try","lr small"'),
@@ -100,6 +102,7 @@ def test_commas_make_two_values_of_a_text(faults: Faults) -> None:
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["data.root", "name", "model.checkpoint"])
 def test_a_sweep_over_texts_and_paths_wants_quotes(faults: Faults, key: str) -> None:
     lines = faults("-m", "data=image_folder", f"{key}=a,b")
@@ -134,6 +137,7 @@ def test_words_after_an_override_belong_to_it() -> None:
     assert words_together(words) == [["a"], ["b=1", "c", "d]"], ["e.f=g=h"], ["~i"], ["+j=", "k"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["123", "1e5", "true", "[a]", "{a:1}"])
 def test_a_text_that_looks_like_something_else(faults: Faults, text: str) -> None:
     (line,) = faults(f"name={text}")

@@ -38,6 +38,7 @@ def parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ti
     return spec
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("world_size", "workers"), [(1, 0), (1, 3), (2, 0), (2, 2), (3, 2), (4, 1)])
 def test_a_streamed_set_is_seen_once_over_ranks_and_workers(

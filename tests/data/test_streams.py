@@ -64,6 +64,7 @@ def test_the_order_is_a_function_of_seed_epoch_and_part() -> None:
     assert [values(loader), values(loader)] == [order(0, 0, 2), order(0, 1, 2)]  # workers hear of the new epoch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "count"), [(0, 22), (2, 22), (2, 40)])
 @pytest.mark.parametrize("skipped", [1, 2, 4])
 def test_a_resumed_epoch_goes_on_with_the_next_batch(workers: int, count: int, skipped: int) -> None:

@@ -29,6 +29,7 @@ def takes(name: str, size: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [32, 75, 160, 224])
 @pytest.mark.parametrize(
     "name",
@@ -54,6 +55,7 @@ def test_every_family_is_known(name: str) -> None:
     assert size_fault(spec, replace(DATA, image_size=timm.get_pretrained_cfg(name).to_dict()["input_size"][-1])) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "own", "adapts"),
     [

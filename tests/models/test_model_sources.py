@@ -56,6 +56,7 @@ def assert_same(network: nn.Module, state: dict[str, Tensor]) -> None:
     assert all(torch.equal(built[name], value) for name, value in state.items())
 
 
+@pytest.mark.slow
 def test_a_folder_brings_weights_arguments_and_preprocessing(theirs: nn.Module, saved: Path) -> None:
     spec = ModelSpec(f"local-dir:{saved}")
     assert not spec.random_weights

@@ -43,6 +43,7 @@ def assert_same_tensors(dump: Path, path: Path) -> None:
     assert names == [" = ".join(one["names"]) for one in header["coded"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fraction", [1.0, 0.9, 0.3])
 def test_a_clustered_network(dump: Path, fraction: float, tmp_path: Path) -> None:
     path = tmp_path / "model.pwfn"

@@ -24,6 +24,7 @@ def all_refused(dump: Path, paths: Sequence[Path]) -> None:
     assert [path for path, line in zip(paths, said, strict=True) if not line.startswith("refused: ")] == []
 
 
+@pytest.mark.slow
 def test_every_damaged_file(dump: Path, artifact: Path, tmp_path: Path) -> None:
     content = artifact.read_bytes()
     damaged = [content[:position] for position in cuts(content)]
@@ -46,6 +47,7 @@ def described(path: Path) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_forged_headers(dump: Path, artifact: Path, tmp_path: Path) -> None:
     """What `describe` refuses is refused. The others forge the model, which only Python builds, or the weights."""
     paths = []
@@ -82,6 +84,7 @@ def test_forged_headers_of_version_2(dump: Path, smaller: Path, tmp_path: Path) 
     verdicts(dump, paths)
 
 
+@pytest.mark.slow
 def test_damaged_files_of_version_2(dump: Path, smaller: Path, tmp_path: Path) -> None:
     paths = []
     for number, (_, flipped) in enumerate(flips(smaller.read_bytes())):

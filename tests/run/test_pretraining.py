@@ -86,6 +86,7 @@ def test_a_missing_name_is_one_fault(composed: Compose) -> None:
     assert caught.value.faults == ["model.name: has to be given: text (in quotes if it looks like a number)"]
 
 
+@pytest.mark.slow
 def test_a_file_is_what_is_compressed_bit_for_bit(composed: Compose, tmp_path: Path) -> None:
     state = written(tmp_path / "mine.pth")
     folder = run(composed, tmp_path / "run", f"model.checkpoint={tmp_path / 'mine.pth'}")
@@ -95,6 +96,7 @@ def test_a_file_is_what_is_compressed_bit_for_bit(composed: Compose, tmp_path: P
     assert yaml.safe_load((folder / "config.yaml").read_text())["pretrain"]["epochs"] == 0
 
 
+@pytest.mark.slow
 def test_who_trains_given_weights_is_told(
     composed: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,6 +119,7 @@ def test_a_new_classifier_that_nothing_trains_is_refused(composed: Compose, tmp_
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_classifier_trains_first_and_alone(composed: Compose, tmp_path: Path) -> None:
     state = written(tmp_path / "mine.pth", classes=7)
     asked = (f"model.checkpoint={tmp_path / 'mine.pth'}", "pretrain=head", "pretrain.head_epochs=2")

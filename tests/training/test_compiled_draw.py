@@ -158,6 +158,7 @@ def test_a_regularizer_that_no_kernel_knows_breaks_the_graph_and_is_not_traced()
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 1  # of the network: none of the draw
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("chosen")
 def test_operators_keep_to_what_torch_asks_of_them() -> None:
     tensors = quantized_tensors(mixed_network())

@@ -76,6 +76,7 @@ def test_what_fits_is_let_through(devices: int, nodes: int, environment: dict[st
     assert launch_fault(devices, nodes, environment) is None
 
 
+@pytest.mark.slow
 def test_it_is_refused_before_anything_is_made_and_a_sweep_is_not(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

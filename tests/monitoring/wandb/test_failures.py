@@ -90,6 +90,7 @@ def test_a_run_that_cannot_reach_the_server_goes_on_offline(tmp_path: Path, monk
     assert run.exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_leaves_a_whole_offline_run_under_the_same_id(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

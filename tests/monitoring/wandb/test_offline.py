@@ -23,6 +23,7 @@ from tests.support.runs.round_records import BASELINE, record, view
 pytestmark = pytest.mark.usefixtures("wandb_folders")
 
 
+@pytest.mark.slow
 def test_offline_run_holds_the_very_rows_of_rounds_csv(tmp_path: Path) -> None:
     config = {"model": {"name": "resnet18", "sizes": [1, 2]}, "seed": 0, "hub": {"token": "hf_secret"}}
     environment = dict(os.environ)
