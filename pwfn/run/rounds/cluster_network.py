@@ -68,7 +68,7 @@ def cluster_network(
     if limit is not None:
         cluster = partial(_limited, cluster, limit, sizes)
     result = _from_rank_0(cluster, before, tolerance, at_once)
-    write_result(tensors, result, sigma_join.retrain)
+    write_clusters(tensors, result, sigma_join.retrain)
     return result
 
 
@@ -121,7 +121,7 @@ def _pieces(tensors: list[QuantizedTensor], flat: Tensor) -> Iterator[tuple[Quan
         yield tensor, piece.view_as(tensor.mu)
 
 
-def write_result(tensors: list[QuantizedTensor], result: ClusterResult, retrain: bool) -> None:
+def write_clusters(tensors: list[QuantizedTensor], result: ClusterResult, retrain: bool) -> None:
     """Copy a result into the network, to whichever device that is on."""
     with torch.no_grad():
         for tensor, mu in _pieces(tensors, result.mu):

@@ -23,7 +23,7 @@ from pwfn.post_training.cluster_layers import Calibration, LayerClustering, Mask
 from pwfn.post_training.network_layers import put_back, running_means
 from pwfn.post_training.ranks import Ranks
 from pwfn.post_training.value_tables import fitted_values, value_tables
-from pwfn.run.rounds.cluster_network import write_result
+from pwfn.run.rounds.cluster_network import write_clusters
 from pwfn.training.distributed import all_reduce_max, all_reduce_sum, broadcast_object, broadcast_tensors, is_rank_zero
 
 
@@ -77,7 +77,7 @@ class SecondOrderRound:
             fixed = self._cheapest(tensors, tables, before, held, count)
         outcome = self._clustered(tensors, tables, held, ~fixed)
         result = self._result(tensors, before, fixed, values, outcome)
-        write_result(tensors, result, self.sigma_join.retrain)
+        write_clusters(tensors, result, self.sigma_join.retrain)
         return result, outcome
 
     def clustered_once(self) -> tuple[ClusterResult, Outcome]:
