@@ -62,7 +62,7 @@ def start(task: Callable[[DictConfig], Any], config_name: str) -> None:
 
 def may_be_started() -> tuple[str, ...]:
     """Return what a configuration may have Hydra build: callbacks, launchers, sweepers, log handlers."""
-    packages = ("pwfn", "hydra_plugins", "hydra", "logging", "colorlog", "rich", "optuna", *own_modules())
+    packages = ("pwfn", "hydra_plugins", "hydra", "logging", "colorlog", "rich", *own_modules())
     return tuple(f"{package}.*" for package in packages)
 
 

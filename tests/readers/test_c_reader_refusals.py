@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,14 +48,20 @@ def described(path: Path) -> bool:
     return True
 
 
+def forged(artifact: Path, changes: Mapping[str, tuple[Callable[[Any], object], Any]], folder: Path) -> list[Path]:
+    """Write the artifact once for each change of its header."""
+    paths = []
+    for name, (change, _) in changes.items():
+        forge = Forge(artifact)
+        change(forge.header)
+        paths.append(forge.seal(folder / name.replace(" ", "_")))
+    return paths
+
+
 @pytest.mark.slow
 def test_forged_headers(dump: Path, artifact: Path, tmp_path: Path) -> None:
     """What `describe` refuses is refused. The others forge the model, which only Python builds, or the weights."""
-    paths = []
-    for name, (change, _) in HEADERS.items():
-        forge = Forge(artifact)
-        change(forge.header)
-        paths.append(forge.seal(tmp_path / name.replace(" ", "_")))
+    paths = forged(artifact, HEADERS, tmp_path)
     unsound = [path for path in paths if not described(path)]
     assert len(unsound) > 45
     all_refused(dump, unsound)
@@ -69,11 +76,7 @@ def smaller(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_forged_headers_of_version_2(dump: Path, smaller: Path, tmp_path: Path) -> None:
-    paths = []
-    for name, (change, _) in FORGED_FORMS.items():
-        forge = Forge(smaller)
-        change(forge.header)
-        paths.append(forge.seal(tmp_path / name.replace(" ", "_")))
+    paths = forged(smaller, FORGED_FORMS, tmp_path)
     forge = Forge(smaller)
     forge.version = 1
     paths.append(forge.seal(tmp_path / "version_1"))
