@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 
+from pwfn.bayesian.nonfinite import weights_not_finite
 from pwfn.bayesian.state_dict import plain_state
 from pwfn.checkpoint.saved_run import NotAFinishedRun
 from pwfn.clustering.codebooks.codebook import Values
@@ -89,7 +90,7 @@ def load(folder: Path, network: nn.Module, round_index: int, file: str = NETWORK
         file: name of the file.
 
     Raises:
-        NotAFinishedRun: where the file cannot be read, does not fit or is of another round.
+        NotAFinishedRun: where the file cannot be read, does not fit, is of another round or holds NaN or infinity.
     """
     path = folder / file
     try:
@@ -100,6 +101,7 @@ def load(folder: Path, network: nn.Module, round_index: int, file: str = NETWORK
         load_model(network, str(path))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise NotAFinishedRun(f"{path} cannot be read: {one_line(error)}") from error
+    _refuse_nonfinite(path, network)
 
 
 def load_pretrained(folder: Path, network: nn.Module) -> None:
@@ -114,3 +116,10 @@ def load_pretrained(folder: Path, network: nn.Module) -> None:
                 tensor.copy_(saved[name])
     except (OSError, SafetensorError, RuntimeError) as error:
         raise NotAFinishedRun(f"{path} cannot be read: {one_line(error)}") from error
+    _refuse_nonfinite(path, network)
+
+
+def _refuse_nonfinite(path: Path, network: nn.Module) -> None:
+    """Refuse a file whose figures would be NaN, or 0 % right, without a word."""
+    if name := weights_not_finite(network):
+        raise NotAFinishedRun(f"{path} is damaged: {name} holds NaN or infinity")

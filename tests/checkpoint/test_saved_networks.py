@@ -15,6 +15,7 @@ from torch import nn
 
 from pwfn.bayesian.posterior import to_bayesian
 from pwfn.checkpoint import saved_networks
+from pwfn.checkpoint.saved_run import NotAFinishedRun
 from pwfn.records import files
 from pwfn.records.files import NETWORK, PRETRAINED, NotWritten
 
@@ -61,3 +62,27 @@ def test_a_full_disk_leaves_the_network_of_the_round_before(
     read = network(0.0)
     saved_networks.load(tmp_path, read, 0)
     torch.testing.assert_close(read[0].weight, torch.full((3, 4), 0.5))
+
+
+@pytest.mark.parametrize(
+    ("tensor", "named"),
+    [
+        ("0.parametrizations.weight.original", r"0\.weight"),
+        ("0.parametrizations.weight.0.sigma", r"sigma of 0\.weight"),
+        ("1.running_var", r"1\.running_var"),
+    ],
+)
+def test_a_network_that_is_not_finite_is_refused(tmp_path: Path, tensor: str, named: str) -> None:
+    damaged = network()
+    with torch.no_grad():
+        damaged.state_dict()[tensor].flatten()[0] = float("nan")
+    saved_networks.save(tmp_path, damaged, 0)
+    with pytest.raises(NotAFinishedRun, match=rf"network\.safetensors is damaged: {named} holds NaN or infinity"):
+        saved_networks.load(tmp_path, network(), 0)
+
+
+def test_a_pretrained_network_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    damaged = network(float("inf"))
+    saved_networks.save_pretrained(tmp_path, damaged)
+    with pytest.raises(NotAFinishedRun, match=r"pretrained\.safetensors is damaged: 0\.weight holds NaN or infinity"):
+        saved_networks.load_pretrained(tmp_path, network())
