@@ -36,6 +36,7 @@ from torch import nn
 import pwfn
 from benchmarks.peer_coders.coder import Peer, Point, Weights
 from benchmarks.peer_coders.core_ml import coremltools
+from benchmarks.peer_coders.dkm import dkm
 from benchmarks.peer_coders.nnc import nncodec, nncodec_integers
 from pwfn.data.module import ImageDataModule
 from pwfn.evaluation.run_subject import rebuilt_settings
@@ -44,6 +45,7 @@ from pwfn.models.timm_model import data_config
 
 # it asks for numpy<2, and runs with 2.4
 NNCODEC = ("nncodec", "nncodec", "--no-deps nncodec==2.1.3; pip install '.[peers]'")
+COREML = ("coremltools", "coremltools", "'.[coreml]'")
 PEERS = {
     "nncodec": Peer(nncodec, [{"qp": qp} for qp in range(-34, -14, 2)], NNCODEC),
     "nncodec-integers": Peer(
@@ -55,8 +57,9 @@ PEERS = {
     "coremltools": Peer(
         coremltools,
         [{"n_bits": bits} for bits in (1, 2, 3, 4)],
-        ("coremltools", "coremltools", "'.[coreml]'"),
+        COREML,
     ),
+    "dkm": Peer(None, [{"n_bits": bits} for bits in (1, 2, 3)], COREML, train=dkm),
 }
 
 
@@ -119,16 +122,24 @@ def rows_of(name: str, subject: Subject, points: Sequence[Point]) -> list[dict[s
         began = time.perf_counter()
         quiet = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
         with tempfile.TemporaryDirectory() as folder, quiet[0], quiet[1]:
-            coded = peer.code(weights, point, Path(folder))
-        row = {"peer": name, **point, "bits": 8 * coded.size / total, "seconds": time.perf_counter() - began}
-        if peer.clustered:
-            same = sum(np.array_equal(coded.weights[key].reshape(-1), one.reshape(-1)) for key, one in weights.items())
-            row["bit for bit"] = f"{same} of {len(weights)} tensors"
-        else:
-            row["top1"] = subject.top1(coded.weights)
+            size, figures = made_by(peer, subject, weights, point, Path(folder))
+        row = {"peer": name, **point, "bits": 8 * size / total, "seconds": time.perf_counter() - began, **figures}
         rows.append(row)
         print("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()), flush=True)
     return rows
+
+
+def made_by(peer: Peer, subject: Subject, weights: Weights, point: Point, folder: Path) -> tuple[float, dict[str, Any]]:
+    """Return the bytes of what a peer makes at a point, and what it is worth."""
+    if peer.train is not None:
+        trained = peer.train(subject.network, subject.data.train_dataloader(), subject.names, point)
+        return trained.size, {"top1": replace(subject, network=trained.network).top1({})}
+    assert peer.code is not None
+    coded = peer.code(weights, point, folder)
+    if not peer.clustered:
+        return coded.size, {"top1": subject.top1(coded.weights)}
+    same = sum(np.array_equal(coded.weights[key].reshape(-1), one.reshape(-1)) for key, one in weights.items())
+    return coded.size, {"bit for bit": f"{same} of {len(weights)} tensors"}
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ def test_a_finished_run_has_its_own_rows_and_those_of_installed_peers(finished_r
     assert [row["peer"] for row in rows[:2]] == ["float32", "model.pwfn"]
     assert rows[0]["top1"] == pytest.approx(finished_run.baseline.top1)
     assert rows[1]["top1"] == pytest.approx(finished_run.records[-1].clustered.top1)
-    peers = {"nncodec": "nncodec", "nncodec-integers": "nncodec", "coremltools": "coremltools"}
+    peers = {"nncodec": "nncodec", "nncodec-integers": "nncodec", "coremltools": "coremltools", "dkm": "coremltools"}
     missing = {name for name, module in peers.items() if find_spec(module) is None}
     assert {line.split(":")[0] for line in done.stdout.splitlines() if "missing  pip install" in line} == missing
     assert {row["peer"] for row in rows[2:]} == peers.keys() - missing
