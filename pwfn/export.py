@@ -19,22 +19,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pwfn.artifact import ArtifactError, describe, load
-from pwfn.artifact.exports.exported import ExportError, compared, images_of, metadata
+from pwfn.artifact.exports.coreml import to_coreml
+from pwfn.artifact.exports.exported import ExportError, metadata, same_bits
 from pwfn.artifact.exports.onnx_forms import to_onnx, to_packed_onnx
 from pwfn.artifact.exports.safetensors_packed import to_packed_safetensors
 from pwfn.artifact.header import Recipe
 from pwfn.artifact.parts import take_apart
-from pwfn.artifact.per_tensor_limit import limit_model, most_values
+from pwfn.artifact.per_tensor_limit import limit_model
 from pwfn.artifact.write import write
 from pwfn.config.wording.pages import see
 from pwfn.errors import one_line
 from pwfn.records.files import replacing
 from pwfn.value_kinds import path_of
-
-LARGEST_TABLE = 256  # entries of a look-up table of Core ML
 
 
 def to_safetensors(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
@@ -44,7 +43,7 @@ def to_safetensors(model: nn.Module, path: Path, description: dict[str, Any]) ->
     state = {key: value.detach().contiguous().clone() for key, value in model.state_dict().items()}
     save_file(state, path, metadata={"format": "pt", **metadata(description)})
     again = load_file(path)
-    wrong = [key for key in state if not _same_bits(state[key], again[key])]
+    wrong = [key for key in state if not same_bits(state[key], again[key])]
     if wrong or again.keys() != state.keys():
         raise ExportError(f"{len(wrong)} of {len(state)} tensors came back changed")
     return f"{len(state)} tensors, read again without a bit of difference"
@@ -59,67 +58,11 @@ def to_pwfn(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
     about = {key: description[key] for key in ("data", "class_names", "config")}
     receipt = write(path, parts, recipe, about, plain=description["plain_form"] or "exact")
     again, state = load(path).state_dict(), model.state_dict()
-    wrong = [key for key in state if not _same_bits(state[key], again[key])]
+    wrong = [key for key in state if not same_bits(state[key], again[key])]
     if wrong:
         raise ExportError(f"{len(wrong)} of {len(state)} tensors came back changed")
     shared = f"{receipt.codebook} values, entropy {receipt.entropy_bits:.3f} bits per weight"
     return f"{shared}, read again without a bit of difference"
-
-
-def to_coreml(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
-    """Write a Core ML package (iOS 17, float32) with palettized weights, and check each look-up table.
-
-    BatchNorm is not folded into the convolutions, which would take their weights off the codebook. A package can be run
-    on macOS only; there its logits are compared too.
-    """
-    name, values = most_values(model, [one["names"][0] for one in description["coded"]])
-    if values > LARGEST_TABLE:
-        raise ExportError(f"{name} has {values:,} values, a table at most {LARGEST_TABLE}: add --per-tensor-max 256")
-    import coremltools as ct
-    import coremltools.optimize.coreml as cto
-
-    images = images_of(description)
-    passes = ct.PassPipeline.DEFAULT
-    passes.remove_passes({"common::fuse_conv_batchnorm"})
-    package = ct.convert(
-        torch.export.export(model, (images,)).run_decompositions({}),
-        minimum_deployment_target=ct.target.iOS17,
-        compute_precision=ct.precision.FLOAT32,
-        pass_pipeline=passes,
-    )
-    unique = cto.OptimizationConfig(global_config=cto.OpPalettizerConfig(mode="unique", weight_threshold=0))
-    package = cto.palettize_weights(package, unique)
-    package.user_defined_metadata.update(metadata(description))
-    package.save(str(path))
-    tables = palettized_weights(path)
-    state = {key.replace(".", "_"): value for key, value in model.state_dict().items()}
-    wrong = [name for name, value in tables.items() if not _same_bits(state[name], value)]
-    if wrong or not tables:
-        raise ExportError(f"{len(wrong)} of {len(tables)} look-up tables do not give the model's weights")
-    share = sum(value.numel() for value in tables.values()) / sum(p.numel() for p in model.parameters())
-    result = f"{len(tables)} tensors ({100 * share:.1f} % of the parameters) palettized, each bit for bit the model's"
-    if sys.platform == "darwin":
-        (found,) = package.predict({package.get_spec().description.input[0].name: images.numpy()}).values()
-        return f"{result}; {compared(model, images, torch.from_numpy(found))}"
-    return f"{result}; not run: that takes macOS"
-
-
-def palettized_weights(path: Path) -> dict[str, Tensor]:
-    """Read a Core ML package's tensors of look-up table and indices, by name with `_` for `.`."""
-    import coremltools as ct
-    from coremltools.converters.mil.frontend.milproto import load as milproto
-    from coremltools.converters.mil.mil.ops.defs.iOS16 import constexpr_lut_to_dense
-
-    package = ct.models.MLModel(str(path), skip_model_load=True)
-    spec = package.get_spec()
-    found = {}
-    for function in milproto.load(spec, spec.specificationVersion, package.weights_dir).functions.values():
-        for op in function.operations:
-            if op.op_type == "constexpr_lut_to_dense":
-                dense = constexpr_lut_to_dense.decompress(op.lut.val, op.indices.val, op.shape.val)
-                name = op.outputs[0].name.removesuffix("_palettized").removeprefix("p_").removeprefix("b_")
-                found[name] = torch.from_numpy(dense.copy())
-    return found
 
 
 @dataclass(frozen=True)
@@ -219,10 +162,6 @@ def _replacing_folder(path: Path) -> Iterator[Path]:
     finally:
         if unfinished.is_dir():
             shutil.rmtree(unfinished)
-
-
-def _same_bits(one: Tensor, other: Tensor) -> bool:
-    return one.dtype == other.dtype and one.shape == other.shape and one.numpy().tobytes() == other.numpy().tobytes()
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "python -m pwfn.export") -> int:

@@ -15,6 +15,8 @@ from torch import nn
 
 import pwfn
 from pwfn import export
+from pwfn.artifact.exports.coreml import palettized_weights
+from pwfn.artifact.exports.exported import compared
 from pwfn.bayesian.posterior import to_deterministic
 from tests.support.clustered import clustered
 from tests.support.full_disk import files_of_at_most
@@ -76,7 +78,7 @@ def test_core_ml_keeps_look_up_tables_that_are_the_weights(tmp_path: Path) -> No
     pytest.importorskip("coremltools")
     path = artifact(tmp_path, "test_resnet")
     assert "palettized" in export.export(path, "coreml")
-    found = export.palettized_weights(tmp_path / "model.mlpackage")
+    found = palettized_weights(tmp_path / "model.mlpackage")
     model, other = pwfn.load(path), pwfn.load(path)
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
@@ -130,7 +132,7 @@ def test_a_form_that_computes_something_else_is_not_left_behind(
 ) -> None:
     path = artifact(tmp_path, "test_resnet")
     (tmp_path / "model.safetensors").write_text("an older file")
-    monkeypatch.setattr(export, "_same_bits", lambda *_: False)
+    monkeypatch.setattr(export, "same_bits", lambda *_: False)
     assert "came back changed" in failed(capsys, str(path), "--to", "safetensors")
     assert (tmp_path / "model.safetensors").read_text() == "an older file"
     assert len(list(tmp_path.iterdir())) == 2
@@ -143,7 +145,7 @@ def test_a_form_that_computes_something_else_is_not_left_behind(
         capsys, str(path), "--to", "onnx"
     )
     with pytest.raises(export.ExportError, match="the logits differ by up to 1"):
-        export.compared(nn.Identity(), torch.zeros(2, 3), torch.ones(2, 3))
+        compared(nn.Identity(), torch.zeros(2, 3), torch.ones(2, 3))
 
 
 # few values for each tensor ------------------------------------------------------------------------------------------

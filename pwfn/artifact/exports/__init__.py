@@ -1,1 +1,1 @@
-"""Give a compressed network other forms: ONNX and safetensors."""
+"""Give a compressed network other forms: ONNX, Core ML and safetensors."""

@@ -45,3 +45,8 @@ def compared(model: nn.Module, images: Tensor, found: Tensor) -> str:
     if not torch.allclose(found, wanted, rtol=RTOL, atol=ATOL):
         raise ExportError(f"the logits differ by up to {largest:.3g} from the model's")
     return f"logits within {largest:.1e} of the model's"
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Tell whether two tensors have the same dtype, shape and bits."""
+    return one.dtype == other.dtype and one.shape == other.shape and one.numpy().tobytes() == other.numpy().tobytes()
