@@ -37,7 +37,19 @@ from pwfn.value_kinds import path_of
 
 
 def to_safetensors(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
-    """Write the state dict; tied tensors stand under each of their names, as `load_state_dict` wants them."""
+    """Write the state dict; tied tensors stand under each of their names, as `load_state_dict` wants them.
+
+    Args:
+        model: the network, on the CPU and in evaluation mode.
+        path: the file to write.
+        description: of the artifact, as `pwfn.describe` returns it.
+
+    Returns:
+        A clause on what was written and how it was checked.
+
+    Raises:
+        ExportError: a tensor came back changed.
+    """
     from safetensors.torch import load_file, save_file
 
     state = {key: value.detach().contiguous().clone() for key, value in model.state_dict().items()}
@@ -50,7 +62,19 @@ def to_safetensors(model: nn.Module, path: Path, description: dict[str, Any]) ->
 
 
 def to_pwfn(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
-    """Write an artifact again, for a network that was changed on the way."""
+    """Write an artifact again, for a network that was changed on the way.
+
+    Args:
+        model: the network, on the CPU and in evaluation mode.
+        path: the file to write.
+        description: of the artifact, as `pwfn.describe` returns it.
+
+    Returns:
+        A clause on what was written and how it was checked.
+
+    Raises:
+        ExportError: a tensor came back changed.
+    """
     recipe = Recipe.model_validate(description["model"])
     coded = {name for one in description["coded"] for name in one["names"]}
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
@@ -67,7 +91,15 @@ def to_pwfn(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Form:
-    """Describe a form: its writer, which returns a line on the result, its ending, and its packages."""
+    """Describe a form that an artifact can be written in.
+
+    Attributes:
+        write: writes a model into a path, given the artifact's description, and returns a clause on the result.
+        suffix: the ending of its name.
+        packages: what has to be installed.
+        is_folder: whether it is a folder.
+        write_packed: writes the weights as indices into the codebook; None where the form has no such layout.
+    """
 
     write: Callable[[nn.Module, Path, dict[str, Any]], str]
     suffix: str

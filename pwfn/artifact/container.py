@@ -30,7 +30,7 @@ ZLIB_RATIO = 1032  # DEFLATE cannot shrink anything further
 
 
 class ArtifactError(RunError):
-    """A file that is not a sound artifact, or a network that cannot become one. The message is one line."""
+    """Refuse a file that is not a sound artifact, or a network that cannot become one, in one line."""
 
 
 def write(path: Path, version: int, header: dict[str, Any], sections: Sequence[Buffer]) -> int:
@@ -65,7 +65,11 @@ def write(path: Path, version: int, header: dict[str, Any], sections: Sequence[B
 
 
 def read_header(path: Path) -> tuple[int, bytes, int, int]:
-    """Return version, header as JSON text, and the bytes of all sections together and of the file."""
+    """Return version, header as JSON text, and the bytes of all sections together and of the file.
+
+    Raises:
+        ArtifactError: the file cannot be read, is no artifact, or its header is damaged.
+    """
     with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         preamble = file.read(PREAMBLE.size)
@@ -75,7 +79,11 @@ def read_header(path: Path) -> tuple[int, bytes, int, int]:
 
 
 def read(path: Path) -> tuple[int, bytes, memoryview]:
-    """Return version, header as JSON text and the bytes of all sections, once the checksums are right."""
+    """Return version, header as JSON text and the bytes of all sections, once the checksums are right.
+
+    Raises:
+        ArtifactError: the file cannot be read, is no artifact, or is damaged.
+    """
     with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         preamble = file.read(PREAMBLE.size)
@@ -126,6 +134,9 @@ def inflate(content: Buffer, length: int, what: str) -> bytes:
         content: of zlib.
         length: that it must have.
         what: what it is, for the message.
+
+    Returns:
+        The bytes.
 
     Raises:
         ArtifactError: it cannot be decompressed, or has another length.

@@ -36,7 +36,7 @@ class _Strict(BaseModel):
 
 
 class Recipe(_Strict):
-    """Arguments of `timm.create_model(name, num_classes=, in_chans=, **args)`.
+    """Keep the arguments of `timm.create_model(name, num_classes=, in_chans=, **args)`.
 
     `bytes` is the memory that the model then takes.
     """
@@ -63,7 +63,7 @@ class Preprocessing(_Strict):
 
 
 class Codebook(_Strict):
-    """The shared values, ascending.
+    """Hold the shared values, ascending.
 
     They are `numerators * 2^exponent`, or their float32 `bits` where there is no such grid.
     """
@@ -116,42 +116,42 @@ class _Tensor(_Strict):
 
 
 class Coded(_Tensor):
-    """A tensor of weights: classes of its three axes, and how many weights are `free` (have no entry)."""
+    """Describe a tensor of weights: classes of its three axes, and how many are `free` (have no entry)."""
 
     classes: Classes3
     free: Count
 
     @property
     def size(self) -> int:
-        """Number of weights."""
+        """Return the number of weights."""
         return math.prod(self.shape)
 
 
 class Plain(_Tensor):
-    """A tensor that is not coded."""
+    """Describe a tensor that is not coded."""
 
     dtype: Literal["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the tensor, in memory and in the file."""
+        """Return the bytes of the tensor, in memory and in the file."""
         return math.prod(self.shape) * ITEM_BYTES[self.dtype]
 
 
 class Filled(_Tensor):
-    """A float32 vector whose elements are all one number, given by its float32 `bits`."""
+    """Describe a float32 vector whose elements are all one number, given by its float32 `bits`."""
 
     dtype: Literal["F32"]
     bits: Bits32
 
     @property
     def value(self) -> float:
-        """The number."""
+        """Return the number."""
         return float(np.array(self.bits, dtype=np.uint32).view(np.float32))
 
 
 class Section(_Strict):
-    """Bytes in the file (`stored`) and after inflating (`size`; the same where nothing is deflated)."""
+    """Count bytes in the file (`stored`) and after inflating (`size`; the same where nothing is deflated)."""
 
     name: str
     stored: Count
@@ -159,7 +159,7 @@ class Section(_Strict):
 
 
 class Header(_Strict):
-    """The header of an artifact.
+    """Describe an artifact; docs/artifact.md says what each key means.
 
     `weights_sha256` is over the decoded weights: float32, little endian, in order.
 
@@ -185,33 +185,33 @@ class Header(_Strict):
 
     @property
     def version(self) -> int:
-        """Format version of the file."""
+        """Return the format version of the file."""
         return 1 if self.plain_form is None else 2
 
     @property
     def weights(self) -> int:
-        """Number of weights that are coded."""
+        """Return the number of weights that are coded."""
         return sum(one.size for one in self.coded)
 
     @property
     def free(self) -> int:
-        """Number of these that are in no codebook entry."""
+        """Return how many of these are in no codebook entry."""
         return sum(one.free for one in self.coded)
 
     @property
     def entries(self) -> int:
-        """Number of codebook entries."""
+        """Return the number of codebook entries."""
         book = self.codebook
         return len(book.numerators if book.numerators is not None else book.bits or ())
 
     @property
     def tensors(self) -> tuple[_Tensor, ...]:
-        """All tensors, first those that are coded."""
+        """Return all tensors, first those that are coded."""
         return (*self.coded, *self.plain, *self.filled)
 
     @property
     def names(self) -> list[str]:
-        """Names of all tensors."""
+        """Return the names of all tensors."""
         return [name for one in self.tensors for name in one.names]
 
 

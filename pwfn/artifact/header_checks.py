@@ -18,7 +18,15 @@ WORDS = ("symbols", "sigma_symbols", "sigma_free")  # of four bytes each
 
 
 def parse_header(text: bytes, payload: int, version: int) -> Header:
-    """Read a header's JSON text for a format version; `payload` is the file's bytes for all sections.
+    """Read a header's JSON text.
+
+    Args:
+        text: the JSON.
+        payload: bytes of all sections in the file.
+        version: the format version that the file names.
+
+    Returns:
+        The header, sound in itself and for this file.
 
     Raises:
         ArtifactError: the text is not JSON, not a header, or contradicts itself or the size of the file.

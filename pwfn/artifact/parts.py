@@ -28,7 +28,7 @@ DTYPES = {
 
 
 class Book:
-    """Values in ascending order, float32, and the symbol of each; the symbol after the last is none's."""
+    """Number float32 values, ascending; the symbol after the last stands for every other number."""
 
     def __init__(self, values: NDArray[np.float32]) -> None:
         self.values = values[np.lexsort((values.view(np.int32) >= 0, values))]  # -0.0 before 0.0
@@ -38,7 +38,7 @@ class Book:
 
     @property
     def escape(self) -> int:
-        """Symbol of a number that is none of the values."""
+        """Return the symbol of a number that is none of the values."""
         return len(self.values)
 
     def symbols(self, bits: Bits) -> Symbols:
@@ -73,7 +73,14 @@ class Book:
 
 @dataclass(frozen=True)
 class Weights:
-    """One tensor of weights: `names` in the plain model's state dict, float32; None where not Bayesian."""
+    """Hold one tensor of weights.
+
+    Attributes:
+        names: in the state dict of the ordinary model; several where it is tied.
+        values: float32, in its shape.
+        assignment: index of each weight in the codebook, -1 where it is free; None where the network is not Bayesian.
+        sigma: float32, in its shape; None where the network is not Bayesian.
+    """
 
     names: tuple[str, ...]
     values: NDArray[np.float32]
@@ -82,13 +89,22 @@ class Weights:
 
     @property
     def bits(self) -> Bits:
-        """The numbers by their bits."""
+        """Return the numbers by their bits."""
         return self.values.view(np.int32)
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A whole network. `state` are all tensors of the plain model's state dict, by name."""
+    """Hold a whole network, taken apart.
+
+    Attributes:
+        book: the shared values.
+        weights: the tensors that are coded.
+        plain: the others, with their names.
+        norms: BatchNorms whose statistics could be folded.
+        state: all tensors of the ordinary model's state dict, by name.
+        table: from assignment (+ 1, so that free comes first) to symbol; None where nothing is assigned.
+    """
 
     book: Book
     weights: Sequence[Weights]
@@ -98,7 +114,11 @@ class Parts:
     table: Ints | None  # from assignment (+ 1, so that free comes first) to symbol
 
     def symbols(self, index: int) -> Symbols:
-        """Return the symbols of one tensor, in its shape; that of free weights comes after the last entry."""
+        """Return the symbols of one tensor, in its shape; that of free weights comes after the last entry.
+
+        Raises:
+            ArtifactError: a fixed weight is not its codebook entry.
+        """
         one = self.weights[index]
         if self.table is None or one.assignment is None:
             return self.book.symbols(one.bits)
@@ -118,6 +138,9 @@ def take_apart(network: nn.Module, include: tuple[str, ...] = (), exclude: tuple
             and the codebook is made of the values that they share.
         include: glob patterns over parameter names, as in `to_bayesian`; for an ordinary model only.
         exclude: likewise.
+
+    Returns:
+        Its tensors, on the CPU, and its codebook.
 
     Raises:
         ArtifactError: the network has nothing to code, or tensors that a file cannot hold.

@@ -22,10 +22,17 @@ Named = tuple[tuple[str, ...], Tensor]  # a tensor and its names in the state di
 
 @dataclass(frozen=True)
 class FoldableNorm:
-    """A BatchNorm whose statistics its scale and bias can take: its vectors' names in the state dict.
+    """Name the vectors of a BatchNorm whose statistics its scale and bias can take.
 
     A loaded network has the mean 0 and the variance `neutral` instead, with which the layer multiplies by `weight` and
     adds `bias`.
+
+    Attributes:
+        weight: the scale, by its name in the state dict.
+        bias: likewise.
+        mean: the running mean.
+        variance: the running variance.
+        eps: what the layer adds to the variance, below 1.
     """
 
     weight: str
@@ -36,13 +43,19 @@ class FoldableNorm:
 
     @property
     def neutral(self) -> float:
-        """The float32 number next to 1 - eps."""
+        """Return the float32 number next to 1 - eps."""
         return float(torch.tensor(1 - self.eps, dtype=torch.float32))
 
 
 @dataclass(frozen=True)
 class FilledVector:
-    """A vector that a file holds as one number, which all its elements are."""
+    """Hold a vector as one number, which all its elements are.
+
+    Attributes:
+        names: in the state dict.
+        shape: of the vector.
+        value: the number.
+    """
 
     names: tuple[str, ...]
     shape: tuple[int, ...]
@@ -51,7 +64,7 @@ class FilledVector:
 
 @dataclass(frozen=True)
 class PlainTensors:
-    """The tensors that are not coded as a file holds them, and what that changes.
+    """Hold the tensors that are not coded as a file has them, and what that changes.
 
     Attributes:
         form: one of `FORMS`.
@@ -77,12 +90,12 @@ class PlainTensors:
 
     @property
     def bytes(self) -> int:
-        """Bytes in the file."""
+        """Return the bytes in the file."""
         return _bytes(self.stored)
 
     @property
     def largest_change(self) -> float:
-        """The larger of `fold_error` and `change`."""
+        """Return the larger of `fold_error` and `change`."""
         return max(self.fold_error, self.change)
 
     @property
@@ -134,6 +147,9 @@ def stored_plain(tensors: Sequence[Named], norms: Sequence[FoldableNorm], form: 
         form: `exact`; `float16` for float32 tensors; `folded`, which puts BatchNorm's running mean and variance into
             its scale and bias; `folded_float16` for both, in this order.
 
+    Returns:
+        The tensors as the file has them.
+
     Raises:
         ArtifactError: there is nothing to fold, or a value that cannot be folded or float16 cannot hold.
     """
@@ -158,6 +174,11 @@ def require_norms(norms: Sequence[FoldableNorm], form: PlainForm) -> None:
 
 def folded_pair(vectors: Mapping[str, Tensor], norm: FoldableNorm, form: PlainForm) -> tuple[Tensor, Tensor, float]:
     """Fold mean and variance into scale and bias: w' = w / sqrt(v + eps), b' = b - m w'.
+
+    Args:
+        vectors: the tensors of the network by name, float32.
+        norm: which of them are folded.
+        form: for the message.
 
     Returns:
         w' and b' in float32, and their largest error: that of w' relative to it, that of b' to |b| + |m w'|.

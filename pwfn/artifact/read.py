@@ -36,6 +36,9 @@ def load(
         packed: keep indices in memory instead of float weights, in a quarter of the bytes or less; a layer looks its
             weights up when it computes (`pwfn.artifact.packed`). The logits are the same; nothing can be trained.
 
+    Returns:
+        The network, on the CPU, or `model`.
+
     Raises:
         ArtifactError: the file is not sound, is of another network than `model`, or was written without sigmas.
             A `model` that was given may then be filled in part.

@@ -18,7 +18,7 @@ PIECE = 1 << 20  # bytes that are handed to zlib at once
 
 @dataclass(frozen=True)
 class Receipt:
-    """Sizes of one whole network in bytes.
+    """Hold the sizes of one whole network, in bytes.
 
     Free weights cost 32 bits more in each form.
 
@@ -93,6 +93,9 @@ def make_receipt(
         coded: bytes that the file spends on weights.
         zipped: bytes of the float network when zipped, or None.
         plain: bytes of `rest` in the file; None where they are the same.
+
+    Returns:
+        The receipt; `file` is None, as the file is not written yet.
     """
     total = counts.sum(0)
     weights, free = int(total.sum()), int(total[-1])

@@ -77,6 +77,9 @@ def recipe_of(name: str, num_classes: int, in_chans: int, args: dict[str, Any], 
         args: further arguments of `timm.create_model`; those that are None are left out, as timm does.
         state: the state dict whose names, shapes and dtypes the built model must have.
 
+    Returns:
+        The recipe, with the memory that the model takes.
+
     Raises:
         ArtifactError: timm does not know the name, an argument is not one of `ARGUMENTS`, or another model comes out.
     """
@@ -110,7 +113,11 @@ def _checked(recipe: Recipe) -> Recipe:
 
 
 def build(recipe: Recipe, device: str) -> nn.Module:
-    """Build the model with random weights, without memory on the device `meta`; the random state stays."""
+    """Build the model with random weights, without memory on the device `meta`; the random state stays.
+
+    Raises:
+        ArtifactError: timm does not know the model, an argument is not allowed, or timm cannot build it.
+    """
     import timm
 
     _checked(recipe)

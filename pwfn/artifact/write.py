@@ -67,6 +67,9 @@ def save(
         include: glob patterns for an ordinary model, as in `to_bayesian`.
         exclude: likewise.
 
+    Returns:
+        The sizes of the network in the file and in other forms.
+
     Raises:
         ArtifactError: a tensor cannot be stored (in this form), or timm builds no such network from a given `name`.
     """
@@ -119,6 +122,13 @@ def write(
         sigma: also write the sigmas.
         zipped: also find out what zip makes of the float network, about 4 seconds for 100 MB.
         plain: form of the tensors that are not coded.
+
+    Returns:
+        The sizes of the network in the file and in other forms.
+
+    Raises:
+        ArtifactError: a tensor cannot be stored in this form, or the header is too large.
+        OSError: the file cannot be written.
     """
     others = stored_plain(parts.plain, parts.norms, plain)
     encoded = encode_weights(parts)

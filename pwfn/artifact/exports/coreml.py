@@ -20,6 +20,17 @@ def to_coreml(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
 
     BatchNorm is not folded into the convolutions, which would take their weights off the codebook. A package can be run
     on macOS only; there its logits are compared too.
+
+    Args:
+        model: the network, on the CPU and in evaluation mode.
+        path: the folder to write, with the ending .mlpackage.
+        description: of the artifact, as `pwfn.describe` returns it.
+
+    Returns:
+        A clause on what was written and how it was checked.
+
+    Raises:
+        ExportError: a tensor has more than 256 values, or a table or the logits are not the model's.
     """
     name, values = most_values(model, [one["names"][0] for one in description["coded"]])
     if values > LARGEST_TABLE:

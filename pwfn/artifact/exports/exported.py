@@ -12,7 +12,7 @@ RTOL, ATOL = 1e-3, 1e-4  # of logits, for another engine's float32 arithmetic
 
 
 class ExportError(RuntimeError):
-    """A form that cannot be made here, or that is not the model; the message is one line."""
+    """Refuse a form that cannot be made here, or that is not the model, in one line."""
 
 
 def metadata(description: dict[str, Any]) -> dict[str, str]:
@@ -24,7 +24,7 @@ def metadata(description: dict[str, Any]) -> dict[str, str]:
 
 
 def images_of(description: dict[str, Any], count: int = 2) -> Tensor:
-    """Random images of the size that the model is used with."""
+    """Make random images of the size that the model is used with: float32 [count, channels, height, width]."""
     return torch.randn(count, *description["data"]["input_size"], generator=torch.Generator().manual_seed(0))
 
 
@@ -33,11 +33,14 @@ def compared(model: nn.Module, images: Tensor, found: Tensor) -> str:
 
     Args:
         model: the network.
-        images: what both were given.
-        found: the other engine's logits.
+        images: what both were given [images, channels, height, width].
+        found: the other engine's logits [images, classes].
+
+    Returns:
+        A clause with the largest difference.
 
     Raises:
-        ExportError: where they differ by more than float32 arithmetic does.
+        ExportError: they differ by more than float32 arithmetic does: 1e-4 and a thousandth of the logit.
     """
     with torch.no_grad():
         wanted = model(images)

@@ -15,7 +15,19 @@ from pwfn.artifact.header import Codebook
 
 
 def to_onnx(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
-    """Write an ONNX model of any batch size with the input `images` and the output `logits`; run it once."""
+    """Write an ONNX model of any batch size with the input `images` and the output `logits`; run it once.
+
+    Args:
+        model: the network, on the CPU and in evaluation mode.
+        path: the file to write, weights included.
+        description: of the artifact, as `pwfn.describe` returns it.
+
+    Returns:
+        A clause on what was written and how it was checked.
+
+    Raises:
+        ExportError: the logits of ONNX Runtime are not the model's.
+    """
     import onnxruntime
 
     images = images_of(description)
@@ -30,6 +42,17 @@ def to_packed_onnx(model: nn.Module, path: Path, description: dict[str, Any]) ->
 
     ONNX Runtime turns the indices into float weights when a session starts, unless it is given
     `disabled_optimizers=["ConstantFolding"]`. BatchNorm is not folded: that would take the weights off the codebook.
+
+    Args:
+        model: the network, on the CPU and in evaluation mode.
+        path: the file to write, weights included.
+        description: of the artifact, as `pwfn.describe` returns it.
+
+    Returns:
+        A clause on what was written and how it was checked.
+
+    Raises:
+        ExportError: no tensor can be packed, or the logits of ONNX Runtime are not the model's.
     """
     import onnx
     import onnxruntime

@@ -26,7 +26,13 @@ NAMES = {2: "UINT2", 4: "UINT4", 8: "UINT8", 16: "UINT16"}
 
 @dataclass(frozen=True)
 class Packed:
-    """What became of the initializers: how many were packed, their weights, and the widest index in bits."""
+    """Count the initializers that were packed.
+
+    Attributes:
+        tensors: how many they are.
+        weights: how many elements they have together.
+        bits: the widest index, in bits.
+    """
 
     tensors: int
     weights: int

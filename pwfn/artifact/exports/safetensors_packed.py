@@ -26,7 +26,19 @@ CODEBOOK, PACKED = "pwfn.codebook", "pwfn.packed"
 
 
 def to_packed_safetensors(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
-    """Write the packed layout, read it again, and compare every tensor bit for bit."""
+    """Write the packed layout, read it again, and compare every tensor bit for bit.
+
+    Args:
+        model: the network, on the CPU and in evaluation mode.
+        path: the file to write.
+        description: of the artifact, as `pwfn.describe` returns it.
+
+    Returns:
+        A clause on what was written and how it was checked.
+
+    Raises:
+        ExportError: a tensor came back changed.
+    """
     from safetensors.torch import save_file
 
     book = Book(Codebook.model_validate_json(json.dumps(description["codebook"])).values())

@@ -20,6 +20,9 @@ SMALLEST = 1024  # weights: below, indices and their module would take more than
 def load_packed(model: nn.Module, header: Header, sections: dict[str, memoryview]) -> None:
     """Fill `model`, whose parameters may be on the meta device, with packed weights and all other tensors.
 
+    Tensors of fewer than 1,024 weights and those with free weights (of a network that is not clustered to the end) stay
+    float32, as `pwfn.load` gives them.
+
     Args:
         model: has the tensors of `header`, names, shapes and ties checked.
         header: of the artifact.
@@ -27,9 +30,6 @@ def load_packed(model: nn.Module, header: Header, sections: dict[str, memoryview
 
     Raises:
         ArtifactError: for anything that is wrong in the sections.
-
-    Tensors of fewer than 1,024 weights and those with free weights (of a network that is not clustered to the end) stay
-    float32, as `pwfn.load` gives them.
     """
     values = header.codebook.values()
     table = SharedTable(torch.from_numpy(values.copy()))

@@ -19,7 +19,7 @@ WHOLE_ROW = {2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.complex12
 
 
 class SharedTable(nn.Module):
-    """The codebook of a network, float32 [entries].
+    """Hold the codebook of a network, float32 [entries].
 
     One instance is part of every layer that looks weights up.
     """
@@ -32,7 +32,7 @@ class SharedTable(nn.Module):
 
 
 class Lookup(nn.Module):
-    """One tensor of weights: `codes` index its own values, `own` says which of the shared ones these are.
+    """Look up one tensor of weights: `codes` index its own values, `own` says which of the shared these are.
 
     A byte of `codes` holds one index of 8 bits, two of 4 or four of 2, the first in the lowest bits. Tensors of more
     than 256 values have an int16 or int32 index for each weight.
@@ -119,7 +119,13 @@ def _packed(renumbered: NDArray[Any], symbols: NDArray[np.uint8] | NDArray[np.ui
 
 
 def attach(module: nn.Module, name: str, lookup: Lookup) -> None:
-    """Replace a parameter of `module` by `lookup`; tied parameters are given the same one."""
+    """Replace a parameter by what looks its weights up.
+
+    Args:
+        module: the module that has the parameter.
+        name: its name there.
+        lookup: gives its weights; tied parameters are given the same one.
+    """
     delattr(module, name)
     module.register_buffer(name, lookup.table.values.new_empty(0))  # a parametrization must have a tensor to begin with
     parametrize.register_parametrization(module, name, lookup, unsafe=True)

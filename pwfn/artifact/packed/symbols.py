@@ -23,7 +23,13 @@ Small = NDArray[np.uint8] | NDArray[np.uint16]
 
 @dataclass(frozen=True)
 class Indexed:
-    """One tensor: its codebook indices (the number of entries means free), and its free values."""
+    """Hold a tensor that was decoded into indices.
+
+    Attributes:
+        coded: its names, shape and classes.
+        symbols: indices into the codebook, in its shape; the number of entries means free.
+        free: the values of its free weights, in their order.
+    """
 
     coded: Coded
     symbols: Small

@@ -57,7 +57,7 @@ def costs(levels: Levels) -> NDArray[np.float64]:
 
 
 class Table:
-    """A table prepared for the coder; one of a single symbol needs no bits and no coder."""
+    """Prepare a table for the coder; one of a single symbol needs no bits and no coder."""
 
     def __init__(self, levels: Levels) -> None:
         self.symbols = np.flatnonzero(levels).astype(np.int32)
@@ -76,12 +76,12 @@ class Table:
 
     @property
     def least_bits(self) -> float:
-        """Bits that the most frequent symbol costs."""
+        """Return the bits that the most frequent symbol costs."""
         return PRECISION - float(np.log2(self.frequencies.max()))
 
 
 class Encoder:
-    """A stack of symbols: what is pushed last is decoded first."""
+    """Stack symbols: what is pushed last is decoded first."""
 
     def __init__(self) -> None:
         from constriction import stream
@@ -100,7 +100,7 @@ class Encoder:
 
 
 class Decoder:
-    """Takes symbols off again, in the order they have in the tensor."""
+    """Take symbols off again, in the order they have in the tensor."""
 
     def __init__(self, words: memoryview) -> None:
         from constriction import stream

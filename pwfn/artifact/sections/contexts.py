@@ -30,7 +30,7 @@ TABLE_BITS, SYMBOL_BITS = 32, 7  # about what a table costs in the file: in any 
 
 @dataclass(frozen=True)
 class Classes:
-    """The class of each index, axis by axis.
+    """Hold the class of each index, axis by axis.
 
     `counts` says how many classes an axis has; where it is 1, its array is not used.
     """
@@ -46,7 +46,7 @@ class Classes:
 
     @property
     def contexts(self) -> int:
-        """Number of contexts, also of those without a weight."""
+        """Return the number of contexts, also of those without a weight."""
         return math.prod(self.counts)
 
     def _axes(self) -> list[int]:

@@ -23,7 +23,7 @@ from pwfn.artifact.sections.tables import Ids, pool
 
 @dataclass(frozen=True)
 class Encoded:
-    """Coded weights.
+    """Hold coded weights.
 
     Attributes:
         sections: by name, the bytes to store and their size when inflated.
@@ -42,7 +42,13 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded tensor: values and symbols in its shape; the last symbol means free."""
+    """Hold a decoded tensor.
+
+    Attributes:
+        coded: its names, shape and classes.
+        values: float32, in its shape.
+        symbols: in its shape; the last symbol means free.
+    """
 
     coded: Coded
     values: NDArray[np.float32]
