@@ -60,7 +60,7 @@ class LaunchesOnly(TritonCUDA):
 
 
 class Counted(TorchDispatchMode):
-    """Counts what is dispatched inside it."""
+    """Count what is dispatched inside it."""
 
     def __init__(self) -> None:
         super().__init__()

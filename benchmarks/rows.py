@@ -21,12 +21,12 @@ class Row:
 
     @property
     def measured(self) -> float:
-        """The median of the values."""
+        """Return the median of the values."""
         return statistics.median(self.values)
 
     @property
     def ok(self) -> bool:
-        """Whether the median keeps to the bound."""
+        """Tell whether the median keeps to the bound."""
         return self.measured >= self.bound if self.at_least else self.measured <= self.bound
 
     def add(self, value: float, **seconds: float) -> None:

@@ -58,7 +58,7 @@ def watched(folder: Path, jobs: int, launcher: str) -> list[dict[str, float]]:
 
 
 def state(pid: int) -> dict[str, float]:
-    """Resident megabytes (10^6 bytes), open files and threads of a process."""
+    """Return resident megabytes (10^6 bytes), open files and threads of a process."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     status = dict(line.split(":", 1) for line in lines)
     return {

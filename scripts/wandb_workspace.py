@@ -66,7 +66,7 @@ Panel = Scatter | Lines | Parallel | Table | Pictures
 
 @dataclass(frozen=True)
 class Section:
-    """Panels that answer one question, which the report asks in a sentence."""
+    """Group panels that answer one question, which the report asks in a sentence."""
 
     title: str
     question: str

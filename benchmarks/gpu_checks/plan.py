@@ -36,7 +36,7 @@ class Row:
 
     @property
     def ok(self) -> bool:
-        """Whether the limit holds."""
+        """Tell whether the limit holds."""
         if self.value is None:
             return False
         return self.value <= self.limit if self.at_most else self.value >= self.limit
@@ -57,7 +57,7 @@ class Plan:
 
     @property
     def smoke(self) -> bool:
-        """Whether this is no GPU, so that figures say nothing."""
+        """Tell whether this is no GPU, so that figures say nothing."""
         return self.device == "cpu"
 
 

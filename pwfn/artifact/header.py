@@ -1,4 +1,4 @@
-"""The header of an artifact as types that refuse everything else; light to import, as `describe` is."""
+"""Type the header of an artifact, and refuse everything else; light to import, as `describe` is."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Codebook(_Strict):
 
 
 class _Tensor(_Strict):
-    """Names of a tensor in the state dict (several where it is tied), and its shape."""
+    """Name a tensor of the state dict (several names where it is tied), and its shape."""
 
     names: Names
     shape: Shape

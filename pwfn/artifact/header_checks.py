@@ -51,7 +51,7 @@ def reason_of(error: ValidationError) -> str:
 
 
 def _faults(header: Header, payload: int, version: int) -> Iterator[str]:
-    """Contradictions, the first of which is reported; the later checks rely on the earlier ones."""
+    """Yield contradictions, the first of which is reported; the later checks rely on the earlier ones."""
     yield from _form_faults(header, version)
     if [section.name for section in header.sections] != _section_names(header):
         yield "the sections are not those of this format"

@@ -22,17 +22,10 @@ Named = tuple[tuple[str, ...], Tensor]  # a tensor and its names in the state di
 
 @dataclass(frozen=True)
 class FoldableNorm:
-    """Name the vectors of a BatchNorm whose statistics its scale and bias can take.
+    """Name the vectors of a BatchNorm whose statistics its scale (`weight`) and bias can take.
 
     A loaded network has the mean 0 and the variance `neutral` instead, with which the layer multiplies by `weight` and
-    adds `bias`.
-
-    Attributes:
-        weight: the scale, by its name in the state dict.
-        bias: likewise.
-        mean: the running mean.
-        variance: the running variance.
-        eps: what the layer adds to the variance, below 1.
+    adds `bias`. `eps`, below 1, is what the layer adds to the variance.
     """
 
     weight: str
@@ -49,13 +42,7 @@ class FoldableNorm:
 
 @dataclass(frozen=True)
 class FilledVector:
-    """Hold a vector as one number, which all its elements are.
-
-    Attributes:
-        names: in the state dict.
-        shape: of the vector.
-        value: the number.
-    """
+    """Hold a vector of the state dict as one number, which all its elements are."""
 
     names: tuple[str, ...]
     shape: tuple[int, ...]
@@ -100,7 +87,7 @@ class PlainTensors:
 
     @property
     def same(self) -> bool:
-        """Whether the network that is loaded from the file is the one at hand, bit for bit."""
+        """Tell whether the network that is loaded from the file is the one at hand, bit for bit."""
         return not self.folded and not self.changed
 
     def loaded(self) -> Iterator[Named]:

@@ -1,4 +1,4 @@
-"""Sizes of a network in several forms: the receipt of a compression."""
+"""Count the bytes of a network in several forms: the receipt of a compression."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def index_bits(counts: NDArray[np.int64]) -> int:
 
 
 def _fixed_width(counts: NDArray[np.int64]) -> int:
-    """Bytes of indices of fixed width, and of the codebook."""
+    """Count the bytes of indices of fixed width, and of the codebook."""
     return -(-index_bits(counts) * int(counts.sum()) // 8) + 4 * (len(counts) - 1)
 
 
@@ -138,7 +138,7 @@ def own_counts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _bits(counts: NDArray[np.int64]) -> float:
-    """Entropy in bits of all symbols together."""
+    """Compute the entropy of all symbols together, in bits."""
     used = counts[counts > 0]
     return float((used * (np.log2(used.sum()) - np.log2(used))).sum())
 

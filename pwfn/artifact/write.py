@@ -201,7 +201,7 @@ def _timm_name(network: nn.Module) -> str | None:
 
 
 def _in_chans(network: nn.Module) -> int:
-    """Channels of the first convolution, which in timm's models is the one that sees the image."""
+    """Return the channels of the first convolution, which in timm's models is the one that sees the image."""
     first = next((m for m in network.modules() if isinstance(m, nn.modules.conv._ConvNd)), None)
     return first.in_channels if first is not None else 3
 

@@ -1,4 +1,4 @@
-"""Gaussian weights: a mean and a learned standard deviation for each, and how they are drawn."""
+"""Give each weight a mean and a learned standard deviation, and draw it."""
 
 from pwfn.bayesian.coverage import Coverage, coverage
 from pwfn.bayesian.flat_weights import FlatWeights

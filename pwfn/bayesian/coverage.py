@@ -18,7 +18,13 @@ WARN_ABOVE = 0.05  # share of uncovered parameters from which the report is a wa
 
 @dataclass(frozen=True)
 class Uncovered:
-    """A parameter that stays in floating point."""
+    """Name a parameter that stays in floating point.
+
+    Attributes:
+        name: of the parameter, in the model.
+        size: its number of elements; 0 where it has no shape yet.
+        reason: why it is not quantized, as a phrase.
+    """
 
     name: str
     size: int
@@ -27,7 +33,7 @@ class Uncovered:
 
 @dataclass(frozen=True)
 class Coverage:
-    """The parameters of a model, quantized or not; tied ones are counted once.
+    """Count the parameters of a model, quantized or not; tied ones once.
 
     Attributes:
         total: number of parameters.

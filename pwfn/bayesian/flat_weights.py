@@ -13,7 +13,7 @@ from pwfn.bayesian.posterior import QuantizedTensor
 
 @dataclass(frozen=True)
 class FlatWeights:
-    """All quantized weights, one tensor after the other.
+    """Hold all quantized weights, one tensor after the other.
 
     Attributes:
         mu: the means [weights].
@@ -27,7 +27,7 @@ class FlatWeights:
 
     @classmethod
     def of(cls, tensors: list[QuantizedTensor]) -> FlatWeights:
-        """Copy them from the tensors of a network."""
+        """Copy them from the tensors of a network, to the device of their means."""
         return cls(
             torch.cat([t.mu.detach().flatten() for t in tensors]),
             torch.cat([t.gaussian.effective_sigma.flatten() for t in tensors]),

@@ -15,14 +15,23 @@ FREE = -1  # assignment of a weight that is not fixed to a codebook entry
 
 
 class Masks(NamedTuple):
-    """Boolean masks of the means and sigmas that train, None where all of a tensor do."""
+    """Hold boolean masks of the means and sigmas that train, None where all of a tensor do."""
 
     mu: Tensor | None
     sigma: Tensor | None  # None also where the sigmas of fixed weights go on training
 
     @classmethod
     def read(cls, assignment: Tensor, retrain_sigma: Tensor, like: Tensor) -> Masks:
-        """Read them off a `GaussianWeight`; they lie where and as `like` does. The host waits for a GPU."""
+        """Read the masks off a `GaussianWeight`; the host waits for a GPU.
+
+        Args:
+            assignment: its assignments, in its shape or flat.
+            retrain_sigma: whether the sigmas of fixed weights train (bool, no dimensions).
+            like: a tensor of its shape; the masks lie where and as it does.
+
+        Returns:
+            Masks that are True where a mean or a sigma trains.
+        """
         free = (assignment == FREE).view(like.shape)
         of_mu = None if bool(free.all()) else torch.empty_like(like, dtype=torch.bool, requires_grad=False).copy_(free)
         return cls(of_mu, None if bool(retrain_sigma) else of_mu)

@@ -33,7 +33,13 @@ QUANTIZED_NAMES = ("weight", "bias")
 
 @dataclass(frozen=True)
 class QuantizedTensor:
-    """One tensor of weights: its name in the state dict of the original model, its mean and its Gaussian."""
+    """Name one tensor of weights.
+
+    Attributes:
+        name: in the state dict of the original model; the first one of a tied tensor.
+        mu: the means, which are the parameter of the original model.
+        gaussian: sigma and assignment, of the shape of `mu`.
+    """
 
     name: str
     mu: nn.Parameter = field(compare=False)  # the Gaussian tells them apart; two tensors have no single truth value
@@ -110,7 +116,7 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 
 def to_deterministic(model: nn.Module) -> nn.Module:
-    """Take every Gaussian off `model`, in place; the original model with its weights at the mean is left."""
+    """Take every Gaussian off `model`, in place, and return it with its weights at the mean."""
     for module, tensor_name, *_ in list(_parametrized(model)):
         parametrize.remove_parametrizations(module, tensor_name, leave_parametrized=False)
     return model

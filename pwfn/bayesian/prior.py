@@ -30,6 +30,11 @@ class Pow2DistancePrior(Prior):
     With `down <= |mu| <= up` the neighboring powers of two, `d = |(|mu|-up)/mu| * |(|mu|-down)/mu|` and q the
     `quantile` of d within the tensor: `sigma = clamp(scale * d / q, 2^-30, ceiling)`. Zeros and powers of two have
     d = 0.
+
+    Attributes:
+        scale: sigma where d is its quantile, in units of the weights, above 0.
+        quantile: of d within the tensor, above 0 and at most 1.
+        ceiling: the largest sigma, above 2^-30.
     """
 
     scale: float = 0.0025
@@ -55,7 +60,11 @@ class Pow2DistancePrior(Prior):
 
 @dataclass(frozen=True)
 class ConstantPrior(Prior):
-    """Give every weight the same sigma."""
+    """Give every weight the same sigma.
+
+    Attributes:
+        sigma: in units of the weights, from 2^-30.
+    """
 
     sigma: float = 1e-4
 

@@ -18,7 +18,7 @@ from pwfn.errors import require
 
 
 class Regularizer(ABC):
-    """A term of the loss that depends on the sigmas of one tensor and on the noise drawn for it."""
+    """Pull the sigmas of one tensor by a term of the loss, which depends on the noise drawn for it too."""
 
     @property
     def linear(self) -> tuple[float, float] | None:
@@ -73,7 +73,12 @@ class NoRegularizer(Regularizer):
 
 @dataclass(frozen=True)
 class _Pull(Regularizer):
-    """Pull every sigma below `ceiling` (S) upwards, with weight `strength` (lambda)."""
+    """Pull every sigma below `ceiling` upwards.
+
+    Attributes:
+        strength: lambda, from 0.
+        ceiling: S, in units of the weights, above 0.
+    """
 
     strength: float = 2.0**-11
     ceiling: float = 0.05
@@ -131,6 +136,9 @@ class LinearOnGradRegularizer(_Pull):
     Added is `|g| - lambda * softmin((1 - |eps|) * |g| / temperature)`. The softmin runs over the free sigmas of one
     tensor that are below S; no other sigma is touched. It is a gradient only: no function has it, so its penalty
     counts as 0 in the loss.
+
+    Attributes:
+        temperature: of the softmin, in units of the gradient, above 0.
     """
 
     temperature: float = 0.1

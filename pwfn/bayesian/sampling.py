@@ -72,7 +72,7 @@ def run_early(node: Node | None) -> None:
 
 
 def _groups(gaussians: Sequence[Gaussian], together: int) -> Iterator[list[Gaussian]]:
-    """Neighboring tensors, together of at most so many weights if there is more than one."""
+    """Group neighboring tensors, together of at most so many weights if there is more than one."""
     group, size = list[Gaussian](), 0
     for one in gaussians:
         if group and size + one.mu.numel() > together:
@@ -84,7 +84,7 @@ def _groups(gaussians: Sequence[Gaussian], together: int) -> Iterator[list[Gauss
 
 
 class Draw(torch.autograd.Function):
-    """The draw of several tensors; `_tensors` are mu and sigma of each in turn, for autograd.
+    """Draw several tensors; `_tensors` are mu and sigma of each in turn, for autograd.
 
     Nothing is saved for backward, so that losses of several of the tensors may be differentiated one after the other.
     """
@@ -93,7 +93,16 @@ class Draw(torch.autograd.Function):
     def forward(
         ctx: Any, kernels: Kernels, key: int, gaussians: Sequence[Gaussian], made: Iterator[Drawn], *_tensors: Tensor
     ) -> Any:
-        """Return the weights and the penalty, which are what `made` gives next."""
+        """Return the weights and the penalty, which are what `made` gives next.
+
+        Args:
+            ctx: of autograd.
+            kernels: compute the gradients.
+            key: of the noise.
+            gaussians: what is drawn.
+            made: the draws of all groups, lazily.
+            _tensors: for autograd alone.
+        """
         ctx.kernels, ctx.key, ctx.gaussians = kernels, key, gaussians
         ctx.versions = [tensor_version(one.sigma) for one in gaussians]
         ctx.set_materialize_grads(False)
@@ -103,7 +112,11 @@ class Draw(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        """Compute the gradients; the last of `grads` is what precision or accumulation multiply the loss with."""
+        """Compute the gradients; the last of `grads` is what precision or accumulation multiply the loss with.
+
+        Raises:
+            RuntimeError: a sigma was changed in place since the draw.
+        """
         *of_weights, scale = grads
         gaussians: Sequence[Gaussian] = ctx.gaussians
         if [tensor_version(one.sigma) for one in gaussians] != ctx.versions:

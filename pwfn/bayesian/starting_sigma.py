@@ -21,14 +21,14 @@ from pwfn.value_kinds import FilePath
 
 
 class SigmaError(RunError):
-    """Ends a run whose sigmas cannot be set; the message is one line."""
+    """End a run whose sigmas cannot be set; the message is one line."""
 
     on_all_ranks = True
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the training images say of the weights.
+    """Hold what the training images say of the weights.
 
     Attributes:
         images: how many training images there are; None where they are streamed.
@@ -51,7 +51,7 @@ class StartingSigma(ABC):
 
     @property
     def curvature_images(self) -> int:
-        """From how many training images curvature is estimated, in a dry run too; 0 = no image is read."""
+        """Count the training images that curvature is estimated from, in a dry run too; 0 = none is read."""
         return 0
 
     def check(self, tensors: Sequence[QuantizedTensor]) -> None:

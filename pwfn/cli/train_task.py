@@ -121,7 +121,7 @@ def _left_in(folder: Path) -> str:
 
 
 def _is_another_rank() -> bool:
-    """Whether this process of the run is not the one that speaks for all."""
+    """Tell whether this process of the run is not the one that speaks for all."""
     from pytorch_lightning.utilities import rank_zero_only
 
     return int(getattr(rank_zero_only, "rank", 0)) > 0

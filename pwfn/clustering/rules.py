@@ -46,7 +46,7 @@ class Rule:
 
     @property
     def calibration_images(self) -> int:
-        """How many training images the rule looks at; 0 = none."""
+        """Count the training images that the rule looks at; 0 = none."""
         return 0
 
 

@@ -171,6 +171,9 @@ def damped(inputs: Tensor, damping: float, compensation: float = 1.0) -> Tensor:
         damping: added to the diagonal, as a share of its mean in each group.
         compensation: the share of what is off the diagonal that is left.
 
+    Returns:
+        A new factor of the same shape.
+
     Raises:
         ValueError: it is not finite.
     """

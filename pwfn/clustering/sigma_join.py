@@ -28,7 +28,7 @@ class SigmaJoin(ABC):
 
     @property
     def retrain(self) -> bool:
-        """Whether a fixed weight's sigma goes on training."""
+        """Tell whether a fixed weight's sigma goes on training."""
         return False
 
     @abstractmethod

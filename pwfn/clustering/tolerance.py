@@ -35,7 +35,7 @@ class Tolerance(ABC):
 
     @property
     def gradient_batches(self) -> int:
-        """Over how many batches of training images gradients are averaged; 0 = over none."""
+        """Count the batches of training images that gradients are averaged over; 0 = none."""
         return 0
 
     @property
@@ -45,7 +45,7 @@ class Tolerance(ABC):
 
     @property
     def sees_images(self) -> bool:
-        """Whether it asks for gradients, so that training images are read, in a dry run too."""
+        """Tell whether it asks for gradients, so that training images are read, in a dry run too."""
         return self.gradient_batches > 0 or self.factor_images > 0
 
     @abstractmethod
@@ -82,7 +82,11 @@ class SigmaTolerance(Tolerance):
 
 @dataclass(frozen=True)
 class ConstantTolerance(Tolerance):
-    """Give every weight the same tolerance, in units of the weights."""
+    """Give every weight the same tolerance, in units of the weights.
+
+    Attributes:
+        value: The tolerance, above 0.
+    """
 
     value: float
 
@@ -96,7 +100,11 @@ class ConstantTolerance(Tolerance):
 
 @dataclass(frozen=True)
 class RelativeTolerance(Tolerance):
-    """Take a share of each weight's magnitude: `share * |mu|`. A weight at exactly 0 has next to none."""
+    """Take a share of each weight's magnitude: `share * |mu|`. A weight at exactly 0 has next to none.
+
+    Attributes:
+        share: Above 0.
+    """
 
     share: float
 
@@ -180,12 +188,15 @@ class KroneckerTolerance(Tolerance):
 
 
 def tolerance_of_gradients(squared: Tensor, value: float, floor: float) -> Tensor:
-    """Return `value * sqrt(m / max(F, floor * m))` of squared gradients F [N].
+    """Return `value * sqrt(m / max(F, floor * m))`, where m is the median of the F above 0.
 
-    m is the median of those above 0.
+    Args:
+        squared: F, squared gradients [N]; overwritten.
+        value: Tolerance of the median weight, in weight units, above 0.
+        floor: Smallest F that counts, as a share of m, above 0 and at most 1.
 
     Raises:
-        ValueError: they are not finite, or all 0.
+        ValueError: The gradients are not finite, or all 0.
     """
     positive = squared[squared > 0]  # NaN is not
     if not torch.isfinite(squared).all():

@@ -1,4 +1,4 @@
-"""How much the loss feels a change of each weight.
+"""Estimate how much the loss feels a change of each weight.
 
 For a linear map y = W x with outputs o, moving W by D changes the loss, to second order, by
 

@@ -81,7 +81,12 @@ class _Inputs:
 
 @dataclass(frozen=True)
 class Watched:
-    """Pair a network with those of its parameters whose layers are looked at."""
+    """Pair a network with those of its parameters whose layers are looked at.
+
+    Attributes:
+        network: any network.
+        weights: weights and biases, whose places in this sequence number them.
+    """
 
     network: nn.Module
     weights: Sequence[Tensor]
@@ -130,6 +135,9 @@ def input_moments(
             there are positions and not only as many as there are images; 0 to 1.
         seed: of the choice of positions.
         reduce: sums over ranks.
+
+    Returns:
+        The moments of each layer, per image.
     """
     of_layers = mixtures or [EACH_APART] * len(layers)
     sums = _sums(watched, reference, layers, of_layers, batches, seed)

@@ -50,12 +50,12 @@ class Layer:
 
     @property
     def shifts(self) -> bool:
-        """Whether the running mean behind it is a bias that needs no value of the codebook."""
+        """Tell whether the running mean behind it is a bias that needs no value of the codebook."""
         return self.bias is None and self.norm is not None
 
     @property
     def has_ones(self) -> bool:
-        """Whether the last column is that of an input that is always 1."""
+        """Tell whether the last column is that of an input that is always 1."""
         return self.bias is not None or self.shifts
 
     @property

@@ -72,10 +72,14 @@ class NormCall:
 
 
 class LinearCalls(TorchFunctionMode):
-    """Tell `on_call`, inside this context, each linear map or convolution with a watched weight.
+    """Watch, inside this context, every linear map or convolution with a watched weight.
 
-    A weight that is computed with before it is used, as standardized ones are, is not found. `on_norm` is told each
-    batch normalization.
+    A weight that is computed with before it is used, as standardized ones are, is not found.
+
+    Args:
+        weights: those watched; their places number them.
+        on_call: is told each call, as it returns.
+        on_norm: is told each batch normalization.
     """
 
     def __init__(
@@ -130,12 +134,12 @@ def _norm_call(
 
 @contextmanager
 def evaluating(network: nn.Module, weights: Sequence[Tensor], *, gradients: bool) -> Iterator[None]:
-    """Put the network into evaluation mode, with gradients of the weights or of nothing, and back.
+    """Put the network into evaluation mode inside, with gradients of the weights or of nothing.
 
     Args:
-        network: Whose modules get the mode back that each had.
-        weights: Parameters that require a gradient inside this context.
-        gradients: Whether autograd records.
+        network: its modules get back the mode that each had.
+        weights: parameters that require a gradient inside.
+        gradients: whether autograd records.
     """
     modes = [(module, module.training) for module in network.modules()]
     required = [weight.requires_grad for weight in weights]

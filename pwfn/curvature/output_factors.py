@@ -103,7 +103,16 @@ class OutputTotals:
 def output_gradients(
     watched: Watched, batch: Tensor, generator: torch.Generator
 ) -> Iterator[tuple[LinearCall, Tensor]]:
-    """Yield each call of a forward pass with the gradient of its output, for one draw of the labels."""
+    """Yield each call of a forward pass with the gradient of its output, for one draw of the labels.
+
+    Args:
+        watched: the network, run in evaluation mode.
+        batch: images [batch, channels, height, width].
+        generator: of the labels, on the CPU.
+
+    Yields:
+        The call, and d loss / d output for each image, of the output's shape.
+    """
     calls: list[LinearCall] = []
     with evaluating(watched.network, watched.weights, gradients=True):
         with LinearCalls(watched.weights, calls.append):
@@ -128,6 +137,9 @@ def shrunk(factor: Tensor, images: int, strength: float, gain: Tensor | None = N
         images: how many it was estimated from.
         strength: the number of images at which the layer's mean counts as much as the estimate; 0 = no shrinking.
         gain: of each output, float64 [groups * rows]; None: 1.
+
+    Returns:
+        The factor, of the same shape.
     """
     return torch.lerp(factor, mean_factor(factor, gain), strength / (strength + images) if strength else 0.0)
 

@@ -18,7 +18,13 @@ PIECE = 1 << 24  # numbers of a piece of inputs that is handled at once
 
 
 def positions_of(call: LinearCall, images: int, batch: int) -> tuple[int, int]:
-    """Return how many positions an image has in a map, and how many of them are looked at."""
+    """Return how many positions an image has in a map, and how many of them are looked at.
+
+    Args:
+        call: of the layer whose map it is.
+        images: in all batches together.
+        batch: images of this call.
+    """
     count = call.returned.numel() // (batch * call.kernel[0])
     wanted = max(LEAST_POSITIONS, POSITIONS_A_COLUMN * call.kernel[1:].numel())
     return count, min(count, math.ceil(wanted / images))

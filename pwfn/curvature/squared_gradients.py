@@ -48,7 +48,7 @@ def squared_gradients(
 
 @contextmanager
 def _evaluated(network: nn.Module) -> Iterator[None]:
-    """In evaluation mode inside; afterwards every module in the mode it was in."""
+    """Put modules into evaluation mode inside, and back into the mode that each was in."""
     training = [module for module in network.modules() if module.training]
     network.eval()
     try:

@@ -22,7 +22,7 @@ class Augment(ABC):
 
     @property
     def erases(self) -> bool:
-        """Whether a step comes after the normalization, so that no bytes can leave the transform."""
+        """Tell whether a step comes after the normalization, so that no bytes can leave the transform."""
         return False
 
     @abstractmethod
@@ -151,7 +151,10 @@ def posterize(image: Image, bits_to_keep: int, **_: Any) -> Image:
 
 
 def _let_posterize_take_every_bit() -> None:
-    """One image in a thousand would end a run with rand-m9-mstd0.5-inc1, one in fifteen with m10."""
+    """Let timm's Posterize take 0 bits.
+
+    One image in a thousand would end a run with rand-m9-mstd0.5-inc1, one in fifteen with m10.
+    """
     from timm.data import auto_augment
 
     for name, operation in auto_augment.NAME_TO_OP.items():

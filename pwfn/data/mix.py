@@ -44,7 +44,7 @@ class Mix:
 
     @property
     def active(self) -> bool:
-        """Whether any batch is mixed."""
+        """Tell whether any batch is mixed."""
         return (self.mixup > 0 or self.cutmix > 0) and self.prob > 0
 
     def mixed(self, images: Tensor, labels: Tensor, num_classes: int, seeds: tuple[int, ...]) -> tuple[Tensor, Tensor]:

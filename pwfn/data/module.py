@@ -228,7 +228,7 @@ class ImageDataModule(LightningDataModule):
         return self.partition
 
     def _feed(self, split: str) -> Transformed | Cached:
-        """Made when first asked for, then kept over all rounds."""
+        """Make the feed of a split when first asked for it, and keep it over all rounds."""
         if split not in self._feeds:
             steps = self.train_steps if split == "train" else self.eval_steps
             images = self._split(split)

@@ -1,4 +1,4 @@
-"""Images that can only be read one after another: WebDataset shards and streamed Hugging Face sets.
+"""Read images one after another: WebDataset shards and streamed Hugging Face sets.
 
 timm's own readers of these sets repeat and drop images in a test on several processes, and pass over damaged ones. So
 timm finds the set, and these classes read it: in one pass, every image is read by exactly one part (rank and worker).
@@ -38,12 +38,12 @@ class Part:
 
     @property
     def index(self) -> int:
-        """Number of this part, from 0."""
+        """Return the number of this part, from 0."""
         return self.rank * self.workers + self.worker
 
     @property
     def count(self) -> int:
-        """Number of parts."""
+        """Return the number of parts."""
         return self.world_size * self.workers
 
 

@@ -39,7 +39,7 @@ class LabeledImages:
 
     @property
     def labels(self) -> list[Tensor]:
-        """The labels of each batch."""
+        """Return the labels of each batch."""
         if self._labels is None:
             for _ in self:
                 pass

@@ -1,4 +1,4 @@
-"""timm models with weights from anywhere, and what is measured on them."""
+"""Build timm models with weights from anywhere, and measure them."""
 
 from pwfn.models.timm_model import ModelSpec, Quantize
 from pwfn.models.weight_files import ModelError

@@ -94,7 +94,7 @@ class ModelSpec:
 
     @property
     def random_weights(self) -> bool:
-        """Whether neither the hub nor a file or folder gives the weights."""
+        """Tell whether neither the hub nor a file or folder gives the weights."""
         return self.weights_from is None
 
     def registered(self) -> tuple[str, dict[str, Any]]:

@@ -44,7 +44,7 @@ class Budget:
 
     @property
     def wanted(self) -> bool:
-        """Whether there is one."""
+        """Tell whether there is a limit."""
         return any(value is not None for value in vars(self).values())
 
     def is_met(self, trial: Trial) -> bool:

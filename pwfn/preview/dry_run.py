@@ -144,7 +144,7 @@ class DryRun:
 
     @property
     def zeros(self) -> int:
-        """Weights that start at exactly 0, which have no relative move."""
+        """Count the weights that start at exactly 0, which have no relative move."""
         return int((self.start.mu == 0).sum())
 
     def rounds(self) -> Iterator[DryRunRecord]:

@@ -73,7 +73,7 @@ def layers_table(layers: Sequence[TensorMove], unit: str) -> Table:
 
 
 def _number(value: float) -> str:
-    """Three digits, whatever the size."""
+    """Write three digits, whatever the size."""
     return f"{value:,.0f}" if 1000 <= value < 1e7 else f"{value:.3g}"
 
 

@@ -49,12 +49,12 @@ class Run:
 
     @property
     def can_go_on(self) -> bool:
-        """Whether `train.py resume=` takes it: it has a configuration of its own, and no result."""
+        """Tell whether `train.py resume=` takes it: it has a configuration of its own, and no result."""
         return self.status in (UNFINISHED, FAILED) and (self.folder / CONFIG).is_file()
 
     @property
     def planned_rounds(self) -> int | None:
-        """The rounds of its schedule, None where its configuration has none."""
+        """Count the rounds of its schedule; None where its configuration has none."""
         fractions = self.config.get("schedule.fractions")
         return len(fractions) if isinstance(fractions, list) else None
 
@@ -106,7 +106,7 @@ def _jobs(sweep: Path) -> dict[Path, Job]:
 
 
 def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
-    """Sorts 2_... before 10_...: the jobs of a sweep are numbered."""
+    """Sort 2_... before 10_...: the jobs of a sweep are numbered."""
     number, rest = "", name
     while rest and rest[0].isdecimal():
         number, rest = number + rest[0], rest[1:]

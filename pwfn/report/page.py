@@ -45,7 +45,7 @@ class Row:
 
     @property
     def cells(self) -> list[Cell]:
-        """All cells of the run."""
+        """Return all cells of the run."""
         return [*self.differences, *self.figures]
 
 
@@ -231,5 +231,5 @@ def _data(rows: Sequence[Row], differing: Sequence[Heading], place: Path) -> str
 
 
 def _groups(rows: Sequence[Row], index: int) -> bool:
-    """Whether a key has few enough values for each to have a color and a shape."""
+    """Tell whether a key has few enough values for each to have a color and a shape."""
     return 2 <= len({row.differences[index].text for row in rows}) <= len(SHAPES)

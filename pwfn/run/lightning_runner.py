@@ -34,7 +34,7 @@ class LightningRunner:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps since the beginning of the run."""
+        """Count the optimizer steps since the beginning of the run."""
         return self.trainer.global_step
 
     def fit(self, phase: Phase) -> None:
@@ -55,14 +55,14 @@ class LightningRunner:
             self.saver.end_fit()
 
     def test(self) -> Scores:
-        """Scores on the test split, at the mean weights."""
+        """Return the scores on the test split, at the mean weights."""
         self._call(self.trainer.test, verbose=False)
         if self.module.scores is None:
             raise RuntimeError("the test split was not run")
         return self.module.scores
 
     def validate(self) -> Scores | None:
-        """Scores on the validation images, at the mean weights; None if there are none."""
+        """Return the scores on the validation images, at the mean weights; None if there are none."""
         if self.data.partition is None or self.data.partition.val is None:
             return None
         self._call(self.trainer.validate, verbose=False)

@@ -28,5 +28,5 @@ class Pretraining:
 
     @property
     def trains(self) -> bool:
-        """Whether there is any training before the first round."""
+        """Tell whether there is any training before the first round."""
         return self.head_epochs + self.epochs > 0

@@ -16,7 +16,7 @@ class Runner(Protocol):
 
     @property
     def steps(self) -> int:
-        """Optimizer steps since the beginning of the run."""
+        """Count the optimizer steps since the beginning of the run."""
 
     def fit(self, phase: Phase) -> None:
         """Train one phase."""

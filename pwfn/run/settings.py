@@ -93,12 +93,12 @@ class TrainSettings:
 
     @property
     def learns_sigma(self) -> bool:
-        """Whether any round trains under noise, which is what sigma is learned from."""
+        """Tell whether any round trains under noise, which is what sigma is learned from."""
         return self.noise and self.schedule.trains
 
     @property
     def has_posterior(self) -> bool:
-        """Whether draws of the weights mean something: sigma was learned, or is a posterior's from the start."""
+        """Tell whether draws of the weights mean something: sigma was learned, or is a posterior's."""
         return self.learns_sigma or self.sigma.is_posterior
 
     @property
@@ -126,7 +126,7 @@ class TrainSettings:
 
     @property
     def epochs_of_rounds(self) -> list[float]:
-        """Passes over the training images of each of `rounds_in_all`, a share of them counted as such."""
+        """Count the epochs of each of `rounds_in_all`, a share of the training images counted as such."""
         schedule = self.schedule
         epochs = [sum(fit.passes for fit in schedule.fits(index)) for index in range(schedule.rounds)]
         return [*epochs, *([float(self.finish.epochs)] if self.finish.wanted else [])]

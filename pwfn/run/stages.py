@@ -239,12 +239,12 @@ class Stages:
 
     @property
     def stored_form(self) -> StoredForm:
-        """The form of the network's artifact, which its last scores are measured in."""
+        """Return the form of the network's artifact, which its last scores are measured in."""
         return StoredForm.of(self.settings, self.saver.network, self.runner, self.progress.say)
 
     @property
     def baseline(self) -> Scores:
-        """The scores of the pretrained network."""
+        """Return the scores of the pretrained network."""
         baseline = self.saver.state.baseline
         assert baseline is not None  # known from the end of the pretraining on
         return baseline

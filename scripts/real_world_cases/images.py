@@ -1,4 +1,4 @@
-"""Images that users bring: folders of every layout, files of every kind."""
+"""Make images that users bring: folders of every layout, files of every kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights that users bring: files of every kind, folders, names, and sizes of images."""
+"""Make weights that users bring: files of every kind, folders, names, and sizes of images."""
 
 from __future__ import annotations
 

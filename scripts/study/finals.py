@@ -37,7 +37,7 @@ class Final:
 
     @property
     def work(self) -> float:
-        """Shifts and adds of one image per multiplication that they replace; nan where it was not measured."""
+        """Count shifts and adds of an image per multiplication they replace; nan: not measured."""
         if not self.evaluated:
             return math.nan
         return (self.evaluated["bill/total/shifts"] + self.evaluated["bill/total/adds"]) / self.evaluated[
@@ -46,12 +46,12 @@ class Final:
 
     @property
     def change(self) -> float:
-        """The final top1 less the pretrained network's, in points."""
+        """Return the final top1 less the pretrained network's, in points."""
         return self.top1 - self.pretrained
 
     @property
     def section(self) -> str:
-        """The table of its network that it stands in; CHOSEN: settings are chosen by validation images."""
+        """Return the table it stands in; CHOSEN: settings are chosen by validation images."""
         if self.validated is not None:
             return CHOSEN
         if NO_TRAINING in self.rule:

@@ -24,7 +24,7 @@ def metadata(description: dict[str, Any]) -> dict[str, str]:
 
 
 def images_of(description: dict[str, Any], count: int = 2) -> Tensor:
-    """Make random images of the size that the model is used with: float32 [count, channels, height, width]."""
+    """Make random images of the size that the model is used with, float32 [count, channels, H, W]."""
     return torch.randn(count, *description["data"]["input_size"], generator=torch.Generator().manual_seed(0))
 
 

@@ -106,7 +106,7 @@ def _lookup(name: str, symbols: NDArray[np.int32], entries: int) -> tuple[list[A
 
 
 def _bytes(codes: NDArray[np.int32], bits: int) -> bytes:
-    """As ONNX stores them: little endian, below 8 bits the first in the lowest bits of a byte."""
+    """Pack codes as ONNX stores them: little endian, below 8 bits the first in the lowest bits of a byte."""
     if bits >= 8:
         return codes.astype(f"<u{bits // 8}").tobytes()
     weights = 8 // bits

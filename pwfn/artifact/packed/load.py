@@ -1,4 +1,4 @@
-"""From the file to a packed model, layer by layer: the float weights are never there all at once."""
+"""Build a packed model from a file, layer by layer: the float weights are never there all at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights as indices of 8, 4 or 2 bits into the table that all layers share."""
+"""Keep weights as indices of 8, 4 or 2 bits into the table that all layers share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SharedTable(nn.Module):
 
 
 class Lookup(nn.Module):
-    """Look up one tensor of weights: `codes` index its own values, `own` says which of the shared these are.
+    """Look up a tensor of weights: `codes` index its own values, `own` says which of the shared these are.
 
     A byte of `codes` holds one index of 8 bits, two of 4 or four of 2, the first in the lowest bits. Tensors of more
     than 256 values have an int16 or int32 index for each weight.

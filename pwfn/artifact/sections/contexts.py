@@ -106,7 +106,7 @@ def _base(of: ClassOf, stride: int) -> Symbols:
 
 
 def _most_classes(shape: Shape3, alphabet: int, cells: int) -> Shape3:
-    """Powers of two, halved in turn until all contexts together have at most `cells` counts."""
+    """Choose powers of two, halved in turn until all contexts together have at most `cells` counts."""
     most = [
         min(limit, 1 << (max(1, size // 2).bit_length() - 1)) for limit, size in zip(MOST_CLASSES, shape, strict=True)
     ]
@@ -188,13 +188,13 @@ def _halved(counts: Ints, axis: int, times: int) -> Ints:
 
 
 def _bits(counts: Ints) -> float:
-    """Bits that the symbols, and the tables for them, cost."""
+    """Count the bits that the symbols, and the tables for them, cost."""
     flat = counts.reshape(-1, counts.shape[-1])
     return _entropy_bits(flat) + SYMBOL_BITS * np.count_nonzero(flat) + TABLE_BITS * np.count_nonzero(flat.any(1))
 
 
 def _entropy_bits(counts: Ints) -> float:
-    """Bits of all symbols together, each row coded with its own frequencies."""
+    """Count the bits of all symbols together, each row coded with its own frequencies."""
     rows = counts.sum(1)
     return float(_n_log_n(rows[rows > 0]) - _n_log_n(counts[counts > 0]))
 

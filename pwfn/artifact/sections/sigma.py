@@ -91,7 +91,7 @@ def _bits(sigma: NDArray[np.float32] | None, name: str) -> Bits:
 
 
 def _by_symbol(symbols: Symbols) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Each symbol that occurs, ascending, with the flat positions where it does."""
+    """Yield each symbol that occurs, ascending, with the flat positions where it does."""
     flat = symbols.ravel()
     order = np.argsort(flat.astype(np.uint16), kind="stable")
     counts = np.bincount(flat)

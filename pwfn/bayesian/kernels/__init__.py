@@ -1,4 +1,4 @@
-"""Ways to compute a draw of weights: one interface, one implementation for each kind of device."""
+"""Compute a draw of weights: one interface, one implementation for each kind of device."""
 
 from pwfn.bayesian.kernels.choice import AUTO, backend, choose_kernels, installed_kernels
 from pwfn.bayesian.kernels.interface import Gaussian, Kernels

@@ -1,4 +1,4 @@
-"""The interface of the kernels: what one draw of a network's weights computes."""
+"""Define what one draw of a network's weights computes: the interface of the kernels."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from pwfn.bayesian.regularizer import Regularizer
 
 @dataclass(frozen=True)
 class Gaussian:
-    """One tensor of weights with a mean and a standard deviation each.
+    """Hold one tensor of weights with a mean and a standard deviation each; all tensors have one shape.
 
-    `number` is the tensor's place in the network and selects its noise. `free_mu` and `free_sigma` are boolean masks of
-    the means and sigmas that train, None where all do; `free_sigma` is `free_mu` or None. All tensors have one shape.
+    Attributes:
+        number: its place in the network, which selects its noise.
+        mu: the means.
+        sigma: the standard deviations.
+        free_mu: a boolean mask of the means that train; None where all do.
+        free_sigma: the same for the sigmas: `free_mu` or None.
+        regularizer: what pulls its sigmas.
     """
 
     number: int

@@ -87,7 +87,16 @@ def _signed(word: int) -> int:
 
 
 def box_muller(first: Tensor, second: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Turn two random words (int32 that stand for uint32) into two independent numbers from N(0, 1)."""
+    """Turn two random words into two independent numbers from N(0, 1).
+
+    Args:
+        first: int32 that stand for uint32; decide the radius.
+        second: likewise, of the same shape; decide the angle.
+        dtype: of the numbers.
+
+    Returns:
+        Two tensors of the same shape.
+    """
     # float32 of the uint32, rounded once: both halves of 16 bits are exact
     unsigned = (first >> 16).bitwise_and_(0xFFFF).to(torch.float32).mul_(2.0**16).add_(first & 0xFFFF)
     uniform = unsigned.mul_(2.0**-32).add_(2.0**-33).to(dtype)

@@ -48,7 +48,7 @@ _kernel = numba.njit(cache=_cache_is_writable(), **_FAST)
 
 @_inner
 def rotate(a, b, by):  # type: ignore[no-untyped-def]
-    """One round: the sum, and b turned left by so many bits and mixed with it."""
+    """Do one round: add, turn b left by `by` bits, and mix the two."""
     a = uint32(a + b)
     return a, uint32(uint32(uint32(b << uint32(by)) | uint32(b >> uint32(32 - by))) ^ a)
 
@@ -76,7 +76,7 @@ def threefry(a, b, k0, k1):  # type: ignore[no-untyped-def]
 
 @_inner
 def radius(x):  # type: ignore[no-untyped-def]
-    """`sqrt(-2 log u)` for u = (x + 1/2) / 2^32, x a uint32."""
+    """Compute `sqrt(-2 log u)` for u = (x + 1/2) / 2^32, x a uint32."""
     u = float32(x) * float32(2.0**-32) + float32(2.0**-33)
     bits = np.float32(u).view(np.int32)
     exponent = int32(int32(bits >> int32(23)) - int32(126))
@@ -92,7 +92,7 @@ def radius(x):  # type: ignore[no-untyped-def]
 
 @_inner
 def circle(x):  # type: ignore[no-untyped-def]
-    """Cosine and sine of the angle `2 pi x / 2^32`, x a uint32."""
+    """Compute cosine and sine of the angle `2 pi x / 2^32`, x a uint32."""
     quadrant = uint32(uint32(x + uint32(1 << 29)) >> uint32(30))
     t = float32(int32(uint32(x - uint32(quadrant << uint32(30))))) * float32(2 * math.pi / 2**32)
     z = t * t

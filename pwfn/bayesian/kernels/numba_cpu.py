@@ -1,4 +1,4 @@
-"""Draws and their gradients of float32 weights on a CPU, one pass over each tensor in compiled code.
+"""Draw float32 weights on a CPU, with their gradients, in one compiled pass over each tensor.
 
 One thread computes. Torch's threads go on spinning for milliseconds after each of its operations, and further ones
 would wait for their cores.
@@ -20,7 +20,7 @@ from pwfn.bayesian.kernels.reference import Reference
 
 
 class NumbaCPU(Reference):
-    """Kernels for float32 weights on a CPU; the reference does regularizers without a `linear` form."""
+    """Compute with float32 weights on a CPU; the reference does regularizers without a `linear` form."""
 
     @override
     def supports(self, tensors: Sequence[Tensor]) -> bool:

@@ -1,4 +1,4 @@
-"""Draws and their gradients in torch's operations: for any device, type and regularizer."""
+"""Draw weights in torch's operations, with their gradients: for any device, type and regularizer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pwfn.bayesian.prior import MIN_SIGMA
 
 
 class Reference(Kernels):
-    """The implementation that every other one is compared with."""
+    """Compute as every other implementation is compared with."""
 
     @override
     def supports(self, tensors: Sequence[Tensor]) -> bool:

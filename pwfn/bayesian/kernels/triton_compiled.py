@@ -52,7 +52,7 @@ def _four_rounds(a, b, first: tl.constexpr, second: tl.constexpr, third: tl.cons
 
 @_compiled
 def _threefry(a, b, k0, k1):
-    """Threefry2x32-20 of the counters a and b."""
+    """Compute Threefry2x32-20 of the counters a and b."""
     k2 = k0 ^ k1 ^ 0x1BD11BDA
     a, b = _four_rounds(a + k0, b + k1, 13, 15, 26, 6)
     a, b = _four_rounds(a + k1, b + k2 + 1, 17, 29, 16, 24)
@@ -94,14 +94,14 @@ def _row(table, owners, blocks, columns: tl.constexpr):
 
 @_compiled
 def _places(block, pairs: tl.constexpr):
-    """Where the cosines of a block go, counted row by row; the sines are `HALF` places further."""
+    """Place the cosines of a block, counted row by row; the sines are `HALF` places further."""
     pair = block * pairs + tl.arange(0, pairs)
     return pair + (pair // HALF) * HALF
 
 
 @_compiled
 def _offset(place, row, operand: tl.constexpr):
-    """Where in memory the number lies that is at `place` when they are counted row by row."""
+    """Return where in memory the number lies that is at `place` when they are counted row by row."""
     last = ((tl.load(row + LAYOUTS) >> operand) & 1) != 0
     offset = place
     if last:
@@ -126,7 +126,7 @@ def _write(values, place, inside, row):
 
 @_compiled
 def _free(place, inside, row):
-    """1 where a weight is free, 0 where it is fixed."""
+    """Load 1 where a weight is free, 0 where it is fixed."""
     address = tl.load(row + FREE)
     free = inside.to(tl.float32)
     if address != 0:

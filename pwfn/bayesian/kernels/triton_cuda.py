@@ -29,7 +29,7 @@ LARGEST = 2**31 - 2**16  # places are int32, also those of the last block that l
 
 
 class TritonCUDA(Reference):
-    """Kernels for float32 weights on a GPU; the reference does regularizers without a `linear` form."""
+    """Compute with float32 weights on a GPU; the reference does regularizers without a `linear` form."""
 
     pairs = PAIRS
 
@@ -173,7 +173,7 @@ def _row(
     strength: float = 0.0,
     retrained: bool = False,
 ) -> list[int]:
-    """One row of the table, in the order of the columns."""
+    """Return one row of the table, in the order of the columns."""
     out = operands[0]
     assert out is not None
     addresses, layouts = [0] * OPERANDS, 0
@@ -188,7 +188,7 @@ def _row(
 
 
 def _layout(tensor: Tensor) -> int | None:
-    """0 for numbers in a row, 1 with the channels last, None for any other layout."""
+    """Return 0 for numbers in a row, 1 with the channels last, None for any other layout."""
     if tensor.is_contiguous():
         return 0
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}

@@ -24,7 +24,13 @@ Interval = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class IndexRange:
-    """Span `count` candidate indices from `first` on; `longest` is above the length of any interval."""
+    """Span the indices of all candidates.
+
+    Attributes:
+        first: The smallest index.
+        count: How many there are.
+        longest: Above the length of any interval.
+    """
 
     first: int
     count: int

@@ -39,7 +39,7 @@ class Codebook(ABC):
 
     @property
     def per_tensor(self) -> bool:
-        """Whether each tensor of a network gets values of its own."""
+        """Tell whether each tensor of a network gets values of its own."""
         return False
 
     @abstractmethod
@@ -97,15 +97,19 @@ class OnGrid(Values):
     """Allow sums of at most `max_order` powers of two, the smallest of which is 2^-b.
 
     Every value is an integer multiple of 2^-b, so the codebook is computed with exact integers, its numerators.
+
+    Attributes:
+        b: Minus the exponent of the smallest power, 0 to 24.
+        signed: Whether terms may be subtracted.
     """
 
     b: int
     sizes = ()
-    signed: ClassVar[bool] = False  # whether terms may be subtracted
+    signed: ClassVar[bool] = False
 
     @property
     def step(self) -> float:
-        """The grid on which every value lies: 2^-b, in units of the weights."""
+        """Return the grid on which every value lies: 2^-b, in units of the weights."""
         return 2.0**-self.b
 
     def candidates(self, order: int, largest: float) -> Tensor:

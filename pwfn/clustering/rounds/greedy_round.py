@@ -80,6 +80,9 @@ def cluster_round(
         sigma_join: The rule for the sigma of a cluster's members.
         tolerance: What the threshold counts, of the shape and dtype of `mu`; None: sigma.
 
+    Returns:
+        The new weights and the clusters, on the CPU.
+
     Raises:
         ValueError: For weights or tolerances that cannot be clustered, and for settings out of range.
     """

@@ -38,6 +38,9 @@ class RoundInput:
             sigma: Standard deviations, of the shape and dtype of `mu`.
             tolerance: Tolerances, of the shape and dtype of `mu`; None: sigma.
 
+        Returns:
+            The weights on the CPU, and their range.
+
         Raises:
             ValueError: In one line, if shapes or dtypes do not agree, or for numbers that cannot be clustered.
         """

@@ -1,1 +1,1 @@
-"""Sources of images, one a file."""
+"""Read images from their sources, one source a file."""

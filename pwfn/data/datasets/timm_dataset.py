@@ -75,12 +75,12 @@ class TimmData(ImageData):
 
     @property
     def kind(self) -> str:
-        """Beginning of `name`, a key of `KINDS`."""
+        """Return the beginning of `name`, a key of `KINDS`."""
         return self.name.partition("/")[0].lower()
 
     @property
     def rest(self) -> str:
-        """The set: what follows the kind in `name`."""
+        """Return the set: what follows the kind in `name`."""
         return self.name.partition("/")[2]
 
     def __post_init__(self) -> None:

@@ -29,7 +29,7 @@ class Streamed(IterableDataset[tuple[Tensor, int]]):
 
     @property
     def part(self) -> Part:
-        """Which part of a pass this process reads."""
+        """Say which part of a pass this process reads."""
         worker = get_worker_info()
         return Part(self.rank, self.world_size, *((worker.id, worker.num_workers) if worker else (0, 1)))
 

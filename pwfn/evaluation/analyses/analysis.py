@@ -23,7 +23,7 @@ class Analysis(ABC):
     @property
     @abstractmethod
     def wanted(self) -> bool:
-        """Whether the settings ask for this analysis."""
+        """Tell whether the settings ask for this analysis."""
 
     def check(self) -> None:  # noqa: B027  (most analyses need nothing)
         """Raise RunError or NotAFinishedRun for what the analysis needs and cannot find."""

@@ -75,12 +75,12 @@ class NoisePoint:
 
     @property
     def top1(self) -> float:
-        """Mean over the draws, percent."""
+        """Return the mean over the draws, in percent."""
         return float(np.mean([one.top1 for one in self.draws]))
 
     @property
     def half_width(self) -> float:
-        """Half of the 95 % confidence interval of that mean, by Student's t, in points."""
+        """Return half of the 95 % confidence interval of that mean, by Student's t, in points."""
         count = len(self.draws)
         deviation = np.std([one.top1 for one in self.draws], ddof=1)
         return float(student.ppf((1 + LEVEL) / 2, count - 1) * deviation / count**0.5)

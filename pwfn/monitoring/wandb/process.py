@@ -1,4 +1,4 @@
-"""What a W&B run needs of the process it starts in: variables, a clean command line, its own errors."""
+"""Prepare the process that a W&B run starts in: variables, a clean command line, its own errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def environment(**values: str) -> Iterator[None]:
 
 @contextmanager
 def arguments_without_secrets() -> Iterator[None]:
-    """While W&B starts, which files the command line: mask passwords and tokens on it."""
+    """Mask passwords and tokens of the command line while W&B starts, which records it."""
     before = sys.argv
     sys.argv = list(map(without_given_secrets, before))
     try:

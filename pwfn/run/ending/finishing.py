@@ -32,7 +32,7 @@ class Finishing:
 
     @property
     def wanted(self) -> bool:
-        """Whether anything follows."""
+        """Tell whether anything follows."""
         return self.epochs > 0 or self.batchnorm_images > 0
 
     def check(self, network: nn.Module) -> None:

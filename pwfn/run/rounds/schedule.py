@@ -61,12 +61,12 @@ class Schedule:
 
     @property
     def rounds(self) -> int:
-        """How many rounds there are."""
+        """Count the rounds."""
         return len(self.fractions)
 
     @property
     def trains(self) -> bool:
-        """Whether any round trains."""
+        """Tell whether any round trains."""
         return any(fit.epochs for index in range(self.rounds) for fit in self.fits(index))
 
     def fits(self, round_index: int) -> tuple[Fit, ...]:

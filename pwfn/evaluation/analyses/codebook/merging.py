@@ -38,7 +38,7 @@ class Usage:
 
     @property
     def totals(self) -> Whole:
-        """The weights at each entry [K]."""
+        """Return the weights at each entry [K]."""
         totals: Whole = self.counts.sum(0)
         return totals
 

@@ -58,17 +58,17 @@ class Cost:
 
     @property
     def shifts(self) -> int:
-        """Shifts by a power of two."""
+        """Count the shifts by a power of two."""
         return self.one + 2 * self.two + 3 * self.three + 4 * self.four
 
     @property
     def adds(self) -> int:
-        """Adds within products; each product that is not skipped is then accumulated by one add more."""
+        """Count adds within products; each product that is not skipped is then accumulated by one add more."""
         return self.two + 2 * self.three + 3 * self.four
 
     @property
     def accumulations(self) -> int:
-        """Products that are added up."""
+        """Count the products that are added up."""
         return self.macs - self.skipped
 
     def __add__(self, other: Cost) -> Cost:
