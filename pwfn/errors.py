@@ -11,7 +11,13 @@ Check = Callable[[], tuple[str, Any, bool, str]]  # the name of a value, the val
 
 @dataclass(frozen=True)
 class Fault:
-    """Describe one value that is not allowed. `name` may be dotted (`clustering.inc`)."""
+    """Describe one value that is not allowed.
+
+    Attributes:
+        name: of the value; may be dotted (`clustering.inc`).
+        value: what it is.
+        allowed: what follows "must be".
+    """
 
     name: str
     value: Any

@@ -91,6 +91,18 @@ class TimmAugment(Augment):
 
     `interpolation` None is the model's own, `color_jitter` None is none. As in timm, color jitter is left out where
     `auto_augment` is given.
+
+    Attributes:
+        scale: smallest and largest share of the image's area that is cut out, above 0 to 1.
+        ratio: smallest and largest ratio of its sides, above 0.
+        interpolation: how it is resized.
+        hflip: probability of mirroring left and right.
+        vflip: probability of mirroring up and down.
+        color_jitter: strength, from 0.
+        auto_augment: a policy of timm, as rand-m9-mstd0.5-inc1.
+        re_prob: probability of erasing random rectangles.
+        re_mode: what they are filled with.
+        re_count: the most rectangles, from 1.
     """
 
     scale: tuple[float, float] = (0.08, 1.0)
@@ -144,7 +156,16 @@ def _rising(values: tuple[float, float]) -> bool:
 
 
 def posterize(image: Image, bits_to_keep: int, **_: Any) -> Image:
-    """Posterize as timm does, also with 0 bits (black), which Pillow refuses from version 13 on."""
+    """Posterize as timm does, also with 0 bits (black), which Pillow refuses from version 13 on.
+
+    Args:
+        image: of 8 bits.
+        bits_to_keep: of each channel, 0 to 8.
+        **_: what timm passes besides.
+
+    Returns:
+        A new image.
+    """
     from timm.data import auto_augment
 
     return auto_augment.posterize(image, bits_to_keep) if bits_to_keep else image.point(lambda _: 0)

@@ -20,10 +20,14 @@ from pwfn.errors import require
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
-    """Set mixup, with Beta(`mixup`, `mixup`), and CutMix, with Beta(`cutmix`, `cutmix`); 0 = off.
+    """Choose how a batch is mixed: mixup (arXiv:1710.09412), CutMix (arXiv:1905.04899) or both.
 
-    mixup is arXiv:1710.09412, CutMix arXiv:1905.04899. `prob` of the batches are mixed; where both are on,
-    `switch_prob` of those by CutMix. `mode` says what shares one draw: the whole batch, a pair of images, or nothing.
+    Attributes:
+        mixup: a of Beta(a, a), which mixup draws the share of an image from; 0 = off.
+        cutmix: the same for CutMix, where it is the share of the area.
+        prob: share of the batches that are mixed, 0 to 1.
+        switch_prob: share of these that CutMix mixes where both are on, 0 to 1.
+        mode: what shares one draw: the whole batch, a pair of images, or no two images (elem).
     """
 
     mixup: float = 0.0

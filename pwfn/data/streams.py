@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """Say what a process reads of a pass: worker `worker` of `workers` of rank `rank` of `world_size`."""
+    """Say which part of a pass a process reads.
+
+    Attributes:
+        rank: from 0.
+        world_size: number of ranks.
+        worker: number of this loader process of the rank, from 0.
+        workers: how many the rank has, at least 1.
+    """
 
     rank: int = 0
     world_size: int = 1
@@ -57,7 +64,15 @@ class Raw(NamedTuple):
 
 @dataclass
 class ImageStream(ABC):
-    """Stream one split; `length` is its number of images, None where nothing says it."""
+    """Stream one split.
+
+    Attributes:
+        title: leads messages.
+        num_classes: labels are 0 to below this.
+        length: number of images; None where nothing says it.
+        shuffle_buffer: images that each worker shuffles among.
+        exif: turn images as their EXIF orientation says.
+    """
 
     title: str
     num_classes: int

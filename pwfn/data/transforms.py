@@ -59,6 +59,9 @@ def transform_config(
             std becomes the average over its channels.
         image_size: side of the square input in pixels, or None for the model's own size and crop.
         chosen: crop_pct, mean, std and interpolation that take the place of the model's own.
+
+    Returns:
+        A new config.
     """
     config = dict(data_config)
     height, width = config["input_size"][-2:]

@@ -29,6 +29,9 @@ def with_interval(top1: float, images: int | None, split: str = "test") -> str:
         top1: In percent.
         images: Number of images it was counted on; None or 0: not known.
         split: What these are called.
+
+    Returns:
+        As in 98.89 % (95 % interval 97.2 to 99.6 %, 359 test images).
     """
     if not images:
         return f"{top1:.2f} %"

@@ -42,7 +42,12 @@ def _silent(line: str) -> None:
 
 @dataclass(frozen=True)
 class Quantize:
-    """Choose parameters by glob patterns, on top of linear and convolution layers' weights and biases."""
+    """Choose parameters beyond, or fewer than, the weights and biases of linear and convolution layers.
+
+    Attributes:
+        include: glob patterns over parameter names, of those to quantize as well.
+        exclude: glob patterns of those not to quantize, which win.
+    """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -198,7 +203,18 @@ def build_bayesian(
     device: str = "cpu",
     say: Say = _silent,
 ) -> nn.Module:
-    """Build the network of `spec.build`, which takes the same arguments, and make it Bayesian.
+    """Build a network and make it Bayesian.
+
+    Args:
+        spec: the model, the source of its weights, and what is quantized.
+        num_classes: as in `ModelSpec.build`, as are the next four.
+        in_chans: color channels.
+        load_weights: False for random weights.
+        device: "cpu" or "meta".
+        say: is given lines about the weights.
+
+    Returns:
+        The network; every sigma is 2^-30.
 
     Raises:
         ModelError: as `spec.build` does, and for a pattern of `spec.quantize` that fits nothing.

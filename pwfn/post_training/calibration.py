@@ -13,9 +13,11 @@ OF_FEW = 4  # one of so many, where that is no more than HELD_OUT images: one or
 
 @dataclass(frozen=True)
 class Calibration:
-    """Hold images for statistics, and others to measure with: [batch, channels, height, width].
+    """Hold images that a network is compressed with; they have no labels.
 
-    They have no labels.
+    Attributes:
+        batches: those that make statistics, each [batch, channels, height, width].
+        held_out: those that measure what the others predict.
     """
 
     batches: Sequence[Tensor]

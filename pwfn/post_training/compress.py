@@ -172,6 +172,11 @@ def _search(
 def selected_names(model: nn.Module, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> list[str]:
     """Return the parameters to compress, tied ones once, as `pwfn.bayesian.to_bayesian` chooses them.
 
+    Args:
+        model: an ordinary network.
+        include: glob patterns of further parameters.
+        exclude: glob patterns of parameters to leave out, which win.
+
     Raises:
         ValueError: there are none.
     """

@@ -89,6 +89,9 @@ def guarded(
         rate: nats that a bit is worth.
         attempt: chooses the layer at a price of moves and with a share of the compensation, and writes it.
         rounding: rounds the layer, and writes it.
+
+    Returns:
+        The attempt that costs least by measurement. It need not be the last one written.
     """
     attempts: list[Attempt] = []
     price = trust = 1.0

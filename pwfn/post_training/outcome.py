@@ -9,7 +9,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LayerReport:
-    """Report what became of one layer; `weight` numbers its tensor, all else as in `Attempt`."""
+    """Report what became of one layer.
+
+    Attributes:
+        weight: number of its tensor in the network.
+        bits: of an ideal code, all of the layer's weights together.
+        predicted: change of the divergence, in nats.
+        changed: the same, measured.
+        price: times that a move was made to cost more than predicted; 0 where the weights were rounded.
+    """
 
     weight: int
     bits: float

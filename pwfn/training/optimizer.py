@@ -116,7 +116,12 @@ def _fused(groups: Sequence[dict[str, Any]], *, scaled: bool) -> bool | None:
 
 @dataclass(frozen=True, kw_only=True)
 class SGD(OptimizerSpec):
-    """Descend stochastic gradients, with momentum."""
+    """Descend stochastic gradients, with momentum.
+
+    Attributes:
+        momentum: from 0 to below 1.
+        nesterov: whether the momentum is Nesterov's; only with one above 0.
+    """
 
     momentum: float = 0.9
     nesterov: bool = False
@@ -137,7 +142,7 @@ class SGD(OptimizerSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class Adam(OptimizerSpec):
-    """Use Adam (Kingma and Ba 2015, arXiv:1412.6980)."""
+    """Use Adam (Kingma and Ba 2015, arXiv:1412.6980); both `betas` are from 0 to below 1."""
 
     betas: tuple[float, float] = (0.9, 0.999)
 
@@ -175,6 +180,9 @@ def build_optimizer(network: nn.Module, spec: OptimizerSpec, *, scaled: bool = F
         network: a Bayesian network.
         spec: the settings.
         scaled: whether a gradient scaler takes part, as in 16-mixed.
+
+    Returns:
+        The optimizer; parameters with a mask are in a group without weight decay.
     """
     masked = {id(parameter) for parameter, _ in masked_parameters(network)}
     trained = [p for p in network.parameters() if p.requires_grad]

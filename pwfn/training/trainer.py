@@ -71,6 +71,9 @@ class TrainerSpec:
             folder: of the run.
             callbacks: of the whole run.
             logger: None for none.
+
+        Returns:
+            A Trainer that has trained nothing yet.
         """
         from pytorch_lightning import Trainer
         from pytorch_lightning.plugins.environments import LightningEnvironment

@@ -32,6 +32,9 @@ def read_images(folder: Path, prefix: str, num_classes: int) -> ArrayImages:
         prefix: `train` or `t10k`.
         num_classes: labels are 0 to below this.
 
+    Returns:
+        The images in memory, at least one.
+
     Raises:
         DataError: naming the file that is missing or damaged.
     """

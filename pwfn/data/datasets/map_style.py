@@ -17,14 +17,35 @@ if TYPE_CHECKING:
 
 
 class MapStyle(ImageSet):
-    """Read images number `indices` of a `timm.data.ImageDataset` or a torchvision set."""
+    """Read images number `indices` of a `timm.data.ImageDataset` or a torchvision set.
+
+    Args:
+        dataset: the set, whose own transform is not used.
+        title: leads messages.
+        labels: of all images of the set, int64 [images].
+        indices: of those that this object has, int64 [n].
+        exif: turn images as their EXIF orientation says.
+    """
 
     def __init__(self, dataset: Any, title: str, labels: Indices, indices: Indices, *, exif: bool = False) -> None:
         self.dataset, self.title, self.labels, self.indices, self.exif = dataset, title, labels, indices, exif
 
     @classmethod
     def of(cls, dataset: Any, title: str, num_classes: int, *, exif: bool = False) -> Self:
-        """Take all images of `dataset`; raise `DataError`, led by `title`, unless every label is a class."""
+        """Take all images of a set.
+
+        Args:
+            dataset: the set.
+            title: leads messages.
+            num_classes: labels are 0 to below this.
+            exif: turn images as their EXIF orientation says.
+
+        Returns:
+            The images, at least one.
+
+        Raises:
+            DataError: a label is no class, or there is no image.
+        """
         labels = np.asarray(_labels(dataset))
         if labels.ndim != 1 or labels.dtype.kind not in "iu":
             raise DataError(f"{title}: its labels are no whole numbers; data.target_key names those of hfds/")

@@ -25,7 +25,17 @@ def in_order(class_to_idx: dict[str, int]) -> tuple[str, ...] | None:
 
 
 def check_keys(title: str, columns: list[str], image_key: str, label_key: str) -> None:
-    """Raise `DataError` for a column that is not there; an empty list means that nobody knows."""
+    """Look for the columns of images and labels.
+
+    Args:
+        title: leads the message.
+        columns: of the set; empty where nobody knows.
+        image_key: the column of images; may go on with / and a key within it.
+        label_key: likewise.
+
+    Raises:
+        DataError: a column is not there.
+    """
     for option, key in (("input_key", image_key), ("target_key", label_key)):
         if columns and key.split("/")[0] not in columns:
             raise DataError(f"{title}: has no column {key!r} (data.{option}), only {', '.join(columns)}")

@@ -55,7 +55,17 @@ def errors_of(kind: str) -> tuple[type[Exception], ...]:
 def choice_rules(
     kind: str, val_fraction: float | None, train_images: int | None, test_images: int | None
 ) -> dict[str, tuple[bool, str]]:
-    """Return what is allowed of the settings that choose among images, which a streamed set cannot do."""
+    """Return what is allowed of the settings that choose among images, which a streamed set cannot do.
+
+    Args:
+        kind: a key of `KINDS`, for the message.
+        val_fraction: as in `ImageData`.
+        train_images: likewise.
+        test_images: likewise.
+
+    Returns:
+        Conditions on these fields, as `pwfn.errors.require` takes them.
+    """
     why = f"because {kind}/ is streamed: no single image of it can be chosen"
     return {
         "val_fraction": (not val_fraction, f"0, {why}"),

@@ -63,7 +63,11 @@ def readable(name: str) -> Iterator[None]:
 
 
 def eight_bit(image: Image, name: str) -> Image:
-    """Convert an image of any mode to `L` or `RGB`; `name` begins the message where that is not possible."""
+    """Convert an image of any mode to `L` or `RGB`; `name` leads the message.
+
+    Raises:
+        DataError: its levels or its mode cannot be converted.
+    """
     image.load()
     if image.mode in SIXTEEN_BITS:
         white = _white(image)

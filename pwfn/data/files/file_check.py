@@ -24,15 +24,25 @@ NAMED = 50  # files that are listed by name
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Hold why a file of `size` (bytes) and `time` (ns) cannot be read, or None."""
+    """Hold what was found of a file.
+
+    Attributes:
+        size: of the file, in bytes.
+        time: when it was last changed, in ns.
+        fault: why it cannot be read as an image; None where it can.
+        alpha: whether it is transparent.
+        turned: whether its EXIF orientation turns it.
+        decoded: whether all of it was decoded, or its headers alone read.
+        brightest: its largest level of 255, where it has more than 8 bits and was decoded.
+    """
 
     size: int
     time: int
     fault: str | None
     alpha: bool = False
     turned: bool = False
-    decoded: bool = False  # or its headers alone were read
-    brightest: int | None = None  # of 255, where it has more than 8 bits and was decoded
+    decoded: bool = False
+    brightest: int | None = None
 
 
 # What this process knows of files, by path; a file of another size or time is looked at again.
@@ -53,6 +63,9 @@ def look_at(
         headers_only: read only the beginning of each: fast, but a file that ends too early is not noticed.
         cache: file that keeps what was found, by path, size and time; None keeps it in this process alone.
         progress: is told how many files have been looked at, and of how many.
+
+    Returns:
+        What was found of each file, by its path.
     """
     if cache is not None:
         _known.update(_read(cache))
@@ -87,6 +100,9 @@ def refuse_unreadable(
         headers_only: as in `look_at`.
         cache: as in `look_at`.
         progress: as in `look_at`.
+
+    Returns:
+        What was found, file by file.
 
     Raises:
         DataError: naming every file that cannot be read.

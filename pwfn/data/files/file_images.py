@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 
 class FileImages(ImageSet):
-    """Read images from one file each, when asked for; `exif` turns them as their EXIF says."""
+    """Read images from one file each, when asked for.
+
+    Args:
+        paths: of the files, as text or as an array of bytes [n].
+        labels: class numbers [n].
+        exif: turn images as their EXIF orientation says.
+    """
 
     def __init__(self, paths: Sequence[str] | NDArray[np.bytes_], labels: NDArray[Any], *, exif: bool = False) -> None:
         # One array, not a million objects: workers share its memory, as nothing in it has a count of references.

@@ -54,6 +54,14 @@ def by_fractions(labels: Indices, fractions: tuple[float, ...], seed: int) -> Th
 def by_file(images: FileImages, root: Path, file: Path) -> Three:
     """Take the split that a file lists; images that it does not list are in no split.
 
+    Args:
+        images: all that there are.
+        root: the folder that the file's paths are relative to.
+        file: a CSV file with the columns split and file.
+
+    Returns:
+        The numbers of training, validation and test images, int64, ascending.
+
     Raises:
         DataError: the file cannot be read, lists an image that is not below `root` or one twice, or has no training
             images of a class.
@@ -127,6 +135,9 @@ def with_kept_choices(data: Spec, split: Path, class_order: Path) -> Spec:
         data: A set whose `split` and `class_order` are as the user gave them.
         split: The file that a run keeps of its split.
         class_order: The file that it keeps of the order of classes.
+
+    Returns:
+        The set with these files, or `data` where there are none.
     """
     given = {"split": split, "class_order": class_order}
     kept = {key: str(file) for key, file in given.items() if getattr(data, key, None) and file.is_file()}

@@ -47,7 +47,11 @@ def class_names(folder: Path, order: str = NATURAL) -> tuple[str, ...]:
 
 
 def subfolders(folder: Path) -> list[str]:
-    """List the folders in a folder, without hidden and service folders, in no particular order."""
+    """List the folders in a folder, without hidden and service folders, in no particular order.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
         with os.scandir(folder) as entries:
             return [entry.name for entry in entries if not passed_over(entry.name) and entry.is_dir()]

@@ -22,6 +22,11 @@ class Transformed(Dataset[tuple[Tensor, int]]):
     """Transform images each time they are asked for, by number: see `NumberedShare`.
 
     What a random step draws is a function of `seed` and the number: the same in whichever process, resumed or not.
+
+    Args:
+        images: of one split.
+        steps: their transform.
+        seed: of the run.
     """
 
     def __init__(self, images: ImageSet, steps: Steps, seed: int = 0) -> None:
@@ -45,6 +50,12 @@ class Cached(Dataset[tuple[Tensor, int]]):
     """Keep images after their fixed transform: `images` float32 [n, C, H, W], `labels` int64 [n].
 
     They are asked for by number, and drawn for, as those of `Transformed` are.
+
+    Args:
+        images: after the fixed steps.
+        labels: class numbers.
+        random: the random steps; None where there are none.
+        seed: of the run.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, random: Transform | None, seed: int = 0) -> None:
@@ -86,6 +97,9 @@ def feed(images: ImageSet, steps: Steps, cache_bytes: int, seed: int = 0) -> Tra
         steps: their transform; nothing of it can be kept where it has no fixed steps.
         cache_bytes: size that the tensors of all images together must stay below.
         seed: of the run, for the random steps.
+
+    Returns:
+        A data set of tensors and labels, which is asked by number.
     """
     if steps.fixed is None:
         return Transformed(images, steps, seed)

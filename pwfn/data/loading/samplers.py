@@ -43,6 +43,13 @@ class ShuffledShare(Sampler[int]):
 
     A resumed run has seen some of an epoch: `skip(epoch, images)` passes over those; the length stays that of the whole
     epoch.
+
+    Args:
+        count: images of the set.
+        seed: of the run.
+        share: of the images that an epoch sees, above 0 to 1.
+        rank: of this process.
+        world_size: number of ranks.
     """
 
     def __init__(self, count: int, seed: int, share: float = 1.0, rank: int = 0, world_size: int = 1) -> None:
@@ -80,7 +87,13 @@ class NumberedShare(ShuffledShare):
 
 
 class EachOnce(Sampler[int]):
-    """Give every `world_size`-th image from `rank` on: over all ranks each image comes exactly once."""
+    """Give every `world_size`-th image from `rank` on: over all ranks each image comes exactly once.
+
+    Args:
+        count: images of the set.
+        rank: of this process.
+        world_size: number of ranks.
+    """
 
     def __init__(self, count: int, rank: int = 0, world_size: int = 1) -> None:
         self.indices = range(rank, count, world_size)

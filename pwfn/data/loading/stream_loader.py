@@ -18,7 +18,14 @@ from pwfn.randomness import mixed_seed, own_streams, seed_streams
 
 
 class Streamed(IterableDataset[tuple[Tensor, int]]):
-    """Pass once over a rank's share of a stream, for evaluation: each image once over all ranks."""
+    """Pass once over a rank's share of a stream, for evaluation: each image once over all ranks.
+
+    Args:
+        stream: the split.
+        steps: its transform.
+        rank: of this process.
+        world_size: number of ranks.
+    """
 
     def __init__(self, stream: ImageStream, steps: Steps, rank: int, world_size: int) -> None:
         self.stream, self.steps, self.rank, self.world_size = stream, steps, rank, world_size
@@ -43,6 +50,15 @@ class StreamedEpoch(Streamed):
     drawn for an image one of its place in that order.
 
     A resumed run has `batches` of `epoch` behind it (`skip`): those are read but not decoded.
+
+    Args:
+        stream: as for `Streamed`, as are the next three.
+        steps: likewise.
+        rank: likewise.
+        world_size: likewise.
+        count: images of this rank.
+        batch_size: of this rank.
+        seed: of the run.
     """
 
     def __init__(
@@ -122,6 +138,9 @@ def stream_images_per_rank(stream: ImageStream, share: float, world_size: int, b
         share: above 0 to 1, of the stream.
         world_size: number of ranks.
         batch_size: of one rank. A last batch of one image is left out: BatchNorm cannot train on it.
+
+    Returns:
+        The number, the same on every rank.
 
     Raises:
         DataError: the length is not known.
