@@ -22,7 +22,13 @@ def seed_run(seed: int) -> None:
 
 
 def seed_rank(seed: int, rank: int, *more: int) -> None:
-    """Seed each rank of several by its number, so that each draws its own noise."""
+    """Seed Python, numpy and torch, for each rank differently, so that each draws its own noise.
+
+    Args:
+        seed: of the run.
+        rank: of this process.
+        *more: further numbers that the streams are to depend on.
+    """
     numbers = np.random.SeedSequence([seed, rank, *more]).generate_state(3)
     random.seed(int(numbers[0]))
     np.random.seed(int(numbers[1]))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
+from types import FunctionType
 
 import pytest
 
@@ -28,6 +30,34 @@ def test_a_wing_exports_what_it_says(wing: str) -> None:
     assert len(set(names)) == len(names)
     for name in names:
         assert getattr(module, name) is not None, name
+
+
+def exported() -> dict[str, object]:
+    modules = [importlib.import_module(f"pwfn.{wing}") for wing in WINGS]
+    return {f"{m.__name__}.{name}": getattr(m, name) for m in modules for name in getattr(m, "__all__", [])}
+
+
+EXPORTED = {name: value for name, value in exported().items() if isinstance(value, type | FunctionType)}
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_what_a_wing_exports_begins_with_a_verb(name: str) -> None:
+    first = (EXPORTED[name].__doc__ or "").split()
+    assert first, "has no docstring"
+    assert first[0] not in ("A", "All", "An", "Each", "Every", "How", "One", "The", "What", "Whether")
+    assert first[0].endswith("ss") or not first[0].endswith("s")
+
+
+@pytest.mark.parametrize("name", [name for name, value in EXPORTED.items() if isinstance(value, FunctionType)])
+def test_an_exported_function_says_what_it_is_given_and_returns(name: str) -> None:
+    function = EXPORTED[name]
+    assert isinstance(function, FunctionType)
+    text, signature = inspect.getdoc(function) or "", inspect.signature(function)
+    if len(signature.parameters) > 2:
+        unnamed = [key for key in signature.parameters if not re.search(rf"^    {key}: ", text, re.MULTILINE)]
+        assert unnamed == []
+        returns = "Returns:" in text or "Yields:" in text or "return" in text.partition("\n")[0].lower()
+        assert returns or signature.return_annotation == "None"
 
 
 @pytest.mark.parametrize("target", TARGETS)

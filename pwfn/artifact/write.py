@@ -48,7 +48,7 @@ def save(
     include: tuple[str, ...] = (),
     exclude: tuple[str, ...] = (),
 ) -> Receipt:
-    """Write a network into a file, whole or not at all. Nothing is rounded, unless `plain` asks for it.
+    """Write a network, whole or not at all, and return its sizes; exact, unless `plain` says otherwise.
 
     Args:
         path: of the file.
@@ -66,9 +66,6 @@ def save(
             bias of BatchNorm take its running mean and variance; "folded_float16". The receipt says what it changes.
         include: glob patterns for an ordinary model, as in `to_bayesian`.
         exclude: likewise.
-
-    Returns:
-        The sizes of the network in the file and in other forms.
 
     Raises:
         ArtifactError: a tensor cannot be stored (in this form), or timm builds no such network from a given `name`.
@@ -112,7 +109,7 @@ def write(
     zipped: bool = False,
     plain: PlainForm = "exact",
 ) -> Receipt:
-    """Code and write a network that was taken apart.
+    """Code and write a network that was taken apart, and return its sizes in several forms.
 
     Args:
         path: of the file.
@@ -123,12 +120,8 @@ def write(
         zipped: also find out what zip makes of the float network, about 4 seconds for 100 MB.
         plain: form of the tensors that are not coded.
 
-    Returns:
-        The sizes of the network in the file and in other forms.
-
     Raises:
         ArtifactError: a tensor cannot be stored in this form, or the header is too large.
-        OSError: the file cannot be written.
     """
     others = stored_plain(parts.plain, parts.norms, plain)
     encoded = encode_weights(parts)

@@ -233,7 +233,7 @@ class Saver(InterruptibleTests):
 
 
 def read_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """Read the newest intact checkpoint of the run in `folder`, None if it ended before its first one."""
+    """Read the newest checkpoint in `folder`, None before the first; CheckpointError: none can be used."""
     content = files.newest(folder, warn=_print_on_rank_0)
     if content is not None and content.get("format") != FORMAT:
         raise files.CheckpointError(

@@ -17,7 +17,13 @@ _FILE = "identity.json"
 
 @dataclass(frozen=True)
 class Identity:
-    """Name a run for people (`name`), its sweep (`group`) and the run at W&B (`run_id`)."""
+    """Name a run.
+
+    Attributes:
+        name: what people call the run.
+        group: its sweep; None: it belongs to none.
+        run_id: the run at W&B.
+    """
 
     name: str
     group: str | None

@@ -49,7 +49,13 @@ def place_trainer(trainer: Trainer, counted: dict[str, int], *, batches: int) ->
 
 
 def share_among(trainer: Trainer, fit: dict[str, Any], ranks_before: int) -> None:
-    """Convert what is done for another number of ranks: about as many images and steps of the schedule."""
+    """Convert what is done for another number of ranks: about as many images and steps of the schedule.
+
+    Args:
+        trainer: of the resumed run.
+        fit: the saved fit, changed in place.
+        ranks_before: number of ranks that saved it.
+    """
     batches = fit["batches"] * ranks_before // trainer.world_size
     fit["batches"] = batches - batches % trainer.accumulate_grad_batches
     fit["scheduler"]["last_epoch"] = fit["scheduler"]["last_epoch"] * ranks_before // trainer.world_size

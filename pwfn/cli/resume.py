@@ -40,7 +40,13 @@ def is_asked(argv: Sequence[str]) -> bool:
 
 
 def resume(config_dir: Path, config_name: str, argv: Sequence[str]) -> None:
-    """Resume the run that `argv` names; exit code 2 for faults of the command line."""
+    """Resume the run that a command line names; end with exit code 2 for its faults.
+
+    Args:
+        config_dir: the folder of conf/.
+        config_name: the configuration of the program.
+        argv: the command line without the program, with `resume=<folder>`.
+    """
     folder, cfg = resumed_config(config_dir, config_name, argv)
     if saved_run.is_finished(folder):
         say_finished(folder)
@@ -61,7 +67,13 @@ def say_finished(folder: Path) -> None:
 
 
 def resumed_config(config_dir: Path, config_name: str, argv: Sequence[str]) -> tuple[Path, DictConfig]:
-    """Return the run's folder and its configuration with the allowed changes; exits on faults."""
+    """Return a run's folder and its configuration with the allowed changes; exit code 2 for faults.
+
+    Args:
+        config_dir: as for `resume`.
+        config_name: likewise.
+        argv: likewise.
+    """
     args = parsed_flags(argv)
     given = [line for line in args.overrides if is_folder(line)]
     folder = path_of(given[-1].removeprefix(KEY))
@@ -151,7 +163,13 @@ def _may_change(folder: Path) -> list[str]:
 
 
 def differences(folder: Path, saved: DictConfig, asked: DictConfig) -> list[str]:
-    """Return a line for each value that is not that of the run in `folder`, but for keys that may change."""
+    """Return a line for each value that is not the run's, but for keys that may change.
+
+    Args:
+        folder: of the run.
+        saved: its configuration.
+        asked: the configuration of the command line.
+    """
     allowed = _may_change(folder)
     had, has = flat(OmegaConf.to_container(saved)), flat(OmegaConf.to_container(asked))
     lines = []

@@ -51,7 +51,13 @@ def train(cfg: DictConfig) -> float:
 
 
 def go_on(settings: TrainSettings, config: Any, folder: Path) -> None:
-    """Resume the run in `folder`, whose settings these are."""
+    """Resume a run.
+
+    Args:
+        settings: of the run.
+        config: the resolved configuration that they were built from.
+        folder: of the run.
+    """
     from pwfn.run.start import run
 
     with own_folder(folder, settings):

@@ -50,7 +50,13 @@ def flat(node: Any, path: str = "") -> dict[str, Any]:
 
 
 def unusable_values(node: Any, path: str, hint: Any = Any) -> list[str]:
-    """Return the faults of values, also in a list or free section, that are missing or unresolved."""
+    """Return the faults of values, also in a list or free section, that are missing or unresolved.
+
+    Args:
+        node: a resolved tree.
+        path: dotted, of `node`.
+        hint: the type of the field it is for.
+    """
     if isinstance(node, Broken):
         return [f"{path}: {node.reason}"]
     if isinstance(node, str) and node == MISSING:

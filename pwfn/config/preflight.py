@@ -47,10 +47,15 @@ def preflight(
 ) -> None:
     """Return if every job of `argv` is right, else print the faults and exit with code 2.
 
-    `further` finds faults in the settings of a single run, where this process is to be the run itself.
+    The flags --config-path, --config-name and --config-dir take precedence over the arguments, as they do in Hydra. A
+    relative --config-path is seen from the folder above `config_dir`.
 
-    `config_dir` and `config_name` are those given to `hydra.main`; the flags --config-path, --config-name and
-    --config-dir take precedence, as they do there. A relative --config-path is seen from the folder above `config_dir`.
+    Args:
+        schema: the class of the settings.
+        config_dir: as given to `hydra.main`.
+        config_name: as given to `hydra.main`.
+        argv: the command line without the program.
+        further: finds faults in the settings of a single run, where this process is to be the run itself.
     """
     args = parsed_flags(argv)
     if only_informs(args):

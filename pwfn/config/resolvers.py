@@ -24,6 +24,9 @@ def small_patch(image_size: int | None) -> int | None:
     """Return the side of a transformer's patches in pixels, for small images; None = the model's own.
 
     The largest divisor of `image_size` that leaves at least 7 tokens a side: 4 for 28 and 32 pixels, 8 for 64.
+
+    Raises:
+        ValueError: `image_size` is too small.
     """
     if image_size is None or image_size >= OWN_PATCH_FROM:
         return None

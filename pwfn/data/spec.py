@@ -200,6 +200,9 @@ class ImageData(ABC):
         """Load, keep `train_images` and `test_images`, then hold out validation images.
 
         Depends on the fields of this object alone, so it is the same in every round, process and resumed run.
+
+        Raises:
+            DataError: images are missing, damaged or too few.
         """
         train, test = self.load()
         if isinstance(train, ImageStream) or isinstance(test, ImageStream):

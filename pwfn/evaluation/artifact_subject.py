@@ -127,7 +127,11 @@ def artifact_data(
 
 
 def recorded_scores(path: str, header: Mapping[str, Any]) -> Scores | None:
-    """Return the scores that an artifact was written with; None where no run wrote it."""
+    """Return the scores that an artifact was written with; None where no run wrote it.
+
+    Raises:
+        ArtifactError: the record of its run cannot be read.
+    """
     row = (header["metrics"] or {}).get("final")
     if row is None:
         return None

@@ -137,14 +137,26 @@ def measure(setup: Setup) -> Measured:
 
 
 def at_the_mean(network: nn.Module, images: LabeledImages, on: Computing) -> tuple[Prediction, Scores]:
-    """Predict, and count the scores batch by batch as a run does: the same to the last bit."""
+    """Predict, and count the scores batch by batch as a run does: the same to the last bit.
+
+    Args:
+        network: at its mean weights.
+        images: the labeled test images.
+        on: device and precision.
+    """
     labels, running = iter(images.labels), RunningScores().to(on.device)
     prediction = predict(network, images, on, lambda batch: running.update(batch, next(labels).to(on.device)))
     return prediction, running.scores()
 
 
 def scores_of(network: nn.Module, images: LabeledImages, on: Computing) -> Scores:
-    """Score the weights that the network has now."""
+    """Return the scores of the weights that the network has now.
+
+    Args:
+        network: put into evaluation mode.
+        images: the labeled test images.
+        on: device and precision.
+    """
     running = RunningScores().to(on.device)
     for labels, batch in zip(images.labels, logits(network, images, on), strict=True):
         running.update(batch, labels.to(on.device))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -64,7 +65,13 @@ class Prediction:
 
 @torch.no_grad()
 def logits(network: nn.Module, images: Iterable[Tensor], on: Computing) -> Iterator[Tensor]:
-    """Yield the network's logits batch by batch, on its device; it is put into evaluation mode."""
+    """Yield the network's logits batch by batch, on its device.
+
+    Args:
+        network: put into evaluation mode.
+        images: batches of images.
+        on: device and precision.
+    """
     network.eval()
     for batch in images:
         with on.context():
@@ -83,6 +90,9 @@ def predict(
         images: batches of images.
         on: device and precision.
         watch: is shown the logits of every batch.
+
+    Returns:
+        The class probabilities, in float64 on the CPU.
     """
     rows = []
     for batch in logits(network, images, on):
@@ -101,7 +111,7 @@ def predict_draws(
     seed: int,
     on_draw: Callable[[int], None] = lambda _: None,
 ) -> tuple[Prediction, Prediction]:
-    """Predict with networks drawn from the posterior: with the first alone, and with all together.
+    """Return predictions of networks drawn from the posterior: of the first alone, and of all together.
 
     An ensemble averages probabilities. Each draw sees every image, so the result does not depend on the batch size, and
     is a function of (seed, its number) alone. The global random state is left unchanged.
@@ -113,32 +123,37 @@ def predict_draws(
         samples: how many networks are drawn, from 1.
         seed: of the draws.
         on_draw: is told the number of each draw before it is made.
+
+    Raises:
+        ValueError: `samples` is below 1.
     """
     if samples < 1:
         raise ValueError(f"samples = {samples}: must be at least 1")
-    total = first = member_entropy = None
-    choices = []
+    total, member_entropy = torch.tensor(-math.inf, dtype=torch.float64), torch.tensor(0.0, dtype=torch.float64)
+    first, choices = None, []
     for draw in range(samples):
         on_draw(draw)
         with drawn(network, seed, draw):
             found = predict(network, images, on).log_probabilities
         first = found if first is None else first
-        total = found if total is None else torch.logaddexp(total, found)
-        own = entropy(found)
-        member_entropy = own if member_entropy is None else member_entropy + own
+        total = torch.logaddexp(total, found)
+        member_entropy = member_entropy + entropy(found)
         choices.append(first_choice(found))
     assert first is not None
-    assert total is not None
-    assert member_entropy is not None
     count = torch.tensor(samples, dtype=torch.float64)
     return Prediction(first), Prediction(total - count.log(), member_entropy / samples, torch.stack(choices))
 
 
 @contextmanager
 def drawn(network: nn.Module, seed: int, draw: int) -> Iterator[None]:
-    """Replace the weights of a network by draw number `draw` of its posterior inside the block.
+    """Replace the weights of a network by a draw of its posterior inside the block.
 
     The global random state is left unchanged.
+
+    Args:
+        network: a Bayesian network.
+        seed: of all draws.
+        draw: number of this one, from 0.
     """
     with ExitStack() as block:
         with torch.random.fork_rng(devices=[]), torch.no_grad():  # a draw takes its key from the CPU's stream alone

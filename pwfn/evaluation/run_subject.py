@@ -131,6 +131,9 @@ def rebuilt_settings(folder: Path, data_root: str | None = None) -> tuple[TrainS
 
     Returns:
         The settings, and the precision the run computed in.
+
+    Raises:
+        NotAFinishedRun: the configuration cannot be read.
     """
     cfg = saved_config.read_config(folder)
     try:

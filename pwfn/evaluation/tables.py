@@ -37,7 +37,13 @@ class Section:
 
 
 def new_table(*headings: str, left: int = 1, title: str | None = None) -> Table:
-    """Return an empty table whose first `left` columns are text and whose others are numbers."""
+    """Return an empty table.
+
+    Args:
+        *headings: of its columns.
+        left: how many of the columns, from the left, are text; the others are numbers.
+        title: None for none.
+    """
     table = Table(
         title=title,
         title_justify="left",
@@ -164,7 +170,13 @@ def change_lines(measured: Measured) -> list[str]:
 
 
 def write_classes(path: Path, measured: Measured, names: Sequence[str]) -> None:
-    """Write classes.csv: one row for each class of each network in each mode."""
+    """Write classes.csv: one row for each class of each network in each mode.
+
+    Args:
+        path: the file.
+        measured: the figures.
+        names: of the classes, in the order of the labels.
+    """
     headings = ("network", "weights", "class", "images", "recall", "chosen", "precision", "confidence")
     rows = (
         [row.network, row.mode, names[int(one.pop("class"))], *one.values()]

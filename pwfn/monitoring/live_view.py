@@ -24,9 +24,12 @@ _SPEED_SECONDS = 600  # over which speed is measured: at least two updates of th
 
 
 def sparkline(values: Sequence[float], low: float, high: float) -> str:
-    """Draw a character for each value, from the lowest bar at `low` to a full one at `high`.
+    """Return a character for each value; what is no number becomes a blank.
 
-    What is no number becomes a blank.
+    Args:
+        values: in their order.
+        low: gets the lowest bar.
+        high: gets a full bar.
     """
     steps = [(value - low) / (high - low) if high > low else 0.5 for value in values]
     return "".join(
@@ -96,7 +99,13 @@ class LiveView:
         self._bars.reset(self._phase, completed=done, description=description, figures=(), whole=False)
 
     def phase(self, description: str, done: int, figures: Sequence[str]) -> None:
-        """Show that `done` batches of the whole phase are done, and what else is known of it."""
+        """Show how far a phase is.
+
+        Args:
+            description: its name.
+            done: batches of the whole phase that are done.
+            figures: what else is known of it.
+        """
         self._bars.update(self._phase, completed=done, description=description, figures=figures)
 
     def start_run(self) -> None:
@@ -104,7 +113,13 @@ class LiveView:
         self._bars.reset(self._run, figures=(), whole=True)
 
     def run(self, done: int, rounds: int, seconds_left: float | None) -> None:
-        """Show how many rounds are done, and an estimate of the time that is left, where there is one."""
+        """Show how far the run is.
+
+        Args:
+            done: rounds that are done.
+            rounds: of the run.
+            seconds_left: an estimate; None where there is none.
+        """
         figures = [f"about {clock(seconds_left)} left"] if seconds_left is not None else []
         description = f"rounds {done}/{rounds}"
         self._bars.update(self._run, total=rounds, completed=done, description=description, figures=figures)

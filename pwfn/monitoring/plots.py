@@ -30,7 +30,13 @@ ORDER_COLORS = (
 
 
 def draw_rounds(records: Sequence[RoundRecord], baseline: Scores, path: Path) -> None:
-    """Draw accuracy and bits per weight over the share of fixed weights, as a PNG of 1200 x 900 pixels."""
+    """Draw accuracy and bits per weight over the share of fixed weights.
+
+    Args:
+        records: of all rounds.
+        baseline: scores of the pretrained network.
+        path: the file: a PNG of 1200 x 900 pixels.
+    """
     save(rounds_figure(records, baseline), path)
 
 

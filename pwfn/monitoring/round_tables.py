@@ -49,6 +49,9 @@ def rounds_table(records: Sequence[RoundRecord], baseline: Scores, tolerance_nam
         records: of all rounds, which get a row each, counted from 1.
         baseline: scores of the pretrained network, which get the first row.
         tolerance_name: what one tolerance is called, "sigmas"; None: moves had no limit.
+
+    Returns:
+        The table, for a console of any width from 80.
     """
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, header_style="bold")
     trains = any(one.epochs for one in records)
@@ -82,7 +85,13 @@ def _cells(one: RoundRecord, baseline: Scores) -> list[str]:
 
 
 def sentence(record: RoundRecord, baseline: Scores, weights: int | None) -> str:
-    """Describe a run's result in a sentence; `weights`: how many are quantized, where that is known."""
+    """Return a run's result in a sentence.
+
+    Args:
+        record: of the last round.
+        baseline: scores of the pretrained network.
+        weights: how many are quantized; None where that is not known.
+    """
     count = f"{weights:,} weights" if weights is not None else "quantized weights"
     if record.fraction < 1:
         who = f"{100 * record.fraction:.1f} % of the {count} now share {record.codebook_size:,} values"

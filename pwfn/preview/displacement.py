@@ -119,6 +119,9 @@ def tensor_moves(moves: Moves, names: list[str], sizes: list[int]) -> list[Tenso
         moves: all weights, flat.
         names: the name of each tensor.
         sizes: the weights of each tensor, in the order of the flat weights.
+
+    Returns:
+        A row for each tensor.
     """
     rows = []
     for name, n, own in zip(names, sizes, moves.split(sizes), strict=True):

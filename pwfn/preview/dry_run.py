@@ -92,6 +92,9 @@ class Untrained:
         """Return the starting weights' squared gradients over training images, if the tolerance needs them.
 
         They are computed once: a pass over images costs more than all rounds together.
+
+        Raises:
+            RuntimeError: none can be had.
         """
         if self._gradients is None:
             raise RuntimeError("a dry run with a tolerance that is made of gradients needs images")
@@ -104,7 +107,11 @@ class Untrained:
         return self.squared_gradients(images)
 
     def calibration_images(self, count: int) -> Tensor:
-        """Return training images, where the clustering needs them."""
+        """Return training images, where the clustering needs them.
+
+        Raises:
+            RuntimeError: there are none.
+        """
         if self._images is None:
             raise RuntimeError("a dry run with a clustering that looks at images needs some")
         return self._images(count)
@@ -115,7 +122,14 @@ class Untrained:
 
 
 class DryRun:
-    """Cluster a Bayesian network whose sigmas are set, round by round, and remember where it started."""
+    """Cluster a Bayesian network whose sigmas are set, round by round, and remember where it started.
+
+    Args:
+        network: Bayesian.
+        settings: of the run.
+        gradients: gives what the tolerance looks at; None: it looks at none.
+        images: gives so many training images; None: the clustering looks at none.
+    """
 
     def __init__(
         self,

@@ -86,6 +86,9 @@ def conclusion(last: DryRunRecord, weights: int, zeros: int, unit: str, per_tens
         zeros: how many of them start at exactly 0.
         unit: the unit of the tolerances.
         per_tensor: whether each tensor has a codebook of its own.
+
+    Returns:
+        Two or three lines.
     """
     size, values = last.size, "values" if last.codebook_size > 1 else "value"
     bits = last.entropy_bits

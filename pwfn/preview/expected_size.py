@@ -21,9 +21,13 @@ from pwfn.errors import RunError
 
 @dataclass(frozen=True)
 class ExpectedSize:
-    """Hold the megabytes (10^6 bytes) of one network.
+    """Hold the size of one network in megabytes (10^6 bytes).
 
-    They are those in float32, with indices at their entropy, and with indices of `index_bits` each.
+    Attributes:
+        fp32_mb: in float32.
+        entropy_mb: with indices at their entropy.
+        fixed_mb: with indices of `index_bits` each.
+        index_bits: of an index of fixed width.
     """
 
     fp32_mb: float
@@ -43,6 +47,9 @@ def expected_size(
         other_bytes: bytes of everything else in the network.
         stored_bytes: bytes of it in the file; None where it is stored unchanged.
         per_tensor: each tensor has a codebook and an entropy of its own; `index_bits` is that of the largest.
+
+    Returns:
+        The size of the whole network.
     """
     receipt = make_receipt(counts, rest=other_bytes, coded=0, zipped=None, plain=stored_bytes)
     entropy, fixed, bits = receipt.entropy_bound, receipt.fixed_width, index_bits(counts.sum(0))

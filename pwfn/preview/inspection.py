@@ -44,6 +44,9 @@ def inspect(settings: TrainSettings, config: dict[str, Any], folder: Path, conso
         folder: where the configuration, coverage.csv and the result are written.
         console: where the report is printed; the standard output by default.
 
+    Returns:
+        Which parameters are quantized, and which are not.
+
     Raises:
         ModelError: the model cannot be built, its weights do not fit, or a pattern of model.quantize matches nothing.
     """
@@ -96,7 +99,13 @@ def write_coverage(cover: Coverage, folder: Path) -> Path:
 
 
 def show_coverage(cover: Coverage, title: str, console: Console) -> None:
-    """Print the whole report: sums, largest tensors, ties, normalizing layers, warnings."""
+    """Print the whole report: sums, largest tensors, ties, normalizing layers, warnings.
+
+    Args:
+        cover: of a Bayesian network.
+        title: the first line.
+        console: where.
+    """
     show(console, title, "bold")
     for table in (sums_table(cover), largest_table(cover)):
         show(console, "")

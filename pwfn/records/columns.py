@@ -58,6 +58,9 @@ def whole(key: str, meaning: str, unit: str) -> Any:
         key: Name of its column.
         meaning: A line for the documents.
         unit: The unit; of a number without one, what it counts.
+
+    Returns:
+        The field, as `dataclasses.field` does.
     """
     return field(metadata={"columns": (Column(key, meaning, unit, int),)})
 
@@ -69,6 +72,9 @@ def real(key: str, meaning: str, unit: str) -> Any:
         key: Name of its column.
         meaning: A line for the documents.
         unit: The unit.
+
+    Returns:
+        The field, as `dataclasses.field` does.
     """
     return field(metadata={"columns": (Column(key, meaning, unit),)})
 

@@ -25,7 +25,14 @@ GIT_SECONDS = 10
 
 @dataclass(frozen=True)
 class Provenance:
-    """Say where a run comes from; `commit` is None outside a git checkout, or where there is no git."""
+    """Say where a run comes from.
+
+    Attributes:
+        command: the command line, without secrets.
+        commit: of the program; None outside a git checkout, or where there is no git.
+        threads: of torch.
+        versions: of Python and of packages.
+    """
 
     command: str
     commit: str | None

@@ -15,7 +15,13 @@ from pwfn.records.files import RECORDS, RESULT, write_text
 
 @dataclass(frozen=True)
 class Scores:
-    """Hold `top1` and `top5` in percent and `loss`, the mean cross entropy in nats, over one whole split."""
+    """Hold the scores of one whole split.
+
+    Attributes:
+        top1: in percent.
+        top5: in percent.
+        loss: the mean cross entropy, in nats.
+    """
 
     top1: float
     top5: float

@@ -61,7 +61,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Job:
-    """Hold what the table of a sweep says of one of its jobs."""
+    """Hold what the table of a sweep says of one of its jobs.
+
+    Attributes:
+        number: of the job.
+        ended: its status there.
+        reason: why it failed.
+        overrides: that the sweep gave it.
+    """
 
     number: int | None
     ended: str

@@ -100,7 +100,7 @@ def short_paths(parts: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def render(runs: Sequence[Run], where: str, place: Path = Path(".")) -> str:
-    """Render the page; whatever text comes from a run is escaped, in the markup and in the data.
+    """Return the page; whatever text comes from a run is escaped, in the markup and in the data.
 
     Args:
         runs: in the order of the table.

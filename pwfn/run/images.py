@@ -19,6 +19,15 @@ from pwfn.run.settings import TrainSettings
 def settle_images(settings: TrainSettings, folder: Path, console: Console, *, resume: bool) -> TrainSettings:
     """Look at the images before anything is built; split those of a resumed run as its folder says.
 
+    Args:
+        settings: of the run.
+        folder: of the run.
+        console: shows how many files have been looked at.
+        resume: whether the run resumes.
+
+    Returns:
+        The settings, with the split and the order of classes that the folder keeps.
+
     Raises:
         DataError: images are missing, or some cannot be read.
     """

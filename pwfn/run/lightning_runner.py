@@ -25,7 +25,14 @@ from pwfn.training.phase import Phase
 
 
 class LightningRunner:
-    """Train each phase with a fresh optimizer, while the epochs and steps of one Trainer count on."""
+    """Train each phase with a fresh optimizer, while the epochs and steps of one Trainer count on.
+
+    Args:
+        trainer: the one trainer of the run.
+        module: trains the network.
+        data: gives the images.
+        saver: saves while fits go on; None: nothing is saved.
+    """
 
     def __init__(
         self, trainer: Trainer, module: BayesianClassifier, data: ImageDataModule, saver: Saver | None = None

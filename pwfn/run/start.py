@@ -60,6 +60,9 @@ def run(
         group: the sweep that a new run belongs to.
         resume: go on from the newest checkpoint in `folder`.
 
+    Returns:
+        The network, its scores before the rounds, and a record for each round.
+
     Raises:
         RunError: the run cannot begin or go on; the message is one line.
         Stopped: Ctrl-C, a signal or a costly round ended the run.

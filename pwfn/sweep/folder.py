@@ -55,7 +55,14 @@ def read_plan(sweep: Path) -> dict[str, Any]:
 
 
 def write_plan(sweep: Path, jobs: Sequence[Job], work: Mapping[int, Any], earlier: dict[str, Any] | None) -> None:
-    """Save the plan: `work` is what each job is expected to take, `earlier` the plan that is resumed."""
+    """Save the plan of a sweep.
+
+    Args:
+        sweep: its folder.
+        jobs: to write, in place of those of the same number in `earlier`.
+        work: what each job is expected to take, by its number.
+        earlier: the plan that is resumed; None for a new sweep.
+    """
     rows = {row["job"]: row for row in earlier["jobs"]} if earlier else {}
     for job in jobs:
         folder = os.path.relpath(job.folder, sweep)
@@ -84,7 +91,11 @@ def refuse_other_plan(plan: dict[str, Any], jobs: Sequence[Job]) -> None:
 
 
 def lock(sweep: Path) -> int:
-    """Lock folder `sweep` for this process and all who inherit the returned descriptor."""
+    """Lock folder `sweep` for this process and all who inherit the returned descriptor.
+
+    Raises:
+        SweepError: another process holds it.
+    """
     import fcntl  # not on Windows, where Hydra would complain of this module at every start
 
     sweep.mkdir(parents=True, exist_ok=True)

@@ -19,12 +19,25 @@ _TITLES = {
 def draw_front(
     points: Mapping[int, tuple[float, float]], front: Sequence[int], names: tuple[str, str], path: Path
 ) -> None:
-    """Draw the two objectives of each trial by its number, the first upwards, and the `front`."""
+    """Draw the objectives of a search as a PNG.
+
+    Args:
+        points: the two objectives of each trial by its number, the first upwards.
+        front: numbers of the trials of the Pareto front.
+        names: of the objectives.
+        path: the file.
+    """
     save(front_figure(points, front, names), path)
 
 
 def front_figure(points: Mapping[int, tuple[float, float]], front: Sequence[int], names: tuple[str, str]) -> Figure:
-    """Return the figure; `names` are those of the two objectives."""
+    """Return the figure of `draw_front`.
+
+    Args:
+        points: as there.
+        front: likewise.
+        names: likewise.
+    """
     figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
     axes = figure.subplots()
     others = [points[number] for number in points if number not in front]

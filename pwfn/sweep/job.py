@@ -105,7 +105,14 @@ class Job(NamedTuple):
 
 
 def new_job(config: DictConfig, number: int, overrides: list[str], folder: Path) -> Job:
-    """Return the job of a composed `config`; `overrides` are those that make it so."""
+    """Return the job of a composed configuration.
+
+    Args:
+        config: with Hydra's own part.
+        number: of the job.
+        overrides: that make it so.
+        folder: of the run.
+    """
     task = [line for line in filter_overrides(overrides) if line != GO_ON]  # what the launcher does itself
     # no shell sees the command, so only Hydra's own quoting is needed
     settings = [line for line in config.hydra.overrides.hydra if not _is_sweep_setting(line)]

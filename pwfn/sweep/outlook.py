@@ -28,7 +28,15 @@ def expected(config: DictConfig) -> dict[str, Any]:
 
 
 def print_plan(sweep: Path, jobs: Sequence[Job], work: Mapping[int, dict[str, Any]], n_jobs: int, done: int) -> None:
-    """Print all jobs with what distinguishes them and what they will take."""
+    """Print all jobs with what distinguishes them and what they will take.
+
+    Args:
+        sweep: its folder.
+        jobs: to be started.
+        work: expected of each, by its number.
+        n_jobs: how many run at a time.
+        done: jobs that were finished before.
+    """
     columns = [
         name for name in ("rounds", "epochs", "steps") if any(one.get(name) is not None for one in work.values())
     ]
@@ -66,7 +74,14 @@ class Outlook:
         self.done += done
 
     def ended(self, number: int, well: bool, work: dict[str, Any], seconds: float | None) -> None:
-        """Count one ended job and print the rest; `seconds` is None if its time is no measure."""
+        """Count one ended job, and print how many are left.
+
+        Args:
+            number: of the job.
+            well: whether it finished.
+            work: what was expected of it.
+            seconds: how long it took; None if its time is no measure.
+        """
         self.left.remove(work)
         self.done, self.failed = self.done + well, self.failed + (not well)
         if seconds is not None:

@@ -108,7 +108,13 @@ def print_table(rows: Sequence[Row]) -> None:
 
 
 def write_table(sweep: Path, rows: Sequence[Row], file: str = JOBS) -> None:
-    """Write the table to `file`, JSON and CSV, whole at any moment, with unfinished jobs."""
+    """Write the table, whole at any moment, with unfinished jobs.
+
+    Args:
+        sweep: the folder.
+        rows: one for each job.
+        file: name of the JSON file; a CSV file of the same name lies beside it.
+    """
     before = _seconds_before(sweep)
     entries = [_entry(row, sweep, before.get(row.number)) for row in in_order(rows)]
     write_text(sweep / file, json.dumps(entries, indent=1) + "\n")
@@ -152,7 +158,13 @@ def new_table(keys: Sequence[str], names: Sequence[str]) -> Table:
 
 
 def add_row(table: Table, cells: Sequence[str], style: str = "") -> None:
-    """Add a row of text; rich would take square brackets for markup."""
+    """Add a row of text; rich would take square brackets for markup.
+
+    Args:
+        table: to add to.
+        cells: of the row.
+        style: in rich's words.
+    """
     from rich.text import Text
 
     table.add_row(*map(Text, cells), style=style)

@@ -90,7 +90,11 @@ class BayesianClassifier(LightningModule):
 
     @property
     def current_phase(self) -> Phase:
-        """Return the phase of the present or the last fit."""
+        """Return the phase of the present or the last fit.
+
+        Raises:
+            RuntimeError: there was none.
+        """
         if self.phase is None:
             raise RuntimeError("call begin(phase) before fitting")
         return self.phase

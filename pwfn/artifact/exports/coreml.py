@@ -35,20 +35,8 @@ def to_coreml(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
     name, values = most_values(model, [one["names"][0] for one in description["coded"]])
     if values > LARGEST_TABLE:
         raise ExportError(f"{name} has {values:,} values, a table at most {LARGEST_TABLE}: add --per-tensor-max 256")
-    import coremltools as ct
-    import coremltools.optimize.coreml as cto
-
     images = images_of(description)
-    passes = ct.PassPipeline.DEFAULT
-    passes.remove_passes({"common::fuse_conv_batchnorm"})
-    package = ct.convert(
-        torch.export.export(model, (images,)).run_decompositions({}),
-        minimum_deployment_target=ct.target.iOS17,
-        compute_precision=ct.precision.FLOAT32,
-        pass_pipeline=passes,
-    )
-    unique = cto.OptimizationConfig(global_config=cto.OpPalettizerConfig(mode="unique", weight_threshold=0))
-    package = cto.palettize_weights(package, unique)
+    package = _palettized(model, images)
     package.user_defined_metadata.update(metadata(description))
     package.save(str(path))
     tables = palettized_weights(path)
@@ -62,6 +50,23 @@ def to_coreml(model: nn.Module, path: Path, description: dict[str, Any]) -> str:
         (found,) = package.predict({package.get_spec().description.input[0].name: images.numpy()}).values()
         return f"{result}; {compared(model, images, torch.from_numpy(found))}"
     return f"{result}; not run: that takes macOS"
+
+
+def _palettized(model: nn.Module, images: Tensor) -> Any:
+    """Convert a model without rounding, then give each tensor a look-up table of all its values."""
+    import coremltools as ct
+    import coremltools.optimize.coreml as cto
+
+    passes = ct.PassPipeline.DEFAULT
+    passes.remove_passes({"common::fuse_conv_batchnorm"})
+    package = ct.convert(
+        torch.export.export(model, (images,)).run_decompositions({}),
+        minimum_deployment_target=ct.target.iOS17,
+        compute_precision=ct.precision.FLOAT32,
+        pass_pipeline=passes,
+    )
+    unique = cto.OptimizationConfig(global_config=cto.OpPalettizerConfig(mode="unique", weight_threshold=0))
+    return cto.palettize_weights(package, unique)
 
 
 def palettized_weights(path: Path) -> dict[str, Tensor]:

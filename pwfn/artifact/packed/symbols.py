@@ -14,7 +14,7 @@ from pwfn.artifact.header import Coded, Header, Shape3, view_shape
 from pwfn.artifact.sections.coding import Decoder
 from pwfn.artifact.sections.contexts import Classes
 from pwfn.artifact.sections.tables import Ids
-from pwfn.artifact.sections.weights import _read_context, _Tables
+from pwfn.artifact.sections.weights import Tables, read_context
 
 CHUNK = 1 << 16  # weights that are decoded, or looked up for the checksum, at once
 
@@ -45,7 +45,7 @@ def decode_symbols(header: Header, sections: dict[str, memoryview]) -> Iterator[
     sizes = {section.name: section.size for section in header.sections}
     contexts = memoryview(inflate(sections["contexts"], sizes["contexts"], "section contexts"))
     levels = np.frombuffer(inflate(sections["tables"], sizes["tables"], "section tables"), dtype=np.uint8)
-    tables = _Tables(levels.reshape(header.tables, header.entries + 1))
+    tables = Tables(levels.reshape(header.tables, header.entries + 1))
     lookup = np.append(header.codebook.values(), np.float32(0))
     free = np.frombuffer(bytes(sections["free"]), dtype="<f4")
     decoder = Decoder(sections["symbols"])
@@ -53,7 +53,7 @@ def decode_symbols(header: Header, sections: dict[str, memoryview]) -> Iterator[
     digest = hashlib.sha256()
     dtype = np.dtype(np.uint8 if header.entries <= 255 else np.uint16)
     for coded in header.coded:
-        classes, ids, contexts = _read_context(coded, contexts)
+        classes, ids, contexts = read_context(coded, contexts)
         symbols = _decode(decoder, tables, classes, ids, view_shape(coded.shape), dtype).reshape(coded.shape)
         own, free = free[: coded.free], free[coded.free :]
         for values in _values(symbols.reshape(-1), own, lookup, coded):
@@ -68,7 +68,7 @@ def decode_symbols(header: Header, sections: dict[str, memoryview]) -> Iterator[
 
 
 def _decode(
-    decoder: Decoder, tables: _Tables, classes: Classes, ids: Ids, shape: Shape3, dtype: np.dtype[np.generic]
+    decoder: Decoder, tables: Tables, classes: Classes, ids: Ids, shape: Shape3, dtype: np.dtype[np.generic]
 ) -> Small:
     by_class = np.empty(shape, dtype=dtype)
     for block, number in zip(classes.blocks(), ids.tolist(), strict=True):

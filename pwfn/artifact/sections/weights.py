@@ -121,13 +121,13 @@ def decode_weights(header: Header, sections: Mapping[str, memoryview]) -> Iterat
     sizes = {section.name: section.size for section in header.sections}
     contexts = memoryview(inflate(sections["contexts"], sizes["contexts"], "section contexts"))
     levels = np.frombuffer(inflate(sections["tables"], sizes["tables"], "section tables"), dtype=np.uint8)
-    tables = _Tables(levels.reshape(header.tables, header.entries + 1))
+    tables = Tables(levels.reshape(header.tables, header.entries + 1))
     lookup = np.append(header.codebook.values(), np.float32(0))
     free = np.frombuffer(sections["free"], dtype="<f4")
     decoder = Decoder(sections["symbols"])
     digest = hashlib.sha256()
     for coded in header.coded:
-        classes, ids, contexts = _read_context(coded, contexts)
+        classes, ids, contexts = read_context(coded, contexts)
         symbols = _decode(decoder, tables, classes, ids, view_shape(coded.shape)).reshape(coded.shape)
         values = lookup[symbols]
         if coded.free or len(free):
@@ -142,8 +142,8 @@ def decode_weights(header: Header, sections: Mapping[str, memoryview]) -> Iterat
         raise ArtifactError("the decoded weights are not those that were written: their checksum is wrong")
 
 
-class _Tables:
-    """The tables of a file, each made ready when it is first used."""
+class Tables:
+    """Hold the tables of a file, each made ready when it is first used."""
 
     def __init__(self, levels: Levels) -> None:
         self._levels = levels
@@ -157,8 +157,12 @@ class _Tables:
         return self._ready[index]
 
 
-def _read_context(coded: Coded, content: memoryview) -> tuple[Classes, Ids, memoryview]:
-    """Classes and table numbers of one tensor, and what follows them."""
+def read_context(coded: Coded, content: memoryview) -> tuple[Classes, Ids, memoryview]:
+    """Return classes and table numbers of one tensor, and the bytes that follow them.
+
+    Raises:
+        ArtifactError: a class is above those that the tensor may have.
+    """
     of = []
     for size, count in zip(view_shape(coded.shape), coded.classes, strict=True):
         one = np.zeros(size, dtype=np.uint8)
@@ -172,7 +176,7 @@ def _read_context(coded: Coded, content: memoryview) -> tuple[Classes, Ids, memo
     return classes, ids, content[2 * classes.contexts :]
 
 
-def _decode(decoder: Decoder, tables: _Tables, classes: Classes, ids: Ids, shape: tuple[int, int, int]) -> Symbols:
+def _decode(decoder: Decoder, tables: Tables, classes: Classes, ids: Ids, shape: tuple[int, int, int]) -> Symbols:
     by_class = np.empty(shape, dtype=np.int32)
     for block, table in zip(classes.blocks(), ids.tolist(), strict=True):
         part = by_class[block]

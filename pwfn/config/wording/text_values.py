@@ -117,6 +117,9 @@ def with_homes(words: Sequence[str], hints: KeyHints, also: Sequence[str] = ()) 
         words: without the program.
         hints: tell which keys are paths.
         also: more keys that are, whose values Hydra does not read.
+
+    Returns:
+        The words, as many.
     """
     done = []
     for before, word in zip(("", *words), words, strict=False):

@@ -33,7 +33,7 @@ def read_images(folder: Path, prefix: str, num_classes: int) -> ArrayImages:
         num_classes: labels are 0 to below this.
 
     Returns:
-        The images in memory, at least one.
+        The images, in memory.
 
     Raises:
         DataError: naming the file that is missing or damaged.

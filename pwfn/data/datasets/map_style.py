@@ -20,10 +20,10 @@ class MapStyle(ImageSet):
     """Read images number `indices` of a `timm.data.ImageDataset` or a torchvision set.
 
     Args:
-        dataset: the set, whose own transform is not used.
+        dataset: the set, without a transform.
         title: leads messages.
-        labels: of all images of the set, int64 [images].
-        indices: of those that this object has, int64 [n].
+        labels: of these images, int64 [n].
+        indices: of these images in the set, int64 [n].
         exif: turn images as their EXIF orientation says.
     """
 

@@ -42,7 +42,11 @@ class MNIST(ImageData):
         }
 
     def prepare(self) -> None:
-        """Let torchvision download into `root`, if that is wanted and the files are not there."""
+        """Let torchvision download into `root`, if that is wanted and the files are not there.
+
+        Raises:
+            DataError: the download failed.
+        """
         if not self.download or self.root is None or self._folder() is not None:
             return
         import torchvision.datasets

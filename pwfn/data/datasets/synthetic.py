@@ -17,7 +17,16 @@ GRID = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Synthetic(ImageData):
-    """Draw a smooth random pattern for each class (from `split_seed`), and noise for each image."""
+    """Draw a smooth random pattern for each class (from `split_seed`), and noise for each image.
+
+    Attributes:
+        channels: 1 (gray) or 3 (RGB).
+        num_classes: number of patterns, from 2.
+        pixels: side of the square images.
+        train_size: training images.
+        test_size: test images.
+        noise: its standard deviation, as a share of the range from black to white.
+    """
 
     channels: int = 1
     num_classes: int = 10

@@ -56,7 +56,7 @@ class StreamedEpoch(Streamed):
         steps: likewise.
         rank: likewise.
         world_size: likewise.
-        count: images of this rank.
+        count: images of this rank in an epoch.
         batch_size: of this rank.
         seed: of the run.
     """

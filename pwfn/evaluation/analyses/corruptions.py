@@ -60,6 +60,9 @@ def noise(pixels: Tensor, strength: float, seeds: list[int]) -> Tensor:
         pixels: images [images, C, H, W] from 0 to 1, as for every corruption.
         strength: the standard deviation of the noise.
         seeds: the seed of each image.
+
+    Returns:
+        New images of the same shape, from 0 to 1.
     """
     made = []
     with torch.random.fork_rng(devices=[]):
@@ -70,9 +73,9 @@ def noise(pixels: Tensor, strength: float, seeds: list[int]) -> Tensor:
 
 
 def blur(pixels: Tensor, strength: float, _: list[int]) -> Tensor:
-    """Blur by a Gaussian whose standard deviation is `strength` of the image's height.
+    """Blur by a Gaussian whose standard deviation is `strength` of the image's height; else as `noise`.
 
-    The kernel is cut off at three standard deviations.
+    The kernel is cut off at three standard deviations. Nothing is drawn.
     """
     sigma = strength * pixels.shape[-2]
     reach = min(math.ceil(3 * sigma), min(pixels.shape[-2:]) - 1)  # torch mirrors no more than the image has
@@ -81,7 +84,7 @@ def blur(pixels: Tensor, strength: float, _: list[int]) -> Tensor:
 
 
 def contrast(pixels: Tensor, strength: float, _: list[int]) -> Tensor:
-    """Leave the share `strength` of every pixel's distance to the image's mean gray."""
+    """Leave the share `strength` of every pixel's distance to the image's mean gray; else as `noise`."""
     if pixels.shape[1] == 1:
         mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
         return mean + strength * (pixels - mean)
@@ -90,7 +93,7 @@ def contrast(pixels: Tensor, strength: float, _: list[int]) -> Tensor:
 
 
 def rotation(pixels: Tensor, strength: float, _: list[int]) -> Tensor:
-    """Turn counter-clockwise by `strength` degrees, on black."""
+    """Turn counter-clockwise by `strength` degrees, on black; else as `noise`."""
     turned: Tensor = functional.rotate(pixels, angle=strength, interpolation=InterpolationMode.BILINEAR, fill=0.0)
     return turned
 
@@ -99,7 +102,16 @@ CORRUPTIONS: dict[str, Corrupt] = {"noise": noise, "blur": blur, "contrast": con
 
 
 class CorruptedImages:
-    """Corrupt the images of a split after they were cropped and resized, and normalize them as before."""
+    """Corrupt the images of a split after they were cropped and resized, and normalize them as before.
+
+    Args:
+        images: normalized ones of the split.
+        corrupt: one of `CORRUPTIONS`.
+        strength: in its unit.
+        mean: of the normalization [C].
+        std: of the normalization [C].
+        seed: with an image's place, it decides what is drawn for it.
+    """
 
     def __init__(
         self, images: LabeledImages, corrupt: Corrupt, strength: float, *, mean: Tensor, std: Tensor, seed: int

@@ -57,6 +57,9 @@ def round_view(start: Tensor, result: ClusterResult, clusters: Sequence[Mapping[
         start: means of all quantized weights before the first round, flat, on the CPU.
         result: of the clustering of the same weights.
         clusters: rows of clusters.csv.
+
+    Returns:
+        Histograms, the rows and a picture of the codebook.
     """
     mu, sigma = result.mu.cpu(), result.sigma.cpu()
     reach = float(mu.abs().max())

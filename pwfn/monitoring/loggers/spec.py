@@ -45,6 +45,9 @@ class LoggerSpec(ABC):
             folder: of the run.
             group: name of the sweep it belongs to; None outside of one.
             run_id: name of the run for machines, the same whenever it is resumed; None: a new one.
+
+        Returns:
+            The logger; None where nothing is logged.
         """
 
     def group_of(self, sweep: str | None) -> str | None:

@@ -32,6 +32,11 @@ def finish(assembly: Assembly, stages: Stages, reporter: RunReporter) -> None:
 
     The file that marks the run as finished (result.json) comes after everything that could fail: where a disk is full,
     the checkpoints are still there and the run can be resumed.
+
+    Args:
+        assembly: what the run is made of.
+        stages: all of which are done.
+        reporter: of rank 0.
     """
     settings, folder, state = assembly.settings, assembly.folder, assembly.state
     in_a_sweep = assembly.identity.group is not None

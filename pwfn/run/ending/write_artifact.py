@@ -51,7 +51,7 @@ def write_run_artifact(
     file: str = ARTIFACT,
     last: bool = True,
 ) -> Receipt:
-    """Write the network of a run, as it is after the round of `record`.
+    """Write the network of a run, as it is after the round of `record`, and return its sizes.
 
     Args:
         folder: the folder of the run.
@@ -89,7 +89,13 @@ def _require_measured(parts: Parts, form: PlainForm) -> None:
 
 
 def trial_receipt(network: nn.Module, settings: TrainSettings, config: Any) -> Receipt:
-    """Work out what the artifact of a network will take, but for the few figures of its last round."""
+    """Return what the artifact of a network will take, but for the few figures of its last round.
+
+    Args:
+        network: the Bayesian network.
+        settings: of the run.
+        config: the resolved configuration that they were built from.
+    """
     with TemporaryDirectory() as folder:
         path = Path(folder) / ARTIFACT
         parts = take_apart(network)

@@ -122,7 +122,13 @@ def _pieces(tensors: list[QuantizedTensor], flat: Tensor) -> Iterator[tuple[Quan
 
 
 def write_clusters(tensors: list[QuantizedTensor], result: ClusterResult, retrain: bool) -> None:
-    """Copy a result into the network, to whichever device that is on."""
+    """Copy a result into the network, to whichever device that is on.
+
+    Args:
+        tensors: of the network.
+        result: of a clustering of these tensors.
+        retrain: whether the sigmas of fixed weights go on training.
+    """
     with torch.no_grad():
         for tensor, mu in _pieces(tensors, result.mu):
             tensor.mu.copy_(mu)

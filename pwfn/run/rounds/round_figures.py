@@ -14,7 +14,14 @@ from pwfn.clustering.cluster_result import ClusterResult
 def round_figures(
     before: FlatWeights, result: ClusterResult, rows: list[dict[str, Any]], sizes: list[int]
 ) -> dict[str, Any]:
-    """Describe a clustering: `rows` has a row for every centroid, `sizes` the weights of each tensor."""
+    """Return the figures of a clustering, by the names of `RoundRecord`'s fields.
+
+    Args:
+        before: the weights that were clustered.
+        result: of the clustering.
+        rows: one for every centroid, as in clusters.csv.
+        sizes: weights of each tensor.
+    """
     values, counts = statistics.network_values(result.mu, result.assignment, result.codebook)
     tensor_values, tensor_bits = statistics.values_of_tensors(result.mu, result.assignment, result.codebook, sizes)
     sigma = result.sigma.clamp(min=MIN_SIGMA)

@@ -44,7 +44,14 @@ class StoredForm:
 
     @classmethod
     def of(cls, settings: TrainSettings, network: nn.Module, runner: Runner, say: Callable[[str], None]) -> StoredForm:
-        """Make the form that the settings of a run ask for."""
+        """Return the form that the settings of a run ask for.
+
+        Args:
+            settings: of the run.
+            network: Bayesian.
+            runner: tests and validates it.
+            say: is given a line about what has changed.
+        """
         return cls(settings.artifact.plain, network, runner, say, settings.rounds_in_all - 1)
 
     def check(self) -> None:

@@ -32,9 +32,12 @@ class Unclustered:
 
     @classmethod
     def of(cls, tensors: list[QuantizedTensor], weights: FlatWeights | None, network: nn.Module) -> Unclustered:
-        """Take what is there before the clustering; `weights` are those of `tensors`, None on all ranks but 0.
+        """Take what is there before the clustering.
 
-        Of the network itself these are the running means of its norms, which second-order clustering shifts.
+        Args:
+            tensors: of the network.
+            weights: theirs; None on all ranks but 0.
+            network: its norms' running means are kept, which second-order clustering shifts.
         """
         small, retrain = [], []
         for tensor in tensors if weights is not None else ():

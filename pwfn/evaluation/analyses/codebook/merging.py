@@ -45,7 +45,14 @@ class Usage:
 
 @dataclass(frozen=True)
 class Merge:
-    """Move all weights of the entry `value` to the entry `into`; `cost` is the sum of their moves."""
+    """Move all weights of an entry to another one.
+
+    Attributes:
+        value: the entry that is given up.
+        into: the entry that they move to.
+        weights: how many they are.
+        cost: the sum of their moves.
+    """
 
     value: float
     into: float
@@ -85,6 +92,9 @@ def cheapest_merge(values: Numbers, stiffness: Numbers, totals: Whole, index: in
         stiffness: the cost of moving all weights of an entry by a distance of 1 [K].
         totals: the weights at each entry [K].
         index: the entry that is merged.
+
+    Returns:
+        The merge, with its cost.
     """
     neighbors = [n for n in (index - 1, index + 1) if 0 <= n < len(values)]
     into = min(neighbors, key=lambda n: abs(values[n] - values[index]))
