@@ -13,11 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 from selenium import webdriver
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.support.browser import CHROMIUM, DRIVER, FLAGS
+from tests.support.browser import chromium, needs_chromium
 from tests.support.project import PROJECT
 
 PHONE = 390
@@ -103,20 +101,15 @@ def test_the_site_fetches_nothing_and_has_its_reference(site: Path) -> None:
 @pytest.fixture
 def phone(tmp_path: Path) -> Iterator[webdriver.Chrome]:
     """A Chromium as wide as a phone."""
-    options = Options()
-    options.binary_location = str(CHROMIUM)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'chromium'}"):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    size = {"width": PHONE, "height": 800, "deviceScaleFactor": 1, "mobile": True}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    yield driver
-    driver.quit()
+    with chromium(f"--user-data-dir={tmp_path / 'chromium'}") as driver:
+        size = {"width": PHONE, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        yield driver
 
 
 @pytest.mark.slow
 @pytest.mark.browser
-@pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium: apt-get install chromium chromium-driver")
+@needs_chromium
 def test_on_a_phone_a_wide_table_scrolls_in_its_box_and_the_page_does_not(site: Path, phone: webdriver.Chrome) -> None:
     for name in ("study", "glossary", "runtimes", "budget", "reference/configuration"):
         phone.get((site / f"{name}.html").as_uri())

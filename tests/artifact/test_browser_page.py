@@ -24,7 +24,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 import pwfn
 from pwfn.bayesian.posterior import to_deterministic
 from scripts import browser_page
-from tests.support.browser import CHROMIUM, DRIVER, FLAGS
+from tests.support.browser import chromium, needs_chromium
 from tests.support.clustered import clustered
 
 pytest.importorskip("onnxruntime")
@@ -131,17 +131,10 @@ def address(folder: Path) -> Iterator[str]:
 
 @pytest.fixture
 def driver() -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    for flag in FLAGS:
-        options.add_argument(flag)
-    options.binary_location = str(CHROMIUM)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
-    yield driver
-    driver.quit()
+    with chromium(logged=True) as driver:
+        yield driver
 
 
-needs_chromium = pytest.mark.skipif(None in (CHROMIUM, DRIVER), reason="there is no Chromium here")
 LOGITS = "return document.getElementById('answer').dataset.logits"
 
 

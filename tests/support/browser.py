@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,26 @@ FLAGS = (
     "--disable-sync",
 )
 DESKTOP, PHONE = 1280, 360
-MARKS = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium: apt-get install chromium chromium-driver"),
-]
+needs_chromium = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="no Chromium: apt-get install chromium chromium-driver"
+)
+MARKS = [pytest.mark.browser, needs_chromium]
+
+
+@contextmanager
+def chromium(*flags: str, logged: bool = False) -> Iterator[webdriver.Chrome]:
+    """Start a headless Chromium and quit it in the end; `logged`: keep what it says and what it asks for."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for flag in (*FLAGS, *flags):
+        options.add_argument(flag)
+    if logged:
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
+    try:
+        yield driver
+    finally:
+        driver.quit()
 
 
 class Reader:

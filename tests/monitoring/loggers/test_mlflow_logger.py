@@ -28,7 +28,8 @@ from pwfn.monitoring.loggers.spec import run_logger
 from pwfn.records.rounds import CLUSTER_COLUMNS, COLUMNS
 from pwfn.run.settings import TrainSettings
 from pwfn.run.start import run as run_training
-from tests.support.loggers.dashboards import free_port, look_at, needs_chromium
+from tests.support.browser import needs_chromium
+from tests.support.loggers.dashboards import free_port, look_at
 from tests.support.loggers.told_loggers import told
 from tests.support.project import CONF, SMALL, Compose, clean_environment
 from tests.support.runs.round_records import cluster, record

@@ -14,7 +14,8 @@ import yaml
 
 from pwfn.errors import InvalidValueError
 from pwfn.monitoring import Trackio
-from tests.support.loggers.dashboards import free_port, look_at, needs_chromium
+from tests.support.browser import needs_chromium
+from tests.support.loggers.dashboards import free_port, look_at
 from tests.support.project import CONF, PROJECT, clean_environment
 from tests.support.runs.round_records import cluster, record
 

@@ -6,14 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 
 from pwfn.report import REPORT
 from pwfn.report.page import write_report
 from pwfn.run.start import Finished
-from tests.support.browser import CHROMIUM, DRIVER, FLAGS, Reader
+from tests.support.browser import Reader, chromium
 from tests.support.runs.report_runs import make_sweep
 
 
@@ -26,13 +23,5 @@ def page(finished_run: Finished, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    options = Options()
-    options.binary_location = str(CHROMIUM)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    try:
+    with chromium(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}", logged=True) as driver:
         yield Reader(driver)
-    finally:
-        driver.quit()

@@ -8,14 +8,11 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-import pytest
-from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.support.browser import CHROMIUM, DRIVER, FLAGS
+from tests.support.browser import chromium
 
 SECONDS = 180
-needs_chromium = pytest.mark.skipif(None in (CHROMIUM, DRIVER), reason="there is no Chromium here")
 
 
 def free_port() -> int:
@@ -37,23 +34,16 @@ def look_at(command: list[str], port: int, page: str, wanted: Collection[str], f
         variables: the dashboard's environment.
     """
     dashboard = subprocess.Popen(command, cwd=folder, env=variables)
-    options = webdriver.ChromeOptions()
-    for flag in FLAGS:
-        options.add_argument(flag)
-    options.binary_location = str(CHROMIUM)
-    driver = None
     try:
-        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
-        deadline = time.monotonic() + SECONDS
-        while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        driver.get(f"http://127.0.0.1:{port}/{page}")
-        WebDriverWait(driver, SECONDS).until(
-            lambda there: all(text in there.execute_script("return document.body.innerText") for text in wanted)
-        )
-        driver.save_screenshot(str(folder / "dashboard.png"))
+        with chromium() as driver:
+            deadline = time.monotonic() + SECONDS
+            while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
+                time.sleep(0.2)
+            driver.get(f"http://127.0.0.1:{port}/{page}")
+            WebDriverWait(driver, SECONDS).until(
+                lambda there: all(text in there.execute_script("return document.body.innerText") for text in wanted)
+            )
+            driver.save_screenshot(str(folder / "dashboard.png"))
     finally:
-        if driver is not None:
-            driver.quit()
         dashboard.terminate()
         dashboard.wait(60)
