@@ -84,6 +84,7 @@ class GaussianWeight(nn.Module):
         self.__dict__["_draw"] = weights  # past nn.Module's search for a parameter of that name
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        """Follow `to`, `cuda` and the like; torch 2.14 has no public name for what they all call."""
         self._cached = None  # the sigmas move, and masks left on the old device would keep its memory
         module: nn.Module = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         built_now = self._assignment.is_meta and not self.sigma.is_meta
@@ -133,7 +134,10 @@ def _load_assignment(
     _unexpected: list[str],
     errors: list[str],
 ) -> None:
-    """Do what torch does for a buffer; the entry is taken out of `state`, which is this module's own."""
+    """Do what torch does for a buffer; the entry is taken out of `state`, which is this module's own.
+
+    torch 2.14 has no public name for `assign` of load_state_dict in a hook.
+    """
     key, own = prefix + "assignment", module.assignment
     given = state.pop(key, None)
     if given is None:
