@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +34,12 @@ class FlatWeights:
             torch.cat([t.gaussian.effective_sigma.flatten() for t in tensors]),
             torch.cat([t.gaussian.assignment.to(t.mu.device).flatten() for t in tensors]),
         )
+
+
+def split_among(tensors: Sequence[QuantizedTensor], flat: Tensor) -> list[Tensor]:
+    """Split what belongs to all weights [weights] among their tensors: a view in the shape of each."""
+    pieces = flat.split([tensor.mu.numel() for tensor in tensors])
+    return [piece.view(tensor.mu.shape) for tensor, piece in zip(tensors, pieces, strict=True)]
 
 
 def check_fixed(tensors: list[QuantizedTensor], codebook: Tensor) -> None:

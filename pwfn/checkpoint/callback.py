@@ -46,6 +46,7 @@ class Saver(InterruptibleTests):
         network: the Bayesian network that is trained.
         stop: holds the signal that asks the run to stop.
         resumed: the content of a checkpoint whose network and state have been read; the rest is restored here.
+        loss_watch: reads the losses of a step before it is saved; None: each was read at once.
     """
 
     def __init__(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from pwfn.evaluation.bootstrap import LEVEL
 from pwfn.evaluation.measure import Measured, Row
 from pwfn.evaluation.metrics import METRICS, by_class
 from pwfn.evaluation.subject import Subject
+from pwfn.records.columns import csv_of
 from pwfn.records.files import write_text
 
 MOST_CLASSES = 12  # that the console shows; classes.csv has all
@@ -56,15 +55,6 @@ def new_table(*headings: str, left: int = 1, title: str | None = None) -> Table:
     for index, heading in enumerate(headings):
         table.add_column(heading, justify="left" if index < left else "right", no_wrap=True)
     return table
-
-
-def csv_of(headings: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
-    """Return the text of a CSV file with one line of headings."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(headings)
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def metrics_table(measured: Measured) -> Table:

@@ -145,9 +145,14 @@ def by_key(*columns: Column) -> dict[str, Column]:
 
 
 def csv_text(columns: Mapping[str, Column], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Write rows as CSV with a header; floats so that reading gives the same bits."""
+    """Return a CSV file of records; floats are written so that reading gives the same bits."""
+    return csv_of(columns, ([column.convert(row[key]) for key, column in columns.items()] for row in rows))
+
+
+def csv_of(headings: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
+    """Return the text of a CSV file with one line of headings."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([column.convert(row[key]) for key, column in columns.items()] for row in rows)
+    writer.writerow(headings)
+    writer.writerows(rows)
     return text.getvalue()

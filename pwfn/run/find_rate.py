@@ -129,7 +129,7 @@ class RateSearch:
         )
         started = time.perf_counter()
         with runner.placed():
-            result, outcome = clustering.clustered_once()
+            result, outcome = clustering.run(1.0)
         seconds = time.perf_counter() - started
         scores = None if top1 is None else runner.validate()
         measured = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import os
@@ -11,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pwfn.records.columns import csv_of
 from pwfn.records.files import JOBS, RESULT, write_text
 from pwfn.sweep.job import STOPPED
 
@@ -120,13 +119,11 @@ def write_table(sweep: Path, rows: Sequence[Row], file: str = JOBS) -> None:
     write_text(sweep / file, json.dumps(entries, indent=1) + "\n")
     keys, asked = differing([entry["overrides"] for entry in entries])
     names = _all_keys([entry["summary"] for entry in entries])
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_CSV, *keys, *names])
-    for entry, given in zip(entries, asked, strict=True):
-        cells = [entry[name] for name in _CSV] + [given.get(key) for key in keys]
-        writer.writerow(cells + [entry["summary"].get(name) for name in names])
-    write_text((sweep / file).with_suffix(".csv"), text.getvalue())
+    cells = (
+        [*(entry[name] for name in _CSV), *map(given.get, keys), *map(entry["summary"].get, names)]
+        for entry, given in zip(entries, asked, strict=True)
+    )
+    write_text((sweep / file).with_suffix(".csv"), csv_of([*_CSV, *keys, *names], cells))
 
 
 def figures(row: Row) -> dict[str, int | float]:

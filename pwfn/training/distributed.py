@@ -84,7 +84,7 @@ def check_same(network: nn.Module, moment: str) -> None:
     """Raise RanksDiffer on every rank unless all tensors of `network` have the same bits on all ranks.
 
     Args:
-        network: whose parameters and buffers are compared.
+        network: whose state dict is compared.
         moment: when this is, for the message: "after the training of round 2/10".
     """
     if not is_distributed():

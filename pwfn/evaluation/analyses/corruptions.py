@@ -21,9 +21,10 @@ from pwfn.evaluation.metrics import Answers, judge, summary
 from pwfn.evaluation.plots import COLORS
 from pwfn.evaluation.predict import LabeledImages, predict, predict_draws
 from pwfn.evaluation.subject import CLUSTERED, PRETRAINED
-from pwfn.evaluation.tables import Section, csv_of, new_table
+from pwfn.evaluation.tables import Section, new_table
 from pwfn.monitoring.plots import INK, save, tidy
 from pwfn.randomness import mixed_seed
+from pwfn.records.columns import csv_of
 from pwfn.records.files import write_text
 
 # (pixels from 0 to 1 [images, C, H, W], strength, seeds of the images) -> such pixels; each image by itself

@@ -28,8 +28,9 @@ from pwfn.evaluation.analyses.analysis import Analysis
 from pwfn.evaluation.measure import Measured, Setup, scores_of
 from pwfn.evaluation.run_subject import rebuilt_settings
 from pwfn.evaluation.subject import CLUSTERED
-from pwfn.evaluation.tables import Section, csv_of, new_table
+from pwfn.evaluation.tables import Section, new_table
 from pwfn.monitoring.plots import GREEN, INK, ORANGE, save, tidy
+from pwfn.records.columns import csv_of
 from pwfn.records.files import write_text
 from pwfn.records.rounds import RoundRecord, read_records
 from pwfn.run.rounds.cluster_network import cluster_network

@@ -25,9 +25,10 @@ from pwfn.evaluation.measure import Measured, Setup, scores_of
 from pwfn.evaluation.plots import COLORS
 from pwfn.evaluation.settings import NOISE_KINDS, EvaluateSettings
 from pwfn.evaluation.subject import CLUSTERED, PRETRAINED, Subject
-from pwfn.evaluation.tables import Section, csv_of, new_table
+from pwfn.evaluation.tables import Section, new_table
 from pwfn.monitoring.plots import INK, save, tidy
 from pwfn.randomness import mixed_seed
+from pwfn.records.columns import csv_of
 from pwfn.records.files import write_text
 from pwfn.records.rounds import Scores
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from pwfn.bayesian.flat_weights import FlatWeights
+from pwfn.bayesian.flat_weights import FlatWeights, split_among
 from pwfn.bayesian.posterior import QuantizedTensor
 from pwfn.clustering.cluster_result import ClusterResult
 from pwfn.clustering.codebooks.codebook import Codebook
@@ -115,12 +115,6 @@ def _from_rank_0(
     return ClusterResult(mu, sigma, assignment, codebook, threshold, values)
 
 
-def _pieces(tensors: list[QuantizedTensor], flat: Tensor) -> Iterator[tuple[QuantizedTensor, Tensor]]:
-    sizes = [t.mu.numel() for t in tensors]
-    for tensor, piece in zip(tensors, flat.split(sizes), strict=True):
-        yield tensor, piece.view_as(tensor.mu)
-
-
 def write_clusters(tensors: list[QuantizedTensor], result: ClusterResult, retrain: bool) -> None:
     """Copy a result into the network, to whichever device that is on.
 
@@ -129,11 +123,10 @@ def write_clusters(tensors: list[QuantizedTensor], result: ClusterResult, retrai
         result: of a clustering of these tensors.
         retrain: whether the sigmas of fixed weights go on training.
     """
+    pieces = (split_among(tensors, flat) for flat in (result.mu, result.sigma, result.assignment))
     with torch.no_grad():
-        for tensor, mu in _pieces(tensors, result.mu):
+        for tensor, mu, sigma, assignment in zip(tensors, *pieces, strict=True):
             tensor.mu.copy_(mu)
-            tensor.gaussian.retrain_sigma.fill_(retrain)
-        for tensor, sigma in _pieces(tensors, result.sigma):
             tensor.gaussian.sigma.copy_(sigma)
-        for tensor, assignment in _pieces(tensors, result.assignment):
             tensor.gaussian.assignment.copy_(assignment)
+            tensor.gaussian.retrain_sigma.fill_(retrain)

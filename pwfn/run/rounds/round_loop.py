@@ -222,7 +222,7 @@ class RoundLoop:
             on_layer=self._layer_done,
         )
         with self.runner.placed():
-            return round_.run(self.schedule.fractions[index])
+            return round_.run(self.schedule.fractions[index])[0]
 
     def _clustered(self, index: int, tensors: list[QuantizedTensor], before: FlatWeights | None) -> ClusterResult:
         """Cluster the network for one round, in place."""

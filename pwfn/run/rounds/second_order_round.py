@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from pwfn.bayesian.flat_weights import FlatWeights
+from pwfn.bayesian.flat_weights import FlatWeights, split_among
 from pwfn.bayesian.gaussian_weight import FREE
 from pwfn.bayesian.posterior import QuantizedTensor, quantized_tensors
 from pwfn.clustering.cluster_result import ClusterResult, move_weights
@@ -49,20 +49,17 @@ class SecondOrderRound:
     seed: int = 0
     on_layer: Callable[[int, int], None] = lambda done, count: None
 
-    def run(self, fraction: float) -> ClusterResult:
+    def run(self, fraction: float) -> tuple[ClusterResult, Outcome]:
         """Fix `fraction` of all weights: those that are fixed already, and those whose moves cost least.
 
         What is fixed already keeps its value; what is free makes good what others do.
 
         Returns:
-            The result, on the CPU, the same on every rank; the network has it.
+            The result, on the CPU, the same on every rank, which the network has; and what became of the layers.
 
         Raises:
             ValueError: on every rank, for weights or inputs that cannot be clustered.
         """
-        return self._run(fraction)[0]
-
-    def _run(self, fraction: float) -> tuple[ClusterResult, Outcome]:
         fewest = -all_reduce_max(-len(self.images))
         if fewest < 2:
             raise ValueError(f"every process needs two images at least for curvature, one has {fewest}")
@@ -79,10 +76,6 @@ class SecondOrderRound:
         result = self._result(tensors, before, fixed, values, outcome)
         write_clusters(tensors, result, self.sigma_join.retrain)
         return result, outcome
-
-    def clustered_once(self) -> tuple[ClusterResult, Outcome]:
-        """Fix all weights, as `run(1.0)` does; return its result and what became of the layers."""
-        return self._run(1.0)
 
     def _values(self, before: FlatWeights, sizes: Sequence[int]) -> tuple[Values, list[Tensor]]:
         """Return the values, as rank 0 has them, and a table for each tensor."""
@@ -101,7 +94,7 @@ class SecondOrderRound:
         device = tensors[0].mu.device
         masks = None
         if bool(held.any()) or bool(free.any()):
-            masks = Masks(_like(held, tensors), _like(free, tensors))
+            masks = Masks(split_among(tensors, held.to(device)), split_among(tensors, free.to(device)))
         watched = Watched(self.network, [tensor.mu for tensor in tensors])
         ranks = Ranks(all_reduce_sum, lambda tensor: broadcast_tensors([tensor.cpu()])[0].to(tensor.device))
         return LayerClustering(
@@ -124,7 +117,7 @@ class SecondOrderRound:
         cost = 0.5 * torch.cat(outcome.stiffness) * moved.square()
         cost[torch.cat(outcome.stiffness).isinf()] = math.inf  # a tensor of unknown curvature comes last
         with torch.no_grad():
-            for tensor, mu in zip(tensors, _like(before.mu, tensors), strict=True):
+            for tensor, mu in zip(tensors, split_among(tensors, before.mu), strict=True):
                 tensor.mu.copy_(mu)
             put_back(self.network, means)
         return cheapest_first(cost, held, count)
@@ -150,9 +143,3 @@ class SecondOrderRound:
             limited = limit_result(result, sizes, self.codebook.per_tensor_max, stiffness)
             result = replace(limited, values=values)
         return result
-
-
-def _like(flat: Tensor, tensors: list[QuantizedTensor]) -> list[Tensor]:
-    """Split what belongs to all weights among the tensors, on their device."""
-    pieces = flat.split([tensor.mu.numel() for tensor in tensors])
-    return [piece.view(t.mu.shape).to(t.mu.device) for piece, t in zip(pieces, tensors, strict=True)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pwfn.bayesian.flat_weights import FlatWeights
+from pwfn.bayesian.flat_weights import FlatWeights, split_among
 from pwfn.bayesian.posterior import QuantizedTensor
 from pwfn.bayesian.prior import MIN_SIGMA
 from pwfn.post_training.network_layers import put_back, running_means
@@ -52,14 +52,13 @@ class Unclustered:
         put_back(self.network, self.means)
         if self.weights is None:
             return
-        sizes = [tensor.mu.numel() for tensor in self.tensors]
         flat = (self.weights.mu, self.weights.sigma, self.weights.assignment)
-        pieces = zip(*(vector.split(sizes) for vector in flat), strict=True)
+        pieces = zip(*(split_among(self.tensors, vector) for vector in flat), strict=True)
         with torch.no_grad():
             for number, (tensor, (mu, sigma, assignment)) in enumerate(zip(self.tensors, pieces, strict=True)):
                 gaussian, (places, values) = tensor.gaussian, self.small_sigmas[number]
-                tensor.mu.copy_(mu.view_as(tensor.mu))
-                gaussian.sigma.copy_(sigma.view_as(gaussian.sigma))
+                tensor.mu.copy_(mu)
+                gaussian.sigma.copy_(sigma)
                 gaussian.sigma[places] = values.to(gaussian.sigma.device)
-                gaussian.assignment.copy_(assignment.view_as(gaussian.assignment))
+                gaussian.assignment.copy_(assignment)
                 gaussian.retrain_sigma.fill_(self.retrain[number])

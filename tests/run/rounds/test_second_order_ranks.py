@@ -24,7 +24,7 @@ def clustered(share: slice) -> tuple[torch.Tensor, torch.Tensor]:
     network = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(96, 5))
     images = torch.randn(IMAGES, 1, 6, 6)[share]
     to_bayesian(network)
-    result = SecondOrderRound(network, SecondOrder(rate=1e-4), AdditivePow2(6, 3), std_mu, images).run(0.7)
+    result = SecondOrderRound(network, SecondOrder(rate=1e-4), AdditivePow2(6, 3), std_mu, images).run(0.7)[0]
     now = FlatWeights.of(quantized_tensors(network))
     assert torch.equal(now.mu, result.mu)
     return now.mu, now.assignment

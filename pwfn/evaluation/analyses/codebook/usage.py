@@ -17,8 +17,9 @@ from pwfn.evaluation.analyses.codebook.prune import in_sigmas
 from pwfn.evaluation.analyses.shift_add.cost import signed_digits
 from pwfn.evaluation.measure import Measured, Setup
 from pwfn.evaluation.subject import CLUSTERED
-from pwfn.evaluation.tables import Section, csv_of, new_table
+from pwfn.evaluation.tables import Section, new_table
 from pwfn.monitoring.plots import INK, save
+from pwfn.records.columns import csv_of
 from pwfn.records.files import write_text
 
 MOST_SHOWN = 12  # entries on the console; codebook.csv has all

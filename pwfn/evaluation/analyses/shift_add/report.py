@@ -14,8 +14,9 @@ from pwfn.evaluation.analyses.analysis import Analysis
 from pwfn.evaluation.analyses.shift_add.cost import Cost, Layer, OperationCounts, count_operations
 from pwfn.evaluation.measure import Measured, Setup
 from pwfn.evaluation.subject import CLUSTERED
-from pwfn.evaluation.tables import Section, csv_of, new_table
+from pwfn.evaluation.tables import Section, new_table
 from pwfn.monitoring.plots import INK, save, tidy
+from pwfn.records.columns import csv_of
 from pwfn.records.files import write_text
 
 MOST_LAYERS = 12  # that the console shows; bill.csv has all
