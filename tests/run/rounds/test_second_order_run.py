@@ -165,11 +165,11 @@ def test_the_round_takes_the_clustering_that_met_the_budget_best(
     monkeypatch.setattr(FoundClustering, "restore", lambda one: taken.append(one) or restore(one))
     start(tmp_path / "budget", *AT_ONCE, budget, "data.val_fraction=0.2")
     assert len(json.loads((tmp_path / "budget/budget.json").read_text())) == 3
-    assert (clusterings, [one.rate for one in taken]) == ([], [rate])
+    assert (clusterings, [one.rate for one in taken]) == ([1.0] * len(RATES), [rate])  # the round clusters no more
     (record,) = read_records(tmp_path / "budget")
     assert record.cluster_seconds == pytest.approx(taken[0].seconds)
     start(tmp_path / "rate", *AT_ONCE, f"clustering.rate={rate}", "data.val_fraction=0.2")
-    assert clusterings == [1.0]
+    assert clusterings == [1.0] * (len(RATES) + 1)
     networks = [load_file(tmp_path / way / "network.safetensors") for way in ("budget", "rate")]
     assert networks[0].keys() == networks[1].keys()
     assert all(torch.equal(networks[0][name], networks[1][name]) for name in networks[0])
