@@ -1,6 +1,6 @@
 """Probabilistic Weight Fixing: networks whose weights share one tiny codebook (arXiv:2309.13575).
 
-`pwfn.load("model.pwfn")` gives a plain timm model, `pwfn.describe` says what a file holds, `pwfn.save` writes one.
+`pwfn.load("model.pwfn")` gives an ordinary timm model, `pwfn.describe` says what a file holds, `pwfn.save` writes one.
 `pwfn.compress` compresses a trained network without training it again, within a `pwfn.Budget`.
 """
 

@@ -54,7 +54,7 @@ RENAMED: dict[str, str] = {f"pwfn.{old}": new for old, new in _PLACES.items()}
 
 
 def with_present_names(node: Any) -> Any:
-    """Return a nested plain configuration in which every `_target_` is called as it is today."""
+    """Return a nested configuration in which every `_target_` is called as it is today."""
     if isinstance(node, dict):
         return {
             key: RENAMED.get(value, value)

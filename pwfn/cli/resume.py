@@ -141,9 +141,9 @@ def _composed(reader: OverrideReader, lines: list[str]) -> dict[str, Any]:
     cfg = reader.loader.load_configuration(reader.config_name, lines, RunMode.RUN, validate_sweep_overrides=False)
     with open_dict(cfg):
         del cfg["hydra"]
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    values = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
 
 
 def _changes(before: dict[str, Any], after: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
