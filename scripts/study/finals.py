@@ -92,7 +92,7 @@ def finals(path: Path) -> list[Final]:
 
 
 def within_tensors(row: dict[str, str]) -> bool:
-    """Whether bits are counted within each tensor, as model.pwfn codes them; earlier runs were not."""
+    """Tell whether bits are counted within each tensor, as model.pwfn codes them; earlier runs were not."""
     return row["scope"] == "tensor" or bool(row.get("clustered/val_top1"))
 
 

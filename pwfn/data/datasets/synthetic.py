@@ -63,7 +63,7 @@ class Synthetic(ImageData):
         return Splits(self._images(patterns, self.train_size, train), self._images(patterns, self.test_size, test))
 
     def _patterns(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        """[num_classes, H, W, channels], between 0.2 and 0.8 so that little of the noise is clipped."""
+        """Draw [num_classes, H, W, channels], between 0.2 and 0.8 so that little of the noise is clipped."""
         import torch
 
         coarse = torch.from_numpy(rng.uniform(size=(self.num_classes, self.channels, GRID, GRID)))

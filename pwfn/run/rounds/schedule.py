@@ -24,7 +24,7 @@ class Fit:
 
     @property
     def passes(self) -> float:
-        """Passes over all training images, a share of them counted as such."""
+        """Count passes over all training images, a share of them counted as such."""
         return self.epochs * self.share
 
 

@@ -102,7 +102,7 @@ class OperationCounts:
 
     @property
     def total(self) -> Cost:
-        """The cost of all layers together."""
+        """Return the cost of all layers together."""
         return sum((layer.cost for layer in self.layers), Cost())
 
 
