@@ -214,7 +214,7 @@ class Saver(InterruptibleTests):
 
     @property
     def resumes_a_fit(self) -> bool:
-        """Whether the next fit was begun before the run was interrupted."""
+        """Tell whether the next fit was begun before the run was interrupted."""
         return self._fit_done is not None
 
     @property
