@@ -10,39 +10,17 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from pwfn.clustering.column_loop import LayerProblem, scaled
-from pwfn.clustering.second_order import (
-    LayerCodes,
-    SecondOrder,
-    choose_layer,
-    compensated,
-    damped,
-    nearest_places,
-)
+from pwfn.clustering.second_order import SecondOrder, nearest_places
 from pwfn.curvature import Layer, Moments, Watched, find_layers, input_moments, output_factors
 from pwfn.curvature.output_factors import OutputFactor, shrunk
 from pwfn.post_training.calibration import Calibration
-from pwfn.post_training.guard import Attempt, Measured, guarded
-from pwfn.post_training.network_layers import LayerMatrix
+from pwfn.post_training.guard import Attempt, Measured, believed, dearer
+from pwfn.post_training.layer_choice import LayerChoice, Masks
+from pwfn.post_training.network_layers import LayerMatrix, NetworkState
 from pwfn.post_training.outcome import LayerReport, Outcome
 from pwfn.post_training.ranks import Ranks
-from pwfn.post_training.value_tables import within
 
 BLOCKS = 16  # times that inputs are collected: layers between two of them see what layers before the first one give
-REACH = 2.0  # times the largest weight of a layer: no value beyond is looked at
-
-
-@dataclass(frozen=True)
-class Masks:
-    """Mark weights that are not chosen, bool, in the shape of each of the network's tensors.
-
-    Attributes:
-        held: they stay as they are.
-        free: they get no value, and make good what others do.
-    """
-
-    held: Sequence[Tensor]
-    free: Sequence[Tensor]
 
 
 @dataclass(frozen=True)
@@ -78,34 +56,37 @@ class LayerClustering:
         Raises:
             ValueError: weights or inputs are not finite.
         """
-        watched = self.watched
-        if not all(bool(torch.isfinite(weight).all()) for weight in watched.weights):
+        if not all(bool(torch.isfinite(weight).all()) for weight in self.watched.weights):
             raise ValueError("the network has weights that are not finite")
+        walk = self._prepared(masks)
+        best = walk.unguarded(1.0)
+        rate = self.rule.rate
+        if not self.rule.guard or believed(best.divergence, best.predicted, rate * best.bits):
+            return best
+        walks = [walk.guarded]
+        if rate:  # else a price changes nothing
+            price = dearer(best.divergence, best.predicted)
+            walks.append(lambda: walk.unguarded(price))
+        for again in walks:
+            chosen = NetworkState.of(self.watched)
+            walk.before.put_back()
+            found = again()
+            if found.cost(rate) < best.cost(rate):
+                best = found
+            else:
+                chosen.put_back()
+        return best
+
+    def _prepared(self, masks: Masks | None) -> _Walk:
+        """Look at what every walk over the layers needs, and round what has no layer."""
+        watched, batches = self.watched, self.calibration.batches
         reference = self.reference or copied(watched)
-        layers = find_layers(watched.network, watched.weights, self.calibration.batches[0][:2])
-        factors = output_factors(watched, layers, self.calibration.batches, seed=self.seed, reduce=self.ranks.total)
+        layers = find_layers(watched.network, watched.weights, batches[0][:2])
+        factors = output_factors(watched, layers, batches, seed=self.seed, reduce=self.ranks.total)
         squares = self._squares(layers, factors)
         measured = Measured(watched, reference, self.calibration.held_out, self.ranks)
-        stiffness = [torch.full((weight.numel(),), torch.inf, dtype=torch.float64) for weight in watched.weights]
         no_layer = self._round_the_rest(layers, masks)
-        reports: list[LayerReport] = []
-        size = -(-len(layers) // BLOCKS)
-        divergence = measured.divergence()
-        for start in range(0, len(layers), size):
-            chunk = slice(start, start + size)
-            moments = self._moments(layers, factors, reference, chunk)
-            for layer, of_layer, factor in zip(layers[chunk], moments, squares[chunk], strict=True):
-                at = LayerMatrix(layer, watched.weights)
-                choosing = _Choosing(self, at, of_layer, factor, masks, measured)
-                found = choosing.best(divergence)
-                at.write(found.values)
-                for number, flat in at.tensors_of(choosing.problem(1.0).stiffness).items():
-                    stiffness[number] = flat.cpu()
-                changed = found.divergence - divergence
-                reports.append(LayerReport(layer.weight, found.bits, found.predicted, changed, found.price))
-                divergence = found.divergence
-                self.on_layer(len(reports), len(layers))
-        return Outcome(reports, stiffness, no_layer, divergence)
+        return _Walk(self, masks, reference, layers, factors, squares, measured, no_layer, NetworkState.of(watched))
 
     @cached_property
     def images(self) -> int:
@@ -116,21 +97,6 @@ class LayerClustering:
     def compensation(self) -> float:
         """Return how far weights make good what others cost, with so many images."""
         return self.rule.compensation_of(self.images)
-
-    def _moments(
-        self, layers: Sequence[Layer], factors: Sequence[OutputFactor], reference: Watched, chunk: slice
-    ) -> list[Moments]:
-        """Estimate the input factors of some of the layers, before they are damped."""
-        return input_moments(
-            self.watched,
-            reference,
-            layers[chunk],
-            self.calibration.batches,
-            mixtures=[factor.mixture for factor in factors[chunk]],
-            shrink=1 - self.compensation,
-            seed=self.seed + chunk.start,
-            reduce=self.ranks.total,
-        )
 
     def _squares(self, layers: Sequence[Layer], factors: Sequence[OutputFactor]) -> list[Tensor]:
         """Return the output factors as they count: shrunk, or all outputs of a layer alike."""
@@ -152,65 +118,82 @@ class LayerClustering:
         return rest
 
 
-class _Choosing:
-    """Choose the values of one layer, as often as it takes."""
+@dataclass(frozen=True)
+class _Walk:
+    """Choose layer after layer of a network, in the order in which they run.
 
-    def __init__(
-        self,
-        clustering: LayerClustering,
-        at: LayerMatrix,
-        moments: Moments,
-        factor: Tensor,
-        masks: Masks | None,
-        measured: Measured,
-    ) -> None:
-        self._clustering, self._at, self._moments, self._factor = clustering, at, moments, factor
-        self._measured = measured
-        self._held = None if masks is None else at.matrix_of(masks.held)
-        self._free = at.free(None if masks is None else masks.free)
-        self._kept = at.matrix_of(clustering.watched.weights).double()
-        layer, tables = at.layer, clustering.tables
-        bias = layer.weight if layer.bias is None else layer.bias
-        reach = REACH * float(self._kept.abs().max())
-        self._codes = LayerCodes(
-            (within(tables[layer.weight], reach), within(tables[bias], reach)), bias != layer.weight
+    Attributes:
+        clustering: what is asked for.
+        masks: which weights are not chosen.
+        reference: the network as it was.
+        layers: those of the network.
+        factors: how the loss feels the outputs of each layer.
+        squares: the same as it counts.
+        measured: the divergence from the reference.
+        no_layer: numbers of the tensors without a layer.
+        before: the network before its first layer is chosen.
+    """
+
+    clustering: LayerClustering
+    masks: Masks | None
+    reference: Watched
+    layers: Sequence[Layer]
+    factors: Sequence[OutputFactor]
+    squares: Sequence[Tensor]
+    measured: Measured
+    no_layer: list[int]
+    before: NetworkState
+
+    def unguarded(self, price: float) -> Outcome:
+        """Choose each layer once, at moves that cost `price` times as much as predicted."""
+        return self._through(lambda layer: layer.unguarded(price))
+
+    def guarded(self) -> Outcome:
+        """Choose each layer until it changes the network as predicted."""
+        divergence = self.measured.divergence()
+
+        def choose(layer: LayerChoice) -> Attempt:
+            nonlocal divergence
+            found = layer.guarded(divergence, self.measured.divergence)
+            divergence = found.divergence
+            return found
+
+        return self._through(choose)
+
+    def _through(self, choose: Callable[[LayerChoice], Attempt]) -> Outcome:
+        clustering, weights = self.clustering, self.clustering.watched.weights
+        stiffness = [torch.full((weight.numel(),), torch.inf, dtype=torch.float64) for weight in weights]
+        reports: list[LayerReport] = []
+        size = -(-len(self.layers) // BLOCKS)
+        for start in range(0, len(self.layers), size):
+            chunk = slice(start, start + size)
+            moments = self._moments(chunk)
+            for layer, of_layer, factor in zip(self.layers[chunk], moments, self.squares[chunk], strict=True):
+                at = LayerMatrix(layer, weights)
+                rule, ranks = clustering.rule, clustering.ranks
+                choice = LayerChoice(
+                    rule, clustering.compensation, at, clustering.tables, of_layer, factor, self.masks, ranks
+                )
+                found = choose(choice)
+                for number, flat in at.tensors_of(choice.problem(1.0).stiffness).items():
+                    stiffness[number] = flat.cpu()
+                reports.append(LayerReport(layer.weight, found.bits, found.predicted))
+                clustering.on_layer(len(reports), len(self.layers))
+        return Outcome(reports, stiffness, self.no_layer, self.measured.divergence())
+
+    def _moments(self, chunk: slice) -> list[Moments]:
+        """Estimate the input factors of some of the layers, before they are damped."""
+        clustering = self.clustering
+        return input_moments(
+            clustering.watched,
+            self.reference,
+            self.layers[chunk],
+            clustering.calibration.batches,
+            mixtures=[factor.mixture for factor in self.factors[chunk]],
+            shrink=1 - clustering.compensation,
+            seed=clustering.seed + chunk.start,
+            reduce=clustering.ranks.total,
         )
-
-    def problem(self, trust: float) -> LayerProblem:
-        """Return what is to be chosen, with so much of the compensation."""
-        own, cross = self._moments.own, self._moments.cross
-        damping, compensation = self._clustering.rule.damping, trust * self._clustering.compensation
-        return LayerProblem(
-            compensated(self._kept, own, cross, damping, compensation),
-            damped(own, damping, compensation),
-            self._factor,
-            self._at.layer.bias is not None,
-            self._held,
-            self._free,
-        )
-
-    def best(self, before: float) -> Attempt:
-        """Choose the layer, guarded if the rule says so; `before` is the divergence with the layer as it was."""
-        rule = self._clustering.rule
-        if not rule.guard:
-            return self._chosen(1.0, 1.0)
-        return guarded(before, rule.rate, self._chosen, self._rounded)
-
-    def _chosen(self, price: float, trust: float) -> Attempt:
-        problem = self.problem(trust)
-        values = choose_layer(scaled(problem, price), self._codes, self._clustering.rule, self._kept)
-        return self._tried(problem, values, price)
-
-    def _rounded(self) -> Attempt:
-        problem = self.problem(0.0)
-        return self._tried(problem, self._codes.rounded(problem, self._kept), 0.0)
-
-    def _tried(self, problem: LayerProblem, values: Tensor, price: float) -> Attempt:
-        """Write the values that rank 0 has found, and measure."""
-        values = self._clustering.ranks.decided(values)
-        self._at.write(values)
-        bits, predicted = self._codes.bits(values, self._free), float(problem.cost(values).sum())
-        return Attempt(values, bits, predicted, self._measured.divergence(), price)
 
 
 def copied(watched: Watched) -> Watched:

@@ -58,7 +58,8 @@ class Attempt:
         values: float64 [groups, rows, columns].
         bits: of an ideal code, all of the layer's weights together.
         predicted: nats.
-        divergence: of the network with them and with all layers before as they were chosen; nats.
+        divergence: of the network with them and with all layers before as they were chosen, in nats; NaN where it was
+            not measured.
         price: times that a move was made to cost more than predicted.
     """
 
@@ -79,7 +80,7 @@ def guarded(
     attempt: Callable[[float, float], Attempt],
     rounding: Callable[[], Attempt],
 ) -> Attempt:
-    """Choose a layer, again with dearer moves and less compensation where it changes more than predicted.
+    """Choose a layer, again with dearer moves and then less compensation where it changes more than predicted.
 
     Where prediction and measurement never agree, rounding to the nearest values competes as well, and the cheapest by
     measurement is returned.
@@ -95,14 +96,31 @@ def guarded(
     """
     attempts: list[Attempt] = []
     price = trust = 1.0
-    for _ in range(TRIES):
+    for number in range(TRIES):
         found = attempt(price, trust)
         attempts.append(found)
         changed = found.divergence - before
-        if changed <= max(TOLERATED * found.predicted, SHARE_OF_RATE * rate * found.bits):
+        if believed(changed, found.predicted, rate * found.bits):
             break
-        price *= min(max(changed / max(found.predicted, 1e-300), TOLERATED), STEEPEST)
-        trust *= LESS_TRUST
+        price *= dearer(changed, found.predicted)
+        if number or not rate:  # where bits have no price, dearer moves are no other moves
+            trust *= LESS_TRUST
     else:
         attempts.append(rounding())
     return min(attempts, key=lambda one: one.cost(rate))
+
+
+def believed(changed: float, predicted: float, bits: float) -> bool:
+    """Tell whether a measured change is near enough to the predicted one, or small beside the bits.
+
+    Args:
+        changed: of the divergence, in nats.
+        predicted: the same, in nats.
+        bits: what the bits cost, in nats.
+    """
+    return changed <= max(TOLERATED * predicted, SHARE_OF_RATE * bits)
+
+
+def dearer(changed: float, predicted: float) -> float:
+    """Return how much dearer moves are to be made where they change more than predicted (nats both)."""
+    return min(max(changed / max(predicted, 1e-300), TOLERATED), STEEPEST)

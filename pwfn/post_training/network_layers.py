@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pwfn.curvature import Layer
+from pwfn.curvature import Layer, Watched
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,33 @@ class LayerMatrix:
                 self.layer.norm.mean.copy_(self._mean - matrix[:, :, -1].flatten())
             for number, flat in self.tensors_of(matrix).items():
                 self.weights[number].copy_(flat.view_as(self.weights[number]))
+
+
+@dataclass(frozen=True)
+class NetworkState:
+    """Hold what the choice of values changes in a network, to put it back.
+
+    Attributes:
+        watched: the network and its tensors.
+        weights: a copy of these.
+        means: a copy of the running mean of each norm, by its name.
+    """
+
+    watched: Watched
+    weights: Sequence[Tensor]
+    means: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, watched: Watched) -> NetworkState:
+        """Copy the present state."""
+        return cls(watched, [one.detach().clone() for one in watched.weights], running_means(watched.network))
+
+    def put_back(self) -> None:
+        """Write the state into the network again."""
+        with torch.no_grad():
+            for weight, kept in zip(self.watched.weights, self.weights, strict=True):
+                weight.copy_(kept)
+            put_back(self.watched.network, self.means)
 
 
 def running_means(network: nn.Module) -> dict[str, Tensor]:

@@ -15,15 +15,11 @@ class LayerReport:
         weight: number of its tensor in the network.
         bits: of an ideal code, all of the layer's weights together.
         predicted: change of the divergence, in nats.
-        changed: the same, measured.
-        price: times that a move was made to cost more than predicted; 0 where the weights were rounded.
     """
 
     weight: int
     bits: float
     predicted: float
-    changed: float
-    price: float
 
 
 @dataclass(frozen=True)
@@ -42,3 +38,17 @@ class Outcome:
     stiffness: list[Tensor]
     no_layer: list[int]
     divergence: float
+
+    @property
+    def bits(self) -> float:
+        """Return the bits of an ideal code of all layers."""
+        return sum(layer.bits for layer in self.layers)
+
+    @property
+    def predicted(self) -> float:
+        """Return the divergence that the layers' predictions add up to, in nats."""
+        return sum(layer.predicted for layer in self.layers)
+
+    def cost(self, rate: float) -> float:
+        """Return what the outcome costs, measured: nats, and bits at `rate` nats each."""
+        return self.divergence + rate * self.bits

@@ -41,8 +41,13 @@ def test_a_wrong_one_makes_moves_dearer_by_as_much_as_it_was_wrong() -> None:
     layers = Layers(truth=10.0)
     layers.best()
     assert [price for price, _ in layers.tried[:2]] == pytest.approx([1.0, 10.0])
-    assert layers.tried[1][1] == pytest.approx(0.1)
     assert len(layers.tried) == TRIES
+    assert [trust for _, trust in layers.tried] == pytest.approx([1, 1, 0.1, 0.01])
+
+
+def test_where_bits_have_no_price_less_is_made_good_at_once() -> None:
+    layers = Layers(truth=10.0)
+    layers.best(rate=0.0)
     assert [trust for _, trust in layers.tried] == pytest.approx([1, 0.1, 0.01, 0.001])
 
 
