@@ -12,6 +12,8 @@ from pwfn.curvature.input_moments import EACH_APART, Mixture, Reduce, Watched
 from pwfn.curvature.layers import Layer
 from pwfn.curvature.linear_calls import LinearCall, LinearCalls, evaluating
 
+MOST_NUMBERS = 16 * 3 * 224 * 224  # of the images whose activations are in memory at once
+
 
 @dataclass(frozen=True)
 class OutputFactor:
@@ -105,25 +107,20 @@ def output_gradients(
 ) -> Iterator[tuple[LinearCall, Tensor]]:
     """Yield each call of a forward pass with the gradient of its output, for one draw of the labels.
 
-    Args:
-        watched: the network, run in evaluation mode.
-        batch: images [batch, channels, height, width].
-        generator: of the labels, on the CPU.
-
-    Yields:
-        The call, and d loss / d output for each image, of the output's shape.
+    Of large images a few go through the network at a time, because all its activations are in memory together.
     """
-    calls: list[LinearCall] = []
-    with evaluating(watched.network, watched.weights, gradients=True):
-        with LinearCalls(watched.weights, calls.append):
-            logits = watched.network(batch.to(watched.weights[0].device))
-        root = logits.detach().softmax(1).sqrt()
-        signs = torch.randint(0, 2, logits.shape, generator=generator).to(root) * 2 - 1
-        drawn = root * signs - root.square() * (root * signs).sum(1, keepdim=True)
-        gradients = torch.autograd.grad(logits, [call.returned for call in calls], drawn, allow_unused=True)
-    for call, gradient in zip(calls, gradients, strict=True):
-        if gradient is not None:
-            yield call, gradient
+    for images in batch.split(max(1, MOST_NUMBERS // batch[0].numel())):
+        calls: list[LinearCall] = []
+        with evaluating(watched.network, watched.weights, gradients=True):
+            with LinearCalls(watched.weights, calls.append):
+                logits = watched.network(images.to(watched.weights[0].device))
+            root = logits.detach().softmax(1).sqrt()
+            signs = torch.randint(0, 2, logits.shape, generator=generator).to(root) * 2 - 1
+            drawn = root * signs - root.square() * (root * signs).sum(1, keepdim=True)
+            gradients = torch.autograd.grad(logits, [call.returned for call in calls], drawn, allow_unused=True)
+        for call, gradient in zip(calls, gradients, strict=True):
+            if gradient is not None:
+                yield call, gradient
 
 
 def shrunk(factor: Tensor, images: int, strength: float, gain: Tensor | None = None) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pwfn.bayesian.posterior import quantized_tensors, to_bayesian
 from pwfn.curvature import Layer, Watched, find_layers, input_moments, kronecker_diagonal, output_factors
-from pwfn.curvature.output_factors import OutputFactor, shrunk
+from pwfn.curvature.output_factors import OutputFactor, output_gradients, shrunk
 from tests.support.curvature import watched_of
 
 
@@ -154,3 +154,20 @@ def test_ten_photographs_of_a_thousand_classes_leave_no_class_without_curvature(
     assert float(moved.min()) > 0.5 * float(factor.mean())
     torch.testing.assert_close(moved.mean(), factor.mean())
     assert torch.equal(shrunk(factor, images=10, strength=0), factor)
+
+
+def test_large_images_go_through_the_network_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Activations of all of them would not fit in memory; the draws are those of the whole batch."""
+    torch.manual_seed(0)
+    network, images = Averaged("convolution").double(), torch.randn(10, 2, 4, 5).double()
+    watched, sizes = watched_of(network), list[int]()
+    network.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    layers = find_layers(network, watched.weights, images[:2])
+    sizes.clear()
+    whole = output_factors(watched, layers, [images], seed=3)[0]
+    assert sizes == [10]
+    monkeypatch.setitem(output_gradients.__globals__, "MOST_NUMBERS", 4 * images[0].numel() + 1)
+    split = output_factors(watched, layers, [images], seed=3)[0]
+    assert sizes == [10, 4, 4, 2]
+    torch.testing.assert_close(split.squares, whole.squares)
+    assert (split.common, split.positions) == pytest.approx((whole.common, whole.positions))
