@@ -6,8 +6,10 @@
 The weights are those that the run quantizes, as they were before it (pretrained.safetensors); all other tensors stay as
 they are. Bits are the bytes of the peer's own file over these weights. `top1` is counted on the run's own test images.
 `nncodec-integers` codes the run's clustered weights (model.pwfn), so that two coders have the same integers.
+`dkm` trains the whole network on the run's training images; its bits are counted, it writes no file.
 
-A peer is a row of `PEERS`: its operating points, and a function from weights to a file and the weights it gives back.
+A peer is a row of `PEERS`: its operating points, and a function from weights to a file and the weights it gives back,
+or from a network and batches to a trained network.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python benchmarks/post_training.py                                  # ResNet-18, 224 pixels, 1,024 images
     python benchmarks/post_training.py --network resnet50 --minutes 40
 
-Weights and images are random, with fitting statistics in the norms: time does not depend on them, but for how often
-the guard has a layer chosen anew. Exit code 1 if it takes longer or more memory than the limits.
+Weights and images are random, with fitting statistics in the norms: time does not depend on them, but for whether
+the guard walks over the layers again. Exit code 1 if it takes longer or more memory than the limits.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class SecondOrder(Rule):
         passes: how often the columns of each layer are gone through, with the code lengths of the time before; from 1.
         images: how many training images, without their labels, the curvature is estimated from; from 2.
         shrink: number of images at which the mean of a layer's output factors counts as much as each of them; from 0.
-        guard: whether each layer's predicted change of the loss is held against the measured one.
+        guard: whether the predicted change of the loss is held against the measured one.
         compensation: how far other weights make good what one weight's move costs: the share of an input factor that is
             left off its diagonal; 0 to 1. None: the fewer images, the less; half of it with `HALF_IMAGES`.
         output_factors: whether each output counts by its own factor; else all outputs of a layer by their mean.

@@ -64,6 +64,8 @@ def output_factors(
     Returns:
         One for each layer, its squares on the device of the weights.
     """
+    if not layers:
+        return []
     totals = {at.weight: OutputTotals(at) for at in layers}
     generator = torch.Generator().manual_seed(seed)
     for batch in batches:
@@ -108,19 +110,33 @@ def output_gradients(
     """Yield each call of a forward pass with the gradient of its output, for one draw of the labels.
 
     Of large images a few go through the network at a time, because all its activations are in memory together.
+
+    Args:
+        watched: the network, run in evaluation mode.
+        batch: images [batch, channels, height, width].
+        generator: of the labels, on the CPU.
+
+    Yields:
+        The call, and d loss / d output for each image, of the output's shape.
     """
     for images in batch.split(max(1, MOST_NUMBERS // batch[0].numel())):
-        calls: list[LinearCall] = []
-        with evaluating(watched.network, watched.weights, gradients=True):
-            with LinearCalls(watched.weights, calls.append):
-                logits = watched.network(images.to(watched.weights[0].device))
-            root = logits.detach().softmax(1).sqrt()
-            signs = torch.randint(0, 2, logits.shape, generator=generator).to(root) * 2 - 1
-            drawn = root * signs - root.square() * (root * signs).sum(1, keepdim=True)
-            gradients = torch.autograd.grad(logits, [call.returned for call in calls], drawn, allow_unused=True)
-        for call, gradient in zip(calls, gradients, strict=True):
-            if gradient is not None:
-                yield call, gradient
+        yield from _gradients_at_once(watched, images, generator)  # whose tensors are gone before the next images
+
+
+def _gradients_at_once(
+    watched: Watched, images: Tensor, generator: torch.Generator
+) -> Iterator[tuple[LinearCall, Tensor]]:
+    calls: list[LinearCall] = []
+    with evaluating(watched.network, watched.weights, gradients=True):
+        with LinearCalls(watched.weights, calls.append):
+            logits = watched.network(images.to(watched.weights[0].device))
+        root = logits.detach().softmax(1).sqrt()
+        signs = torch.randint(0, 2, logits.shape, generator=generator).to(root) * 2 - 1
+        drawn = root * signs - root.square() * (root * signs).sum(1, keepdim=True)
+        gradients = torch.autograd.grad(logits, [call.returned for call in calls], drawn, allow_unused=True)
+    for call, gradient in zip(calls, gradients, strict=True):
+        if gradient is not None:
+            yield call, gradient
 
 
 def shrunk(factor: Tensor, images: int, strength: float, gain: Tensor | None = None) -> Tensor:

@@ -35,7 +35,7 @@ class LayerClustering:
         seed: of what is drawn.
         ranks: the other processes.
         reference: how the network answered before anything was clustered; None: as it does now.
-        on_layer: is told how many layers of how many are done.
+        on_layer: is told how many layers of how many are done; each walk over the layers begins anew.
     """
 
     watched: Watched
@@ -68,7 +68,7 @@ class LayerClustering:
             price = dearer(best.divergence, best.predicted)
             walks.append(lambda: walk.unguarded(price))
         for again in walks:
-            chosen = NetworkState.of(self.watched)
+            chosen = NetworkState.of(self.watched.weights, walk.layers)
             walk.before.put_back()
             found = again()
             if found.cost(rate) < best.cost(rate):
@@ -86,7 +86,8 @@ class LayerClustering:
         squares = self._squares(layers, factors)
         measured = Measured(watched, reference, self.calibration.held_out, self.ranks)
         no_layer = self._round_the_rest(layers, masks)
-        return _Walk(self, masks, reference, layers, factors, squares, measured, no_layer, NetworkState.of(watched))
+        before = NetworkState.of(watched.weights, layers)
+        return _Walk(self, masks, reference, layers, factors, squares, measured, no_layer, before)
 
     @cached_property
     def images(self) -> int:
@@ -164,11 +165,12 @@ class _Walk:
         clustering, weights = self.clustering, self.clustering.watched.weights
         stiffness = [torch.full((weight.numel(),), torch.inf, dtype=torch.float64) for weight in weights]
         reports: list[LayerReport] = []
-        size = -(-len(self.layers) // BLOCKS)
+        size = max(1, -(-len(self.layers) // BLOCKS))
         for start in range(0, len(self.layers), size):
             chunk = slice(start, start + size)
-            moments = self._moments(chunk)
-            for layer, of_layer, factor in zip(self.layers[chunk], moments, self.squares[chunk], strict=True):
+            for layer, of_layer, factor in zip(
+                self.layers[chunk], self._moments(chunk), self.squares[chunk], strict=True
+            ):
                 at = LayerMatrix(layer, weights)
                 rule, ranks = clustering.rule, clustering.ranks
                 choice = LayerChoice(

@@ -14,7 +14,7 @@ from pwfn.post_training.ranks import Ranks
 
 TRIES = 4  # times that a layer is chosen, with dearer moves and less compensation in between
 TOLERATED = 3.0  # a measured change so many times the predicted one is still believed to be the predicted one
-SHARE_OF_RATE = 0.5  # or a change that costs less than this share of what the layer's bits cost
+SHARE_OF_RATE = 0.5  # or a change that costs less than this share of what the bits cost
 STEEPEST = 30.0  # times that a price is raised at most from one try to the next
 LESS_TRUST = 0.1  # what is left of the compensation from one try to the next: few images show few directions
 
@@ -60,14 +60,12 @@ class Attempt:
         predicted: nats.
         divergence: of the network with them and with all layers before as they were chosen, in nats; NaN where it was
             not measured.
-        price: times that a move was made to cost more than predicted.
     """
 
     values: Tensor
     bits: float
     predicted: float
     divergence: float
-    price: float
 
     def cost(self, rate: float) -> float:
         """Return what the attempt costs, measured: nats and bits."""
@@ -80,7 +78,7 @@ def guarded(
     attempt: Callable[[float, float], Attempt],
     rounding: Callable[[], Attempt],
 ) -> Attempt:
-    """Choose a layer, again with dearer moves and then less compensation where it changes more than predicted.
+    """Choose a layer, again with dearer moves, then less compensation, where it changes too much.
 
     Where prediction and measurement never agree, rounding to the nearest values competes as well, and the cheapest by
     measurement is returned.
@@ -110,15 +108,15 @@ def guarded(
     return min(attempts, key=lambda one: one.cost(rate))
 
 
-def believed(changed: float, predicted: float, bits: float) -> bool:
+def believed(changed: float, predicted: float, cost_of_bits: float) -> bool:
     """Tell whether a measured change is near enough to the predicted one, or small beside the bits.
 
     Args:
         changed: of the divergence, in nats.
         predicted: the same, in nats.
-        bits: what the bits cost, in nats.
+        cost_of_bits: in nats.
     """
-    return changed <= max(TOLERATED * predicted, SHARE_OF_RATE * bits)
+    return changed <= max(TOLERATED * predicted, SHARE_OF_RATE * cost_of_bits)
 
 
 def dearer(changed: float, predicted: float) -> float:

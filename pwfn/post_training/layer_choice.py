@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from pwfn.clustering.column_loop import LayerProblem, scaled
@@ -111,15 +112,16 @@ class LayerChoice:
     def _chosen(self, price: float, trust: float, measure: Callable[[], float]) -> Attempt:
         problem = self.problem(trust)
         values = choose_layer(scaled(problem, price), self._codes, self.rule, self._kept)
-        return self._tried(problem, values, price, measure)
+        return self._tried(problem, values, measure)
 
     def _rounded(self, measure: Callable[[], float]) -> Attempt:
         problem = self.problem(0.0)
-        return self._tried(problem, self._codes.rounded(problem, self._kept), 0.0, measure)
+        return self._tried(problem, self._codes.rounded(problem, self._kept), measure)
 
-    def _tried(self, problem: LayerProblem, values: Tensor, price: float, measure: Callable[[], float]) -> Attempt:
-        """Write the values that rank 0 has found, and measure."""
+    def _tried(self, problem: LayerProblem, values: Tensor, measure: Callable[[], float]) -> Attempt:
+        """Write the values that rank 0 has found, and measure; all ranks have its figures, to go on alike."""
         values = self.ranks.decided(values)
         self.at.write(values)
-        bits, predicted = self._codes.bits(values, self._free), float(problem.cost(values).sum())
-        return Attempt(values, bits, predicted, measure(), price)
+        figures = [self._codes.bits(values, self._free), float(problem.cost(values).sum())]
+        bits, predicted = self.ranks.decided(torch.tensor(figures, dtype=torch.float64)).tolist()
+        return Attempt(values, bits, predicted, measure())

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pwfn.curvature import Layer, Watched
+from pwfn.curvature import Layer
 
 
 @dataclass(frozen=True)
@@ -67,26 +67,25 @@ class NetworkState:
     """Hold what the choice of values changes in a network, to put it back.
 
     Attributes:
-        watched: the network and its tensors.
-        weights: a copy of these.
-        means: a copy of the running mean of each norm, by its name.
+        tensors: the network's weights, and the running means that take shifts.
+        kept: a copy of each.
     """
 
-    watched: Watched
-    weights: Sequence[Tensor]
-    means: Mapping[str, Tensor]
+    tensors: Sequence[Tensor]
+    kept: Sequence[Tensor]
 
     @classmethod
-    def of(cls, watched: Watched) -> NetworkState:
-        """Copy the present state."""
-        return cls(watched, [one.detach().clone() for one in watched.weights], running_means(watched.network))
+    def of(cls, weights: Sequence[Tensor], layers: Sequence[Layer]) -> NetworkState:
+        """Copy the present state of a network's weights, and of what shifts the outputs of its layers."""
+        means = [layer.norm.mean for layer in layers if layer.norm is not None and layer.shifts]
+        tensors = [*weights, *means]
+        return cls(tensors, [one.detach().clone() for one in tensors])
 
     def put_back(self) -> None:
         """Write the state into the network again."""
         with torch.no_grad():
-            for weight, kept in zip(self.watched.weights, self.weights, strict=True):
-                weight.copy_(kept)
-            put_back(self.watched.network, self.means)
+            for tensor, kept in zip(self.tensors, self.kept, strict=True):
+                tensor.copy_(kept)
 
 
 def running_means(network: nn.Module) -> dict[str, Tensor]:
