@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
 
 from benchmarks.peer_coders.coder import Point, Trained
 
 EPOCHS, RATE = 2, 0.01  # as long as the finishing of the study's runs, and its learning rate
 
 
-def dkm(network: nn.Module, batches: Iterable[Any], names: list[str], point: Point) -> Trained:
+def dkm(network: nn.Module, batches: DataLoader[Any], names: list[str], point: Point) -> Trained:
     """Train a copy of `network`; count indices of fixed width and a float32 table for each tensor.
 
     Core ML's file of an undisturbed layer takes as much. A tensor that DKM leaves as it is counts 32 bits a weight.
@@ -28,7 +28,9 @@ def dkm(network: nn.Module, batches: Iterable[Any], names: list[str], point: Poi
     training = palettizer.prepare()
     training.train()
     optimizer = torch.optim.SGD(training.parameters(), RATE, momentum=0.9, nesterov=True)
-    for _ in range(EPOCHS):
+    torch.manual_seed(0)  # of dropout
+    for epoch in range(EPOCHS):
+        batches.sampler.set_epoch(epoch)  # another order, another augmentation
         for images, labels, *_ in batches:
             optimizer.zero_grad()
             cross_entropy(training(images), labels).backward()

@@ -120,6 +120,7 @@ def load_pretrained(folder: Path, network: nn.Module) -> None:
 
 
 def _refuse_nonfinite(path: Path, network: nn.Module) -> None:
-    """Refuse a file whose figures would be NaN, or 0 % right, without a word."""
-    if name := weights_not_finite(network):
+    """Refuse a file whose figures would be NaN without a word; an infinite buffer may be a bound."""
+    name, buffers = weights_not_finite(network), dict(network.named_buffers())
+    if name and (name not in buffers or bool(buffers[name].isnan().any())):
         raise NotAFinishedRun(f"{path} is damaged: {name} holds NaN or infinity")

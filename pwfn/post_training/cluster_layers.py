@@ -61,11 +61,12 @@ class LayerClustering:
         walk = self._prepared(masks)
         best = walk.unguarded(1.0)
         rate = self.rule.rate
-        if not self.rule.guard or believed(best.divergence, best.predicted, rate * best.bits):
+        changed = best.divergence - walk.divergence
+        if not self.rule.guard or believed(changed, best.predicted, rate * best.bits):
             return best
         walks = [walk.guarded]
         if rate:  # else a price changes nothing
-            price = dearer(best.divergence, best.predicted)
+            price = dearer(changed, best.predicted)
             walks.append(lambda: walk.unguarded(price))
         for again in walks:
             chosen = NetworkState.of(self.watched.weights, walk.layers)
@@ -87,7 +88,8 @@ class LayerClustering:
         measured = Measured(watched, reference, self.calibration.held_out, self.ranks)
         no_layer = self._round_the_rest(layers, masks)
         before = NetworkState.of(watched.weights, layers)
-        return _Walk(self, masks, reference, layers, factors, squares, measured, no_layer, before)
+        start = measured.divergence()  # 0 but for what was rounded
+        return _Walk(self, masks, reference, layers, factors, squares, measured, no_layer, before, start)
 
     @cached_property
     def images(self) -> int:
@@ -133,6 +135,7 @@ class _Walk:
         measured: the divergence from the reference.
         no_layer: numbers of the tensors without a layer.
         before: the network before its first layer is chosen.
+        divergence: of that network.
     """
 
     clustering: LayerClustering
@@ -144,6 +147,7 @@ class _Walk:
     measured: Measured
     no_layer: list[int]
     before: NetworkState
+    divergence: float
 
     def unguarded(self, price: float) -> Outcome:
         """Choose each layer once, at moves that cost `price` times as much as predicted."""
@@ -151,7 +155,7 @@ class _Walk:
 
     def guarded(self) -> Outcome:
         """Choose each layer until it changes the network as predicted."""
-        divergence = self.measured.divergence()
+        divergence = self.divergence
 
         def choose(layer: LayerChoice) -> Attempt:
             nonlocal divergence

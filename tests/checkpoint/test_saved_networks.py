@@ -86,3 +86,13 @@ def test_a_pretrained_network_that_is_not_finite_is_refused(tmp_path: Path) -> N
     saved_networks.save_pretrained(tmp_path, damaged)
     with pytest.raises(NotAFinishedRun, match=r"pretrained\.safetensors is damaged: 0\.weight holds NaN or infinity"):
         saved_networks.load_pretrained(tmp_path, network())
+
+
+def test_an_infinite_buffer_may_be_a_bound(tmp_path: Path) -> None:
+    bounded = network()
+    bounded.register_buffer("bound", torch.tensor(float("inf")))
+    saved_networks.save(tmp_path, bounded, 0)
+    other = network(0.25)
+    other.register_buffer("bound", torch.tensor(0.0))
+    saved_networks.load(tmp_path, other, 0)
+    assert other.get_buffer("bound").isinf()
