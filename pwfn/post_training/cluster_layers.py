@@ -14,7 +14,7 @@ from pwfn.clustering.second_order import SecondOrder, nearest_places
 from pwfn.curvature import Layer, Moments, Watched, find_layers, input_moments, output_factors
 from pwfn.curvature.output_factors import OutputFactor, shrunk
 from pwfn.post_training.calibration import Calibration
-from pwfn.post_training.guard import Attempt, Measured, believed, dearer
+from pwfn.post_training.guard import WHOLE_TOLERATED, Attempt, Measured, believed, dearer
 from pwfn.post_training.layer_choice import LayerChoice, Masks
 from pwfn.post_training.network_layers import LayerMatrix, NetworkState
 from pwfn.post_training.outcome import LayerReport, Outcome
@@ -62,7 +62,7 @@ class LayerClustering:
         best = walk.unguarded(1.0)
         rate = self.rule.rate
         changed = best.divergence - walk.divergence
-        if not self.rule.guard or believed(changed, best.predicted, rate * best.bits):
+        if not self.rule.guard or believed(changed, best.predicted, rate * best.bits, WHOLE_TOLERATED):
             return best
         walks = [walk.guarded]
         if rate:  # else a price changes nothing

@@ -13,7 +13,8 @@ from pwfn.curvature.linear_calls import evaluating
 from pwfn.post_training.ranks import Ranks
 
 TRIES = 4  # times that a layer is chosen, with dearer moves and less compensation in between
-TOLERATED = 3.0  # a measured change so many times the predicted one is still believed to be the predicted one
+TOLERATED = 3.0  # a layer's measured change so many times the predicted one is still believed to be the predicted one
+WHOLE_TOLERATED = 1.5  # that of all layers together: no layer behind them makes good what they do
 SHARE_OF_RATE = 0.5  # or a change that costs less than this share of what the bits cost
 STEEPEST = 30.0  # times that a price is raised at most from one try to the next
 LESS_TRUST = 0.1  # what is left of the compensation from one try to the next: few images show few directions
@@ -108,17 +109,19 @@ def guarded(
     return min(attempts, key=lambda one: one.cost(rate))
 
 
-def believed(changed: float, predicted: float, cost_of_bits: float) -> bool:
+def believed(changed: float, predicted: float, cost_of_bits: float, tolerated: float = TOLERATED) -> bool:
     """Tell whether a measured change is near enough to the predicted one, or small beside the bits.
 
     Args:
         changed: of the divergence, in nats.
         predicted: the same, in nats.
         cost_of_bits: in nats.
+        tolerated: how many times the predicted change is near enough.
     """
-    return changed <= max(TOLERATED * predicted, SHARE_OF_RATE * cost_of_bits)
+    return changed <= max(tolerated * predicted, SHARE_OF_RATE * cost_of_bits)
 
 
 def dearer(changed: float, predicted: float) -> float:
-    """Return how much dearer moves are to be made where they change more than predicted (nats both)."""
-    return min(max(changed / max(predicted, 1e-300), TOLERATED), STEEPEST)
+    """Return how many times dearer moves are to be made that change more than predicted (nats both)."""
+    times = changed / max(predicted, 1e-300)
+    return times if times < STEEPEST else STEEPEST  # of what is not a number, too

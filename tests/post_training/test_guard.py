@@ -8,7 +8,7 @@ from torch import nn
 
 from pwfn.curvature import Watched
 from pwfn.post_training.cluster_layers import copied
-from pwfn.post_training.guard import TRIES, Attempt, Measured, guarded
+from pwfn.post_training.guard import STEEPEST, TRIES, Attempt, Measured, dearer, guarded
 from pwfn.post_training.ranks import Ranks
 
 
@@ -61,6 +61,12 @@ def test_a_change_that_costs_less_than_the_bits_is_no_fault() -> None:
 def test_rounding_is_the_floor() -> None:
     assert Layers(truth=1e6, rounding=1e-4).best() == 0.0
     assert Layers(truth=1e6, rounding=1e9).best() > 1.0
+
+
+def test_moves_become_dearer_by_as_much_as_the_prediction_was_wrong_but_only_so_far() -> None:
+    assert dearer(0.2, 0.1) == pytest.approx(2)
+    for changed, predicted in ((1e3, 0.1), (1.0, 0.0), (float("inf"), 0.1), (float("nan"), 0.1)):
+        assert dearer(changed, predicted) == STEEPEST
 
 
 def test_an_answer_that_is_no_number_is_the_worst() -> None:

@@ -110,6 +110,24 @@ def test_a_first_walk_that_is_believed_is_the_only_one(
     assert all(torch.equal(a, b) for a, b in zip(made.watched.weights, alone.watched.weights, strict=True))
 
 
+@pytest.mark.parametrize(("times", "walks"), [(1.4, 1), (2.0, 3)])
+def test_all_layers_together_must_change_the_network_nearly_as_predicted(
+    trained: tuple[Net, Tensor], monkeypatch: pytest.MonkeyPatch, times: float, walks: int
+) -> None:
+    made, _ = clustering(trained, rate=1e-9)  # bits that cost next to nothing
+    through, count = cluster_layers._Walk._through, 0
+
+    def wrong(walk: cluster_layers._Walk, choose: Any) -> Outcome:
+        nonlocal count
+        count += 1
+        outcome = through(walk, choose)
+        return replace(outcome, divergence=walk.divergence + times * outcome.predicted)
+
+    monkeypatch.setattr(cluster_layers._Walk, "_through", wrong)
+    made.run()
+    assert count == walks
+
+
 def test_a_rank_whose_own_numbers_differ_goes_on_as_rank_0_does(trained: tuple[Net, Tensor]) -> None:
     """A rank that came to other decisions would wait for a sum that no other rank makes."""
     shared: list[tuple[str, Tensor]] = []
