@@ -13,8 +13,8 @@ from pwfn.curvature.linear_calls import evaluating
 from pwfn.post_training.ranks import Ranks
 
 TRIES = 4  # times that a layer is chosen, with dearer moves and less compensation in between
-TOLERATED = 3.0  # a layer's measured change so many times the predicted one is still believed to be the predicted one
-WHOLE_TOLERATED = 1.5  # that of all layers together: no layer behind them makes good what they do
+LAYER_TOLERATED = 3.0  # times its predicted change that what a layer was measured to change is still believed
+WHOLE_TOLERATED = 1.5  # the same of all layers together: no layer behind them makes good what they do
 SHARE_OF_RATE = 0.5  # or a change that costs less than this share of what the bits cost
 STEEPEST = 30.0  # times that a price is raised at most from one try to the next
 LESS_TRUST = 0.1  # what is left of the compensation from one try to the next: few images show few directions
@@ -99,7 +99,7 @@ def guarded(
         found = attempt(price, trust)
         attempts.append(found)
         changed = found.divergence - before
-        if believed(changed, found.predicted, rate * found.bits):
+        if believed(changed, found.predicted, rate * found.bits, LAYER_TOLERATED):
             break
         price *= dearer(changed, found.predicted)
         if number or not rate:  # where bits have no price, dearer moves are no other moves
@@ -109,7 +109,7 @@ def guarded(
     return min(attempts, key=lambda one: one.cost(rate))
 
 
-def believed(changed: float, predicted: float, cost_of_bits: float, tolerated: float = TOLERATED) -> bool:
+def believed(changed: float, predicted: float, cost_of_bits: float, tolerated: float) -> bool:
     """Tell whether a measured change is near enough to the predicted one, or small beside the bits.
 
     Args:
@@ -122,6 +122,6 @@ def believed(changed: float, predicted: float, cost_of_bits: float, tolerated: f
 
 
 def dearer(changed: float, predicted: float) -> float:
-    """Return how many times dearer moves are to be made that change more than predicted (nats both)."""
+    """Return how many times dearer moves get that change more than predicted (nats), up to `STEEPEST`."""
     times = changed / max(predicted, 1e-300)
-    return times if times < STEEPEST else STEEPEST  # of what is not a number, too
+    return times if times < STEEPEST else STEEPEST  # also where it is NaN, as no comparison with it holds
